@@ -1,0 +1,53 @@
+"""Whole files or none: written to a temporary file in the same folder, synced, renamed.
+
+Renaming over the target also replaces a git-annex symlink instead of writing through it into the annex's object.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success sync it and rename it to `path`, on any error remove it.
+
+    Parameters
+    ----------
+    path
+        The target. Its folder is made when it is not there.
+
+    Raises
+    ------
+    OSError
+        When the folder cannot be made or written, or the disk is full. No partial file remains.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Short, whatever the target's name: a name near the limit of 255 bytes would not fit with a suffix.
+    temporary = path.parent / f".tmp-{os.getpid()}-{secrets.token_hex(6)}"
+    try:
+        yield temporary
+        descriptor = os.open(temporary, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)  # noqa: PTH105 - the rename is the point of this module
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path` atomically (see `replacing`)."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8 to `path` atomically (see `replacing`)."""
+    write_bytes(path, text.encode())

@@ -1,0 +1,236 @@
+"""Windows of audio: exact frames of any format that libsndfile reads."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from badc.errors import BadcError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import soundfile as sf
+
+_ANNEX_POINTER = b"/annex/objects/"
+_GET = "`datalad get` or `git annex get` brings it"
+_POINTER_BYTES = 32768  # git-annex reads no more of a file to see whether it is a pointer
+# How to read samples so that writing them as the same subtype gives the same bytes. What is not listed here
+# (Vorbis, MPEG, Opus, ADPCM, …) has no sample format of its own and becomes float32.
+_EXACT_DTYPES = {
+    "PCM_16": "int16",
+    "PCM_24": "int32",
+    "PCM_32": "int32",
+    "PCM_U8": "int16",
+    "PCM_S8": "int16",
+    "ULAW": "int16",
+    "ALAW": "int16",
+    "FLOAT": "float32",
+    "DOUBLE": "float64",
+}
+_WAV_SUBTYPES = {"PCM_S8": "PCM_U8"}  # WAV has no signed 8-bit samples
+_WAV_LIMIT_BYTES = 0xFFFFFFFF - 1024
+
+
+class AudioError(BadcError):
+    """An audio file that cannot be used; the text names it and says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class AudioInfo:
+    """What an audio file holds.
+
+    Parameters
+    ----------
+    frames
+        Length in frames (samples per channel).
+    rate
+        Frames per second, in Hz.
+    channels
+        Number of channels.
+    subtype
+        libsndfile's name of the sample format, such as `PCM_16`.
+    """
+
+    frames: int
+    rate: int
+    channels: int
+    subtype: str
+
+    @property
+    def duration_ms(self) -> int:
+        """Length in whole ms; a last part of a millisecond does not count."""
+        return self.frames * 1000 // self.rate
+
+
+@dataclass(frozen=True, slots=True)
+class AudioWindow:
+    """The frames of a file that are one chunk.
+
+    Parameters
+    ----------
+    path
+        The audio file.
+    start_frame, frames
+        The first frame and how many.
+    whole_file
+        Whether that is all of a WAV file, so that it can be handed over as it is.
+    """
+
+    path: Path
+    start_frame: int
+    frames: int
+    whole_file: bool
+
+
+def frame_at(ms: int, rate: int) -> int:
+    """Return the frame at `ms`, rounded half up, so that neighbouring windows share no frame and miss none."""
+    return (ms * rate + 500) // 1000
+
+
+def probe(path: Path) -> AudioInfo:
+    """Open an audio file and see that its last frame can be read.
+
+    Parameters
+    ----------
+    path
+        Any format that libsndfile reads: WAV of every subtype, FLAC, OGG, MP3, …
+
+    Raises
+    ------
+    AudioError
+        When the file is missing, empty, truncated, not audio, or a git-annex file whose content was dropped.
+    """
+    import soundfile as sf
+
+    _require_content(path)
+    try:
+        with sf.SoundFile(path) as stream:
+            info = AudioInfo(stream.frames, stream.samplerate, stream.channels, stream.subtype)
+            if info.frames <= 0:
+                raise AudioError(f"{path}: the audio file holds no samples")
+            # A FLAC or MP3 that was cut off still claims its full length.
+            stream.seek(info.frames - 1)
+            if len(stream.read(1)) != 1:
+                raise AudioError(f"{path}: the audio file is truncated; it claims {info.duration_ms} ms")
+    except (sf.LibsndfileError, RuntimeError) as error:
+        reason = getattr(error, "error_string", str(error)).rstrip(".")
+        raise AudioError(f"{path}: cannot be read as audio ({reason})") from None
+    return info
+
+
+def window_of(path: Path, info: AudioInfo, start_ms: int, end_ms: int) -> AudioWindow:
+    """Return the frames of `path` that are the chunk `[start_ms, end_ms)`.
+
+    A file that is at least `end_ms` long is the recording, and the window is read from it; one that is as long as the
+    window is the chunk itself. One frame of difference is allowed for rounding.
+
+    Raises
+    ------
+    AudioError
+        When the file is neither; the text says both lengths.
+    """
+    start, end = frame_at(start_ms, info.rate), frame_at(end_ms, info.rate)
+    if end <= info.frames + 1:
+        stop = min(end, info.frames)
+        return AudioWindow(path, start, stop - start, _is_wav(path) and start == 0 and stop == info.frames)
+    if abs(info.frames - (end - start)) <= 1:
+        return AudioWindow(path, 0, info.frames, _is_wav(path))
+    raise AudioError(
+        f"{path}: {info.duration_ms} ms long, but the chunk ends at {end_ms} ms and is {end_ms - start_ms} ms long; "
+        "the file is neither the recording nor the chunk"
+    )
+
+
+def read_samples(window: AudioWindow) -> tuple[np.ndarray[Any, Any], int]:
+    """Read a window as float32.
+
+    Returns
+    -------
+    samples, rate
+        An array of shape `(frames, channels)` in -1..1, and its rate in Hz.
+
+    Raises
+    ------
+    AudioError
+        When the file gives fewer frames than the window has.
+    """
+    samples, stream_info = _read(window, "float32")
+    return samples, stream_info.rate
+
+
+def wav_bytes(window: AudioWindow) -> bytes:
+    """Return a window as a WAV file with the sample format of its source, the same bytes at every call.
+
+    Sources without a sample format of their own (MP3, Vorbis, …) become float32. A window of more than 4 GiB becomes
+    RF64, as EBU Tech 3306 has it.
+
+    Raises
+    ------
+    AudioError
+        When the file gives fewer frames than the window has.
+    """
+    import soundfile as sf
+
+    samples, info = _read(window, None)
+    subtype = info.subtype if info.subtype in _EXACT_DTYPES else "FLOAT"
+    buffer = io.BytesIO()
+    container = "RF64" if samples.nbytes > _WAV_LIMIT_BYTES else "WAV"
+    sf.write(buffer, samples, info.rate, subtype=_WAV_SUBTYPES.get(subtype, subtype), format=container)
+    return _without_time_of_writing(buffer.getvalue())
+
+
+def _without_time_of_writing(wav: bytes) -> bytes:
+    """Zero the timestamp of the PEAK chunk that libsndfile adds to float WAVs: hashes must not depend on the clock."""
+    at = wav.find(b"PEAK", 0, 128)
+    if at < 0:
+        return wav
+    # PEAK, size, version: then four bytes of seconds since 1970.
+    return wav[: at + 12] + bytes(4) + wav[at + 16 :]
+
+
+def _read(window: AudioWindow, dtype: str | None) -> tuple[np.ndarray[Any, Any], AudioInfo]:
+    import soundfile as sf
+
+    _require_content(window.path)
+    try:
+        with sf.SoundFile(window.path) as stream:
+            info = AudioInfo(stream.frames, stream.samplerate, stream.channels, stream.subtype)
+            samples = _frames(stream, window, dtype or _EXACT_DTYPES.get(stream.subtype, "float32"))
+    except (sf.LibsndfileError, RuntimeError) as error:
+        reason = getattr(error, "error_string", str(error)).rstrip(".")
+        raise AudioError(f"{window.path}: cannot be read as audio ({reason})") from None
+    return samples, info
+
+
+def _frames(stream: sf.SoundFile, window: AudioWindow, dtype: str) -> np.ndarray[Any, Any]:
+    stream.seek(window.start_frame)
+    samples: np.ndarray[Any, Any] = stream.read(window.frames, dtype=dtype, always_2d=True)
+    if len(samples) < window.frames:
+        raise AudioError(
+            f"{window.path}: the audio file is truncated: {len(samples)} of {window.frames} frames "
+            f"from frame {window.start_frame} on could be read"
+        )
+    return samples
+
+
+def _is_wav(path: Path) -> bool:
+    return path.suffix.lower() == ".wav"
+
+
+def _require_content(path: Path) -> None:
+    """Refuse what is no audio file for a reason that libsndfile would not name."""
+    if path.is_symlink() and not path.exists():
+        raise AudioError(f"{path}: its content is not here (a link to nothing); {_GET}")
+    if not path.exists():
+        raise AudioError(f"{path}: no such audio file")
+    if path.is_dir():
+        raise AudioError(f"{path}: is a folder, not an audio file")
+    size = path.stat().st_size
+    if size == 0:
+        raise AudioError(f"{path}: the audio file is empty")
+    if size <= _POINTER_BYTES:
+        with path.open("rb") as stream:
+            if stream.read(len(_ANNEX_POINTER)) == _ANNEX_POINTER:
+                raise AudioError(f"{path}: its content is not here (a git-annex pointer); {_GET}")

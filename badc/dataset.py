@@ -1,0 +1,104 @@
+"""Where things are: the dataset around a path, and the default places of outputs.
+
+A path is never resolved: in a DataLad dataset audio files are symlinks into `.git/annex/objects`, and a resolved path
+would lose the recording's name and the dataset.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from badc.errors import RequestError
+
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".opus", ".aif", ".aiff", ".w64", ".rf64", ".caf"})
+
+
+def absolute(path: Path) -> Path:
+    """Return `path` made absolute and free of `..`, symlinks left as they are."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - Path.resolve would follow git-annex's links
+
+
+def find_dataset_root(path: Path) -> Path | None:
+    """Return the nearest folder at or above `path` that has a `.datalad`, or None outside a dataset."""
+    start = absolute(path)
+    for folder in (start, *start.parents):
+        if (folder / ".datalad").exists():
+            return folder
+    return None
+
+
+def as_written(path: Path, dataset_root: Path | None) -> str:
+    """Return `path` as files record it: relative to the dataset root inside a dataset, absolute outside."""
+    full = absolute(path)
+    if dataset_root is not None and full.is_relative_to(dataset_root):
+        return full.relative_to(dataset_root).as_posix()
+    return str(full)
+
+
+def default_chunks_dir(dataset_root: Path | None, recording_id: str) -> Path:
+    """Return the folder of a recording's chunk WAVs: `artifacts/chunks/<recording>` in its dataset or here."""
+    return (dataset_root or Path.cwd()) / "artifacts" / "chunks" / recording_id
+
+
+def default_manifest_path(dataset_root: Path | None, recording_id: str) -> Path:
+    """Return the place of a recording's manifest: `manifests/<recording>.csv` in its dataset or here."""
+    return (dataset_root or Path.cwd()) / "manifests" / f"{recording_id}.csv"
+
+
+def default_output_dir(dataset_root: Path | None) -> Path:
+    """Return the folder of detections: `artifacts/infer` in the dataset or here."""
+    return (dataset_root or Path.cwd()) / "artifacts" / "infer"
+
+
+def default_summary_csv(detections_dir: Path) -> Path:
+    """Return the place of the detections table: `artifacts/aggregate/summary.csv` in the dataset or here."""
+    return (find_dataset_root(detections_dir) or Path.cwd()) / "artifacts" / "aggregate" / "summary.csv"
+
+
+def new_telemetry_log(manifest: Path, dataset_root: Path | None, now: datetime | None = None) -> Path:
+    """Return a telemetry path that no run has used: `<manifest stem>_<UTC yyyymmddThhmmssZ>.jsonl`.
+
+    It lies in `artifacts/telemetry` of the dataset, outside a dataset in `data/telemetry/infer` of the working
+    directory. A second run within the same second gets `_2` and so on.
+    """
+    folder = dataset_root / "artifacts" / "telemetry" if dataset_root else Path.cwd() / "data" / "telemetry" / "infer"
+    stamp = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
+    path = folder / f"{manifest.stem}_{stamp}.jsonl"
+    number = 2
+    while path.exists():
+        path = folder / f"{manifest.stem}_{stamp}_{number}.jsonl"
+        number += 1
+    return path
+
+
+def require_writable(folder: Path, what: str) -> None:
+    """Refuse a folder that a run could not write to, before the run.
+
+    Parameters
+    ----------
+    folder
+        The folder; it need not exist yet.
+    what
+        Its name in the message, such as `output folder`.
+
+    Raises
+    ------
+    RequestError
+        When the folder, or the nearest folder above it that exists, is not a folder or cannot be written.
+    """
+    nearest = absolute(folder)
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        raise RequestError(f"{folder}: the {what} cannot be made, because {nearest} is not a folder")
+    # A real file, not os.access: for root that says yes to a read-only file system's every folder.
+    probe = nearest / f".badc-write-test-{os.getpid()}"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise RequestError(
+            f"{folder}: the {what} cannot be written ({error.strerror}); choose another or free it"
+        ) from error

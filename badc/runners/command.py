@@ -1,0 +1,171 @@
+"""Any command as a runner: `CMD --input <chunk wav> --output <json path>`, once per chunk."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+
+from badc import leash
+from badc.audio import AudioWindow, wav_bytes
+from badc.detections import ChunkResult, InvalidResultError, ResultStatus, RunnerName, parse_detections
+from badc.errors import RunnerError
+from badc.manifest import Chunk
+from badc.runners.base import RunnerOutput, WorkerPlace
+
+_KEPT_OUTPUT_BYTES = 4096
+_OURS = frozenset({"chunk_id", "recording_id", "source_path", "chunk", "runner", "dataset_root", "detections"})
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSpec:
+    """Settings of a custom command.
+
+    Parameters
+    ----------
+    command
+        The command line, split as a POSIX shell splits words; no shell runs it.
+    timeout_s
+        After so many seconds its whole process group is killed; None waits for ever.
+    """
+
+    command: str
+    timeout_s: float | None = None
+
+    @property
+    def name(self) -> RunnerName:
+        """`custom`."""
+        return RunnerName.CUSTOM
+
+    def open(self, place: WorkerPlace) -> CommandRunner:
+        """Make the runner."""
+        return CommandRunner(self, place)
+
+
+class CommandRunner:
+    """Runs the command for each chunk and keeps the detections that it wrote."""
+
+    name = RunnerName.CUSTOM
+
+    def __init__(self, spec: CommandSpec, place: WorkerPlace) -> None:
+        self._spec = spec
+        self._place = place
+
+    def detect(self, chunk: Chunk, audio: AudioWindow) -> RunnerOutput:
+        """Run the command on the chunk's WAV, a temporary one where the chunk is virtual.
+
+        Raises
+        ------
+        RunnerError
+            When the command cannot be started, fails, takes too long, or writes something invalid.
+        """
+        try:
+            words = shlex.split(self._spec.command)
+        except ValueError as error:
+            raise RunnerError(f"--runner-cmd {self._spec.command!r} cannot be split into words: {error}") from None
+        if not words:
+            raise RunnerError("--runner-cmd is empty")
+        with tempfile.TemporaryDirectory(dir=self._place.scratch_dir) as folder, _wav(chunk, audio, folder) as wav:
+            output = Path(folder, f"{chunk.chunk_id}.json")
+            finished = self._run([*words, "--input", str(wav), "--output", str(output)])
+            if finished.returncode != 0:
+                raise RunnerError(f"the command {leash.how_it_ended(finished.returncode)}", **vars(finished))
+            try:
+                result = _read_output(output, chunk)
+            except InvalidResultError as error:
+                raise RunnerError(f"the command wrote an invalid output: {error}", **vars(finished)) from None
+        return RunnerOutput(result, **vars(finished))
+
+    def close(self) -> None:
+        """Do nothing: no process lives longer than its chunk."""
+
+    def _run(self, words: list[str]) -> _Finished:
+        # Files, not pipes: a grandchild that keeps a pipe open would hold this up for ever.
+        with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+            try:
+                process = subprocess.Popen(
+                    words,
+                    stdin=subprocess.DEVNULL,
+                    stdout=stdout,
+                    stderr=stderr,
+                    env=os.environ | self._place.environment,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise RunnerError(f"the command {words[0]!r} cannot be started: {error.strerror}") from None
+            leash.hold(process)
+            try:
+                returncode = process.wait(self._spec.timeout_s)
+            except subprocess.TimeoutExpired:
+                leash.kill_group(process)
+                raise RunnerError(
+                    f"the command was stopped after --chunk-timeout {self._spec.timeout_s:g} s",
+                    stdout=_end_of(stdout),
+                    stderr=_end_of(stderr),
+                ) from None
+            finally:
+                # What the command left behind in its group goes with it, after a success too.
+                leash.kill_group(process)
+            return _Finished(_end_of(stdout), _end_of(stderr), returncode)
+
+
+class _Finished:
+    """How a command's process ended; its attributes are the keyword arguments of RunnerError and RunnerOutput."""
+
+    def __init__(self, stdout: str, stderr: str, returncode: int) -> None:
+        self.stdout = stdout
+        self.stderr = stderr
+        self.returncode = returncode
+
+
+@contextmanager
+def _wav(chunk: Chunk, audio: AudioWindow, folder: str) -> Iterator[Path]:
+    if audio.whole_file:
+        yield audio.path
+        return
+    path = Path(folder, f"{chunk.chunk_id}.wav")
+    path.write_bytes(wav_bytes(audio))
+    yield path
+
+
+def _end_of(stream: IO[bytes]) -> str:
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, size - _KEPT_OUTPUT_BYTES))
+    return stream.read().decode(errors="replace")
+
+
+def _read_output(path: Path, chunk: Chunk) -> ChunkResult:
+    """Return what the command wrote; where it wrote nothing, a result with the status `no_output`."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return ChunkResult(chunk, RunnerName.CUSTOM, ResultStatus.NO_OUTPUT)
+    try:
+        document: Any = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise InvalidResultError(f"not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise InvalidResultError("not a JSON object")
+    if "detections" not in document:
+        raise InvalidResultError("it has no 'detections' list")
+    detections = parse_detections(document["detections"])
+    status = document.get("status")
+    if status not in set(ResultStatus):
+        status = ResultStatus.OK if detections else ResultStatus.NO_DETECTIONS
+    version = document.get("model_version")
+    return ChunkResult(
+        chunk,
+        RunnerName.CUSTOM,
+        ResultStatus(status),
+        detections,
+        model_version=None if version is None else str(version),
+        extra={key: value for key, value in document.items() if key not in _OURS},
+    )

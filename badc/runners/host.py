@@ -1,0 +1,156 @@
+"""The worker's side of a host process: a model that lives in a process of its own.
+
+A model that crashes, hangs or eats all memory takes its host with it, not the worker: the attempt fails with a reason,
+and the next one gets a fresh host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import subprocess
+import threading
+import time
+from collections import deque
+from typing import Any
+
+import orjson
+
+from badc import leash
+from badc.errors import RunnerError
+
+_START_TIMEOUT_S = 600.0  # the first import of a large framework from a network disk takes minutes
+_KEPT_STDERR_LINES = 40
+
+
+class Host:
+    """One host process, started at the first request and again after each loss.
+
+    Parameters
+    ----------
+    command
+        The host program and its arguments (see `badc.hosts`).
+    environment
+        Variables added to this process's own.
+    what
+        The model's name in messages.
+    """
+
+    def __init__(self, command: list[str], environment: dict[str, str], what: str) -> None:
+        self._command = command
+        self._environment = environment
+        self._what = what
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pending = b""
+        self._stderr: deque[bytes] = deque(maxlen=_KEPT_STDERR_LINES)
+        self._requests = 0
+        self.greeting: dict[str, Any] = {}
+
+    def request(self, message: dict[str, Any], timeout_s: float | None) -> dict[str, Any]:
+        """Send one request and return its answer.
+
+        Parameters
+        ----------
+        message
+            The request, without its id.
+        timeout_s
+            How long the answer may take, not counting the start of the host; None waits for ever.
+
+        Raises
+        ------
+        RunnerError
+            When the host answers with an error, ends, or takes too long. In the last two cases it is gone
+            afterwards, and the next request starts another.
+        """
+        process = self._running()
+        self._requests += 1
+        line = orjson.dumps({"id": self._requests, **message}, option=orjson.OPT_APPEND_NEWLINE)
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # the read below finds out how it ended
+            process.stdin.write(line)
+            process.stdin.flush()
+        answer = self._receive(process, timeout_s, f"--chunk-timeout {timeout_s:g} s" if timeout_s else "")
+        if not answer.get("ok"):
+            raise RunnerError(f"{self._what}: {answer.get('error')}", stderr=self._stderr_text())
+        return answer
+
+    def close(self) -> None:
+        """End the host."""
+        if self._process is not None:
+            self._end(self._process)
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is not None and self._process.poll() is None:
+            return self._process
+        if self._process is not None:
+            self._end(self._process)
+        self._pending = b""
+        self._stderr.clear()
+        try:
+            process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=os.environ | self._environment,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise RunnerError(f"{self._what}: the host cannot be started: {error}") from None
+        leash.hold(process)
+        threading.Thread(target=self._drain, args=(process,), daemon=True).start()
+        self._process = process
+        self.greeting = self._receive(process, _START_TIMEOUT_S, "the time to load the model")
+        if not self.greeting.get("ok"):
+            self._end(process)
+            reason = self.greeting.get("error")
+            raise RunnerError(f"{self._what}: the model cannot be loaded: {reason}", stderr=self._stderr_text())
+        return process
+
+    def _receive(self, process: subprocess.Popen[bytes], timeout_s: float | None, limit: str) -> dict[str, Any]:
+        """Read one line of the host's; a host that ends or is too slow is a RunnerError, and gone."""
+        assert process.stdout is not None
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        descriptor = process.stdout.fileno()
+        with selectors.DefaultSelector() as selector:
+            selector.register(descriptor, selectors.EVENT_READ)
+            while b"\n" not in self._pending:
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and (left <= 0 or not selector.select(left)):
+                    self._end(process)
+                    raise RunnerError(f"{self._what}: stopped after {limit}", stderr=self._stderr_text())
+                data = os.read(descriptor, 1 << 16)
+                if not data:
+                    # It closed its pipe, so it is ending by itself; how it ends is worth a moment.
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(timeout=2)
+                    self._end(process)
+                    returncode = process.returncode
+                    raise RunnerError(
+                        f"{self._what}: the host process {leash.how_it_ended(returncode)}",
+                        stderr=self._stderr_text(),
+                        returncode=returncode,
+                    )
+                self._pending += data
+        line, _, self._pending = self._pending.partition(b"\n")
+        answer = orjson.loads(line)
+        assert isinstance(answer, dict)
+        return answer
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        leash.kill_group(process)
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+        self._process = None
+
+    def _drain(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stderr is not None
+        with process.stderr as stream:
+            for line in stream:
+                self._stderr.append(line)
+
+    def _stderr_text(self) -> str:
+        return b"".join(self._stderr.copy()).decode(errors="replace")

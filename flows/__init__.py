@@ -1,0 +1,1 @@
+"""The Prefect flows, and in `flows.cli` the command line in front of them."""

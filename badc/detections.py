@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ class InvalidResultError(BadcError):
 
 _DETECTION_KEYS = ("timestamp_ms", "end_ms", "label", "label_code", "label_name", "confidence")
 _KNOWN_KEYS = frozenset(_DETECTION_KEYS)
+_known_values = itemgetter(*_DETECTION_KEYS)
 _JSON = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
 
@@ -121,6 +123,22 @@ def parse_detections(value: object) -> tuple[Detection, ...]:
 
 
 def _parse_detection(item: object, number: int) -> Detection:
+    if isinstance(item, dict) and item.keys() == _KNOWN_KEYS:
+        start, end, label, code, name, confidence = _known_values(item)
+        # Nearly every detection is of just these types. Telling so at once makes aggregation a third faster.
+        if (
+            type(label) is type(code) is type(name) is str
+            and label
+            and type(start) is type(end) is int
+            and type(confidence) is float
+            and 0 <= confidence <= 1
+            and 0 <= start <= end
+        ):
+            return Detection(label, confidence, start, end, code, name)
+    return _parse_any_detection(item, number)
+
+
+def _parse_any_detection(item: object, number: int) -> Detection:
     if not isinstance(item, dict):
         raise InvalidResultError(f"detections[{number}] is {_kind(item)}, not an object")
     texts = {}

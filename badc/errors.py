@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+MOST_LISTED = 20
+
 
 class BadcError(Exception):
     """Something that a user can put right. Its text is shown as it is, without a traceback."""
@@ -17,24 +19,19 @@ class RequestError(BadcError):
     exit_code = 2
 
 
-class BadRowsError(RequestError):
-    """Several bad rows of one file, listed together so that they can be put right in one go.
+def listed(messages: Sequence[str], total: int | None = None) -> str:
+    """Return messages as lines, so that they can be put right in one go; only the first `MOST_LISTED` of them.
 
     Parameters
     ----------
     messages
-        One message per row, each with its place. Only the first `SHOWN` are printed.
+        One line each.
+    total
+        How many there are where not all were kept.
     """
-
-    SHOWN = 20
-
-    def __init__(self, messages: Sequence[str], total: int | None = None) -> None:
-        self.messages = list(messages)
-        total = len(self.messages) if total is None else total
-        lines = self.messages[: self.SHOWN]
-        if total > len(lines):
-            lines.append(f"… and {total - len(lines)} more")
-        super().__init__("\n".join(lines))
+    lines = list(messages[:MOST_LISTED])
+    hidden = (len(messages) if total is None else total) - len(lines)
+    return "\n".join([*lines, f"… and {hidden} more"] if hidden > 0 else lines)
 
 
 class ChunkError(BadcError):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from badc import atomic
 from badc.dataset import absolute, find_dataset_root
-from badc.errors import RequestError, BadRowsError
+from badc.errors import MOST_LISTED, RequestError, listed
 from badc.recording import id_problem
 
 if TYPE_CHECKING:
@@ -112,9 +112,7 @@ def read_manifest(path: Path, dataset_root: Path | None = None) -> Manifest:
     Raises
     ------
     RequestError
-        When the file is no such CSV.
-    BadRowsError
-        When rows are bad: every one of them with its line number.
+        When the file is no such CSV, or rows are bad: every one of them with its line number.
     """
     full = absolute(path)
     chunks: list[Chunk] = []
@@ -125,10 +123,10 @@ def read_manifest(path: Path, dataset_root: Path | None = None) -> Manifest:
             chunks.append(item)
         else:
             total += 1
-            if len(problems) < BadRowsError.SHOWN:
+            if len(problems) < MOST_LISTED:
                 problems.append(item)
     if problems:
-        raise BadRowsError(problems, total)
+        raise RequestError(listed(problems, total))
     return Manifest(full, dataset_root or find_dataset_root(full), chunks)
 
 

@@ -85,7 +85,7 @@ def _mono_48k(window: AudioWindow) -> np.ndarray[Any, Any]:
     mono = samples.mean(axis=1, dtype=np.float32)
     if rate != RATE_HZ:
         mono = soxr.resample(mono, rate, RATE_HZ, quality="HQ")
-    return mono.astype(np.float32, copy=False)
+    return np.asarray(mono, dtype=np.float32)
 
 
 def _windows(samples: np.ndarray[Any, Any], hop_s: float) -> list[tuple[float, np.ndarray[Any, Any]]]:

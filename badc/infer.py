@@ -1,0 +1,312 @@
+"""Inference: what a run will do, decided before it starts, and what a worker does with the chunks it is given."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from badc.attempt import Attempt, now
+from badc.audio import AudioError, AudioInfo, AudioWindow, probe, window_of
+from badc.dataset import absolute, as_written, default_output_dir, new_telemetry_log, require_writable
+from badc.detections import result_path, result_problem, write_result
+from badc.errors import BadcError, RequestError, RunnerError, listed
+from badc.gpus import Gpu, GpuSampler, gpu_of_this_worker
+from badc.manifest import Chunk, Manifest, job_keys, read_manifest
+from badc.runners import RunnerSpec, runner_for
+from badc.settings import InferSettings
+from badc.summary import EarlierJobs, Job, JobStatus, read_jobs
+
+_PROBE_THREADS = 8  # opening files is waiting for the disk or the network
+_KEPT_OUTPUT_CHARS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedChunk:
+    """A chunk of a run, ready to travel to a worker.
+
+    Parameters
+    ----------
+    key
+        Its key in the run's summary.
+    chunk
+        The chunk.
+    audio
+        Its frames, or None where its audio cannot be used.
+    """
+
+    key: str
+    chunk: Chunk
+    audio: AudioWindow | None
+
+
+@dataclass(frozen=True, slots=True)
+class InferOrder:
+    """What a worker must know to analyse chunks; it travels with every task, so it is small.
+
+    Parameters
+    ----------
+    runner
+        The runner's settings.
+    output_dir
+        The folder of the detections, absolute.
+    dataset_root
+        The dataset, absolute, or None.
+    gpu_sample_interval_s
+        Seconds between two readings of the GPU's load.
+    """
+
+    runner: RunnerSpec
+    output_dir: Path
+    dataset_root: Path | None
+    gpu_sample_interval_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class InferPlan:
+    """All that a run will do.
+
+    Parameters
+    ----------
+    settings
+        The run's settings.
+    order
+        What its workers are told.
+    manifest
+        The manifest.
+    telemetry_log
+        The log, absolute.
+    keys
+        The key of each of the manifest's chunks, in its order.
+    todo
+        The chunks to analyse.
+    done
+        Chunks that the resumed run finished, with what it says of them.
+    unusable
+        Chunks whose audio cannot be used, with the reason; there are none unless `keep_going`.
+    earlier
+        The run that is resumed, or None.
+    """
+
+    settings: InferSettings
+    order: InferOrder
+    manifest: Manifest
+    telemetry_log: Path
+    keys: Sequence[str]
+    todo: Sequence[PlannedChunk]
+    done: Sequence[tuple[str, Chunk, Job]]
+    unusable: Sequence[tuple[PlannedChunk, str]]
+    earlier: EarlierJobs | None
+
+    @property
+    def recordings(self) -> frozenset[str]:
+        """Ids of the recordings that the run may write."""
+        return frozenset(planned.chunk.recording_id for planned in self.todo)
+
+    def output_of(self, chunk: Chunk) -> str:
+        """Return the place of a chunk's detections as telemetry and summary record it."""
+        return as_written(result_path(self.order.output_dir, chunk), self.order.dataset_root)
+
+
+def plan_inference(
+    settings: InferSettings, on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> InferPlan:
+    """Read and check everything that a run needs; nothing is written.
+
+    Parameters
+    ----------
+    settings
+        The run's settings.
+    on_progress
+        Called with the number of audio files looked at, and of all.
+
+    Raises
+    ------
+    RequestError
+        When the manifest, the audio, the runner, the resumed run or an output folder cannot be used. Audio that cannot
+        be used is no error with `keep_going`: those chunks fail, the rest run.
+    """
+    manifest = read_manifest(
+        settings.manifest, None if settings.dataset_root is None else absolute(settings.dataset_root)
+    )
+    spec = settings.runner_spec()
+    root = manifest.dataset_root
+    output_dir = absolute(settings.output_dir) if settings.output_dir else default_output_dir(root)
+    log = absolute(settings.telemetry_log) if settings.telemetry_log else new_telemetry_log(manifest.path, root)
+    if log.is_dir():
+        raise RequestError(f"{log}: --telemetry-log is a folder; name a file in it, such as {log / 'run.jsonl'}")
+    keys = job_keys(manifest.chunks)
+    earlier = _read_earlier(settings, manifest)
+    done, open_chunks = _split_done(manifest, keys, earlier, spec, output_dir)
+    todo, unusable = _locate_audio(manifest, open_chunks, on_progress)
+    if unusable and not settings.keep_going:
+        raise _unusable_error(unusable, len(manifest.chunks))
+    if todo:
+        require_writable(output_dir, "output folder")
+        require_writable(log.parent, "telemetry folder")
+    order = InferOrder(spec, output_dir, root)
+    return InferPlan(settings, order, manifest, log, keys, todo, done, unusable, earlier)
+
+
+def infer_chunks(chunks: Sequence[PlannedChunk], order: InferOrder, report: Callable[[Attempt], None]) -> list[Attempt]:
+    """Analyse chunks one after the other on this worker, and write each one's detections.
+
+    A chunk that fails does not keep the others from being tried, and never raises: its attempt says why it failed.
+
+    Parameters
+    ----------
+    chunks
+        The chunks.
+    order
+        What the run wants done with them.
+    report
+        Called with each attempt when it starts and when it has ended.
+
+    Returns
+    -------
+    list of Attempt
+        The ended attempts, in the order of the chunks.
+    """
+    gpu = gpu_of_this_worker()
+    ended = []
+    for planned in chunks:
+        attempt = Attempt(planned.key, gpu.index if gpu else None, gpu.name if gpu else None)
+        report(attempt)
+        ended.append(_infer_one(planned, order, gpu, attempt))
+        report(ended[-1])
+    return ended
+
+
+def _infer_one(planned: PlannedChunk, order: InferOrder, gpu: Gpu | None, attempt: Attempt) -> Attempt:
+    clock = time.perf_counter()
+    details: dict[str, Any] = {"runner": order.runner.name.value}
+    ok = False
+    with GpuSampler(gpu, order.gpu_sample_interval_s) as sampler:
+        try:
+            details |= _detect_and_write(planned, order, gpu)
+            ok = True
+        except RunnerError as error:
+            details |= {"error": str(error), **_process_output(error.stdout, error.stderr, error.returncode)}
+        except BadcError as error:
+            details["error"] = str(error)
+        except OSError as error:
+            details["error"] = f"{error.strerror or error}: {error.filename or order.output_dir}"
+        except Exception as error:  # a bug in a runner fails its chunk, not the run
+            details["error"] = f"{type(error).__name__}: {error}"
+    if gpu is not None:
+        details["gpu_metrics"] = sampler.metrics()
+    return replace(attempt, finished_at=now(), ok=ok, runtime_s=round(time.perf_counter() - clock, 3), details=details)
+
+
+def _detect_and_write(planned: PlannedChunk, order: InferOrder, gpu: Gpu | None) -> dict[str, Any]:
+    assert planned.audio is not None
+    # A CPU worker sees the whole machine's GPUs; its runner must not take one of them. The order is NVML's: CUDA's own
+    # default numbers the fastest GPU first.
+    gpus = {"CUDA_VISIBLE_DEVICES": str(gpu.index) if gpu else "", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    runner = runner_for(order.runner, gpus)
+    output = runner.detect(planned.chunk, planned.audio)
+    root = order.dataset_root
+    result = replace(output.result, dataset_root=None if root is None else str(root))
+    path = result_path(order.output_dir, planned.chunk)
+    write_result(path, result)
+    return {
+        "output": as_written(path, root),
+        "status": result.status.value,
+        "detections": len(result.detections),
+        **_process_output(output.stdout, output.stderr, output.returncode),
+    }
+
+
+def _process_output(stdout: str, stderr: str, returncode: int | None) -> dict[str, Any]:
+    found = {"stdout": stdout[-_KEPT_OUTPUT_CHARS:], "stderr": stderr[-_KEPT_OUTPUT_CHARS:]}
+    return {name: text for name, text in found.items() if text} | (
+        {} if returncode is None else {"returncode": returncode}
+    )
+
+
+def _read_earlier(settings: InferSettings, manifest: Manifest) -> EarlierJobs | None:
+    if settings.resume_summary is None:
+        return None
+    earlier = read_jobs(settings.resume_summary)
+    if len(earlier) and not any(earlier.find(chunk) for chunk in manifest.chunks):
+        raise RequestError(
+            f"{settings.resume_summary}: none of its {len(earlier)} chunks is in {settings.manifest}; "
+            "it is the run of another manifest"
+        )
+    return earlier
+
+
+def _split_done(
+    manifest: Manifest, keys: Sequence[str], earlier: EarlierJobs | None, spec: RunnerSpec, output_dir: Path
+) -> tuple[list[tuple[str, Chunk, Job]], list[tuple[str, Chunk]]]:
+    """Part the chunks into those that the resumed run did, with their outputs still valid, and the others."""
+    done: list[tuple[str, Chunk, Job]] = []
+    left: list[tuple[str, Chunk]] = []
+    for key, chunk in zip(keys, manifest.chunks, strict=True):
+        job = earlier.find(chunk) if earlier else None
+        claimed = job is not None and job.status is JobStatus.SUCCESS
+        if claimed and result_problem(result_path(output_dir, chunk), chunk, spec.name) is None:
+            assert job is not None
+            done.append((key, chunk, job))
+        else:
+            left.append((key, chunk))
+    return done, left
+
+
+def _locate_audio(
+    manifest: Manifest, chunks: Sequence[tuple[str, Chunk]], on_progress: Callable[[int, int], None]
+) -> tuple[list[PlannedChunk], list[tuple[PlannedChunk, str]]]:
+    """Open each audio file once, and find every chunk's frames in it."""
+    sources = list(dict.fromkeys(chunk.source_path for _, chunk in chunks))
+    found: dict[str, tuple[Path, AudioInfo | str]] = {}
+    with ThreadPoolExecutor(_PROBE_THREADS) as pool:
+        paths = [manifest.locate(source) for source in sources]
+        for source, path, info in zip(sources, paths, pool.map(_probe_or_reason, paths), strict=True):
+            found[source] = (path, info)
+            on_progress(len(found), len(sources))
+    todo: list[PlannedChunk] = []
+    unusable: list[tuple[PlannedChunk, str]] = []
+    for key, chunk in chunks:
+        path, info = found[chunk.source_path]
+        audio = info if isinstance(info, str) else _window_or_reason(path, info, chunk)
+        if isinstance(audio, str):
+            unusable.append((PlannedChunk(key, chunk, None), audio))
+        else:
+            todo.append(PlannedChunk(key, chunk, audio))
+    return todo, unusable
+
+
+def _probe_or_reason(path: Path) -> AudioInfo | str:
+    try:
+        return probe(path)
+    except AudioError as error:
+        return str(error)
+    except OSError as error:
+        return f"{path}: cannot be read ({error.strerror})"
+
+
+def _window_or_reason(path: Path, info: AudioInfo, chunk: Chunk) -> AudioWindow | str:
+    try:
+        return window_of(path, info, chunk.start_ms, chunk.end_ms)
+    except AudioError as error:
+        return str(error)
+
+
+def _unusable_error(unusable: Sequence[tuple[PlannedChunk, str]], total: int) -> RequestError:
+    reasons = list(dict.fromkeys(reason for _, reason in unusable))
+    return RequestError(
+        f"{len(unusable)} of {total} chunks have no usable audio; put it right, or give --keep-going to run the "
+        f"others:\n{listed(reasons)}"
+    )
+
+
+def workers_wanted(settings: InferSettings, gpus: int) -> tuple[int, int]:
+    """Return how many GPU and CPU workers a run starts, given the number of GPUs that can be used.
+
+    Without a GPU worker there is at least one CPU worker.
+    """
+    gpu_workers = gpus if settings.max_gpus is None else min(gpus, settings.max_gpus)
+    return gpu_workers, max(settings.cpu_workers, 0 if gpu_workers else 1)

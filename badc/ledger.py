@@ -1,0 +1,288 @@
+"""The books of one run: what its workers report goes into telemetry and summary, by one process and one writer."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from badc.attempt import Attempt, now
+from badc.infer import InferPlan, PlannedChunk
+from badc.summary import (
+    Job,
+    JobStatus,
+    RunState,
+    RunSummary,
+    WorkerCount,
+    summary_path,
+    workers_csv_path,
+    write_summary,
+    write_workers_csv,
+)
+from badc.telemetry import ChunkEvent, EventStatus, TelemetryLog
+
+# A summary is rewritten when this many times the cost of writing it has passed: 1 % of the run at most.
+_WRITE_COST_FACTOR = 100
+_LEAST_WRITE_INTERVAL_S = 1.0
+_REMEMBERED_ATTEMPTS = 10_000
+_SLOWEST_KEPT = 10
+WORKER_LOST = "the worker died during this attempt; the chunk runs again on another"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is.
+
+    Parameters
+    ----------
+    total, done, failed, skipped
+        Chunks: all that are to run, those that succeeded and failed for good, and those that were done before.
+    audio_ms
+        Audio analysed so far, in ms.
+    audio_total_ms
+        Audio of all chunks that are to run, in ms.
+    elapsed_s
+        Time since the start, in seconds.
+    running
+        Chunks that a worker is analysing now.
+    """
+
+    total: int
+    done: int
+    failed: int
+    skipped: int
+    audio_ms: int
+    audio_total_ms: int
+    elapsed_s: float
+    running: int
+
+    @property
+    def times_real_time(self) -> float:
+        """Seconds of audio analysed per second."""
+        return self.audio_ms / 1000 / self.elapsed_s if self.elapsed_s > 0 else 0.0
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until the end at this pace; None before anything is done."""
+        return (self.audio_total_ms - self.audio_ms) / 1000 / self.times_real_time if self.audio_ms else None
+
+
+class RunLedger:
+    """Keeps telemetry and summary of one run. Its methods may be called from any thread.
+
+    Parameters
+    ----------
+    plan
+        What the run will do.
+    """
+
+    def __init__(self, plan: InferPlan) -> None:
+        self._plan = plan
+        self._lock = threading.RLock()
+        self._log = TelemetryLog(plan.telemetry_log)
+        self._chunks = {planned.key: planned.chunk for planned in plan.todo}
+        self._chunks |= {planned.key: planned.chunk for planned, _ in plan.unusable}
+        self._open: dict[str, tuple[Attempt, str]] = {}  # key of a running chunk -> its attempt and worker label
+        # Tokens of attempts whose end is written. A report can come twice, but not thousands of attempts later.
+        self._ended: OrderedDict[str, None] = OrderedDict()
+        self._backoffs: dict[str, float | None] = {}  # key -> delay that follows if the coming attempt fails
+        self._slowest: list[tuple[float, str]] = []
+        self._clock = time.monotonic()
+        self._next_write = 0.0
+        self._done = self._failed = self._audio_ms = 0
+        self._audio_total_ms = sum(planned.chunk.duration_ms for planned in plan.todo)
+        jobs = plan.earlier.others(plan.manifest.chunks) if plan.earlier else {}
+        jobs |= {key: Job(chunk.recording_id) for key, chunk in zip(plan.keys, plan.manifest.chunks, strict=True)}
+        started = now()
+        self.summary = RunSummary(
+            telemetry_log=str(plan.telemetry_log),
+            manifest=str(plan.manifest.path),
+            runner=plan.order.runner.name.value,
+            started_at=started,
+            updated_at=started,
+            jobs=jobs,
+            settings=plan.settings.model_dump(mode="json"),
+        )
+        self._write_down_what_will_not_run()
+        self.save(force=True)
+
+    def expect(self, keys: Iterable[str], backoff_s: float | None) -> None:
+        """Note, before chunks go to a worker, the delay that would follow a failure (None after a last attempt)."""
+        with self._lock:
+            self._backoffs.update(dict.fromkeys(keys, backoff_s))
+
+    def started(self, attempt: Attempt, worker: str) -> None:
+        """Write that a worker began a chunk. Where the chunk was running elsewhere, that worker was lost."""
+        with self._lock:
+            if attempt.token in self._ended:
+                return
+            lost = self._open.get(attempt.key)
+            if lost is not None and lost[0].token == attempt.token:
+                return
+            if lost is not None:
+                self._write_end(*lost, error=WORKER_LOST)
+            job = self.summary.jobs[attempt.key]
+            job.attempts += 1
+            job.worker = worker
+            self._open[attempt.key] = (attempt, job.worker)
+            details = {"attempt": job.attempts, "runner": self._plan.order.runner.name.value}
+            self._event(attempt, EventStatus.START, job.worker, details)
+
+    def ended(self, attempt: Attempt, worker: str) -> None:
+        """Write how a worker's attempt ended; a second report of the same attempt is passed over."""
+        with self._lock:
+            if attempt.token in self._ended:
+                return
+            self.started(attempt, worker)
+            _, label = self._open.pop(attempt.key)
+            self._remember_ended(attempt)
+            job = self.summary.jobs[attempt.key]
+            job.retries = job.attempts - 1
+            count = self.summary.workers.setdefault(label, WorkerCount())
+            details = {"attempt": job.attempts} | attempt.details
+            if attempt.ok:
+                self._succeeded(attempt, job, count, details)
+                self._event(attempt, EventStatus.SUCCESS, label, details)
+            else:
+                self._attempt_failed(attempt.key, job, count, details)
+                self._event(attempt, EventStatus.FAILURE, label, details)
+
+    def close_open(self, keys: Iterable[str], error: str) -> None:
+        """End the attempts of chunks whose worker will never report again."""
+        with self._lock:
+            for key in keys:
+                if key in self._open:
+                    self._write_end(*self._open.pop(key), error=error)
+
+    def failed_for_good(self, keys: Iterable[str]) -> None:
+        """Note that no attempt will follow for these chunks; those that succeeded are passed over."""
+        with self._lock:
+            for key in keys:
+                job = self.summary.jobs[key]
+                if job.status is JobStatus.SUCCESS:
+                    continue
+                job.status = JobStatus.FAILURE
+                self._failed += 1
+                if job.worker is not None:
+                    self.summary.workers.setdefault(job.worker, WorkerCount()).failure += 1
+
+    def undone(self, chunks: Iterable[PlannedChunk]) -> list[PlannedChunk]:
+        """Return those of the chunks that have not succeeded yet."""
+        with self._lock:
+            return [planned for planned in chunks if self.summary.jobs[planned.key].status is not JobStatus.SUCCESS]
+
+    def errors_of(self, keys: Iterable[str]) -> list[str]:
+        """Return, for each of these chunks that has one, the reason of its last failure."""
+        with self._lock:
+            jobs = ((key, self.summary.jobs[key]) for key in keys)
+            return [f"{key}: {job.last_error}" for key, job in jobs if job.last_error is not None]
+
+    @property
+    def slowest(self) -> list[tuple[float, str]]:
+        """The chunks that took longest, as (seconds, key), slowest first."""
+        with self._lock:
+            return sorted(self._slowest, reverse=True)
+
+    def progress(self) -> Progress:
+        """Return how far the run is."""
+        with self._lock:
+            return Progress(
+                total=len(self._plan.todo) + len(self._plan.unusable),
+                done=self._done,
+                failed=self._failed,
+                skipped=len(self._plan.done),
+                audio_ms=self._audio_ms,
+                audio_total_ms=self._audio_total_ms,
+                elapsed_s=time.monotonic() - self._clock,
+                running=len(self._open),
+            )
+
+    def save(self, force: bool = False) -> None:
+        """Rewrite the summary when it is due: so seldom that it costs less than 1 % of the run."""
+        with self._lock:
+            begin = time.monotonic()
+            if not force and begin < self._next_write:
+                return
+            self.summary.updated_at = now()
+            write_summary(summary_path(self._plan.telemetry_log), self.summary)
+            end = time.monotonic()
+            self._next_write = end + max(_LEAST_WRITE_INTERVAL_S, _WRITE_COST_FACTOR * (end - begin))
+
+    def finish(self, state: RunState) -> None:
+        """End the books: no attempt stays open, and summary and workers CSV say how the run ended."""
+        with self._lock:
+            for key in list(self._open):
+                self._write_end(*self._open.pop(key), error="interrupted before it ended")
+            self.summary.state = state
+            self.save(force=True)
+            write_workers_csv(workers_csv_path(self._plan.telemetry_log), self.summary.workers)
+            self._log.close()
+
+    def _write_down_what_will_not_run(self) -> None:
+        for key, chunk, earlier in self._plan.done:
+            output = self._plan.output_of(chunk)
+            self.summary.jobs[key] = replace(earlier, recording_id=chunk.recording_id, output=output)
+            details = {"output": output, "runner": self.summary.runner}
+            self._log.write(ChunkEvent(chunk.chunk_id, chunk.recording_id, EventStatus.SKIPPED, now(), details=details))
+        for planned, reason in self._plan.unusable:
+            attempt = Attempt(planned.key, None, None)
+            self._event(attempt, EventStatus.START, None, {"attempt": 1})
+            ended = replace(attempt, finished_at=now(), runtime_s=0.0)
+            self._event(ended, EventStatus.FAILURE, None, {"attempt": 1, "error": reason})
+            job = self.summary.jobs[planned.key]
+            job.attempts, job.last_error = 1, reason
+            self.failed_for_good([planned.key])
+
+    def _succeeded(self, attempt: Attempt, job: Job, count: WorkerCount, details: dict[str, Any]) -> None:
+        key, chunk, runtime_s = attempt.key, self._chunks[attempt.key], attempt.runtime_s or 0.0
+        job.status, job.output, job.last_error = JobStatus.SUCCESS, details["output"], None
+        self._done += 1
+        heapq.heappush(self._slowest, (runtime_s, key))
+        if len(self._slowest) > _SLOWEST_KEPT:
+            heapq.heappop(self._slowest)
+        self._audio_ms += chunk.duration_ms
+        count.success += 1
+        count.retries += job.attempts > 1
+
+    def _attempt_failed(self, key: str, job: Job, count: WorkerCount, details: dict[str, Any]) -> None:
+        count.failed_retries += 1
+        job.last_error = details.get("error")
+        backoff = self._backoffs.get(key)
+        if backoff is not None:
+            details["backoff_s"] = job.last_backoff_s = backoff
+
+    def _write_end(self, attempt: Attempt, label: str, error: str) -> None:
+        """Write the failure of an attempt that nobody else will end."""
+        self._remember_ended(attempt)
+        job = self.summary.jobs[attempt.key]
+        job.last_error = error
+        self.summary.workers.setdefault(label, WorkerCount()).failed_retries += 1
+        self._event(
+            replace(attempt, finished_at=now()), EventStatus.FAILURE, label, {"attempt": job.attempts, "error": error}
+        )
+
+    def _remember_ended(self, attempt: Attempt) -> None:
+        self._ended[attempt.token] = None
+        if len(self._ended) > _REMEMBERED_ATTEMPTS:
+            self._ended.popitem(last=False)
+
+    def _event(self, attempt: Attempt, status: EventStatus, label: str | None, details: dict[str, Any]) -> None:
+        chunk = self._chunks[attempt.key]
+        self._log.write(
+            ChunkEvent(
+                chunk_id=chunk.chunk_id,
+                recording_id=chunk.recording_id,
+                status=status,
+                timestamp=attempt.started_at,
+                finished_at=attempt.finished_at if status is not EventStatus.START else None,
+                runtime_s=attempt.runtime_s if status is not EventStatus.START else None,
+                worker=label,
+                gpu_index=attempt.gpu_index,
+                gpu_name=attempt.gpu_name,
+                details=details,
+            )
+        )

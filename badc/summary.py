@@ -1,0 +1,232 @@
+"""The summary of a run: what came of each chunk and each worker, and what a later run resumes from."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from badc import atomic
+from badc.errors import RequestError
+from badc.manifest import Chunk
+from badc.telemetry import EventStatus, read_events
+
+_NAME_ONE = "--resume-summary takes a run's *.summary.json or its telemetry *.jsonl"
+
+
+class RunState(StrEnum):
+    """How far a run is."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+class JobStatus(StrEnum):
+    """What came of a chunk so far."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    NOT_RUN = "not_run"
+
+
+@dataclass(slots=True)
+class Job:
+    """One chunk's state.
+
+    Parameters
+    ----------
+    recording_id
+        Its recording.
+    status
+        What came of it.
+    attempts
+        How often it was started.
+    retries
+        How many of the attempts came after a failed one.
+    output
+        Its detections file, as the format writes paths; None until there is one.
+    worker
+        Label of the worker of the last attempt.
+    last_backoff_s
+        Delay before the last retry, in seconds.
+    last_error
+        Reason of the last failure.
+    """
+
+    recording_id: str
+    status: JobStatus = JobStatus.NOT_RUN
+    attempts: int = 0
+    retries: int = 0
+    output: str | None = None
+    worker: str | None = None
+    last_backoff_s: float | None = None
+    last_error: str | None = None
+
+
+@dataclass(slots=True)
+class WorkerCount:
+    """What a worker did.
+
+    Parameters
+    ----------
+    success
+        Chunks that it finished.
+    failure
+        Chunks that failed for good on it.
+    retries
+        Chunks that it finished after an earlier attempt had failed.
+    failed_retries
+        Attempts that failed on it, final or not.
+    """
+
+    success: int = 0
+    failure: int = 0
+    retries: int = 0
+    failed_retries: int = 0
+
+    @property
+    def jobs(self) -> int:
+        """Chunks that ended on it."""
+        return self.success + self.failure
+
+
+@dataclass(slots=True)
+class RunSummary:
+    """All that a summary file holds."""
+
+    telemetry_log: str
+    manifest: str
+    runner: str
+    started_at: str
+    updated_at: str
+    state: RunState = RunState.RUNNING
+    workers: dict[str, WorkerCount] = field(default_factory=dict)
+    jobs: dict[str, Job] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def summary_path(telemetry_log: Path) -> Path:
+    """Return `<telemetry log>.summary.json`."""
+    return telemetry_log.with_name(f"{telemetry_log.name}.summary.json")
+
+
+def workers_csv_path(telemetry_log: Path) -> Path:
+    """Return `<telemetry log>.summary.json.workers.csv`."""
+    return telemetry_log.with_name(f"{telemetry_log.name}.summary.json.workers.csv")
+
+
+def write_summary(path: Path, summary: RunSummary) -> None:
+    """Write a summary atomically."""
+    atomic.write_bytes(path, orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+def write_workers_csv(path: Path, workers: Mapping[str, WorkerCount]) -> None:
+    """Write the table of the workers atomically."""
+    with (
+        atomic.replacing(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as stream,
+    ):
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(("worker", "jobs", "success", "failure", "retries", "failed_retries"))
+        for label, count in sorted(workers.items()):
+            writer.writerow((label, count.jobs, *asdict(count).values()))
+
+
+class EarlierJobs:
+    """The chunks of an earlier run, by recording and chunk id, whatever keys that run gave them.
+
+    Parameters
+    ----------
+    jobs
+        Each chunk's state by its recording id (empty where the file names none) and its chunk id.
+    """
+
+    def __init__(self, jobs: dict[tuple[str, str], Job]) -> None:
+        self._jobs = jobs
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def find(self, chunk: Chunk) -> Job | None:
+        """Return what the earlier run made of a chunk, or None when it did not have it."""
+        return self._jobs.get((chunk.recording_id, chunk.chunk_id)) or self._jobs.get(("", chunk.chunk_id))
+
+    def others(self, chunks: Iterable[Chunk]) -> dict[str, Job]:
+        """Return the jobs, by key, of all chunks but these: a resumed run's summary keeps them."""
+        known = {(recording, chunk.chunk_id) for chunk in chunks for recording in (chunk.recording_id, "")}
+        left = {pair: job for pair, job in self._jobs.items() if pair not in known}
+        taken = {chunk_id for _, chunk_id in known}
+        return {
+            f"{rec}/{chunk_id}" if rec and chunk_id in taken else chunk_id: left[rec, chunk_id]
+            for rec, chunk_id in left
+        }
+
+
+def read_jobs(path: Path) -> EarlierJobs:
+    """Read what a run did, from its summary or from its telemetry log.
+
+    Parameters
+    ----------
+    path
+        A `*.summary.json`, or a `.jsonl`: after a `kill -9` the log is newer than the summary.
+
+    Raises
+    ------
+    RequestError
+        When the file cannot be read or is neither.
+    """
+    try:
+        if path.suffix == ".jsonl":
+            return EarlierJobs(_jobs_of_log(path))
+        document = orjson.loads(path.read_bytes())
+    except OSError as error:
+        raise RequestError(f"{path}: the run to resume cannot be read ({error.strerror})") from None
+    except orjson.JSONDecodeError as error:
+        raise RequestError(f"{path}: not JSON ({error}); {_NAME_ONE}") from None
+    jobs = document.get("jobs") if isinstance(document, dict) else None
+    if not isinstance(jobs, dict):
+        raise RequestError(f"{path}: not the summary of a run (it has no 'jobs'); {_NAME_ONE}")
+    return EarlierJobs(dict(_job(path, key, raw) for key, raw in jobs.items()))
+
+
+def _job(path: Path, key: str, raw: object) -> tuple[tuple[str, str], Job]:
+    try:
+        if not isinstance(raw, dict):
+            raise TypeError("not an object")
+        values = {name: value for name, value in raw.items() if name in Job.__dataclass_fields__}
+        job = Job(**{"recording_id": "", **values, "status": JobStatus(raw["status"])})
+    except (TypeError, KeyError, ValueError):
+        raise RequestError(f"{path}: the job '{key}' has no valid status; {_NAME_ONE}") from None
+    return (job.recording_id, key.removeprefix(f"{job.recording_id}/")), job
+
+
+def _jobs_of_log(path: Path) -> dict[tuple[str, str], Job]:
+    jobs: dict[tuple[str, str], Job] = {}
+    for event in read_events(path):
+        job = jobs.setdefault((event.recording_id, event.chunk_id), Job(event.recording_id))
+        _apply(job, event.status, event.details, event.worker)
+    if not jobs and path.stat().st_size > 0:
+        raise RequestError(f"{path}: holds no telemetry events; {_NAME_ONE}")
+    return jobs
+
+
+def _apply(job: Job, status: EventStatus, details: dict[str, Any], worker: str | None) -> None:
+    job.worker = worker or job.worker
+    if status is EventStatus.START:
+        job.attempts += 1
+        return
+    if status is EventStatus.FAILURE:
+        job.status = JobStatus.FAILURE
+        job.last_error = details.get("error")
+        job.last_backoff_s = details.get("backoff_s")
+        return
+    job.status = JobStatus.SUCCESS
+    job.output = details.get("output")
+    job.retries = max(0, job.attempts - 1)

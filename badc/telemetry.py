@@ -1,0 +1,148 @@
+"""Telemetry: one JSON line per chunk event, appended and flushed, so that it tells all after the hardest end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+_BLOCK_BYTES = 1 << 16
+
+
+class EventStatus(StrEnum):
+    """What happened to a chunk: an attempt started, succeeded or failed, or the chunk was done before."""
+
+    START = "start"
+    SUCCESS = "success"
+    FAILURE = "failure"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkEvent:
+    """One line of a telemetry log.
+
+    Parameters
+    ----------
+    chunk_id, recording_id
+        The chunk.
+    status
+        What happened.
+    timestamp
+        When the attempt started (or the chunk was skipped), ISO-8601 with offset.
+    finished_at
+        When the attempt ended, or None.
+    runtime_s
+        How long it took in seconds, or None.
+    worker
+        Label of the worker (`gpu-0`, `cpu-0`), or None.
+    gpu_index, gpu_name
+        Its GPU, or None.
+    details
+        `attempt`, `output`, `runner`, `error`, … as they apply.
+    """
+
+    chunk_id: str
+    recording_id: str
+    status: EventStatus
+    timestamp: str
+    finished_at: str | None = None
+    runtime_s: float | None = None
+    worker: str | None = None
+    gpu_index: int | None = None
+    gpu_name: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+class TelemetryLog:
+    """A log that is being written, one whole line per write.
+
+    Parameters
+    ----------
+    path
+        The file; its folder is made, and an existing log is continued.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cut_off = _ends_within_a_line(path)
+        self._stream = path.open("ab", buffering=0)
+        if cut_off:
+            self._stream.write(b"\n")
+
+    def write(self, event: ChunkEvent) -> None:
+        """Append one event."""
+        self._stream.write(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
+
+    def close(self) -> None:
+        """Sync the log to disk and close it."""
+        os.fsync(self._stream.fileno())
+        self._stream.close()
+
+
+def read_events(path: Path) -> Iterator[ChunkEvent]:
+    """Yield the events of a log in order; a half-written last line, and lines that are no events, are passed over.
+
+    Raises
+    ------
+    OSError
+        When the log cannot be read.
+    """
+    with path.open("rb") as stream:
+        for line in stream:
+            event = parse_event(line)
+            if event is not None:
+                yield event
+
+
+def last_events(path: Path, count: int) -> list[ChunkEvent]:
+    """Return the last `count` events of a log, oldest first, without reading the rest of it."""
+    with path.open("rb") as stream:
+        position = stream.seek(0, os.SEEK_END)
+        tail = b""
+        while position > 0 and tail.count(b"\n") <= count + 1:
+            step = min(_BLOCK_BYTES, position)
+            position -= step
+            stream.seek(position)
+            tail = stream.read(step) + tail
+    lines = tail.split(b"\n")
+    events = [event for line in (lines[1:] if position else lines) if (event := parse_event(line)) is not None]
+    return events[-count:] if count else []
+
+
+def parse_event(line: bytes) -> ChunkEvent | None:
+    """Return the event of a line, or None for a line that is none; keys that are not ours are passed over."""
+    try:
+        raw = orjson.loads(line)
+        return ChunkEvent(
+            chunk_id=raw["chunk_id"],
+            recording_id=raw.get("recording_id") or "",
+            status=EventStatus(raw["status"]),
+            timestamp=raw["timestamp"],
+            finished_at=raw.get("finished_at"),
+            runtime_s=raw.get("runtime_s"),
+            worker=raw.get("worker"),
+            gpu_index=raw.get("gpu_index"),
+            gpu_name=raw.get("gpu_name"),
+            details=raw.get("details") or {},
+        )
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError):
+        return None
+
+
+def _ends_within_a_line(path: Path) -> bool:
+    """Whether a run that was killed left half a line at the end; the next line must not be glued to it."""
+    try:
+        with path.open("rb") as stream:
+            if stream.seek(0, os.SEEK_END) == 0:
+                return False
+            stream.seek(-1, os.SEEK_END)
+            return stream.read(1) != b"\n"
+    except FileNotFoundError:
+        return False

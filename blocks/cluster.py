@@ -1,0 +1,157 @@
+"""The Dask cluster of a run: one worker per GPU, CPU workers beside them, or a scheduler that is already there."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from badc.errors import RequestError
+from badc.gpus import NoGpuError, usable_gpus
+from badc.infer import workers_wanted
+from badc.settings import InferSettings
+
+_LOCAL = "127.0.0.1"
+_CONNECT_TIMEOUT_S = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A cluster that is up.
+
+    Parameters
+    ----------
+    address
+        The scheduler's address.
+    labels
+        Label of each worker by its Dask name, such as `gpu-0`; empty where the workers are not ours.
+    note
+        What a user should know about it, such as why no GPU is used.
+    """
+
+    address: str
+    labels: Mapping[object, str]
+    note: str
+
+
+@contextmanager
+def open_cluster(settings: InferSettings) -> Iterator[Cluster]:
+    """Start the workers that the settings ask for, or join the scheduler that they name; stop what was started.
+
+    Raises
+    ------
+    RequestError
+        When no scheduler answers at `--scheduler`.
+    """
+    if settings.scheduler is not None:
+        _require_scheduler(settings.scheduler)
+        yield Cluster(settings.scheduler, {}, f"joined the Dask scheduler at {settings.scheduler}")
+        return
+    gpus, reason = _count_gpus()
+    gpu_workers, cpu_workers = workers_wanted(settings, len(gpus))
+    cluster = _gpu_cluster(gpus[:gpu_workers], cpu_workers) if gpu_workers else _cpu_cluster(cpu_workers)
+    labels: dict[object, str] = {gpu: f"gpu-{number}" for number, gpu in enumerate(gpus[:gpu_workers])}
+    labels |= {f"cpu-{number}": f"cpu-{number}" for number in range(cpu_workers)}
+    counts = [f"{n} {kind} worker{'s' * (n > 1)}" for n, kind in ((gpu_workers, "GPU"), (cpu_workers, "CPU")) if n]
+    with cluster:
+        yield Cluster(cluster.scheduler_address, labels, " and ".join(counts) + (f" ({reason})" if reason else ""))
+
+
+def _count_gpus() -> tuple[list[int], str]:
+    """Return the indices of the GPUs that can be used, and why there is none."""
+    try:
+        return [gpu.index for gpu in usable_gpus()], ""
+    except NoGpuError as error:
+        return [], f"no GPU: {error}"
+
+
+def _cpu_cluster(workers: int) -> Any:
+    from distributed import Scheduler, SpecCluster
+
+    return SpecCluster(
+        scheduler={"cls": Scheduler, "options": {"host": _LOCAL, "dashboard_address": f"{_LOCAL}:0"}},
+        workers=_cpu_workers(workers),
+        silence_logs=logging.ERROR,
+    )
+
+
+def _gpu_cluster(gpus: list[int], cpu_workers: int) -> Any:
+    from dask_cuda import LocalCUDACluster
+
+    cluster = LocalCUDACluster(
+        CUDA_VISIBLE_DEVICES=gpus,
+        threads_per_worker=1,
+        memory_limit=None,
+        device_memory_limit=None,
+        host=_LOCAL,
+        dashboard_address=f"{_LOCAL}:0",
+        silence_logs=logging.ERROR,
+        preload=["blocks.worker_preload"],
+    )
+    if cpu_workers:
+        cluster.worker_spec.update(_cpu_workers(cpu_workers))
+        cluster.scale(len(cluster.worker_spec))
+    return cluster
+
+
+def _cpu_workers(number: int) -> dict[str, dict[str, Any]]:
+    """Return the specification of CPU workers, which see no GPU."""
+    from distributed import Nanny
+
+    options = {
+        "nthreads": 1,
+        # Dask would pause or kill a worker by its share of the memory; the models' memory is that of their hosts.
+        "memory_limit": None,
+        "host": _LOCAL,
+        "dashboard_address": None,
+        "env": {"CUDA_VISIBLE_DEVICES": ""},
+        "preload": ["blocks.worker_preload"],
+        "silence_logs": logging.ERROR,
+    }
+    return {f"cpu-{n}": {"cls": Nanny, "options": options | {"name": f"cpu-{n}"}} for n in range(number)}
+
+
+def _require_scheduler(address: str) -> None:
+    from distributed import Client
+
+    try:
+        Client(address, timeout=_CONNECT_TIMEOUT_S, set_as_default=False).close()
+    except (OSError, TimeoutError, ValueError) as error:
+        raise RequestError(
+            f"--scheduler {address}: no Dask scheduler answers there ({type(error).__name__}); "
+            "start one with `dask scheduler`, workers with `dask worker ADDRESS`"
+        ) from None
+
+
+class WorkerLabels:
+    """Labels of workers by their Dask address; workers that are not ours are numbered as they show up.
+
+    Parameters
+    ----------
+    names
+        Label by Dask name, from `Cluster.labels`.
+    """
+
+    def __init__(self, names: Mapping[object, str]) -> None:
+        self._names = names
+        self._known: dict[str, str] = {}
+
+    def label_of(self, address: str, name: object, has_gpu: bool) -> str:
+        """Return the label of a worker.
+
+        Parameters
+        ----------
+        address, name
+            The worker's Dask address and name.
+        has_gpu
+            Whether it has a GPU; decides between `gpu-N` and `cpu-N` where the worker is not ours.
+        """
+        if name in self._names:
+            return self._names[name]
+        if address not in self._known:
+            kind = "gpu" if has_gpu else "cpu"
+            taken = sum(label.startswith(kind) for label in self._known.values())
+            self._known[address] = f"{kind}-{taken}"
+        return self._known[address]

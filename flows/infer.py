@@ -1,0 +1,192 @@
+"""The flow of inference: every chunk of a manifest, on every worker, with the books kept here."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+if __name__ == "__main__":
+    # Before the imports below: this process becomes `badc infer run`. Dask's workers import their parent's main
+    # module again, and would otherwise import Prefect with it.
+    os.execv(sys.executable, [sys.executable, "-m", "flows", "infer", "run", *sys.argv[1:]])
+
+import queue
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from itertools import islice
+from typing import Any
+
+from prefect import State, Task, flow
+from prefect.client.orchestration import get_client
+from prefect.futures import PrefectFuture
+from prefect.runtime import flow_run
+from prefect.states import Cancelled, Completed, Failed
+
+from badc.errors import MOST_LISTED
+from badc.infer import InferPlan, PlannedChunk, plan_inference
+from badc.ledger import RunLedger
+from badc.output_lock import output_lock
+from badc.settings import InferSettings
+from badc.summary import RunState
+from blocks.cluster import Cluster, WorkerLabels, open_cluster
+from blocks.task_runner import ChunkTaskRunner
+from flows.session import InferOutcome, InferSession, current_session
+from flows.stopping import Stop, StopReason
+from tasks.artifacts import RunArtifacts
+from tasks.infer import BatchRunner, RunStoppedError, batch_parameters
+
+# Two tasks per worker: while one runs, the next one's way to the worker is not waited for. More gains nothing.
+_IN_FLIGHT_PER_WORKER = 2
+# Tasks that wait for their retry need no worker, but each holds a thread.
+_MOST_UNDER_WAY = 512
+_TICK_S = 0.25
+
+
+@flow(name="infer", flow_run_name="infer {settings.manifest.stem}", persist_result=False)
+def infer(settings: InferSettings) -> State:
+    """Analyse every chunk of a manifest and write its detections.
+
+    The state of the flow run says how it ended: Completed, Failed (a chunk failed for good), or Cancelled.
+    """
+    session = current_session()
+    with ExitStack() as stack:
+        if session is None:
+            plan = plan_inference(settings)
+            stack.enter_context(output_lock(plan.order.output_dir, plan.recordings, plan.telemetry_log))
+            session = InferSession(plan, stack.enter_context(open_cluster(settings)))
+        session.outcome = _Run(session.plan, session.cluster, session).complete()
+    outcome = session.outcome
+    message = f"{outcome.progress.done} chunks done, {outcome.progress.failed} failed, {outcome.left} not run"
+    if outcome.state is RunState.COMPLETED:
+        return Completed(message=message)
+    if outcome.state is RunState.INTERRUPTED:
+        return Cancelled(message=message)
+    return Failed(message="\n".join([message, *outcome.errors]))
+
+
+class _Run:
+    """One run of a plan on a cluster."""
+
+    def __init__(self, plan: InferPlan, cluster: Cluster, session: InferSession) -> None:
+        settings = plan.settings
+        self._plan = plan
+        self._cluster = cluster
+        self._session = session
+        self._ledger = RunLedger(plan)
+        self._artifacts = RunArtifacts(plan)
+        self._stop = Stop(settings.grace_period_s, session.say)
+        self._wakeups: queue.SimpleQueue[PrefectFuture[Any] | None] = queue.SimpleQueue()
+        self._batches = BatchRunner(
+            self._ledger,
+            WorkerLabels(cluster.labels).label_of,
+            settings.max_retries,
+            self._stop.requested,
+            lambda: self._wakeups.put(None),
+        )
+        self._under_way: dict[PrefectFuture[Any], Sequence[PlannedChunk]] = {}
+        self._errors: list[str] = []
+
+    def complete(self) -> InferOutcome:
+        """Run until nothing is left to do, or to wait for."""
+        state = RunState.FAILED
+        try:
+            if self._plan.todo:
+                self._run_chunks()
+            state = self._state()
+        finally:
+            self._ledger.finish(state)
+        self._artifacts.show_end(self._ledger)
+        progress = self._ledger.progress()
+        self._session.on_progress(progress)
+        return InferOutcome(
+            state=state,
+            progress=progress,
+            workers=self._ledger.summary.workers,
+            errors=self._errors,
+            left=progress.total - progress.done - progress.failed,
+            telemetry_log=self._plan.telemetry_log,
+            output_dir=self._plan.order.output_dir,
+        )
+
+    def _run_chunks(self) -> None:
+        topic = f"badc-{uuid.uuid4().hex}"
+        runner = ChunkTaskRunner(
+            address=self._cluster.address, engine_threads=_MOST_UNDER_WAY, around=self._batches.around
+        )
+        with self._stop.listening(_cancellation_requested(flow_run.id)), runner:
+            runner.client.subscribe_topic(topic, self._batches.report)
+            task = self._batches.task()
+            batches = _batches(self._plan.todo, self._plan.settings.chunks_per_task)
+            self._fill(runner, task, batches, topic)
+            while self._under_way:
+                self._tick(runner)
+                self._fill(runner, task, batches, topic)
+
+    def _fill(self, runner: ChunkTaskRunner, task: Task[..., Any], batches: Iterator[Any], topic: str) -> None:
+        """Start tasks until every worker has enough, so that a failure stops the rest and memory stays flat."""
+        window = _IN_FLIGHT_PER_WORKER * max(1, runner.worker_count())
+        while not self._stop.requested.is_set():
+            busy = len(self._under_way) - self._batches.waiting
+            if busy >= window or len(self._under_way) >= _MOST_UNDER_WAY:
+                return
+            batch = next(batches, None)
+            if batch is None:
+                return
+            future = runner.submit(task, batch_parameters(batch, self._plan.order, topic))
+            self._under_way[future] = batch
+            future.add_done_callback(self._wakeups.put)
+
+    def _tick(self, runner: ChunkTaskRunner) -> None:
+        """Wait for something to happen, a moment at most, and take it in."""
+        try:
+            future = self._wakeups.get(timeout=_TICK_S)
+            while True:
+                if future is not None:
+                    self._take_in(future)
+                future = self._wakeups.get_nowait()
+        except queue.Empty:
+            pass
+        if self._stop.out_of_patience:
+            runner.abandon()
+        self._ledger.save()
+        progress = self._ledger.progress()
+        self._session.on_progress(progress)
+        self._artifacts.show_progress(progress)
+
+    def _take_in(self, future: PrefectFuture[Any]) -> None:
+        batch = self._under_way.pop(future)
+        future.wait()
+        if future.state.is_completed():
+            return
+        if self._stop.interrupted or isinstance(future.state.result(raise_on_failure=False), RunStoppedError):
+            return  # no verdict on these chunks: they were not given the attempts that they had left
+        left = [planned.key for planned in self._ledger.undone(batch)]
+        self._ledger.failed_for_good(left)
+        if len(self._errors) < MOST_LISTED:
+            self._errors += self._ledger.errors_of(left) or [f"{batch[0].key}: {future.state.message}"]
+        if not self._plan.settings.keep_going:
+            self._stop.request(StopReason.FAILED)
+
+    def _state(self) -> RunState:
+        progress = self._ledger.progress()
+        if progress.done == progress.total:
+            return RunState.COMPLETED
+        return RunState.INTERRUPTED if self._stop.interrupted else RunState.FAILED
+
+
+def _batches(chunks: Sequence[PlannedChunk], size: int) -> Iterator[tuple[PlannedChunk, ...]]:
+    rest = iter(chunks)
+    while batch := tuple(islice(rest, size)):
+        yield batch
+
+
+def _cancellation_requested(run_id: str) -> Any:
+    """Return a function that asks Prefect whether this flow run is to be cancelled, however it was started."""
+
+    def ask() -> bool:
+        with get_client(sync_client=True) as client:
+            state = client.read_flow_run(uuid.UUID(run_id)).state
+        return state is not None and (state.is_cancelling() or state.is_cancelled())
+
+    return ask

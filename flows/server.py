@@ -1,0 +1,157 @@
+"""The Prefect API of a run that is started from the shell: the one that is configured, or one local server.
+
+Nothing here imports Prefect before the server is under way: the server takes as long to import it as the run does, so
+the two go side by side.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from badc import leash
+from badc.errors import BadcError, RequestError
+
+_START_TIMEOUT_S = 180.0
+_ANSWER_TIMEOUT_S = 5.0
+_ANSWER_TRIES = 4
+_STOP_TIMEOUT_S = 15.0
+
+
+def quiet_defaults(verbose: bool) -> None:
+    """Keep Prefect's and Dask's chatter off the console, not out of Prefect's UI. Call before importing either."""
+    level = "INFO" if verbose else "CRITICAL"
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", level)
+    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "info" if verbose else "critical")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+
+
+class PrefectApi:
+    """The API that this process's flow runs report to.
+
+    Made as early as possible: `PrefectApi.begin()` starts a local server if none is configured, `ready()` waits for it.
+    """
+
+    def __init__(self, url: str, process: subprocess.Popen[bytes] | None) -> None:
+        self.url = url
+        self._process = process
+
+    @classmethod
+    def begin(cls) -> PrefectApi:
+        """Find the configured API, or start a local server in the background and export its URL."""
+        url = _configured_url()
+        if url is not None:
+            return cls(url, None)
+        port = _free_port()
+        url = f"http://127.0.0.1:{port}/api"
+        process = _start_server(port)
+        leash.hold(process)
+        # Registered before Prefect is imported, so it runs after Prefect has sent its last logs and events.
+        atexit.register(_stop_server, process)
+        os.environ["PREFECT_API_URL"] = url
+        return cls(url, process)
+
+    def ready(self) -> None:
+        """Wait until the API answers.
+
+        Raises
+        ------
+        RequestError
+            When a configured API does not answer.
+        BadcError
+            When the local server does not come up.
+        """
+        if self._process is None:
+            self._require_answer()
+            return
+        end = time.monotonic() + _START_TIMEOUT_S
+        while not _answers(self.url):
+            if self._process.poll() is not None:
+                raise BadcError(
+                    f"the local Prefect server {leash.how_it_ended(self._process.returncode)} while starting; "
+                    "run `prefect server start` to see why, or set PREFECT_API_URL"
+                )
+            if time.monotonic() > end:
+                raise BadcError(f"the local Prefect server did not come up within {_START_TIMEOUT_S:g} s")
+            time.sleep(0.1)
+
+    def _require_answer(self) -> None:
+        for _ in range(_ANSWER_TRIES):
+            if _answers(self.url):
+                return
+            time.sleep(0.5)
+        raise RequestError(
+            f"PREFECT_API_URL {self.url}: no Prefect server answers there; start it with `prefect server start`, "
+            "or unset PREFECT_API_URL to let this run use a local one"
+        )
+
+
+def _configured_url() -> str | None:
+    """Return the API URL of the environment or of the Prefect profile, without importing Prefect where that can be."""
+    if url := os.environ.get("PREFECT_API_URL"):
+        return url
+    home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
+    places = (home / "profiles.toml", Path("prefect.toml"), Path("pyproject.toml"), Path(".env"))
+    if not any(_mentions_prefect(place) for place in places) and "PREFECT_PROFILE" not in os.environ:
+        return None
+    from prefect.settings import PREFECT_API_URL
+
+    configured: str | None = PREFECT_API_URL.value()
+    return configured
+
+
+def _mentions_prefect(path: Path) -> bool:
+    try:
+        text = path.read_text(errors="replace")
+    except OSError:
+        return False
+    return "PREFECT_" in text or "[tool.prefect" in text or path.name == "prefect.toml"
+
+
+def _start_server(port: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "critical", "--lifespan", "on"]
+    return subprocess.Popen(
+        command,
+        env=os.environ | {"PREFECT_UI_ENABLED": "0", "PREFECT_LOGGING_SERVER_LEVEL": "CRITICAL"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        # Not in the terminal's foreground group: Ctrl-C must not take the server from under the run.
+        start_new_session=True,
+    )
+
+
+def _stop_server(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_STOP_TIMEOUT_S)
+    leash.kill_group(process)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=_ANSWER_TIMEOUT_S):
+            return True
+    except urllib.error.HTTPError:  # it is there; a Prefect Cloud workspace wants a key for this page
+        return True
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,89 @@
+"""What a flow run and the command that started it in the same process hand to each other.
+
+A flow that Prefect starts from a deployment has no session: it then plans, starts its cluster and reports by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from badc.infer import InferPlan
+from badc.ledger import Progress
+from badc.summary import RunState, WorkerCount
+from blocks.cluster import Cluster
+
+
+@dataclass(frozen=True, slots=True)
+class InferOutcome:
+    """How a run ended.
+
+    Parameters
+    ----------
+    state
+        `completed`, `failed` or `interrupted`.
+    progress
+        The counts at the end.
+    workers
+        What each worker did, by its label.
+    errors
+        The first failures, one line each.
+    left
+        Chunks that were not run.
+    telemetry_log, output_dir
+        Where things are.
+    """
+
+    state: RunState
+    progress: Progress
+    workers: dict[str, WorkerCount]
+    errors: list[str]
+    left: int
+    telemetry_log: Path
+    output_dir: Path
+
+
+@dataclass(slots=True)
+class InferSession:
+    """A run that was started from the shell.
+
+    Parameters
+    ----------
+    plan
+        What it will do; planned, and its outputs locked, by the command.
+    cluster
+        Its cluster, which the command starts while the Prefect server comes up.
+    on_progress
+        Called now and then with how far the run is.
+    say
+        Called with a line for the user.
+    outcome
+        How it ended, once it has.
+    """
+
+    plan: InferPlan
+    cluster: Cluster
+    on_progress: Callable[[Progress], None] = field(default=lambda progress: None)
+    say: Callable[[str], None] = field(default=lambda line: None)
+    outcome: InferOutcome | None = None
+
+
+_session: ContextVar[InferSession | None] = ContextVar("infer_session", default=None)
+
+
+@contextmanager
+def handing_over(session: InferSession) -> Iterator[None]:
+    """Let the next flow run of this context have `session`."""
+    token = _session.set(session)
+    try:
+        yield
+    finally:
+        _session.reset(token)
+
+
+def current_session() -> InferSession | None:
+    """Return the session of the command that started this flow run, or None."""
+    return _session.get()

@@ -1,0 +1,95 @@
+"""Why and how a run stops early: a failure, Ctrl-C, SIGTERM, or a cancellation asked for in Prefect."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from enum import StrEnum
+from types import FrameType
+
+_CANCELLATION_POLL_S = 3.0
+
+
+class StopReason(StrEnum):
+    """Why no new chunk starts."""
+
+    FAILED = "a chunk failed"
+    INTERRUPTED = "interrupted"
+    CANCELLED = "cancelled in Prefect"
+
+
+class Stop:
+    """Whether a run is to stop.
+
+    Parameters
+    ----------
+    grace_period_s
+        How long running chunks may go on after an interruption or a cancellation.
+    say
+        Tells the user what is happening.
+    """
+
+    def __init__(self, grace_period_s: float, say: Callable[[str], None]) -> None:
+        self.requested = threading.Event()
+        self.reason: StopReason | None = None
+        self._grace_period_s = grace_period_s
+        self._deadline: float | None = None
+        self._say = say
+
+    def request(self, reason: StopReason) -> None:
+        """Let no new chunk start. An interruption outweighs a failure that was there before."""
+        if self.reason is None or self.reason is StopReason.FAILED:
+            self.reason = reason
+            if reason is not StopReason.FAILED:
+                self._deadline = time.monotonic() + self._grace_period_s
+        self.requested.set()
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a person or a system wants the run to end."""
+        return self.reason in (StopReason.INTERRUPTED, StopReason.CANCELLED)
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether running chunks have had their grace period."""
+        return self._deadline is not None and time.monotonic() >= self._deadline
+
+    @contextmanager
+    def listening(self, cancelled: Callable[[], bool]) -> Iterator[None]:
+        """Take note of SIGINT, SIGTERM and, every few seconds, of what `cancelled` says, while the block runs.
+
+        A second signal ends the grace period. Signals reach only the main thread of a process; elsewhere (a subflow in
+        a thread) they are left to whoever owns it.
+        """
+        ended = threading.Event()
+        poller = threading.Thread(target=self._poll, args=(cancelled, ended), daemon=True)
+        poller.start()
+        before = {}
+        if threading.current_thread() is threading.main_thread():
+            before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            ended.set()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.interrupted:
+            self._deadline = time.monotonic()
+            return
+        self.request(StopReason.INTERRUPTED)
+        self._say(
+            f"{signal.Signals(number).name}: no new chunks; running ones get {self._grace_period_s:g} s to finish "
+            "(Ctrl-C again to stop them now)"
+        )
+
+    def _poll(self, cancelled: Callable[[], bool], ended: threading.Event) -> None:
+        while not ended.wait(_CANCELLATION_POLL_S):
+            with suppress(Exception):  # an API that does not answer has not cancelled anything
+                if not self.interrupted and cancelled():
+                    self._say("cancelled in Prefect: no new chunks")
+                    self.request(StopReason.CANCELLED)

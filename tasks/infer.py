@@ -1,0 +1,166 @@
+"""The task of inference: one Prefect task run per batch of chunks, with Prefect's own retries."""
+
+from __future__ import annotations
+
+import threading
+from asyncio import CancelledError
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from distributed import KilledWorker
+from prefect import Task
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import task_run
+from prefect.utilities.annotations import quote
+
+from badc.attempt import Attempt
+from badc.errors import BadcError
+from badc.infer import InferOrder, PlannedChunk
+from badc.ledger import RunLedger
+from tasks.on_worker import infer_chunks
+
+_LONGEST_BACKOFF_S = 60.0
+
+
+class ChunksFailedError(BadcError):
+    """Chunks of a task failed in this attempt; the text says why for each."""
+
+
+class RunStoppedError(BadcError):
+    """The run is stopping, so this task does not start its chunks."""
+
+
+def backoffs_s(max_retries: int) -> list[float]:
+    """Return the delay before each retry in seconds: 2, 4, 8, … up to a minute."""
+    return [min(2.0 ** (number + 1), _LONGEST_BACKOFF_S) for number in range(max_retries)]
+
+
+class BatchRunner:
+    """What surrounds each attempt of a task, in the flow's process: the books, and whether to start at all.
+
+    Parameters
+    ----------
+    ledger
+        The run's books.
+    label_of
+        Turns a worker's Dask address, name and whether it has a GPU into its label.
+    max_retries
+        How often a task is retried.
+    stopping
+        Set when the run is to stop: no attempt starts any more.
+    wake
+        Called when a task began to wait for its retry, so that its worker can have another.
+    """
+
+    def __init__(
+        self,
+        ledger: RunLedger,
+        label_of: Callable[[str, object, bool], str],
+        max_retries: int,
+        stopping: threading.Event,
+        wake: Callable[[], None],
+    ) -> None:
+        self._ledger = ledger
+        self._label_of = label_of
+        self._backoffs_s = backoffs_s(max_retries)
+        self._stopping = stopping
+        self._lock = threading.Lock()
+        self._waiting: set[str] = set()
+        self._wake = wake
+
+    @property
+    def waiting(self) -> int:
+        """Tasks that wait for their retry, and so need no worker now."""
+        with self._lock:
+            return len(self._waiting)
+
+    def task(self) -> Task[..., Any]:
+        """Return the Prefect task that runs a batch of chunks."""
+        return Task(
+            fn=infer_chunks,
+            name="infer-chunks",
+            task_run_name=_name_of_batch,
+            retries=len(self._backoffs_s),
+            retry_delay_seconds=list(self._backoffs_s),
+            retry_condition_fn=lambda task, run, state: not self._stopping.is_set(),
+            cache_policy=NO_CACHE,
+            persist_result=False,
+        )
+
+    def around(
+        self,
+        on_worker: Callable[..., list[dict[str, Any]]],
+        batch: Sequence[PlannedChunk],
+        order: InferOrder,
+        topic: str,
+    ) -> int:
+        """Run one attempt of a task: the chunks of `batch` that are not done yet. Returns how many were done.
+
+        Raises
+        ------
+        ChunksFailedError
+            When a chunk failed; Prefect then retries the task.
+        RunStoppedError
+            When the run is stopping.
+        """
+        name = batch[0].key
+        with self._lock:
+            self._waiting.discard(name)
+        if self._stopping.is_set():
+            raise RunStoppedError("the run is stopping")
+        todo = self._ledger.undone(batch)
+        keys = [planned.key for planned in todo]
+        backoff_s = self._backoff_after_this_attempt()
+        self._ledger.expect(keys, backoff_s)
+        try:
+            self._settle(on_worker(todo, order, topic))
+        except CancelledError:
+            self._ledger.close_open(keys, "interrupted before it ended")
+            raise RunStoppedError("the run was stopped while a worker was busy with it") from None
+        except KilledWorker as error:
+            # Dask gave up: several workers in a row died while they had this task.
+            self._ledger.close_open(keys, "the worker died during this attempt")
+            raise self._retried_later(name, backoff_s, str(error)) from None
+        if left := self._ledger.undone(todo):
+            reasons = self._ledger.errors_of(planned.key for planned in left)
+            raise self._retried_later(name, backoff_s, "\n".join(reasons))
+        return len(todo)
+
+    def report(self, event: tuple[float, dict[str, Any]]) -> None:
+        """Take a worker's report of a start or an end, as Dask delivers it."""
+        worker, attempt = self._read(event[1])
+        if attempt.ok is None:
+            self._ledger.started(attempt, worker)
+        else:
+            self._ledger.ended(attempt, worker)
+
+    def _settle(self, reports: Sequence[dict[str, Any]]) -> None:
+        for report in reports:
+            worker, attempt = self._read(report)
+            self._ledger.ended(attempt, worker)
+
+    def _read(self, report: dict[str, Any]) -> tuple[str, Attempt]:
+        attempt = Attempt.from_message(report["attempt"])
+        return self._label_of(report["worker"], report["name"], attempt.gpu_index is not None), attempt
+
+    def _backoff_after_this_attempt(self) -> float | None:
+        number = (task_run.run_count or 1) - 1
+        return self._backoffs_s[number] if number < len(self._backoffs_s) else None
+
+    def _retried_later(self, name: str, backoff_s: float | None, reason: str) -> ChunksFailedError:
+        if backoff_s is not None and not self._stopping.is_set():
+            with self._lock:
+                self._waiting.add(name)
+            self._wake()
+        return ChunksFailedError(reason)
+
+
+def batch_parameters(batch: Sequence[PlannedChunk], order: InferOrder, topic: str) -> dict[str, Any]:
+    """Return the parameters of a task run. Quoted: Prefect need not search them for futures."""
+    return {"batch": quote(tuple(batch)), "order": quote(order), "topic": topic}
+
+
+def _name_of_batch(parameters: dict[str, Any]) -> str:
+    batch = parameters["batch"]
+    chunks = batch.unquote() if isinstance(batch, quote) else batch
+    return chunks[0].key if len(chunks) == 1 else f"{chunks[0].key} and {len(chunks) - 1} more"

@@ -1,0 +1,38 @@
+"""The worker's side of a task. It needs `badc` and Dask, but no Prefect, whose import alone takes seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from distributed import get_worker
+
+import badc.infer
+from badc.attempt import Attempt
+from badc.infer import InferOrder, PlannedChunk
+
+
+def infer_chunks(batch: Sequence[PlannedChunk], order: InferOrder, topic: str) -> list[dict[str, Any]]:
+    """Analyse chunks on this Dask worker, and tell the flow of each start and end as it happens.
+
+    Parameters
+    ----------
+    batch
+        The chunks.
+    order
+        What the run wants done with them.
+    topic
+        The Dask topic that the flow listens to.
+
+    Returns
+    -------
+    list of dict
+        The reports of the ended attempts, the same as were sent: events are not certain to arrive, results are.
+    """
+    worker = get_worker()
+
+    def report_of(attempt: Attempt) -> dict[str, Any]:
+        return {"worker": worker.address, "name": worker.name, "attempt": attempt.to_message()}
+
+    ended = badc.infer.infer_chunks(batch, order, lambda attempt: worker.log_event(topic, report_of(attempt)))
+    return [report_of(attempt) for attempt in ended]

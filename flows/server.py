@@ -96,6 +96,11 @@ class PrefectApi:
         )
 
 
+def api_is_configured() -> bool:
+    """Whether the environment or the Prefect profile names an API."""
+    return _configured_url() is not None
+
+
 def _configured_url() -> str | None:
     """Return the API URL of the environment or of the Prefect profile, without importing Prefect where that can be."""
     if url := os.environ.get("PREFECT_API_URL"):

@@ -1,0 +1,21 @@
+"""The flow of aggregation: a folder of detections becomes tables."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+if __name__ == "__main__":  # become `badc infer aggregate`, as flows.infer does
+    os.execv(sys.executable, [sys.executable, "-m", "flows", "infer", "aggregate", *sys.argv[1:]])
+
+from prefect import flow
+
+from badc.aggregate import Aggregation
+from badc.settings import AggregateSettings
+from tasks.aggregate import aggregate_detections
+
+
+@flow(name="aggregate", flow_run_name="aggregate {settings.detections_dir.name}", persist_result=False)
+def aggregate(settings: AggregateSettings) -> Aggregation:
+    """Write the table of detections and the table of coverage of a folder of detections."""
+    return aggregate_detections(settings)

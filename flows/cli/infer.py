@@ -1,0 +1,141 @@
+"""`badc infer …`: run a manifest's chunks, and make tables of what was found."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from badc.settings import AggregateSettings, InferSettings
+from badc.summary import RunState
+from flows.cli.settings_options import INTERRUPTED, options_of
+
+if TYPE_CHECKING:
+    from badc.aggregate import Aggregation
+    from badc.infer import InferPlan
+    from flows.session import InferOutcome
+
+app = typer.Typer()
+_EXIT_CODES = {RunState.COMPLETED: 0, RunState.FAILED: 1, RunState.INTERRUPTED: INTERRUPTED}
+
+
+@app.command()
+@options_of(InferSettings)
+def run(
+    settings: InferSettings,
+    print_datalad_run: Annotated[
+        bool,
+        typer.Option(
+            "--print-datalad-run", help="Print the `datalad run` command that records this run, and do nothing."
+        ),
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show Prefect's and Dask's own messages.")] = False,
+) -> int:
+    """Analyse every chunk of a manifest and write its detections.
+
+    Exit codes: 0 all chunks are done; 1 a chunk failed; 2 the request is wrong, nothing was started; 130 interrupted.
+    """
+    from flows.server import quiet_defaults
+
+    quiet_defaults(verbose)
+    from badc.infer import plan_inference
+    from flows.cli.progress import RunProgress, counting
+
+    if print_datalad_run:
+        from badc.datalad import run_command
+
+        print(run_command(settings))
+        return 0
+    with counting("audio files checked") as show:
+        plan = plan_inference(settings, show)
+    if not plan.todo and not plan.unusable:
+        return _nothing_to_do(plan)
+    _warn_of_stub(plan)
+    from flows.launch import launch_inference
+
+    with RunProgress() as progress:
+        outcome = launch_inference(plan, progress.update, progress.say)
+    return _report(plan, outcome)
+
+
+@app.command()
+@options_of(AggregateSettings)
+def aggregate(settings: AggregateSettings) -> int:
+    """Make one table of all detections in a folder, and one of the chunks that were analysed.
+
+    Where PREFECT_API_URL is set, this is a flow run there; it needs no server. Exit codes: 0; 1 a file could not be
+    used (the others were); 2 the request is wrong.
+    """
+    from badc.aggregate import aggregate as aggregate_here
+    from flows.cli.progress import counting
+    from flows.server import api_is_configured, quiet_defaults
+
+    quiet_defaults(verbose=False)
+    with counting("files read") as show:
+        if api_is_configured():
+            from flows.aggregate import aggregate as aggregate_flow
+
+            made = aggregate_flow(settings)
+        else:
+            made = aggregate_here(settings, show)
+    return _report_aggregation(settings, made)
+
+
+def _nothing_to_do(plan: InferPlan) -> int:
+    if plan.done:
+        print(f"All {len(plan.done)} chunks of {plan.manifest.path} are done; nothing to run.")
+    else:
+        print(f"{plan.manifest.path}: no chunks; nothing to run.")
+    return 0
+
+
+def _warn_of_stub(plan: InferPlan) -> None:
+    from badc.runners.stub import WARNING, StubSpec
+
+    if isinstance(plan.order.runner, StubSpec):
+        print(f"WARNING: {WARNING}", file=sys.stderr)
+
+
+def _report(plan: InferPlan, outcome: InferOutcome) -> int:
+    from badc.summary import summary_path, workers_csv_path
+    from flows.cli.progress import describe
+    from flows.cli.tables import print_table
+    from tasks.artifacts import worker_rows
+
+    progress = outcome.progress
+    print(
+        f"{outcome.state.value}: {describe(progress)}"
+        + (f", {progress.skipped} done before" if progress.skipped else "")
+    )
+    print_table(worker_rows(outcome.workers), "Workers")
+    summary = summary_path(outcome.telemetry_log)
+    print(f"detections\t{outcome.output_dir}")
+    print(f"telemetry\t{outcome.telemetry_log}")
+    print(f"summary\t{summary}")
+    print(f"workers\t{workers_csv_path(outcome.telemetry_log)}")
+    if outcome.errors:
+        more = progress.failed - 1
+        print(f"badc: {outcome.errors[0]}" + (f"\n… and {more} more failed" if more > 0 else ""), file=sys.stderr)
+    if outcome.state is not RunState.COMPLETED:
+        again = plan.settings.model_copy(update={"resume_summary": summary})
+        print(f"Resume with: {shlex.join(['badc', 'infer', 'run', *again.to_arguments()])}", file=sys.stderr)
+    return _EXIT_CODES[outcome.state]
+
+
+def _report_aggregation(settings: AggregateSettings, made: Aggregation) -> int:
+    if not made.written:
+        print(
+            f"WARNING: {settings.detections_dir}: no detections files (*.json) in it; nothing written", file=sys.stderr
+        )
+        return 0
+    print(f"{made.detections} detections in {made.chunks} chunks, {made.missing} of them without an output")
+    for path in made.written:
+        print(path)
+    for path, reason in made.bad_files:
+        print(f"badc: {path}: {reason}", file=sys.stderr)
+    if made.bad_files:
+        print(f"badc: {len(made.bad_files)} of {made.files} files could not be used and are left out", file=sys.stderr)
+        return 1
+    return 0

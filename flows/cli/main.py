@@ -1,0 +1,99 @@
+"""The command `badc`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.settings_options import with_boundary
+
+# A group's module is imported when one of its commands is asked for: settings models and their library take a while,
+# and `badc --help` should not.
+GROUPS = {
+    "chunk": ("flows.cli.chunk", "Cut recordings into chunks and write their manifests."),
+    "infer": ("flows.cli.infer", "Analyse chunks on every GPU, resume, and aggregate the detections."),
+}
+
+
+def build(groups: Sequence[str]) -> typer.Typer:
+    """Return the application with these groups' commands; the other groups are named only."""
+    app = typer.Typer(
+        name="badc",
+        help="Find birds in terabytes of field recordings.\n\n"
+        "First `badc chunk manifest RECORDING` lists a recording's chunks, then `badc infer run MANIFEST` analyses "
+        "them, and `badc infer aggregate FOLDER` makes tables of the detections.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # plain help: it can be piped, and comes in half the time
+    )
+    for name, (module, text) in GROUPS.items():
+        group = import_module(module).app if name in groups else typer.Typer()
+        app.add_typer(group, name=name, help=text, no_args_is_help=True)
+    for function in (telemetry, gpus, version):
+        app.command()(with_boundary(function))
+    return app
+
+
+def telemetry(
+    log: Annotated[Path, typer.Option(help="Telemetry log (JSONL) of a run; `badc infer run` prints its path.")],
+    tail: Annotated[int, typer.Option(min=1, help="How many events to show.")] = 20,
+) -> None:
+    """Print the last events of a run's telemetry log, one line each, oldest first."""
+    from badc.errors import RequestError
+    from badc.telemetry import last_events
+
+    try:
+        events = last_events(log, tail)
+    except OSError as error:
+        raise RequestError(f"{log}: the telemetry log cannot be read ({error.strerror})") from None
+    if not events:
+        print(f"{log}: no events yet", file=sys.stderr)
+    for event in events:
+        runtime = "" if event.runtime_s is None else f"{event.runtime_s:.2f} s"
+        fields = [
+            event.finished_at or event.timestamp,
+            event.status.value,
+            event.worker or "-",
+            event.chunk_id,
+            f"attempt {event.details['attempt']}" if "attempt" in event.details else "",
+            runtime,
+            str(event.details.get("error", "")).replace("\n", " "),
+        ]
+        print("\t".join(fields).rstrip("\t"))
+
+
+def gpus() -> int:
+    """List the GPUs of this machine, or say why none can be used (exit code 1)."""
+    from badc.gpus import NoGpuError, list_gpus
+
+    try:
+        found = list_gpus()
+    except NoGpuError as error:
+        print(f"no GPU: {error}")
+        return 1
+    for gpu in found:
+        print(f"{gpu.index}\t{gpu.name}\t{gpu.memory_total_mib} MiB\t{gpu.uuid}")
+    return 0
+
+
+def version() -> None:
+    """Print BADC's version."""
+    from badc import __version__
+
+    print(__version__)
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    build(words[:1])(prog_name="badc")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""How far a long command is, on stderr: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from badc.ledger import Progress
+
+_LINE_INTERVAL_S = 10.0
+_SHOW_AFTER_S = 2.0
+
+
+class RunProgress:
+    """The progress of an inference run. A context manager; its methods may be called from one thread only."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._task: Any = None
+        self._next_line = time.monotonic() + _LINE_INTERVAL_S
+        self._last_line = ""
+
+    def __enter__(self) -> RunProgress:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, TextColumn
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(
+                BarColumn(bar_width=None),
+                TextColumn("{task.description}"),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        if self._bar is not None:
+            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def update(self, progress: Progress) -> None:
+        """Show how far the run is."""
+        if self._bar is not None:
+            if self._task is None:
+                self._task = self._bar.add_task("", total=progress.total)
+            self._bar.update(self._task, completed=progress.done + progress.failed, description=describe(progress))
+            return
+        ended = progress.done + progress.failed == progress.total
+        if time.monotonic() >= self._next_line or ended:
+            self._next_line = time.monotonic() + _LINE_INTERVAL_S
+            line = describe(progress)
+            if line != self._last_line:
+                print(line, file=sys.stderr, flush=True)
+            self._last_line = line
+
+
+def describe(progress: Progress) -> str:
+    """Return a run's progress in one line."""
+    left = progress.left_s
+    return (
+        f"{progress.done}/{progress.total} chunks, {progress.failed} failed, "
+        f"{progress.audio_ms / 3.6e6:.2f} h of audio, {progress.times_real_time:.0f} × real time"
+        + (f", {_duration(left)} left" if left is not None and progress.done + progress.failed < progress.total else "")
+    )
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Any]:
+    """Yield a function `show(done, total=None)` that tells, after two seconds, how far something is.
+
+    Parameters
+    ----------
+    what
+        What is counted, such as `audio files checked`.
+    """
+    begin = time.monotonic()
+    shown_at = 0.0
+    terminal = sys.stderr.isatty()
+
+    def show(done: int, total: int | None = None) -> None:
+        nonlocal shown_at
+        now = time.monotonic()
+        if now - begin < _SHOW_AFTER_S or now - shown_at < (0.2 if terminal else _LINE_INTERVAL_S):
+            return
+        shown_at = now
+        line = f"{done:,}{f' of {total:,}' if total else ''} {what}"
+        print(f"\r{line}" if terminal else line, end="" if terminal else "\n", file=sys.stderr, flush=True)
+
+    yield show
+    if shown_at and terminal:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

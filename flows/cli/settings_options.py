@@ -1,0 +1,82 @@
+"""Commands whose options are the fields of a settings model, and the one place that renders errors."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any, get_args, get_origin
+
+import typer
+
+from badc.errors import BadcError
+
+INTERRUPTED = 130
+
+
+def with_boundary(function: Callable[..., int | None]) -> Callable[..., None]:
+    """Return a command that ends with its function's exit code, and shows a user's mistake without a traceback."""
+
+    @functools.wraps(function)
+    def command(*args: Any, **kwargs: Any) -> None:
+        try:
+            code = function(*args, **kwargs) or 0
+        except BadcError as error:
+            print(f"badc: {error}", file=sys.stderr)
+            code = error.exit_code
+        except KeyboardInterrupt:
+            print("badc: interrupted", file=sys.stderr)
+            code = INTERRUPTED
+        raise typer.Exit(code)
+
+    return command
+
+
+def options_of(model: Any) -> Callable[[Callable[..., int | None]], Callable[..., None]]:
+    """Return a decorator that gives a function, called with the filled model, the model's fields as options.
+
+    The function's further parameters become options of the command too.
+    """
+
+    def decorate(function: Callable[..., int | None]) -> Callable[..., None]:
+        own = [_parameter(name, field) for name, field in model.model_fields.items()]
+        further = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+
+        def call(**values: Any) -> int | None:
+            from badc.settings import settings_from
+
+            given = {name: values.pop(name) for name in model.model_fields}
+            changed = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in given.items()
+                if value is not None and value != model.model_fields[name].default
+            }
+            return function(settings_from(model, changed), **values)
+
+        call.__name__ = function.__name__
+        call.__doc__ = function.__doc__
+        command = with_boundary(call)
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *further)]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in parameters}
+        return command
+
+    return decorate
+
+
+def _parameter(name: str, field: Any) -> inspect.Parameter:
+    from badc.settings import ARGUMENT, option_name
+
+    if field.json_schema_extra == ARGUMENT:
+        annotation = Annotated[field.annotation, typer.Argument(help=field.description, show_default=False)]
+        default = inspect.Parameter.empty
+    else:
+        kind = field.annotation
+        repeatable = get_origin(kind) is tuple
+        if repeatable:
+            kind = list[get_args(kind)[0]]  # type: ignore[misc]
+        shown = not any(field.default is unset for unset in (None, False, ()))
+        annotation = Annotated[kind, typer.Option(option_name(name), help=field.description, show_default=shown)]
+        default = [] if repeatable else field.default
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

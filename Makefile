@@ -22,7 +22,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $(STAMP)
 
 demo: env
-	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PY) -m flows.demo
+	@$(VENV)/bin/badc demo demo
 
 test: env
 	$(VENV)/bin/pytest

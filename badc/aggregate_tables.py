@@ -135,7 +135,7 @@ class TableStage:
             _database(self.path.parent, {"this": self, **others}) as database,
             pq.ParquetWriter(target, self.schema, compression="zstd") as writer,
         ):
-            for batch in database.execute(query).to_arrow_reader(_ROWS_PER_READ):
+            for batch in database.sql(query).to_arrow_reader(_ROWS_PER_READ):
                 writer.write_table(pa.Table.from_batches([batch]).select(self.schema.names).cast(self.schema))
                 self.rows += batch.num_rows
         target.replace(self.path)

@@ -1,0 +1,67 @@
+"""Runs of the inference flow: in this process on the warm cluster, or as a command of its own that can be killed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+
+@pytest.fixture
+def infer(prefect_api: str, dask_scheduler: str, tmp_path: Path) -> Callable[..., Any]:
+    """Return a function that runs a manifest in this process, on the session's server and cluster."""
+    from badc.infer import plan_inference
+    from badc.settings import InferSettings
+    from flows.launch import launch_inference
+
+    def run(manifest: Path, **settings: Any) -> Any:
+        values = {"scheduler": dask_scheduler, "output_dir": tmp_path / "out", "telemetry_log": tmp_path / "run.jsonl"}
+        plan = plan_inference(InferSettings(manifest=manifest, **(values | settings)))
+        return launch_inference(plan, lambda progress: None, lambda line: None)
+
+    return run
+
+
+@pytest.fixture
+def badc(prefect_api: str, tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Return a function that starts `badc` with some words, in `tmp_path`, on the session's Prefect server."""
+
+    def start(*words: object, **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows", *map(str, words)],
+            cwd=tmp_path,
+            env=os.environ | {"PREFECT_API_URL": prefect_api} | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    return start
+
+
+def read_summary(log: Path) -> dict[str, Any]:
+    """Return the summary beside a telemetry log."""
+    document: dict[str, Any] = orjson.loads(log.with_name(f"{log.name}.summary.json").read_bytes())
+    return document
+
+
+def unended_starts(log: Path) -> list[str]:
+    """Return the chunks of a telemetry log whose starts are not each followed by exactly one end."""
+    from badc.telemetry import EventStatus, read_events
+
+    open_attempts: dict[str, int] = {}
+    for event in read_events(log):
+        if event.status is EventStatus.SKIPPED:
+            continue
+        step = 1 if event.status is EventStatus.START else -1
+        open_attempts[event.chunk_id] = open_attempts.get(event.chunk_id, 0) + step
+        if open_attempts[event.chunk_id] not in (0, 1):
+            return [event.chunk_id]
+    return [chunk for chunk, count in open_attempts.items() if count]

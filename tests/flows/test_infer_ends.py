@@ -1,0 +1,236 @@
+"""How runs end that do not end by themselves, and how the next run goes on from there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from flows.conftest import read_summary, unended_starts
+
+from badc.summary import RunState
+from badc.telemetry import EventStatus, read_events
+
+pytestmark = pytest.mark.slow
+START_TIMEOUT_S = 90.0
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = START_TIMEOUT_S) -> None:
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "what the test waits for did not happen"
+        time.sleep(0.05)
+
+
+def successes(log: Path) -> set[str]:
+    return {e.chunk_id for e in read_events(log) if e.status is EventStatus.SUCCESS} if log.exists() else set()
+
+
+def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
+
+
+def analysed(state: Path) -> dict[str, int]:
+    """How often the fake detector was started for each chunk."""
+    return {path.name: len(path.read_text().splitlines()) for path in state.iterdir()}
+
+
+@pytest.fixture
+def started(badc, make_recording, make_manifest, fake, tmp_path):
+    """A run of 12 chunks of half a second each, on two workers of its own, of which some are done."""
+    manifest = make_manifest(make_recording(seconds=12))
+    log = tmp_path / "first.jsonl"
+    command = fake("detector", "--seconds", 0.5, "--state", tmp_path / "state")
+    words = ["infer", "run", manifest, "--runner-cmd", command, "--cpu-workers", 2, "--output-dir", "out"]
+    process = badc(*words, "--telemetry-log", log)
+    wait_until(lambda: len(successes(log)) >= 3)
+    yield process, words, log
+    if process.poll() is None:
+        process.kill()
+
+
+def test_after_kill_9_the_telemetry_log_is_enough_to_resume(started, badc, tmp_path):
+    process, words, log = started
+    children = family(process)
+    process.kill()
+    process.communicate()
+    wait_until(lambda: gone(children), 30)
+    done = successes(log)
+    assert 0 < len(done) < 12
+    for path in (tmp_path / "out" / "REC").glob("*.json"):
+        assert path.read_bytes().endswith(b"}\n"), "outputs that exist are whole"
+
+    before = analysed(tmp_path / "state")
+    second = badc(*words, "--telemetry-log", tmp_path / "second.jsonl", "--resume-summary", log)
+    out, err = second.communicate(timeout=120)
+    assert second.returncode == 0, err
+    after = analysed(tmp_path / "state")
+    assert {chunk for chunk in after if after[chunk] > before.get(chunk, 0)} == set(after) - done
+    summary = read_summary(tmp_path / "second.jsonl")
+    assert summary["state"] == "completed"
+    assert [job["status"] for job in summary["jobs"].values()] == ["success"] * 12
+    skipped = {e.chunk_id for e in read_events(tmp_path / "second.jsonl") if e.status is EventStatus.SKIPPED}
+    assert skipped == done
+
+    # Resume once more, from the second run's log alone, after one output was deleted: only that one runs again.
+    (tmp_path / "out" / "REC" / "REC_chunk_0_1000.json").unlink()
+    third = badc(*words, "--telemetry-log", tmp_path / "third.jsonl", "--resume-summary", tmp_path / "second.jsonl")
+    assert third.wait(120) == 0
+    assert successes(tmp_path / "third.jsonl") == {"REC_chunk_0_1000"}
+    assert len(read_summary(tmp_path / "third.jsonl")["jobs"]) == 12
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_running_chunks_finish_and_leaves_no_orphans(started, number):
+    process, _, log = started
+    children = family(process)
+    # As a terminal does it: to every process of the group.
+    os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+
+    assert process.returncode == 130, err
+    summary = read_summary(log)
+    assert summary["state"] == "interrupted"
+    statuses = [job["status"] for job in summary["jobs"].values()]
+    assert statuses.count("not_run") > 0
+    assert "failure" not in statuses, "running chunks were let finish"
+    assert statuses.count("success") == len(successes(log))
+    assert unended_starts(log) == []
+    assert "Resume with: badc infer run" in err
+    assert "Traceback" not in err
+    wait_until(lambda: gone(children), 30)
+
+
+def test_a_second_ctrl_c_stops_running_chunks_at_once(badc, make_recording, make_manifest, fake, tmp_path):
+    log = tmp_path / "run.jsonl"
+    command = fake("detector", "--seconds", 300, "--state", tmp_path / "state")
+    manifest = make_manifest(make_recording())
+    process = badc("infer", "run", manifest, "--runner-cmd", command, "--output-dir", "out", "--telemetry-log", log)
+    wait_until(lambda: (tmp_path / "state").exists() and any((tmp_path / "state").iterdir()))
+    children = family(process)
+    assert any("detector.py" in " ".join(child.cmdline()) for child in children)
+    process.send_signal(signal.SIGINT)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+
+    assert process.returncode == 130, err
+    assert read_summary(log)["state"] == "interrupted"
+    assert unended_starts(log) == []
+    wait_until(lambda: gone(children), 30)
+
+
+def test_a_killed_workers_chunk_runs_again_without_user_action(badc, make_recording, make_manifest, fake, tmp_path):
+    log = tmp_path / "run.jsonl"
+    manifest = make_manifest(make_recording(seconds=3))
+    command = fake("detector", "--seconds", 2, "--state", tmp_path / "state")
+    process = badc(
+        *("infer", "run", manifest, "--runner-cmd", command, "--output-dir", "out", "--telemetry-log", log),
+        *("--max-retries", 0),
+    )
+    wait_until(lambda: (tmp_path / "state").exists() and any((tmp_path / "state").iterdir()))
+    detector = next(child for child in family(process) if "detector.py" in " ".join(child.cmdline()))
+    worker = detector.parent()
+    worker.kill()
+    out, err = process.communicate(timeout=120)
+
+    assert process.returncode == 0, err
+    assert gone([detector]), "the killed worker's command went with it"
+    summary = read_summary(log)
+    assert [job["status"] for job in summary["jobs"].values()] == ["success"] * 3
+    lost = [e for e in read_events(log) if e.status is EventStatus.FAILURE]
+    assert len(lost) == 1
+    assert "the worker died during this attempt" in lost[0].details["error"]
+    assert unended_starts(log) == []
+
+
+def test_cancelling_in_prefect_stops_a_run_that_was_started_from_the_shell(started, prefect_api):
+    process, _, log = started
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter
+    from prefect.states import Cancelling
+
+    with get_client(sync_client=True) as client:
+        (run,) = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING"]}}})
+        )
+        client.set_flow_run_state(run.id, Cancelling())
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 130, err
+        assert client.read_flow_run(run.id).state.is_cancelled()
+    assert "cancelled in Prefect" in err
+    assert read_summary(log)["state"] == "interrupted"
+
+
+def test_a_run_outlives_its_prefect_server(badc, make_recording, make_manifest, fake, tmp_path):
+    log = tmp_path / "run.jsonl"
+    manifest = make_manifest(make_recording(seconds=6))
+    command = fake("detector", "--seconds", 1)
+    process = badc(
+        *("infer", "run", manifest, "--runner-cmd", command, "--output-dir", "out", "--telemetry-log", log),
+        PREFECT_API_URL="",
+        PREFECT_HOME=str(tmp_path / "prefect"),
+    )
+    wait_until(lambda: len(successes(log)) >= 1)
+    servers = [child for child in family(process) if "uvicorn" in child.cmdline()]
+    assert len(servers) == 1, "exactly one local server"
+    servers[0].kill()
+    out, err = process.communicate(timeout=150)
+
+    assert process.returncode == 0, err
+    assert len(successes(log)) == 6
+    assert read_summary(log)["state"] == "completed"
+    assert "Traceback" not in err
+
+
+def test_an_api_that_does_not_answer_is_refused(badc, make_recording, make_manifest, tmp_path):
+    begin = time.monotonic()
+    process = badc("infer", "run", make_manifest(make_recording()), PREFECT_API_URL="http://127.0.0.1:9/api")
+    out, err = process.communicate(timeout=60)
+
+    assert process.returncode == 2
+    assert "PREFECT_API_URL http://127.0.0.1:9/api: no Prefect server answers there" in err
+    assert "Traceback" not in err
+    assert time.monotonic() - begin < 30
+
+
+def test_a_scheduler_that_does_not_answer_is_refused(infer, make_recording, make_manifest):
+    from badc.errors import RequestError
+
+    with pytest.raises(RequestError, match="--scheduler tcp://127.0.0.1:9: no Dask scheduler answers"):
+        infer(make_manifest(make_recording()), scheduler="tcp://127.0.0.1:9")
+
+
+def test_after_200_chunks_prefect_has_200_completed_task_runs(infer, make_recording, make_manifest):
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import TaskRunFilter
+
+    outcome = infer(make_manifest(make_recording(seconds=20), chunk_s=0.1))
+    assert outcome.state is RunState.COMPLETED
+    assert outcome.progress.done == 200
+
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_runs(sort="START_TIME_DESC", limit=1)[0]
+        assert run.state.is_completed()
+        of_run = {"flow_run_id": {"any_": [run.id]}}
+
+        def count(**state: object) -> int:
+            found, offset = 0, 0
+            while page := client.read_task_runs(
+                task_run_filter=TaskRunFilter.model_validate(of_run | state), limit=200, offset=offset
+            ):
+                found, offset = found + len(page), offset + len(page)
+            return found
+
+        # States travel as events, which the server takes in when it can.
+        wait_until(lambda: count(state={"type": {"any_": ["COMPLETED"]}}) == 200, 60)
+        assert count() == 200

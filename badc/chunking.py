@@ -73,7 +73,7 @@ def windows(total_ms: int, duration_ms: int, overlap_ms: int = 0, min_chunk_ms: 
     duration_ms, overlap_ms
         Length of a chunk, and how much of it the next one repeats, in ms.
     min_chunk_ms
-        A last window shorter than this is left out, except when it is the whole recording.
+        A last window that is cut shorter than this is left out, except when it is the whole recording.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def windows(total_ms: int, duration_ms: int, overlap_ms: int = 0, min_chunk_ms: 
     start = 0
     while True:
         end = min(start + duration_ms, total_ms)
-        if not found or end - start >= min_chunk_ms:
+        if not found or end - start >= min(min_chunk_ms, duration_ms):
             found.append((start, end))
         if end >= total_ms:
             return found

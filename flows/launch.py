@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from badc.errors import BadcError
 from badc.infer import InferPlan
@@ -12,11 +13,14 @@ from badc.ledger import Progress
 from badc.output_lock import output_lock
 from flows.server import PrefectApi
 
+if TYPE_CHECKING:  # importing it imports Prefect, for which the server must not wait
+    from flows.session import InferOutcome
+
 
 def launch_inference(
     plan: InferPlan, on_progress: Callable[[Progress], None], say: Callable[[str], None]
-) -> "InferOutcome":  # noqa: F821, UP037 - importing it here would import Prefect before the server is started
-    """Run a plan as a flow run, and return how it ended.
+) -> tuple[InferOutcome, bool]:
+    """Run a plan as a flow run; return how it ended, and whether Prefect could be told.
 
     Parameters
     ----------
@@ -50,8 +54,12 @@ def launch_inference(
         from flows.session import InferSession, handing_over
 
         session = InferSession(plan, cluster, on_progress, say)
+        reason = ""
         with handing_over(session):
-            state = infer(plan.settings, return_state=True)
+            try:
+                reason = infer(plan.settings, return_state=True).message or ""
+            except Exception as error:  # such as a server that is gone when the run's end is to be reported
+                reason = f"{type(error).__name__}: {error}"
         if session.outcome is None:
-            raise BadcError(f"the flow run ended before the chunks did: {state.message}")
-        return session.outcome
+            raise BadcError(f"the flow run ended before its chunks did: {reason}")
+        return session.outcome, api.answers()

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -25,6 +27,7 @@ _START_TIMEOUT_S = 180.0
 _ANSWER_TIMEOUT_S = 5.0
 _ANSWER_TRIES = 4
 _STOP_TIMEOUT_S = 15.0
+_WATCH_INTERVAL_S = 0.5
 
 
 def quiet_defaults(verbose: bool) -> None:
@@ -32,6 +35,11 @@ def quiet_defaults(verbose: bool) -> None:
     level = "INFO" if verbose else "CRITICAL"
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", level)
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "info" if verbose else "critical")
+    if not verbose:
+        os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")
+        logging.raiseExceptions = False  # or each log record that does not reach the server is announced on stderr
+    # After 2, 4, 8 and 16 s. A server needs some ten seconds to come back; one that is away longer stays away.
+    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "4")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
 
@@ -40,11 +48,18 @@ class PrefectApi:
     """The API that this process's flow runs report to.
 
     Made as early as possible: `PrefectApi.begin()` starts a local server if none is configured, `ready()` waits for it.
+
+    Parameters
+    ----------
+    url
+        Where it is.
+    server
+        The local server, or None where the API is somebody else's.
     """
 
-    def __init__(self, url: str, process: subprocess.Popen[bytes] | None) -> None:
+    def __init__(self, url: str, server: _LocalServer | None) -> None:
         self.url = url
-        self._process = process
+        self._server = server
 
     @classmethod
     def begin(cls) -> PrefectApi:
@@ -52,14 +67,11 @@ class PrefectApi:
         url = _configured_url()
         if url is not None:
             return cls(url, None)
-        port = _free_port()
-        url = f"http://127.0.0.1:{port}/api"
-        process = _start_server(port)
-        leash.hold(process)
+        server = _LocalServer(_free_port())
         # Registered before Prefect is imported, so it runs after Prefect has sent its last logs and events.
-        atexit.register(_stop_server, process)
-        os.environ["PREFECT_API_URL"] = url
-        return cls(url, process)
+        atexit.register(server.stop)
+        os.environ["PREFECT_API_URL"] = server.url
+        return cls(server.url, server)
 
     def ready(self) -> None:
         """Wait until the API answers.
@@ -71,9 +83,35 @@ class PrefectApi:
         BadcError
             When the local server does not come up.
         """
-        if self._process is None:
-            self._require_answer()
-            return
+        if self._server is not None:
+            self._server.wait_until_up()
+        elif not self.answers():
+            raise RequestError(
+                f"PREFECT_API_URL {self.url}: no Prefect server answers there; start it with `prefect server start`, "
+                "or unset PREFECT_API_URL to let this run use a local one"
+            )
+
+    def answers(self) -> bool:
+        """Whether the API answers, given a few tries."""
+        for _ in range(_ANSWER_TRIES):
+            if _answers(self.url):
+                return True
+            time.sleep(0.5)
+        return False
+
+
+class _LocalServer:
+    """A Prefect server of this process, started again if it dies: its clients try long enough to not notice."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}/api"
+        self._port = port
+        self._stopping = threading.Event()
+        self._up = threading.Event()
+        self._process = self._start()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def wait_until_up(self) -> None:
         end = time.monotonic() + _START_TIMEOUT_S
         while not _answers(self.url):
             if self._process.poll() is not None:
@@ -84,16 +122,38 @@ class PrefectApi:
             if time.monotonic() > end:
                 raise BadcError(f"the local Prefect server did not come up within {_START_TIMEOUT_S:g} s")
             time.sleep(0.1)
+        self._up.set()
 
-    def _require_answer(self) -> None:
-        for _ in range(_ANSWER_TRIES):
-            if _answers(self.url):
-                return
-            time.sleep(0.5)
-        raise RequestError(
-            f"PREFECT_API_URL {self.url}: no Prefect server answers there; start it with `prefect server start`, "
-            "or unset PREFECT_API_URL to let this run use a local one"
+    def stop(self) -> None:
+        self._stopping.set()
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_STOP_TIMEOUT_S)
+        leash.kill_group(self._process)
+
+    def _watch(self) -> None:
+        # One that dies before it was ever up would die again.
+        self._up.wait()
+        while not self._stopping.wait(_WATCH_INTERVAL_S):
+            if self._process.poll() is not None:
+                leash.kill_group(self._process)
+                self._process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
+        command += ["--host", "127.0.0.1", "--port", str(self._port), "--log-level", "critical", "--lifespan", "on"]
+        process = subprocess.Popen(
+            command,
+            env=os.environ | {"PREFECT_UI_ENABLED": "0", "PREFECT_LOGGING_SERVER_LEVEL": "CRITICAL"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            # Not in the terminal's foreground group: Ctrl-C must not take the server from under the run.
+            start_new_session=True,
         )
+        leash.hold(process)
+        return process
 
 
 def api_is_configured() -> bool:
@@ -121,28 +181,6 @@ def _mentions_prefect(path: Path) -> bool:
     except OSError:
         return False
     return "PREFECT_" in text or "[tool.prefect" in text or path.name == "prefect.toml"
-
-
-def _start_server(port: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "critical", "--lifespan", "on"]
-    return subprocess.Popen(
-        command,
-        env=os.environ | {"PREFECT_UI_ENABLED": "0", "PREFECT_LOGGING_SERVER_LEVEL": "CRITICAL"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        # Not in the terminal's foreground group: Ctrl-C must not take the server from under the run.
-        start_new_session=True,
-    )
-
-
-def _stop_server(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.send_signal(signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(_STOP_TIMEOUT_S)
-    leash.kill_group(process)
 
 
 def _free_port() -> int:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from enum import StrEnum
 from types import FrameType
 
-_CANCELLATION_POLL_S = 3.0
+_CANCELLATION_POLL_S = 2.0
 
 
 class StopReason(StrEnum):

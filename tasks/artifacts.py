@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +23,7 @@ from badc.ledger import Progress, RunLedger
 from badc.summary import JobStatus, RunSummary, WorkerCount
 
 _UPDATE_INTERVAL_S = 2.0
+_END_TIMEOUT_S = 60.0
 _LISTED = 10
 
 
@@ -39,7 +42,10 @@ def worker_rows(workers: Mapping[str, WorkerCount]) -> list[dict[str, Any]]:
 
 
 class RunArtifacts:
-    """The artifacts of one inference run. An API that fails costs them, never the run.
+    """The artifacts of one inference run, written by a thread of their own.
+
+    A server that is slow, or gone, must not hold up the run: while one write is under way no other is begun, and after
+    a write that failed for good there is no further one.
 
     Parameters
     ----------
@@ -50,53 +56,64 @@ class RunArtifacts:
     def __init__(self, plan: InferPlan) -> None:
         self._plan = plan
         self._slug = artifact_key(plan.manifest.path.stem)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="artifacts")
+        self._writing: Future[None] | None = None
+        self._lost = False
         self._progress_id: UUID | None = None
         self._next_update = 0.0
-        self._last = -1.0
+        self._shown: Progress | None = None
 
     def show_progress(self, progress: Progress) -> None:
         """Bring the progress artifact up to date, at most every two seconds."""
-        if time.monotonic() < self._next_update:
+        now = time.monotonic()
+        busy = self._writing is not None and not self._writing.done()
+        if busy or now < self._next_update or not _differ(progress, self._shown):
             return
-        percent = 100.0 * (progress.done + progress.failed) / progress.total if progress.total else 100.0
-        self._next_update = time.monotonic() + _UPDATE_INTERVAL_S
-        if percent == self._last:
-            return
-        self._last = percent
-        if self._progress_id is None:
-            self._progress_id = self._try(
-                lambda: create_progress_artifact(
-                    progress=percent, key=f"infer-progress-{self._slug}", description=_progress_text(progress)
-                )
-            )
-        else:
-            artifact = self._progress_id
-            self._try(
-                lambda: update_progress_artifact(
-                    artifact_id=artifact, progress=percent, description=_progress_text(progress)
-                )
-            )
+        self._next_update = now + _UPDATE_INTERVAL_S
+        self._shown = progress
+        self._write(lambda: self._write_progress(progress))
 
     def show_end(self, ledger: RunLedger) -> None:
-        """Write the table of the workers and the report of the run."""
-        self._next_update = 0.0
-        self.show_progress(ledger.progress())
-        summary = ledger.summary
+        """Write the last progress, the table of the workers and the report; wait for them, but not for ever."""
+        progress, summary = ledger.progress(), ledger.summary
         rows = worker_rows(summary.workers)
-        self._try(
-            lambda: create_table_artifact(
-                table=rows, key=f"infer-workers-{self._slug}", description="What each worker did"
-            )
-        )
-        report = _report(self._plan, summary, ledger.progress(), ledger.slowest)
-        self._try(lambda: create_markdown_artifact(markdown=report, key=f"infer-report-{self._slug}"))
+        report = _report(self._plan, summary, progress, ledger.slowest)
 
-    def _try(self, write: Callable[[], Any]) -> Any:
+        def write() -> None:
+            self._write_progress(progress)
+            key = f"infer-workers-{self._slug}"
+            create_table_artifact(table=rows, key=key, description="What each worker did")
+            create_markdown_artifact(markdown=report, key=f"infer-report-{self._slug}")
+
+        wait([self._write(write)], timeout=_END_TIMEOUT_S)
+        self._writer.shutdown(wait=False, cancel_futures=True)
+
+    def _write(self, write: Callable[[], None]) -> Future[None]:
+        # The context tells the client which flow run an artifact belongs to.
+        self._writing = self._writer.submit(copy_context().run, self._try, write)
+        return self._writing
+
+    def _try(self, write: Callable[[], None]) -> None:
+        if self._lost:
+            return
         try:
-            return write()
+            write()
         except Exception as error:  # whatever the client or the server does, detections matter more
-            get_run_logger().warning("An artifact could not be written: %s", error)
-            return None
+            self._lost = True
+            get_run_logger().warning("The run's artifacts could not be written: %s", error)
+
+    def _write_progress(self, progress: Progress) -> None:
+        percent = 100.0 * (progress.done + progress.failed) / progress.total if progress.total else 100.0
+        text = _progress_text(progress)
+        if self._progress_id is None:
+            key = f"infer-progress-{self._slug}"
+            self._progress_id = create_progress_artifact(progress=percent, key=key, description=text)
+        else:
+            update_progress_artifact(artifact_id=self._progress_id, progress=percent, description=text)
+
+
+def _differ(progress: Progress, shown: Progress | None) -> bool:
+    return shown is None or (progress.done, progress.failed) != (shown.done, shown.failed)
 
 
 def artifact_key(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -56,8 +57,15 @@ def run(
     from flows.launch import launch_inference
 
     with RunProgress() as progress:
-        outcome = launch_inference(plan, progress.update, progress.say)
-    return _report(plan, outcome)
+        outcome, told = launch_inference(plan, progress.update, progress.say)
+    code = _report(plan, outcome)
+    if not told:
+        print("badc: Prefect does not answer any more, so its UI does not show how this run ended", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Not sys.exit: Prefect would try for minutes to deliver the events that it still holds.
+        os._exit(code)
+    return code
 
 
 @app.command()

@@ -23,7 +23,7 @@ def infer(prefect_api: str, dask_scheduler: str, tmp_path: Path) -> Callable[...
     def run(manifest: Path, **settings: Any) -> Any:
         values = {"scheduler": dask_scheduler, "output_dir": tmp_path / "out", "telemetry_log": tmp_path / "run.jsonl"}
         plan = plan_inference(InferSettings(manifest=manifest, **(values | settings)))
-        return launch_inference(plan, lambda progress: None, lambda line: None)
+        return launch_inference(plan, lambda progress: None, lambda line: None)[0]
 
     return run
 

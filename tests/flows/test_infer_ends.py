@@ -11,10 +11,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from flows.conftest import read_summary, unended_starts
 
 from badc.summary import RunState
 from badc.telemetry import EventStatus, read_events
+from tests.flows.conftest import read_summary, unended_starts
 
 pytestmark = pytest.mark.slow
 START_TIMEOUT_S = 90.0
@@ -46,8 +46,8 @@ def analysed(state: Path) -> dict[str, int]:
 
 @pytest.fixture
 def started(badc, make_recording, make_manifest, fake, tmp_path):
-    """A run of 12 chunks of half a second each, on two workers of its own, of which some are done."""
-    manifest = make_manifest(make_recording(seconds=12))
+    """A run of 20 chunks of half a second each, on two workers of its own, of which some are done."""
+    manifest = make_manifest(make_recording(seconds=20))
     log = tmp_path / "first.jsonl"
     command = fake("detector", "--seconds", 0.5, "--state", tmp_path / "state")
     words = ["infer", "run", manifest, "--runner-cmd", command, "--cpu-workers", 2, "--output-dir", "out"]
@@ -65,19 +65,19 @@ def test_after_kill_9_the_telemetry_log_is_enough_to_resume(started, badc, tmp_p
     process.communicate()
     wait_until(lambda: gone(children), 30)
     done = successes(log)
-    assert 0 < len(done) < 12
+    assert 0 < len(done) < 20
     for path in (tmp_path / "out" / "REC").glob("*.json"):
         assert path.read_bytes().endswith(b"}\n"), "outputs that exist are whole"
 
     before = analysed(tmp_path / "state")
     second = badc(*words, "--telemetry-log", tmp_path / "second.jsonl", "--resume-summary", log)
-    out, err = second.communicate(timeout=120)
+    _, err = second.communicate(timeout=120)
     assert second.returncode == 0, err
     after = analysed(tmp_path / "state")
     assert {chunk for chunk in after if after[chunk] > before.get(chunk, 0)} == set(after) - done
     summary = read_summary(tmp_path / "second.jsonl")
     assert summary["state"] == "completed"
-    assert [job["status"] for job in summary["jobs"].values()] == ["success"] * 12
+    assert [job["status"] for job in summary["jobs"].values()] == ["success"] * 20
     skipped = {e.chunk_id for e in read_events(tmp_path / "second.jsonl") if e.status is EventStatus.SKIPPED}
     assert skipped == done
 
@@ -86,7 +86,7 @@ def test_after_kill_9_the_telemetry_log_is_enough_to_resume(started, badc, tmp_p
     third = badc(*words, "--telemetry-log", tmp_path / "third.jsonl", "--resume-summary", tmp_path / "second.jsonl")
     assert third.wait(120) == 0
     assert successes(tmp_path / "third.jsonl") == {"REC_chunk_0_1000"}
-    assert len(read_summary(tmp_path / "third.jsonl")["jobs"]) == 12
+    assert len(read_summary(tmp_path / "third.jsonl")["jobs"]) == 20
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -95,7 +95,7 @@ def test_a_signal_lets_running_chunks_finish_and_leaves_no_orphans(started, numb
     children = family(process)
     # As a terminal does it: to every process of the group.
     os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60)
 
     assert process.returncode == 130, err
     summary = read_summary(log)
@@ -121,7 +121,7 @@ def test_a_second_ctrl_c_stops_running_chunks_at_once(badc, make_recording, make
     process.send_signal(signal.SIGINT)
     time.sleep(1)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60)
 
     assert process.returncode == 130, err
     assert read_summary(log)["state"] == "interrupted"
@@ -141,7 +141,7 @@ def test_a_killed_workers_chunk_runs_again_without_user_action(badc, make_record
     detector = next(child for child in family(process) if "detector.py" in " ".join(child.cmdline()))
     worker = detector.parent()
     worker.kill()
-    out, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=120)
 
     assert process.returncode == 0, err
     assert gone([detector]), "the killed worker's command went with it"
@@ -156,15 +156,13 @@ def test_a_killed_workers_chunk_runs_again_without_user_action(badc, make_record
 def test_cancelling_in_prefect_stops_a_run_that_was_started_from_the_shell(started, prefect_api):
     process, _, log = started
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import FlowRunFilter
     from prefect.states import Cancelling
 
     with get_client(sync_client=True) as client:
-        (run,) = client.read_flow_runs(
-            flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING"]}}})
-        )
+        run = client.read_flow_runs(sort="START_TIME_DESC", limit=1)[0]
+        assert run.state.is_running()
         client.set_flow_run_state(run.id, Cancelling())
-        out, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=60)
         assert process.returncode == 130, err
         assert client.read_flow_run(run.id).state.is_cancelled()
     assert "cancelled in Prefect" in err
@@ -184,18 +182,19 @@ def test_a_run_outlives_its_prefect_server(badc, make_recording, make_manifest, 
     servers = [child for child in family(process) if "uvicorn" in child.cmdline()]
     assert len(servers) == 1, "exactly one local server"
     servers[0].kill()
-    out, err = process.communicate(timeout=150)
+    _, err = process.communicate(timeout=150)
 
     assert process.returncode == 0, err
     assert len(successes(log)) == 6
     assert read_summary(log)["state"] == "completed"
     assert "Traceback" not in err
+    assert "prefect" not in err, "nothing but our own output"
 
 
 def test_an_api_that_does_not_answer_is_refused(badc, make_recording, make_manifest, tmp_path):
     begin = time.monotonic()
     process = badc("infer", "run", make_manifest(make_recording()), PREFECT_API_URL="http://127.0.0.1:9/api")
-    out, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60)
 
     assert process.returncode == 2
     assert "PREFECT_API_URL http://127.0.0.1:9/api: no Prefect server answers there" in err
@@ -206,7 +205,7 @@ def test_an_api_that_does_not_answer_is_refused(badc, make_recording, make_manif
 def test_a_scheduler_that_does_not_answer_is_refused(infer, make_recording, make_manifest):
     from badc.errors import RequestError
 
-    with pytest.raises(RequestError, match="--scheduler tcp://127.0.0.1:9: no Dask scheduler answers"):
+    with pytest.raises(RequestError, match=r"--scheduler tcp://127.0.0.1:9: no Dask scheduler answers"):
         infer(make_manifest(make_recording()), scheduler="tcp://127.0.0.1:9")
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import orjson
 import pytest
-from flows.conftest import read_summary, unended_starts
 
 from badc.summary import RunState
 from badc.telemetry import EventStatus, read_events
+from tests.flows.conftest import read_summary, unended_starts
 
 
 def test_a_custom_command_gets_each_chunk_and_its_detections_are_kept(

@@ -1,0 +1,378 @@
+"""Aggregation: the rows of the tables, how they are sorted, and what happens to files that cannot be used."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from badc.aggregate import Aggregation, aggregate, coverage_path
+from badc.detections import ResultStatus, RunnerName
+from badc.errors import BadcError, RequestError
+from badc.manifest import Chunk, write_manifest
+from badc.settings import AggregateSettings
+
+MakeChunk = Callable[..., Chunk]
+Write = Callable[..., Path]
+COLUMNS = (
+    "recording_id,chunk_id,chunk_start_ms,chunk_end_ms,timestamp_ms,absolute_time_ms,end_ms,absolute_end_ms,label,"
+    "label_code,label_name,confidence,status,runner,model_version,chunk_sha256,source_path,dataset_root,"
+    "station,recorded_at,detected_at"
+)
+COVERAGE_COLUMNS = "recording_id,chunk_id,start_ms,end_ms,status,runner,detections,station,recorded_at"
+STATION = "GNWT-290_20230331_235938"
+
+
+def table(folder: Path = Path("out"), **settings: Any) -> Aggregation:
+    return aggregate(
+        AggregateSettings(
+            detections_dir=folder, **{"output": Path("t/all.csv"), "parquet": Path("t/all.parquet"), **settings}
+        )
+    )
+
+
+def rows(path: str = "t/all.csv") -> list[dict[str, str]]:
+    with Path(path).open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def parquet(path: str = "t/all.parquet") -> list[dict[str, Any]]:
+    return list(pq.read_table(path).to_pylist())
+
+
+def as_csv(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="milliseconds")
+    return str(value)
+
+
+def assert_csv_and_parquet_agree() -> None:
+    for stem in ("t/all", "t/all_coverage"):
+        expected = [{name: as_csv(value) for name, value in row.items()} for row in parquet(f"{stem}.parquet")]
+        found = rows(f"{stem}.csv")
+        for row in (*expected, *found):
+            if row.get("confidence"):
+                row["confidence"] = f"{float(row['confidence']):.9f}"
+        assert found == expected
+
+
+def test_a_detection_becomes_a_row_with_all_columns(chunk: MakeChunk, detections_file: Write) -> None:
+    detections_file(
+        chunk(STATION, 60_000, 120_000, sha256="abc"),
+        ("Ovenbird", 0.75, 1500, 4500),
+        model_version="v2.4",
+        dataset_root="/data/set",
+    )
+    made = table()
+    assert (made.files, made.chunks, made.detections, made.bad_files) == (1, 1, 1, [])
+    assert Path("t/all.csv").read_text().splitlines()[0] == COLUMNS
+    assert rows() == [
+        {
+            "recording_id": STATION,
+            "chunk_id": f"{STATION}_chunk_60000_120000",
+            "chunk_start_ms": "60000",
+            "chunk_end_ms": "120000",
+            "timestamp_ms": "1500",
+            "absolute_time_ms": "61500",
+            "end_ms": "4500",
+            "absolute_end_ms": "64500",
+            "label": "Ovenbird",
+            "label_code": "",
+            "label_name": "",
+            "confidence": "0.75",
+            "status": "ok",
+            "runner": "birdnet",
+            "model_version": "v2.4",
+            "chunk_sha256": "abc",
+            "source_path": f"{STATION}.wav",
+            "dataset_root": "/data/set",
+            "station": "GNWT-290",
+            "recorded_at": "2023-03-31T23:59:38.000",
+            "detected_at": "2023-04-01T00:00:39.500",
+        }
+    ]
+    assert_csv_and_parquet_agree()
+
+
+def test_coverage_has_a_row_for_every_chunk(chunk: MakeChunk, detections_file: Write) -> None:
+    detections_file(chunk("REC", 0, 1000), ("a", 0.5, 0, 10), ("b", 0.5, 0, 10))
+    detections_file(chunk("REC", 1000, 2000))
+    made = table()
+    assert (made.chunks, made.detections) == (2, 2)
+    assert Path("t/all_coverage.csv").read_text().splitlines()[0] == COVERAGE_COLUMNS
+    assert [(row["chunk_id"], row["status"], row["detections"]) for row in rows("t/all_coverage.csv")] == [
+        ("REC_chunk_0_1000", "ok", "2"),
+        ("REC_chunk_1000_2000", "no_detections", "0"),
+    ]
+    assert set(made.written) == {
+        Path(f"t/all{kind}.{suffix}").absolute() for kind in ("", "_coverage") for suffix in ("csv", "parquet")
+    }
+    assert_csv_and_parquet_agree()
+
+
+def test_placeholders_are_coverage_and_no_detections(chunk: MakeChunk, detections_file: Write) -> None:
+    ghost = ("placeholder", 1.0, 0, 10)
+    detections_file(chunk("REC", 0, 1000), ghost, status=ResultStatus.STUB, runner=RunnerName.STUB)
+    detections_file(chunk("REC", 1000, 2000), ghost, status=ResultStatus.NO_OUTPUT, runner=RunnerName.CUSTOM)
+    detections_file(chunk("REC", 2000, 3000), ("real", 0.9, 0, 10))
+    table()
+    assert [row["label"] for row in rows()] == ["real"]
+    assert [(row["status"], row["detections"]) for row in rows("t/all_coverage.csv")] == [
+        ("stub", "0"),
+        ("no_output", "0"),
+        ("ok", "1"),
+    ]
+
+
+def test_rows_are_sorted_by_recording_chunk_time_and_label(chunk: MakeChunk, detections_file: Write) -> None:
+    for recording in ("b", "a b", "a", "B", "é"):
+        for start in (100_000, 20_000, 3000):
+            detections_file(
+                chunk(recording, start, start + 3000),
+                ("z", 0.5, 10, 20),
+                ("y", 0.5, 500, 600),
+                ("x", 0.5, 10, 20),
+            )
+    table()
+    keys = [(row["recording_id"], int(row["chunk_start_ms"]), int(row["timestamp_ms"]), row["label"]) for row in rows()]
+    assert keys == sorted(keys)
+    assert len(keys) == 45
+    coverage = [(row["recording_id"], int(row["start_ms"])) for row in rows("t/all_coverage.csv")]
+    assert coverage == sorted(coverage)
+    assert_csv_and_parquet_agree()
+
+
+def test_rows_are_sorted_by_what_the_files_say_not_by_their_names(
+    chunk: MakeChunk, detections_file: Write, tmp_path: Path
+) -> None:
+    for number, name in enumerate(("z", "m", "a")):
+        path = detections_file(chunk(name, number * 1000, number * 1000 + 1000), ("bird", 0.5, 0, 10))
+        path.rename(tmp_path / "out" / f"{number}.json")
+    table()
+    assert [row["recording_id"] for row in rows()] == ["a", "m", "z"]
+    assert_csv_and_parquet_agree()
+
+
+def test_labels_with_commas_quotes_and_newlines_survive(chunk: MakeChunk, detections_file: Write) -> None:
+    labels = ["a, b", 'say "hi"', "o'brien", "two\nlines", "carriage\rreturn", "é漢", "-1", "tab\tbed", '",\n"']
+    for number, label in enumerate(labels):
+        detections_file(chunk("REC", number * 1000, number * 1000 + 1000), (label, 0.5, 0, 10))
+    table()
+    assert [row["label"] for row in rows()] == labels
+    assert [row["label"] for row in parquet()] == labels
+
+
+@pytest.mark.parametrize("label", ["plain", "a, b", 'say "hi"', "two\nlines", "carriage\rreturn"])
+def test_each_such_label_survives_alone(chunk: MakeChunk, detections_file: Write, label: str) -> None:
+    detections_file(chunk(), (label, 0.5, 0, 10))
+    table()
+    assert [row["label"] for row in rows()] == [label]
+
+
+def test_hostile_ids_survive(chunk: MakeChunk, detections_file: Write, hostile_ids: tuple[str, ...]) -> None:
+    for name in hostile_ids:
+        detections_file(chunk(name), ("bird", 0.5, 0, 10))
+    table()
+    assert sorted(row["recording_id"] for row in rows()) == sorted(hostile_ids)
+    assert_csv_and_parquet_agree()
+
+
+@pytest.mark.parametrize("name", [".hidden", "site_hawkears", "x.summary", "artifacts"])
+def test_no_legal_id_is_skipped_in_silence(chunk: MakeChunk, detections_file: Write, name: str) -> None:
+    detections_file(chunk(name, chunk_id=name), ("bird", 0.5, 0, 10))
+    detections_file(chunk("REC"), ("bird", 0.5, 0, 10))
+    table()
+    assert sorted(row["recording_id"] for row in rows()) == sorted([name, "REC"])
+
+
+@pytest.mark.parametrize("name", ["a[1]", "star*", "o'brien", 'quo"te', "per%20cent", "two words", "é", "a;b", "{x}"])
+def test_folders_of_any_name_work(chunk: MakeChunk, detections_file: Write, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    for recording in ("b", "a"):  # with several, the order of the files is not that of the rows
+        detections_file(chunk(recording), ("bird", 0.5, 0, 10)).rename(
+            tmp_path / name / f"{'ab'[recording == 'a']}.json"
+        )
+    write_manifest(tmp_path / name / "m.csv", [chunk("a"), chunk("a", 1000, 2000)])
+    made = table(
+        tmp_path / name,
+        output=tmp_path / name / "t.csv",
+        parquet=tmp_path / name / f"{name}.parquet",
+        manifest=(tmp_path / name / "m.csv",),
+    )
+    assert (made.detections, made.chunks, made.missing) == (2, 3, 1)
+    assert [row["recording_id"] for row in parquet(f"{name}/{name}.parquet")] == ["a", "b"]
+
+
+BAD = {
+    "truncated": (b'{"chunk_id": "x", "detections": [', "not JSON"),
+    "empty": (b"", "not JSON"),
+    "list": (b"[]", "not a JSON object"),
+    "number": (b"7", "not a JSON object"),
+    "latin": ('{"chunk_id": "café"}'.encode("latin-1"), "not JSON"),
+    "no id": (b"{}", "no chunk_id"),
+    "id": (b'{"chunk_id": 5}', "'chunk_id' is not text"),
+    "confidence": (b'{"chunk_id": "x", "detections": [{"label": "a", "confidence": "high"}]}', "confidence is text"),
+    "time": (b'{"chunk_id": "x", "detections": [{"label": "a", "timestamp_ms": "1"}]}', "timestamp_ms is text"),
+    "start": (b'{"chunk_id": "x", "chunk": {"start_ms": "0"}, "detections": []}', "chunk.start_ms"),
+    "window": (b'{"chunk_id": "x", "chunk": 5, "detections": []}', "'chunk' is not an object"),
+    "detections": (b'{"chunk_id": "x", "detections": {}}', "an object, not a list"),
+    "label": (b'{"chunk_id": "x", "detections": [{"confidence": 0.5}]}', "has no label"),
+    "huge time": (b'{"chunk_id": "x", "detections": [{"label": "a", "timestamp_ms": 1e300}]}', "timestamp_ms"),
+    "huge end": (b'{"chunk_id": "x", "detections": [{"label": "a", "end_ms": 9223372036854775808}]}', "end_ms"),
+    "huge start": (b'{"chunk_id": "x", "chunk": {"start_ms": 9223372036854775808}, "detections": []}', "start_ms"),
+    "status": (b'{"chunk_id": "x", "status": [], "detections": []}', "'status' is not text"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_file_is_listed_with_its_reason_and_the_others_are_used(
+    chunk: MakeChunk, detections_file: Write, tmp_path: Path, kind: str
+) -> None:
+    data, reason = BAD[kind]
+    detections_file(chunk(), ("bird", 0.5, 0, 10))
+    bad = tmp_path / "out" / "REC" / "bad.json"
+    bad.write_bytes(data)
+    made = table()
+    assert (made.files, made.detections) == (2, 1)
+    ((path, why),) = made.bad_files
+    assert path == bad
+    assert reason in why
+    assert [row["label"] for row in rows()] == ["bird"]
+
+
+def test_a_link_to_dropped_content_is_a_bad_file(chunk: MakeChunk, detections_file: Write, tmp_path: Path) -> None:
+    detections_file(chunk(), ("bird", 0.5, 0, 10))
+    (tmp_path / "out" / "REC" / "gone.json").symlink_to(".git/annex/objects/none")
+    made = table()
+    assert [(path.name, "cannot be read" in why) for path, why in made.bad_files] == [("gone.json", True)]
+
+
+def test_strict_stops_at_a_bad_file_and_writes_nothing(
+    chunk: MakeChunk, detections_file: Write, tmp_path: Path
+) -> None:
+    detections_file(chunk(), ("bird", 0.5, 0, 10))
+    bad = tmp_path / "out" / "REC" / "bad.json"
+    bad.write_text("[]")
+    with pytest.raises(BadcError, match=r"bad\.json: not a JSON object"):
+        table(strict=True)
+    assert [path for path in tmp_path.rglob("*") if path.suffix in (".csv", ".parquet")] == []
+
+
+def test_an_empty_folder_writes_no_table(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    made = table()
+    assert (made.files, made.written) == (0, [])
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_files_without_detections_give_a_table_with_a_header_only(chunk: MakeChunk, detections_file: Write) -> None:
+    detections_file(chunk())
+    table()
+    assert Path("t/all.csv").read_text() == COLUMNS + "\n"
+    assert parquet() == []
+
+
+def test_a_missing_folder_is_refused_by_name() -> None:
+    with pytest.raises(RequestError, match="none: no such folder"):
+        table(Path("none"))
+
+
+def test_a_table_that_is_a_folder_is_refused(chunk: MakeChunk, detections_file: Write, tmp_path: Path) -> None:
+    detections_file(chunk())
+    with pytest.raises(RequestError, match="is a folder"):
+        table(parquet=tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [{"output": Path("t.parquet")}, {"parquet": Path("t.csv")}])
+def test_a_table_with_the_suffix_of_another_format_is_refused(
+    chunk: MakeChunk, detections_file: Write, wrong: dict[str, Path]
+) -> None:
+    detections_file(chunk())
+    with pytest.raises(RequestError, match=r"t\.(csv|parquet)"):
+        table(**wrong)
+
+
+def test_without_an_output_the_table_goes_into_the_dataset(
+    chunk: MakeChunk, detections_file: Write, tmp_path: Path
+) -> None:
+    (tmp_path / ".datalad").mkdir()
+    detections_file(chunk())
+    made = table(output=None, parquet=None)
+    csv_path = tmp_path / "artifacts" / "aggregate" / "summary.csv"
+    assert made.written == [csv_path, coverage_path(csv_path)]
+    assert sorted(path.name for path in csv_path.parent.iterdir()) == ["summary.csv", "summary_coverage.csv"]
+
+
+def test_manifests_tell_which_chunks_are_missing(chunk: MakeChunk, detections_file: Write, tmp_path: Path) -> None:
+    detections_file(chunk(STATION, 0, 1000), ("bird", 0.5, 0, 10))
+    (tmp_path / "manifests").mkdir()
+    path = tmp_path / "manifests" / "REC.csv"
+    write_manifest(path, [chunk(STATION, 0, 1000), chunk(STATION, 1000, 2000)])
+    made = table(manifest=(tmp_path / "manifests", path))  # the folder holds that file too: no row comes twice
+    assert (made.chunks, made.missing, made.detections) == (2, 1, 1)
+    found = rows("t/all_coverage.csv")
+    assert [(row["start_ms"], row["status"], row["detections"]) for row in found] == [
+        ("0", "ok", "1"),
+        ("1000", "missing", "0"),
+    ]
+    assert (found[1]["station"], found[1]["recorded_at"]) == ("GNWT-290", "2023-03-31T23:59:38.000")
+    assert_csv_and_parquet_agree()
+
+
+def test_manifests_fill_in_what_detections_lack(chunk: MakeChunk, tmp_path: Path) -> None:
+    (tmp_path / "out" / STATION).mkdir(parents=True)
+    bare = {"chunk_id": "c", "detections": [{"label": "bird", "timestamp_ms": 500, "end_ms": 900}]}
+    (tmp_path / "out" / STATION / "c.json").write_text(json.dumps(bare))
+    table()
+    assert (rows()[0]["recording_id"], rows()[0]["absolute_time_ms"]) == (STATION, "")
+    listed = chunk(STATION, 60_000, 61_000, chunk_id="c", sha256="abc", source_path="audio/a.wav")
+    write_manifest(tmp_path / "m.csv", [listed])
+    table(manifest=(tmp_path / "m.csv",))
+    (row,) = rows()
+    assert (row["chunk_start_ms"], row["chunk_end_ms"], row["chunk_sha256"]) == ("60000", "61000", "abc")
+    assert (row["source_path"], row["absolute_time_ms"], row["absolute_end_ms"]) == ("audio/a.wav", "60500", "60900")
+    assert row["detected_at"] == "2023-04-01T00:00:38.500"
+    assert_csv_and_parquet_agree()
+
+
+def test_a_manifest_alone_gives_a_coverage_of_missing_chunks(chunk: MakeChunk, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    write_manifest(tmp_path / "m.csv", [chunk()])
+    made = table(manifest=(tmp_path / "m.csv",))
+    assert (made.chunks, made.missing, made.detections) == (1, 1, 0)
+
+
+def test_a_bad_manifest_and_a_folder_without_manifests_are_refused(
+    chunk: MakeChunk, detections_file: Write, tmp_path: Path
+) -> None:
+    detections_file(chunk())
+    (tmp_path / "m.csv").write_text("what\nis this\n")
+    (tmp_path / "none").mkdir()
+    for path, reason in ((tmp_path / "m.csv", "missing"), (tmp_path / "none", "holds no manifest")):
+        with pytest.raises(RequestError, match=reason):
+            table(manifest=(path,))
+
+
+def test_many_files_are_read_in_batches_with_progress(chunk: MakeChunk, detections_file: Write) -> None:
+    for number in range(20):
+        detections_file(chunk("REC", number * 1000, number * 1000 + 1000), ("bird", 0.5, 0, 10))
+    seen: list[int] = []
+    made = aggregate(AggregateSettings(detections_dir=Path("out"), output=Path("t.csv")), seen.append)
+    assert made.files == 20 == seen[-1]
+
+
+def test_the_same_input_gives_the_same_tables(chunk: MakeChunk, detections_file: Write) -> None:
+    for name in ("b", "a"):
+        detections_file(chunk(name), ("bird", 0.5, 0, 10))
+    table()
+    first = [Path(f"t/all{kind}").read_bytes() for kind in (".csv", "_coverage.csv")]
+    table()
+    assert [Path(f"t/all{kind}").read_bytes() for kind in (".csv", "_coverage.csv")] == first

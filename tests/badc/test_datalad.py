@@ -1,0 +1,153 @@
+"""The printed `datalad run` command: it is taken apart by a shell's rules, as it would be after pasting it."""
+
+from __future__ import annotations
+
+import fnmatch
+import shlex
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from badc.datalad import run_command
+from badc.errors import RequestError
+from badc.manifest import Chunk, write_manifest
+from badc.settings import InferSettings
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    for folder in (".datalad", "manifests", "audio"):
+        (tmp_path / "ds" / folder).mkdir(parents=True)
+    return tmp_path / "ds"
+
+
+def manifest(dataset: Path, name: str = "REC", source: str | None = None) -> Path:
+    path = dataset / "manifests" / f"{name}.csv"
+    write_manifest(path, [Chunk(name, f"{name}_chunk_0_1000", source or f"audio/{name}.wav", 0, 1000)])
+    return path
+
+
+def parts(command: str) -> tuple[list[str], dict[str, list[str]], list[str]]:
+    """Return the words before the options, the options' values, and the command that is run."""
+    words = shlex.split(command)
+    at = words.index("--")
+    options: dict[str, list[str]] = {}
+    given = iter(words[4:at])
+    for name in given:
+        options.setdefault(name, []).append(next(given))
+    return words[:4], options, words[at + 1 :]
+
+
+def test_the_command_is_one_line_with_paths_relative_to_the_dataset(dataset: Path) -> None:
+    command = run_command(InferSettings(manifest=manifest(dataset), keep_going=True))
+    assert "\n" not in command
+    start, options, inner = parts(command)
+    assert start == ["datalad", "-C", str(dataset), "run"]
+    assert options == {
+        "-m": ["Infer REC"],
+        "--input": ["manifests/REC.csv", "audio/REC.wav"],
+        "--output": ["artifacts/infer/REC/**", "artifacts/telemetry/infer/REC.jsonl*"],
+    }
+    assert inner[:4] == ["badc", "infer", "run", "manifests/REC.csv"]
+    assert inner[inner.index("--output-dir") + 1] == "artifacts/infer"
+    assert inner[inner.index("--telemetry-log") + 1] == "artifacts/telemetry/infer/REC.jsonl"
+    assert "--keep-going" in inner
+
+
+def test_hostile_names_come_back_whole(dataset: Path, hostile_id: str) -> None:
+    command = run_command(InferSettings(manifest=manifest(dataset, hostile_id)))
+    _, options, inner = parts(command)
+    assert [word.replace("{{", "{").replace("}}", "}") for word in inner][3] == f"manifests/{hostile_id}.csv"
+    assert options["-m"] == [f"Infer {hostile_id}"]
+    assert fnmatch.fnmatchcase(f"audio/{hostile_id}.wav", options["--input"][1])
+    assert fnmatch.fnmatchcase(f"artifacts/infer/{hostile_id}/x.json", options["--output"][0])
+    assert not fnmatch.fnmatchcase("audio/1.wav", options["--input"][1])
+
+
+def test_a_shell_takes_the_command_apart_in_the_same_way(dataset: Path, tmp_path: Path, hostile_id: str) -> None:
+    command = run_command(InferSettings(manifest=manifest(dataset, hostile_id)))
+    (tmp_path / "bin").mkdir()
+    fake = tmp_path / "bin" / "datalad"
+    fake.write_text('#!/bin/sh\nfor word in "$@"; do printf "%s\\0" "$word"; done\n')
+    fake.chmod(0o755)
+    done = subprocess.run(
+        ["/bin/sh", "-c", command],
+        env={"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        timeout=60,
+    )
+    assert done.stdout.split("\0")[:-1] == shlex.split(command)[1:]
+    assert not list(tmp_path.rglob("pwned"))
+
+
+def test_braces_are_doubled_in_the_command_and_nowhere_else(dataset: Path) -> None:
+    _, options, inner = parts(
+        run_command(InferSettings(manifest=manifest(dataset, "{x}"), runner_cmd="detect --as {json}"))
+    )
+    assert "manifests/{{x}}.csv" in inner
+    assert "detect --as {{json}}" in inner
+    assert options["--input"] == ["manifests/{x}.csv", "audio/{x}.wav"]
+
+
+def test_what_a_run_reads_besides_is_an_input(dataset: Path) -> None:
+    for name in ("species.txt", "old.jsonl"):
+        (dataset / name).touch()
+    settings = InferSettings(
+        manifest=manifest(dataset),
+        use_birdnet=True,
+        species_list=dataset / "species.txt",
+        resume_summary=dataset / "old.jsonl",
+    )
+    _, options, inner = parts(run_command(settings))
+    assert set(options["--input"][2:]) == {"species.txt", "old.jsonl"}
+    assert inner[inner.index("--species-list") + 1] == "species.txt"
+
+
+def test_every_recording_of_the_manifest_is_an_input_and_an_output(dataset: Path) -> None:
+    path = dataset / "manifests" / "all.csv"
+    write_manifest(path, [Chunk(r, f"{r}_{n}", f"audio/{r}.wav", n, n + 1) for r in "AB" for n in range(3)])
+    _, options, _ = parts(run_command(InferSettings(manifest=path)))
+    assert options["--input"][1:] == ["audio/A.wav", "audio/B.wav"]
+    assert options["--output"][:2] == ["artifacts/infer/A/**", "artifacts/infer/B/**"]
+
+
+def test_the_working_directory_makes_no_difference(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = run_command(InferSettings(manifest=manifest(dataset), output_dir=dataset / "out"))
+    monkeypatch.chdir(dataset / "manifests")
+    assert run_command(InferSettings(manifest=Path("REC.csv"), output_dir=Path("../out"))) == first
+
+
+@pytest.mark.parametrize(
+    ("outside", "what"),
+    [
+        ({"output_dir": "/elsewhere"}, "--output-dir"),
+        ({"telemetry_log": "/elsewhere.jsonl"}, "--telemetry-log"),
+        ({"resume_summary": "/elsewhere.jsonl"}, "--resume-summary"),
+    ],
+)
+def test_what_lies_outside_of_the_dataset_is_refused(dataset: Path, outside: dict[str, Any], what: str) -> None:
+    with pytest.raises(RequestError, match=rf"/elsewhere.*{what} lies outside"):
+        run_command(InferSettings(manifest=manifest(dataset), **outside))
+
+
+def test_audio_outside_of_the_dataset_is_refused(dataset: Path) -> None:
+    with pytest.raises(RequestError, match="the audio lies outside"):
+        run_command(InferSettings(manifest=manifest(dataset, source="/mnt/audio/REC.wav")))
+
+
+def test_outside_of_a_dataset_there_is_no_command(csv_file: Callable[..., Path]) -> None:
+    with pytest.raises(RequestError, match="lies in no DataLad dataset"):
+        run_command(InferSettings(manifest=csv_file([])))
+
+
+def test_nothing_is_made(dataset: Path) -> None:
+    path = manifest(dataset)
+    before = sorted(dataset.rglob("*"))
+    run_command(InferSettings(manifest=path))
+    assert sorted(dataset.rglob("*")) == before

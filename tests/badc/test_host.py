@@ -1,0 +1,215 @@
+"""Host processes: one that answers, and ones that crash, hang, print garbage or cannot start."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from badc.errors import RunnerError
+from badc.hosts import serve
+from badc.runners import host as host_module
+from badc.runners.host import Host
+
+# A host as a third party would write it, with nothing but the protocol.
+HOST = """
+import json, os, sys, time
+
+def send(answer):
+    sys.stdout.write(json.dumps(answer) + "\\n")
+    sys.stdout.flush()
+
+send({"ok": True, "model_version": "fake 1", "pid": os.getpid()})
+for line in sys.stdin:
+    request = json.loads(line)
+    answer = {"id": request["id"], "ok": True, "echo": request.get("say"), "pid": os.getpid()}
+    match request["do"]:
+        case "answer":
+            send(answer)
+        case "refuse":
+            send({"id": request["id"], "ok": False, "error": "no such file"})
+        case "crash":
+            print("last words", file=sys.stderr, flush=True)
+            os.kill(os.getpid(), 9)
+        case "exit":
+            print("last words", file=sys.stderr, flush=True)
+            sys.exit(5)
+        case "hang":
+            time.sleep(600)
+        case "garbage":
+            print("loading weights…", flush=True)
+            send(answer)
+        case "list":
+            print("[1, 2]", flush=True)
+            send(answer)
+        case "slowly":
+            text = json.dumps(answer) + "\\n"
+            for part in (text[:5], text[5:]):
+                os.write(1, part.encode())
+                time.sleep(0.05)
+        case "large":
+            send(answer | {"echo": "x" * 3_000_000})
+        case "chatter":
+            sys.stderr.write("noise\\n" * 200_000)
+            send(answer)
+"""
+
+
+@pytest.fixture
+def host(script: Callable[..., list[str]]) -> Iterator[Host]:
+    host = Host(script(HOST), {"BADC_TEST": "1"}, "Fake")
+    yield host
+    host.close()
+
+
+def refusal(host: Host, do: str, timeout_s: float | None = 30) -> RunnerError:
+    with pytest.raises(RunnerError) as caught:
+        host.request({"do": do, "say": do}, timeout_s)
+    return caught.value
+
+
+def pid_of(host: Host) -> int:
+    return int(host.request({"do": "answer"}, 30)["pid"])
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_host_greets_and_answers_from_one_process(host: Host) -> None:
+    answers = [host.request({"do": "answer", "say": number}, 30) for number in range(3)]
+    assert [answer["echo"] for answer in answers] == [0, 1, 2]
+    assert {answer["pid"] for answer in answers} == {host.greeting["pid"]}
+    assert host.greeting["model_version"] == "fake 1"
+
+
+def test_an_error_that_a_host_answers_fails_the_attempt_and_the_host_lives(host: Host) -> None:
+    pid = pid_of(host)
+    assert str(refusal(host, "refuse")) == "Fake: no such file"
+    assert pid_of(host) == pid
+
+
+@pytest.mark.parametrize(
+    ("do", "how", "returncode"), [("crash", "was killed by signal 9", -9), ("exit", "ended with exit code 5", 5)]
+)
+def test_a_host_that_ends_fails_the_attempt_and_the_next_gets_another(
+    host: Host, do: str, how: str, returncode: int
+) -> None:
+    pid = pid_of(host)
+    error = refusal(host, do)
+    assert str(error) == f"Fake: the host process {how}"
+    assert error.returncode == returncode
+    assert pid_of(host) != pid
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_the_last_words_of_a_host_are_kept(host: Host, attempt: int) -> None:
+    assert "last words" in refusal(host, "exit").stderr
+
+
+def test_a_host_that_hangs_is_killed_and_the_next_attempt_gets_another(host: Host) -> None:
+    pid = pid_of(host)
+    assert "--chunk-timeout 0.2 s" in str(refusal(host, "hang", timeout_s=0.2))
+    assert not is_alive(pid)
+    assert pid_of(host) != pid
+
+
+@pytest.mark.parametrize("do", ["garbage", "list"])
+def test_garbage_fails_the_attempt_and_never_mixes_up_answers(host: Host, do: str) -> None:
+    refusal(host, do)
+    assert host.request({"do": "answer", "say": "mine"}, 30)["echo"] == "mine"
+
+
+def test_a_host_that_was_killed_between_two_chunks_is_replaced(host: Host) -> None:
+    pid = pid_of(host)
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert host.request({"do": "answer", "say": "after"}, 30)["echo"] == "after"
+
+
+@pytest.mark.parametrize("do", ["slowly", "large", "chatter"])
+def test_answers_in_pieces_large_answers_and_much_stderr_work(host: Host, do: str) -> None:
+    assert host.request({"do": do}, 30)["ok"] is True
+
+
+def test_a_closed_host_is_gone(host: Host) -> None:
+    pid = pid_of(host)
+    host.close()
+    assert not is_alive(pid)
+
+
+def test_a_host_gets_its_environment(script: Callable[..., list[str]]) -> None:
+    words = script("import json, os; print(json.dumps({'ok': True, 'gpu': os.environ['GPU']})); input()")
+    host = Host(words, {"GPU": "1"}, "Fake")
+    with pytest.raises(RunnerError):
+        host.request({}, 30)
+    assert host.greeting["gpu"] == "1"
+
+
+def test_a_host_program_that_is_not_there_is_a_failed_attempt() -> None:
+    with pytest.raises(RunnerError, match="Fake: the host cannot be started"):
+        Host(["/no/such/program"], {}, "Fake").request({}, 1)
+
+
+def test_a_host_that_dies_while_it_starts_is_a_failed_attempt(script: Callable[..., list[str]]) -> None:
+    host = Host(script("raise SystemExit(6)"), {}, "Fake")
+    with pytest.raises(RunnerError, match="exit code 6"):
+        host.request({}, 30)
+
+
+def test_a_model_that_cannot_be_loaded_is_named(script: Callable[..., list[str]]) -> None:
+    source = """
+    from badc.hosts.serve import serve
+    def load():
+        raise FileNotFoundError("model.tflite")
+    serve(load)
+    """
+    host = Host(script(source), {}, "Fake")
+    with pytest.raises(RunnerError, match=r"cannot be loaded: FileNotFoundError: model\.tflite"):
+        host.request({}, 30)
+
+
+def test_a_host_that_never_greets_is_stopped(script: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_module, "_START_TIMEOUT_S", 0.2)
+    host = Host(script("import time; time.sleep(600)"), {}, "Fake")
+    with pytest.raises(RunnerError, match="stopped after the time to load the model"):
+        host.request({}, None)
+
+
+def test_what_a_model_prints_does_not_reach_the_pipe(script: Callable[..., list[str]]) -> None:
+    source = """
+    import os
+    from badc.hosts.serve import serve
+    def load():
+        print("loading")
+        os.write(1, b"from C\\n")
+        return "v1", handle
+    def handle(request):
+        print("thinking")
+        if request["n"] == 2:
+            raise ValueError("two")
+        return {"twice": request["n"] * 2}
+    serve(load)
+    """
+    host = Host(script(source), {}, "Fake")
+    try:
+        assert host.request({"n": 1}, 30)["twice"] == 2
+        with pytest.raises(RunnerError, match="Fake: ValueError: two"):
+            host.request({"n": 2}, 30)
+        assert host.request({"n": 3}, 30)["twice"] == 6
+    finally:
+        host.close()
+
+
+def test_serving_needs_the_standard_library_only() -> None:
+    program = f"import runpy; runpy.run_path({str(serve.__file__)!r})"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,67 @@
+"""Recording ids and what file names say."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from badc.errors import RequestError
+from badc.recording import id_problem, parse_recording_name, recording_id_of
+
+
+@pytest.mark.parametrize(
+    ("name", "station", "recorded_at"),
+    [
+        ("GNWT-290_20230331_235938", "GNWT-290", datetime(2023, 3, 31, 23, 59, 38)),
+        ("20230509_094500", None, datetime(2023, 5, 9, 9, 45)),
+        ("S4A00001_20200101T053000+0100_Dawn", "S4A00001", datetime(2020, 1, 1, 5, 30)),
+        ("SMA_01_20230331-235938", "SMA_01", datetime(2023, 3, 31, 23, 59, 38)),
+        ("two words_20230331_235938_left", "two words", datetime(2023, 3, 31, 23, 59, 38)),
+        ("marsh", None, None),
+        ("", None, None),
+        ("SITE_20231331_235938", None, None),
+        ("SITE_20230331_245938", None, None),
+        ("12345678_999999", None, None),
+        ("20230331_2359381", None, None),
+        ("SITE_20230331", None, None),
+    ],
+)
+def test_a_name_tells_station_and_start_or_nothing(
+    name: str, station: str | None, recorded_at: datetime | None
+) -> None:
+    found = parse_recording_name(name)
+    assert (found.station, found.recorded_at) == (station, recorded_at)
+
+
+@pytest.mark.parametrize("identifier", ["", ".", "..", "a/b", "/a", "../a", "a\\b", "a\0"])
+def test_what_cannot_be_a_file_name_has_a_problem(identifier: str) -> None:
+    assert id_problem(identifier)
+
+
+def test_hostile_but_legal_ids_have_none(hostile_id: str) -> None:
+    assert id_problem(hostile_id) is None
+    assert recording_id_of(Path(f"/x/{hostile_id}.wav")) == hostile_id
+
+
+def test_only_the_last_suffix_goes() -> None:
+    assert recording_id_of(Path("a/REC.v1.2.flac")) == "REC.v1.2"
+
+
+def test_the_id_is_that_of_the_link_not_of_what_it_links_to(tmp_path: Path) -> None:
+    (tmp_path / "MD5E-s1--0a.wav").touch()
+    (tmp_path / "REC.wav").symlink_to("MD5E-s1--0a.wav")
+    assert recording_id_of(tmp_path / "REC.wav") == "REC"
+
+
+def test_a_name_that_gives_no_id_is_refused() -> None:
+    with pytest.raises(RequestError, match=r"a\\b\.wav"):
+        recording_id_of(Path("a\\b.wav"))
+
+
+def test_a_name_that_is_not_utf_8_is_refused() -> None:
+    """Every file of a run is UTF-8, so such a name could not be written down."""
+    with pytest.raises(RequestError, match="no usable recording id"):
+        recording_id_of(Path(os.fsdecode(b"caf\xe9.wav")))

@@ -1,0 +1,194 @@
+"""The command line as users meet it: help, refusals, exit codes, output that can be piped."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from flows.cli.main import GROUPS, build
+
+CHUNK_MANIFEST = ("chunk", "manifest")
+
+
+def badc(*words: object, cwd: Path, module: str = "flows") -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    return subprocess.run(
+        [sys.executable, "-m", module, *map(str, words)], cwd=cwd, env=environment, capture_output=True, text=True
+    )
+
+
+def commands() -> list[list[str]]:
+    """Every command there is, as its words."""
+    found: list[list[str]] = []
+
+    def walk(command: object, words: list[str]) -> None:
+        found.append(words)
+        for name, inner in getattr(command, "commands", {}).items():
+            walk(inner, [*words, name])
+
+    walk(typer.main.get_command(build(list(GROUPS))), [])
+    return found
+
+
+@pytest.mark.parametrize("words", commands(), ids=lambda words: " ".join(words) or "badc")
+def test_every_help_teaches_and_is_plain_text(words, tmp_path):
+    done = badc(*words, "--help", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Usage: badc")
+    assert done.stderr == ""
+    assert "\x1b" not in done.stdout
+
+
+def test_every_command_and_option_is_documented():
+    docs = "".join(path.read_text() for path in (Path(__file__).parents[3] / "docs").glob("*.md"))
+    app = typer.main.get_command(build(list(GROUPS)))
+    missing = []
+    for words in commands():
+        command = app
+        for word in words:
+            command = command.commands[word]
+        if not hasattr(command, "commands") and f"badc {' '.join(words)}" not in docs:
+            missing.append(f"badc {' '.join(words)}")
+        missing += [
+            f"badc {' '.join(words)} {option}"
+            for parameter in command.params
+            for option in parameter.opts
+            if option.startswith("--") and option != "--help" and f"`{option}" not in docs
+        ]
+    assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such manifest"),
+        ("", "the manifest is empty"),
+        ("recording_id;chunk_id;source_path;start_ms;end_ms\n", "separated by ';'"),
+        ("recording_id,chunk_id,source_path,start_ms\n", "the column end_ms is missing"),
+        ("recording_id,chunk_id,source_path,start_ms,end_ms\nR,../x,a.wav,0,1\n", "m.csv:2: chunk_id '../x'"),
+        (
+            "recording_id,chunk_id,source_path,start_ms,end_ms\nR,c,a.wav,60,60\n",
+            "m.csv:2: end_ms 60 is not after start_ms 60",
+        ),
+        ("recording_id,chunk_id,source_path,start_ms,end_ms\nR,c,a.wav,0,1\n", "no such audio file"),
+    ],
+)
+def test_a_bad_manifest_is_refused_before_anything_starts(content, message, tmp_path):
+    if content is not None:
+        (tmp_path / "m.csv").write_text(content)
+    done = badc("infer", "run", "m.csv", cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert {path.name for path in tmp_path.iterdir()} <= {"m.csv"}, "nothing is written"
+
+
+def test_a_header_alone_is_no_chunks_and_no_error(tmp_path):
+    (tmp_path / "m.csv").write_text("recording_id,chunk_id,source_path,start_ms,end_ms\n")
+    done = badc("infer", "run", "m.csv", cwd=tmp_path)
+
+    assert done.returncode == 0
+    assert "no chunks" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--runner-cmd", "x", "--use-birdnet"], "--runner-cmd and --use-birdnet exclude each other"),
+        (["--max-retries", "-1"], "--max-retries: input should be greater than or equal to 0"),
+        (["--cpu-workers", "-1"], "--cpu-workers: input should be greater than or equal to 0"),
+        (["--species-list", "s.txt"], "--species-list is for --use-birdnet"),
+        (["--use-birdnet", "--species-list", "none.txt"], "none.txt: the species list cannot be read"),
+        (["--resume-summary", "none.json"], "none.json: the run to resume cannot be read"),
+        (["--output-dir", "m.csv/out"], "the output folder cannot be made"),
+        (["--telemetry-log", "."], "--telemetry-log is a folder"),
+        (["--print-datalad-run"], "lies in no DataLad dataset"),
+    ],
+)
+def test_a_wrong_request_is_refused(options, message, make_recording, tmp_path):
+    audio = make_recording(seconds=2)
+    (tmp_path / "m.csv").write_text(
+        f"recording_id,chunk_id,source_path,start_ms,end_ms\nREC,REC_chunk_0_1000,{audio},0,1000\n"
+    )
+    done = badc("infer", "run", "m.csv", *options, cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"m.csv", "audio"}, "nothing is written"
+
+
+def test_manifest_run_split_and_dry_run_agree_on_ids_and_offsets(make_recording, tmp_path):
+    audio = make_recording("with space.wav", seconds=5.5)
+    cut = (audio, "--chunk-duration", 2, "--overlap", 0.5)
+    assert badc("chunk", "manifest", *cut, "--output", "virtual.csv", "--hash-chunks", cwd=tmp_path).returncode == 0
+    assert badc("chunk", "run", *cut, "--output-dir", "wavs", "--manifest", "wavs.csv", cwd=tmp_path).returncode == 0
+    ids = badc("chunk", "split", *cut, cwd=tmp_path).stdout.splitlines()
+    planned = [
+        line.split("\t")[:3] for line in badc("chunk", "run", *cut, "--dry-run", cwd=tmp_path).stdout.splitlines()
+    ]
+
+    def rows(name: str) -> list[list[str]]:
+        with (tmp_path / name).open() as stream:
+            return [[r["chunk_id"], r["start_ms"], r["end_ms"], r["sha256"]] for r in csv.DictReader(stream)]
+
+    assert rows("virtual.csv") == rows("wavs.csv"), "hashes included"
+    assert [row[:3] for row in rows("virtual.csv")] == planned
+    assert [row[0] for row in rows("virtual.csv")] == ids
+    assert ids[0] == "with space_chunk_0_2000"
+    assert len(list((tmp_path / "wavs").glob("*.wav"))) == len(ids)
+
+
+def test_a_dry_run_writes_nothing(make_recording, tmp_path):
+    done = badc("chunk", "run", make_recording(), "--chunk-duration", 1, "--dry-run", cwd=tmp_path)
+
+    assert len(done.stdout.splitlines()) == 4
+    assert {path.name for path in tmp_path.iterdir()} == {"audio"}
+
+
+def test_inside_a_dataset_the_defaults_are_its_folders(make_recording, tmp_path):
+    (tmp_path / ".datalad").mkdir()
+    audio = make_recording()
+    assert badc("chunk", "run", audio, "--chunk-duration", 2, cwd=tmp_path / "audio").returncode == 0
+
+    assert (tmp_path / "artifacts/chunks/REC/REC_chunk_0_2000.wav").is_file()
+    assert (tmp_path / "artifacts/chunks/REC/.chunk_status.json").is_file()
+    assert "artifacts/chunks/REC/REC_chunk_0_2000.wav" in (tmp_path / "manifests/REC.csv").read_text()
+
+
+def test_the_modules_take_the_options_of_their_commands(tmp_path):
+    (tmp_path / "m.csv").write_text("recording_id,chunk_id,source_path,start_ms,end_ms\n")
+    assert "no chunks" in badc("m.csv", "--max-retries", 0, cwd=tmp_path, module="flows.infer").stdout
+    (tmp_path / "empty").mkdir()
+    done = badc("empty", "--output", "x.csv", cwd=tmp_path, module="flows.aggregate")
+    assert done.returncode == 0
+    assert "WARNING: empty: no detections files" in done.stderr
+
+
+def test_telemetry_prints_the_last_events(tmp_path):
+    lines = [
+        f'{{"chunk_id":"c{n}","recording_id":"r","status":"success","timestamp":"2026-01-01T00:00:0{n}+00:00",'
+        f'"runtime_s":1.5,"worker":"gpu-0","details":{{"attempt":1}}}}\n'
+        for n in range(5)
+    ]
+    (tmp_path / "run.jsonl").write_text("".join(lines) + '{"chunk_id":"half')
+    done = badc("telemetry", "--log", "run.jsonl", "--tail", 2, cwd=tmp_path)
+
+    assert [line.split("\t")[3] for line in done.stdout.splitlines()] == ["c3", "c4"]
+    assert badc("telemetry", "--log", "none.jsonl", cwd=tmp_path).returncode == 2
+
+
+def test_gpus_says_why_there_is_none(tmp_path):
+    done = badc("gpus", cwd=tmp_path)
+    if done.returncode == 0:
+        pytest.skip("this machine has a GPU")
+    assert done.stdout.startswith("no GPU: ")

@@ -19,6 +19,7 @@ import orjson
 
 from badc import atomic
 from badc.aggregate_tables import COVERAGE_SCHEMA, DETECTIONS_SCHEMA, LISTED_SCHEMA, TableStage, write_csv
+from badc.chunking import STATUS_FILE
 from badc.dataset import absolute, default_summary_csv
 from badc.detections import InvalidResultError, ResultStatus, parse_detections
 from badc.errors import BadcError, RequestError
@@ -27,8 +28,9 @@ from badc.settings import AggregateSettings
 
 _BATCH_CHUNKS = 5000
 _START_MS = re.compile(r"_chunk_(\d+)_\d+\.json$")
-# What lies beside detections and is none: a runner's raw output, locks, summaries.
-_RAW_OUTPUT_SUFFIX = "_hawkears"
+# What lies beside detections and is none. Named exactly: an id may start with a dot or end with `.summary`.
+_OTHER_FOLDERS = frozenset({".git", ".datalad", ".badc-lock"})
+_OTHER_FILES = (".jsonl.summary.json", STATUS_FILE)
 _NO_DETECTIONS = (ResultStatus.STUB, ResultStatus.NO_OUTPUT)
 
 
@@ -76,7 +78,7 @@ def aggregate(settings: AggregateSettings, on_progress: Callable[[int], None] = 
     Raises
     ------
     RequestError
-        When the folder or a manifest cannot be read, or a table has the wrong suffix.
+        When the folder or a manifest cannot be read, or a table's path is a folder or that of the other table.
     BadcError
         With `strict`, at the first file that cannot be used.
     """
@@ -87,15 +89,17 @@ def aggregate(settings: AggregateSettings, on_progress: Callable[[int], None] = 
     for path in (output, settings.parquet):
         if path is not None and path.is_dir():
             raise RequestError(f"{path}: is a folder; name the file to write")
+    if settings.parquet is not None and absolute(settings.parquet) == output:
+        raise RequestError(f"{output}: --output and --parquet must be two files")
     manifests = [path for given in settings.manifest for path in _manifests_at(given)]
     made = Aggregation()
+    if not manifests and next(_json_files(folder), None) is None:
+        return made
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".badc-aggregate-", dir=output.parent) as scratch:
         detections = TableStage(Path(scratch, "detections.parquet"), DETECTIONS_SCHEMA)
         coverage = TableStage(Path(scratch, "coverage.parquet"), COVERAGE_SCHEMA)
         _stage(folder, detections, coverage, made, settings.strict, on_progress)
-        if made.files == 0 and not manifests:
-            return made
         if manifests:
             _fill_in(manifests, detections, coverage, Path(scratch))
             made.missing = coverage.count("status = 'missing'")
@@ -154,14 +158,8 @@ def _stage(
 def _json_files(folder: Path) -> Iterator[str]:
     """Yield the JSON files below a folder, those of a recording in the order of their chunks' starts."""
     for base, folders, files in os.walk(folder):
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and not name.endswith(_RAW_OUTPUT_SUFFIX)
-        )
-        names = [
-            name
-            for name in files
-            if name.endswith(".json") and not name.startswith(".") and not name.endswith(".summary.json")
-        ]
+        folders[:] = sorted(name for name in folders if name not in _OTHER_FOLDERS)
+        names = [name for name in files if name.endswith(".json") and not name.endswith(_OTHER_FILES)]
         names.sort(key=_start_and_name)
         for name in names:
             yield f"{base}{os.sep}{name}"
@@ -220,7 +218,7 @@ def _text(document: dict[str, Any], key: str) -> str | None:
 
 def _ms(window: dict[str, Any], key: str) -> int | None:
     value = window.get(key)
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 10**15):
         raise InvalidResultError(f"chunk.{key} is not a whole number of ms")
     return value
 

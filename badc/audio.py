@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ _EXACT_DTYPES = {
     "DOUBLE": "float64",
 }
 _WAV_SUBTYPES = {"PCM_S8": "PCM_U8"}  # WAV has no signed 8-bit samples
+_DATA_CUT_OFF = re.compile(r"^data : (\d+) \(should be \d+\)", re.MULTILINE)
+_UNKNOWN_SIZE_FROM = 0x7FFF0000
 _WAV_LIMIT_BYTES = 0xFFFFFFFF - 1024
 
 
@@ -110,6 +113,7 @@ def probe(path: Path) -> AudioInfo:
             info = AudioInfo(stream.frames, stream.samplerate, stream.channels, stream.subtype)
             if info.frames <= 0:
                 raise AudioError(f"{path}: the audio file holds no samples")
+            _require_whole_data(path, stream.extra_info, info)
             # A FLAC or MP3 that was cut off still claims its full length.
             stream.seek(info.frames - 1)
             if len(stream.read(1)) != 1:
@@ -178,7 +182,7 @@ def wav_bytes(window: AudioWindow) -> bytes:
     buffer = io.BytesIO()
     container = "RF64" if samples.nbytes > _WAV_LIMIT_BYTES else "WAV"
     sf.write(buffer, samples, info.rate, subtype=_WAV_SUBTYPES.get(subtype, subtype), format=container)
-    return _without_time_of_writing(buffer.getvalue())
+    return _without_time_of_writing(buffer.getvalue()) if subtype in ("FLOAT", "DOUBLE") else buffer.getvalue()
 
 
 def _without_time_of_writing(wav: bytes) -> bytes:
@@ -213,6 +217,14 @@ def _frames(stream: sf.SoundFile, window: AudioWindow, dtype: str) -> np.ndarray
             f"from frame {window.start_frame} on could be read"
         )
     return samples
+
+
+def _require_whole_data(path: Path, log: str, info: AudioInfo) -> None:
+    """Refuse a WAV that holds less data than its header says, which libsndfile only mentions in its log."""
+    found = _DATA_CUT_OFF.search(log)
+    # A program that writes to a pipe cannot know the size, and puts the largest one into the header.
+    if found is not None and int(found[1]) < _UNKNOWN_SIZE_FROM:
+        raise AudioError(f"{path}: the audio file is truncated; only {info.duration_ms} ms of it are there")
 
 
 def _is_wav(path: Path) -> bool:

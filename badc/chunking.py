@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -122,6 +124,9 @@ def plan_chunks(
     """
     path = absolute(audio)
     recording_id = recording_id_of(path)
+    for option, given_s in (("chunk-duration", duration_s), ("overlap", overlap_s), ("min-chunk", min_chunk_s)):
+        if not math.isfinite(given_s):
+            raise RequestError(f"--{option} {given_s} is not a number of seconds (see --chunk-duration)")
     duration_ms, overlap_ms = round(duration_s * 1000), round(overlap_s * 1000)
     info = probe(path)
     if info.duration_ms < 1:
@@ -225,9 +230,9 @@ def _write_wavs(plan: ChunkPlan, folder: Path, on_chunk: Callable[[int], None]) 
 
 def _remove_earlier_cut(plan: ChunkPlan, folder: Path) -> None:
     current = {f"{chunk.chunk_id}.wav" for chunk in plan.chunks}
-    prefix = f"{plan.recording_id}_chunk_"
+    ours = re.compile(rf"{re.escape(plan.recording_id)}_chunk_\d+_\d+\.wav")
     for path in folder.iterdir():
-        if path.suffix == ".wav" and path.name.startswith(prefix) and path.name not in current:
+        if ours.fullmatch(path.name) and path.name not in current:
             path.unlink()
 
 

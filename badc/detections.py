@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -42,6 +41,7 @@ class InvalidResultError(BadcError):
 _DETECTION_KEYS = ("timestamp_ms", "end_ms", "label", "label_code", "label_name", "confidence")
 _KNOWN_KEYS = frozenset(_DETECTION_KEYS)
 _known_values = itemgetter(*_DETECTION_KEYS)
+_TOO_LATE_MS = 10**15  # as in a manifest; sums of two such times fit any integer column
 _JSON = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
 
@@ -132,7 +132,7 @@ def _parse_detection(item: object, number: int) -> Detection:
             and type(start) is type(end) is int
             and type(confidence) is float
             and 0 <= confidence <= 1
-            and 0 <= start <= end
+            and 0 <= start <= end < _TOO_LATE_MS
         ):
             return Detection(label, confidence, start, end, code, name)
     return _parse_any_detection(item, number)
@@ -176,7 +176,7 @@ def _ms(value: object, number: int, key: str) -> int | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidResultError(f"detections[{number}].{key} is {_kind(value)}, not a number")
-    if not math.isfinite(value) or value < 0:
+    if not 0 <= value < _TOO_LATE_MS:  # NaN is not in it either
         raise InvalidResultError(f"detections[{number}].{key} {value} is not a time from 0 on")
     return round(value)
 
@@ -244,6 +244,10 @@ def result_problem(path: Path, chunk: Chunk, runner: RunnerName) -> str | None:
     window = document.get("chunk")
     if not isinstance(window, dict) or (window.get("start_ms"), window.get("end_ms")) != (chunk.start_ms, chunk.end_ms):
         return "its output is of another window"
-    if document.get("status") not in set(ResultStatus) or not isinstance(document.get("detections"), list):
-        return "its output has no valid status and detections"
+    if document.get("status") not in list(ResultStatus):
+        return "its output has no valid status"
+    try:
+        parse_detections(document.get("detections"))
+    except InvalidResultError as error:
+        return f"its output is not valid ({error})"
     return None

@@ -239,6 +239,8 @@ class RunLedger:
 
     def _succeeded(self, attempt: Attempt, job: Job, count: WorkerCount, details: dict[str, Any]) -> None:
         key, chunk, runtime_s = attempt.key, self._chunks[attempt.key], attempt.runtime_s or 0.0
+        if job.status is JobStatus.SUCCESS:
+            return  # its worker died after it was heard of, and before its result was fetched; so it ran twice
         job.status, job.output, job.last_error = JobStatus.SUCCESS, details["output"], None
         self._done += 1
         heapq.heappush(self._slowest, (runtime_s, key))

@@ -54,6 +54,10 @@ def id_problem(identifier: str) -> str | None:
         return f"'{identifier}' is not a name"
     if any(character in identifier for character in "/\\\0"):
         return "it must not contain '/', '\\' or NUL"
+    try:
+        identifier.encode()
+    except UnicodeEncodeError:  # bytes of a file name that are not UTF-8
+        return "it is not UTF-8; rename the file"
     return None
 
 

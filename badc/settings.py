@@ -29,7 +29,8 @@ class Settings(BaseModel):
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
             if field.json_schema_extra == ARGUMENT:
-                positional.append(str(value))
+                # What starts with a dash would be taken for an option.
+                positional.append(f"./{value}" if str(value).startswith("-") else str(value))
             elif value != field.get_default(call_default_factory=True):
                 for item in value if isinstance(value, tuple) else (value,):
                     words += [option_name(name)] if item is True else [option_name(name), str(item)]
@@ -106,7 +107,11 @@ class InferSettings(Settings):
     ] = 2
     chunk_timeout_s: Annotated[
         float | None,
-        Field(gt=0, description="Kill the runner when a chunk takes longer than so many seconds; a failed attempt."),
+        Field(
+            gt=0,
+            allow_inf_nan=False,
+            description="Kill the runner when a chunk takes longer than so many seconds; a failed attempt.",
+        ),
     ] = None
     keep_going: Annotated[
         bool, Field(description="Go on with the other chunks after one has failed for good. The exit code stays 1.")

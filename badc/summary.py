@@ -202,6 +202,8 @@ def _job(path: Path, key: str, raw: object) -> tuple[tuple[str, str], Job]:
             raise TypeError("not an object")
         values = {name: value for name, value in raw.items() if name in Job.__dataclass_fields__}
         job = Job(**{"recording_id": "", **values, "status": JobStatus(raw["status"])})
+        if not isinstance(job.recording_id, str):
+            raise TypeError("recording_id is not text")
     except (TypeError, KeyError, ValueError):
         raise RequestError(f"{path}: the job '{key}' has no valid status; {_NAME_ONE}") from None
     return (job.recording_id, key.removeprefix(f"{job.recording_id}/")), job
@@ -223,7 +225,9 @@ def _apply(job: Job, status: EventStatus, details: dict[str, Any], worker: str |
         job.attempts += 1
         return
     if status is EventStatus.FAILURE:
-        job.status = JobStatus.FAILURE
+        # A worker that was thought lost takes nothing back; whether the output is there is checked anyway.
+        if job.status is not JobStatus.SUCCESS:
+            job.status = JobStatus.FAILURE
         job.last_error = details.get("error")
         job.last_backoff_s = details.get("backoff_s")
         return

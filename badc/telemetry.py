@@ -78,7 +78,9 @@ class TelemetryLog:
 
     def write(self, event: ChunkEvent) -> None:
         """Append one event."""
-        self._stream.write(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
+        line = memoryview(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
+        while line:  # a disk that fills up takes a part of it, and refuses the rest at the next try
+            line = line[self._stream.write(line) :]
 
     def close(self) -> None:
         """Sync the log to disk and close it."""
@@ -120,9 +122,11 @@ def parse_event(line: bytes) -> ChunkEvent | None:
     """Return the event of a line, or None for a line that is none; keys that are not ours are passed over."""
     try:
         raw = orjson.loads(line)
+        if not isinstance(raw["chunk_id"], str) or not isinstance(raw.get("details") or {}, dict):
+            return None
         return ChunkEvent(
             chunk_id=raw["chunk_id"],
-            recording_id=raw.get("recording_id") or "",
+            recording_id=str(raw.get("recording_id") or ""),
             status=EventStatus(raw["status"]),
             timestamp=raw["timestamp"],
             finished_at=raw.get("finished_at"),

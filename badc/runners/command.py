@@ -158,7 +158,7 @@ def _read_output(path: Path, chunk: Chunk) -> ChunkResult:
         raise InvalidResultError("it has no 'detections' list")
     detections = parse_detections(document["detections"])
     status = document.get("status")
-    if status not in set(ResultStatus):
+    if status not in list(ResultStatus):
         status = ResultStatus.OK if detections else ResultStatus.NO_DETECTIONS
     version = document.get("model_version")
     return ChunkResult(

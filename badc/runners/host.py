@@ -44,6 +44,7 @@ class Host:
         self._process: subprocess.Popen[bytes] | None = None
         self._pending = b""
         self._stderr: deque[bytes] = deque(maxlen=_KEPT_STDERR_LINES)
+        self._drainer: threading.Thread | None = None
         self._requests = 0
         self.greeting: dict[str, Any] = {}
 
@@ -71,6 +72,9 @@ class Host:
             process.stdin.write(line)
             process.stdin.flush()
         answer = self._receive(process, timeout_s, f"--chunk-timeout {timeout_s:g} s" if timeout_s else "")
+        if answer.get("id") != self._requests:
+            self._end(process)
+            raise RunnerError(f"{self._what}: the host answered another request", stderr=self._stderr_text())
         if not answer.get("ok"):
             raise RunnerError(f"{self._what}: {answer.get('error')}", stderr=self._stderr_text())
         return answer
@@ -99,7 +103,8 @@ class Host:
         except OSError as error:
             raise RunnerError(f"{self._what}: the host cannot be started: {error}") from None
         leash.hold(process)
-        threading.Thread(target=self._drain, args=(process,), daemon=True).start()
+        self._drainer = threading.Thread(target=self._drain, args=(process,), daemon=True)
+        self._drainer.start()
         self._process = process
         self.greeting = self._receive(process, _START_TIMEOUT_S, "the time to load the model")
         if not self.greeting.get("ok"):
@@ -134,12 +139,20 @@ class Host:
                     )
                 self._pending += data
         line, _, self._pending = self._pending.partition(b"\n")
-        answer = orjson.loads(line)
-        assert isinstance(answer, dict)
+        try:
+            answer = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            answer = None
+        if not isinstance(answer, dict):
+            # What follows may be the answer to this request, and must not be taken for that to the next one.
+            self._end(process)
+            raise RunnerError(f"{self._what}: the host wrote no answer but {line[:80]!r}", stderr=self._stderr_text())
         return answer
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         leash.kill_group(process)
+        if self._drainer is not None:
+            self._drainer.join(timeout=1)  # its last words are the interesting ones
         for stream in (process.stdin, process.stdout):
             if stream is not None:
                 with contextlib.suppress(OSError):

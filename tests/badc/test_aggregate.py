@@ -291,13 +291,11 @@ def test_a_table_that_is_a_folder_is_refused(chunk: MakeChunk, detections_file: 
         table(parquet=tmp_path)
 
 
-@pytest.mark.parametrize("wrong", [{"output": Path("t.parquet")}, {"parquet": Path("t.csv")}])
-def test_a_table_with_the_suffix_of_another_format_is_refused(
-    chunk: MakeChunk, detections_file: Write, wrong: dict[str, Path]
-) -> None:
-    detections_file(chunk())
-    with pytest.raises(RequestError, match=r"t\.(csv|parquet)"):
-        table(**wrong)
+def test_the_two_tables_cannot_be_one_file(chunk: MakeChunk, detections_file: Write) -> None:
+    folder = detections_file(chunk()).parent.parent
+    settings = AggregateSettings(detections_dir=folder, output=folder / "t", parquet=folder / "t")
+    with pytest.raises(RequestError, match="must be two files"):
+        aggregate(settings)
 
 
 def test_without_an_output_the_table_goes_into_the_dataset(

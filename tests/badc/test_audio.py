@@ -174,3 +174,13 @@ def test_only_all_of_a_wav_is_handed_over_as_it_is(tmp_path: Path) -> None:
     assert window_of(tmp_path / "a.WAV", info, 0, 2000).whole_file
     assert not window_of(tmp_path / "a.wav", info, 0, 1000).whole_file
     assert not window_of(tmp_path / "a.flac", info, 0, 2000).whole_file
+
+
+def test_a_wav_that_was_written_to_a_pipe_and_so_claims_the_largest_size_is_not_truncated(tmp_path: Path) -> None:
+    path = tmp_path / "piped.wav"
+    sf.write(path, np.zeros(800, dtype=np.int16), 8000)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"data")
+    data[4:8] = data[at + 4 : at + 8] = b"\xff\xff\xff\xff"
+    path.write_bytes(data)
+    assert probe(path).frames == 800

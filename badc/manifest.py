@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 REQUIRED_COLUMNS = ("recording_id", "chunk_id", "source_path", "start_ms", "end_ms")
 COLUMNS = (*REQUIRED_COLUMNS, "overlap_ms", "sha256", "notes")
 NO_HASH = "TODO_HASH"
-_DIGITS = re.compile(r"\s*\+?\d{1,15}\s*", re.ASCII)
+_MOST_DIGITS = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,19 +233,21 @@ def _row_parser(path: Path, header: list[str]) -> Callable[[list[str], int], Chu
     recording_at, chunk_at, source_at, start_at, end_at = index
     overlap_at, hash_at, notes_at = (names.index(name) if name in names else None for name in COLUMNS[5:])
     width = max(index) + 1
+    problem_of_recording = lru_cache(maxsize=1024)(id_problem)  # the same one in thousands of rows
 
     def cell(row: list[str], at: int | None) -> str:
-        return row[at].strip() if at is not None and at < len(row) else ""
+        return row[at].strip() if at is not None and at < len(row) and row[at] else ""
 
     def parse(row: list[str], line: int) -> Chunk | str:
         if len(row) < width:
             return f"{path}:{line}: the row has {len(row)} fields, the manifest's columns need {width}"
         recording_id, chunk_id, source = row[recording_at], row[chunk_at], row[source_at]
-        for name, value in (("recording_id", recording_id), ("chunk_id", chunk_id)):
-            if problem := id_problem(value):
-                return f"{path}:{line}: {name} {value!r} cannot be used: {problem}"
+        if problem := problem_of_recording(recording_id):
+            return f"{path}:{line}: recording_id {recording_id!r} cannot be used: {problem}"
+        if problem := id_problem(chunk_id):
+            return f"{path}:{line}: chunk_id {chunk_id!r} cannot be used: {problem}"
         if not source or "\0" in source:
-            return f"{path}:{line}: source_path is empty"
+            return f"{path}:{line}: source_path {source!r} is no path"
         times = _window(row[start_at], row[end_at], cell(row, overlap_at))
         if isinstance(times, str):
             return f"{path}:{line}: {times}"
@@ -264,10 +266,17 @@ def _row_parser(path: Path, header: list[str]) -> Callable[[list[str], int], Chu
 
 def _window(start: str, end: str, overlap: str) -> tuple[int, int, int] | str:
     """Return start, end and overlap in ms, or what is wrong with them."""
-    for name, text in (("start_ms", start), ("end_ms", end), ("overlap_ms", overlap or "0")):
-        if not _DIGITS.fullmatch(text):
-            return f"{name} {text!r} is not a whole number of ms from 0 on"
-    start_ms, end_ms = int(start), int(end)
+    start_ms, end_ms, overlap_ms = _ms(start), _ms(end), _ms(overlap) if overlap else 0
+    if start_ms is None or end_ms is None or overlap_ms is None:
+        values = {"start_ms": (start, start_ms), "end_ms": (end, end_ms), "overlap_ms": (overlap, overlap_ms)}
+        name, text = next((name, text) for name, (text, ms) in values.items() if ms is None)
+        return f"{name} {text!r} is not a whole number of ms from 0 on"
     if end_ms <= start_ms:
         return f"end_ms {end_ms} is not after start_ms {start_ms}"
-    return start_ms, end_ms, int(overlap or 0)
+    return start_ms, end_ms, overlap_ms
+
+
+def _ms(text: str) -> int | None:
+    """Return a time in ms, or None. `int` alone would take `1_000` and digits of any script."""
+    digits = text if text.isdigit() else text.strip().removeprefix("+")
+    return int(digits) if digits.isdigit() and digits.isascii() and len(digits) <= _MOST_DIGITS else None

@@ -12,6 +12,7 @@ from badc.errors import RequestError
 # `GNWT-290_20230331_235938` (Song Meter), `20230509_094500` (AudioMoth), `S4A00001_20200101T053000+0100_Dawn` (BAR-LT).
 # What follows the time (an offset, a comment) does not belong to it.
 _STAMP = re.compile(r"(?:^(?P<station>.+?)[_-]|^)(?P<date>\d{8})[_T-](?P<time>\d{6})(?!\d)")
+_NOT_IN_NAMES = re.compile(r"[/\\\0]")
 _RESERVED = ("", ".", "..")
 
 
@@ -52,12 +53,13 @@ def id_problem(identifier: str) -> str | None:
     """
     if identifier in _RESERVED:
         return f"'{identifier}' is not a name"
-    if any(character in identifier for character in "/\\\0"):
+    if _NOT_IN_NAMES.search(identifier):
         return "it must not contain '/', '\\' or NUL"
-    try:
-        identifier.encode()
-    except UnicodeEncodeError:  # bytes of a file name that are not UTF-8
-        return "it is not UTF-8; rename the file"
+    if not identifier.isascii():
+        try:
+            identifier.encode()
+        except UnicodeEncodeError:  # bytes of a file name that are not UTF-8
+            return "it is not UTF-8; rename the file"
     return None
 
 

@@ -34,7 +34,7 @@ check: env
 	$(VENV)/bin/lint-imports
 
 bench: env
-	$(PY) -m benchmarks
+	$(PY) -m tests.bench
 
 # After a change of the dependencies in pyproject.toml. No registry's address may get into the lock.
 lock:

@@ -1,0 +1,100 @@
+"""BirdNET through the flow, against bare loops of the same model."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import soundfile as sf
+
+MINUTES = 30
+WORKERS = 2
+
+
+def measure(scratch: Path) -> str:
+    """Analyse 30 one-minute chunks twice: on two workers of the flow, and in two bare processes."""
+    from flows.server import PrefectApi
+
+    PrefectApi.begin().ready()
+    audio = _recording(scratch)
+    bare = _bare_rate(audio)
+    flow = _flow_rate(scratch, audio)
+    return (
+        "## BirdNET: times real time\n\n"
+        f"`python -m tests.bench birdnet`: {MINUTES} one-minute chunks, after start-up (the first chunk of each worker "
+        "pays for its imports and its model, and is not counted).\n\n"
+        "| what | × real time | against bare |\n|---|---|---|\n"
+        f"| {WORKERS} processes that loop over the model | {bare:.0f} | 1 |\n"
+        f"| the `infer` flow on {WORKERS} workers, with the Prefect server on the same cores | {flow:.0f} | "
+        f"{flow / bare:.2f} |"
+    )
+
+
+def _recording(scratch: Path) -> Path:
+    from badc.sample_audio import fetch_birds_wav
+
+    samples, rate = sf.read(fetch_birds_wav(), dtype="int16")
+    minute = np.tile(samples[: 10 * rate], 6)
+    path = scratch / "REC.wav"
+    sf.write(path, np.tile(minute, MINUTES), rate, subtype="PCM_16")
+    return path
+
+
+def _loop(audio: str, numbers: list[int], ready: object, times: object) -> None:
+    """One bare process: load the model, then analyse the minutes given by their numbers."""
+    from badc.hosts.birdnet import _Model
+    from badc.runners.birdnet import _LABELS, _MODEL, MODEL_VERSION, model_folder
+
+    folder = model_folder()
+    options = {"model": str(folder / _MODEL), "labels": str(folder / _LABELS), "model_version": MODEL_VERSION}
+    model = _Model(options | {"min_confidence": 0.25, "overlap_s": 0.0, "species": None})
+    rate = sf.info(audio).samplerate
+    request = {"path": audio, "frames": 60 * rate}
+    model.handle(request | {"start_frame": 0})
+    ready.wait()
+    begin = time.perf_counter()
+    for number in numbers:
+        model.handle(request | {"start_frame": number * 60 * rate})
+    times.put(time.perf_counter() - begin)
+
+
+def _bare_rate(audio: Path) -> float:
+    context = multiprocessing.get_context("spawn")
+    ready, times = context.Barrier(WORKERS), context.Queue()
+    shares = [list(range(MINUTES))[worker::WORKERS] for worker in range(WORKERS)]
+    processes = [context.Process(target=_loop, args=(str(audio), share, ready, times)) for share in shares]
+    for process in processes:
+        process.start()
+    slowest = max(times.get() for _ in processes)
+    for process in processes:
+        process.join()
+    return MINUTES * 60 / slowest
+
+
+def _flow_rate(scratch: Path, audio: Path) -> float:
+    from badc.chunking import plan_chunks, write_virtual_manifest
+    from badc.infer import plan_inference
+    from badc.settings import InferSettings
+    from badc.telemetry import EventStatus, read_events
+    from flows.launch import launch_inference
+
+    write_virtual_manifest(plan_chunks(audio, 60), scratch / "m.csv", hash_chunks=False)
+    settings = InferSettings(
+        manifest=scratch / "m.csv",
+        use_birdnet=True,
+        cpu_workers=WORKERS,
+        max_gpus=0,
+        output_dir=scratch / "out",
+        telemetry_log=scratch / "run.jsonl",
+    )
+    launch_inference(plan_inference(settings), lambda progress: None, lambda line: None)
+    ends: dict[str, list[datetime]] = {}
+    for event in read_events(scratch / "run.jsonl"):
+        if event.status is EventStatus.SUCCESS:
+            ends.setdefault(str(event.worker), []).append(datetime.fromisoformat(str(event.finished_at)))
+    warm = max(min(times) for times in ends.values())
+    after = [end for times in ends.values() for end in times if end > warm]
+    return len(after) * 60 / (max(after) - warm).total_seconds()

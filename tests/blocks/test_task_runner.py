@@ -1,0 +1,97 @@
+"""The task runner: bodies on Dask workers, Prefect's engine here."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from blocks.task_runner import ChunkTaskRunner
+from tests.fakes.bodies import fail_until, sleep, where_am_i
+
+
+@pytest.fixture
+def runner(prefect_api, dask_scheduler):
+    with ChunkTaskRunner(address=dask_scheduler) as started:
+        yield started
+
+
+def test_bodies_run_on_workers_that_never_import_prefect(runner):
+    body = task(where_am_i, cache_policy=NO_CACHE, persist_result=False)
+
+    @flow
+    def three() -> list[tuple[int, bool, int]]:
+        return [future.result() for future in [runner.submit(body, {"number": n}) for n in range(3)]]
+
+    results = three()
+    assert [number for _, _, number in results] == [0, 1, 2]
+    assert all(pid != os.getpid() for pid, _, _ in results)
+    assert not any(prefect for _, prefect, _ in results)
+
+
+def test_prefects_own_retries_apply(runner, tmp_path):
+    body = task(fail_until, retries=2, retry_delay_seconds=0, cache_policy=NO_CACHE, persist_result=False)
+
+    @flow
+    def once() -> int:
+        return runner.submit(body, {"path": str(tmp_path / "tries"), "times": 2}).result()
+
+    assert once() == 3
+
+
+def test_a_final_failure_is_the_tasks_state(runner, tmp_path):
+    body = task(fail_until, cache_policy=NO_CACHE, persist_result=False)
+
+    @flow
+    def once() -> tuple[bool, str]:
+        future = runner.submit(body, {"path": str(tmp_path / "tries"), "times": 5})
+        future.wait()
+        return future.state.is_failed(), future.state.message
+
+    failed, message = once()
+    assert failed
+    assert "ValueError: try 1" in message
+
+
+def test_around_sees_each_attempt_in_this_process(prefect_api, dask_scheduler):
+    seen = []
+
+    def around(on_worker, number):
+        seen.append((os.getpid(), number))
+        return on_worker(number)[2] * 10
+
+    body = task(where_am_i, cache_policy=NO_CACHE, persist_result=False)
+
+    @flow
+    def once() -> int:
+        with ChunkTaskRunner(address=dask_scheduler, around=around) as runner:
+            return runner.submit(body, {"number": 4}).result()
+
+    assert once() == 40
+    assert seen == [(os.getpid(), 4)]
+
+
+def test_abandoned_tasks_end_at_once(prefect_api, dask_scheduler):
+    body = task(sleep, cache_policy=NO_CACHE, persist_result=False)
+
+    @flow
+    def once() -> float:
+        with ChunkTaskRunner(address=dask_scheduler) as runner:
+            future = runner.submit(body, {"seconds": 5})
+            time.sleep(0.5)
+            begin = time.monotonic()
+            runner.abandon()
+            future.wait()
+            return time.monotonic() - begin
+
+    assert once() < 3
+
+
+def test_a_duplicate_has_the_same_settings(dask_scheduler):
+    runner = ChunkTaskRunner(address=dask_scheduler, engine_threads=7)
+    copy = runner.duplicate()
+    assert copy == runner
+    assert copy is not runner

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import warnings
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from badc.errors import BadcError
@@ -15,51 +16,67 @@ _MIB = 1 << 20
 
 
 class NoGpuError(BadcError):
-    """No GPU can be used; the text says why."""
+    """No GPU can be used; the text says why, and the way out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU.
+    """One GPU, or one MIG slice of a GPU.
 
     Parameters
     ----------
     index
-        Its number in NVML's order, whatever CUDA_VISIBLE_DEVICES says.
+        The GPU's number in NVML's order, whatever CUDA_VISIBLE_DEVICES says; for a slice that of its GPU.
     uuid, name
         As the driver gives them.
     memory_total_mib
         Size of its memory in MiB.
+    is_slice
+        Whether it is a MIG slice.
+    slices
+        The MIG slices of a GPU on which MIG is on; such a GPU is used through them only.
     """
 
     index: int
     uuid: str
     name: str
     memory_total_mib: int
+    is_slice: bool = False
+    slices: tuple[Gpu, ...] = ()
+
+    @property
+    def cuda_name(self) -> str:
+        """What CUDA_VISIBLE_DEVICES calls it: its index, or a slice's UUID."""
+        return self.uuid if self.is_slice else str(self.index)
 
 
 @dataclass(frozen=True, slots=True)
 class GpuReading:
-    """A GPU's load at one moment; the names are those of the telemetry format, `_mb` meaning MiB as nvidia-smi has it.
+    """A GPU's load at one moment; the names are those of telemetry, `_mb` meaning MiB as nvidia-smi has it.
 
     Parameters
     ----------
     index
         The GPU's number.
     utilization
-        Percent of the time that a kernel ran, over the driver's last sampling period.
+        Percent of the time that a kernel ran, over the driver's last sampling period. Like the two below, None where
+        the driver does not tell, as it does not for a MIG slice.
     memory_used_mb, memory_total_mb
         In MiB.
+    temperature_c, power_w
+        Degrees Celsius and watts.
     """
 
     index: int
-    utilization: int
+    utilization: int | None
     memory_used_mb: int
     memory_total_mb: int
+    temperature_c: int | None
+    power_w: float | None
 
 
 def list_gpus() -> tuple[Gpu, ...]:
-    """Return every GPU of this machine.
+    """Return every GPU of this machine, with its MIG slices.
 
     Raises
     ------
@@ -68,19 +85,19 @@ def list_gpus() -> tuple[Gpu, ...]:
     """
     nvml = _nvml()
     try:
-        count = nvml.nvmlDeviceGetCount()
-        gpus = tuple(_gpu(nvml, index) for index in range(count))
+        gpus = tuple(_gpu(nvml, index) for index in range(nvml.nvmlDeviceGetCount()))
     except nvml.NVMLError as error:
-        raise NoGpuError(f"the NVIDIA driver refuses to list the GPUs ({error})") from None
+        raise NoGpuError(_why_refused(error)) from None
     if not gpus:
-        raise NoGpuError("the NVIDIA driver is there, but knows no GPU")
+        raise NoGpuError("the NVIDIA driver is there, but knows no GPU; in a container, start it with GPU support")
     return gpus
 
 
 def usable_gpus() -> tuple[Gpu, ...]:
-    """Return the GPUs that this process may use: all, or those that CUDA_VISIBLE_DEVICES names, in its order.
+    """Return the GPUs and MIG slices that this process may use: all, or those that CUDA_VISIBLE_DEVICES names.
 
-    As CUDA does, entries are indices or (the start of) UUIDs, and the first one that names nothing ends the list.
+    As in CUDA, its entries are indices or (the start of) UUIDs, their order counts, and the first one that names
+    nothing ends the list. The index of a GPU with MIG means its first slice.
 
     Raises
     ------
@@ -90,7 +107,7 @@ def usable_gpus() -> tuple[Gpu, ...]:
     gpus = list_gpus()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
-        return gpus
+        return tuple(device for gpu in gpus for device in gpu.slices or (gpu,))
     chosen: list[Gpu] = []
     for entry in visible.split(","):
         gpu = _named(gpus, entry.strip())
@@ -98,7 +115,9 @@ def usable_gpus() -> tuple[Gpu, ...]:
             break
         chosen.append(gpu)
     if not chosen:
-        raise NoGpuError(f"CUDA_VISIBLE_DEVICES={visible!r} hides every GPU; unset it or name one")
+        raise NoGpuError(
+            f"CUDA_VISIBLE_DEVICES={visible!r} hides every GPU; unset it, or name one that `badc gpus` lists"
+        )
     return tuple(chosen)
 
 
@@ -112,78 +131,125 @@ def gpu_of_this_worker() -> Gpu | None:
         return None
 
 
-class GpuSampler:
-    """Reads one GPU's load at a steady pace while a chunk runs.
+def driver_version() -> str:
+    """Return the NVIDIA driver's version.
+
+    Raises
+    ------
+    NoGpuError
+        When there is no driver.
+    """
+    return str(_nvml().nvmlSystemGetDriverVersion())
+
+
+def why_not_usable(gpu: Gpu) -> str | None:
+    """Return why this process cannot use a GPU that the driver lists, or None when it can."""
+    device = Path(f"/dev/nvidia{gpu.index}")
+    if device.exists() and not os.access(device, os.R_OK | os.W_OK):
+        return f"no permission on {device}; ask for access to it"
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return None
+    with contextlib.suppress(NoGpuError):
+        if any(device_used.index == gpu.index for device_used in usable_gpus()):
+            return None
+    return f"hidden by CUDA_VISIBLE_DEVICES={visible}"
+
+
+class GpuReader:
+    """Reads one GPU's load through one NVML handle that is kept open.
 
     Parameters
     ----------
     gpu
-        The GPU; None measures nothing.
+        The GPU.
+    """
+
+    def __init__(self, gpu: Gpu) -> None:
+        self.gpu = gpu
+        self._handle: Any = None
+        self.trouble: str | None = None
+
+    def read(self) -> GpuReading | None:
+        """Return the load now, or None when NVML fails; `trouble` then says why."""
+        try:
+            nvml = _nvml()
+            if self._handle is None:
+                self._handle = nvml.nvmlDeviceGetHandleByUUID(self.gpu.uuid.encode())
+            memory = nvml.nvmlDeviceGetMemoryInfo(self._handle)
+            return GpuReading(
+                index=self.gpu.index,
+                utilization=_if_told(lambda: int(nvml.nvmlDeviceGetUtilizationRates(self._handle).gpu)),
+                memory_used_mb=memory.used // _MIB,
+                memory_total_mb=memory.total // _MIB,
+                temperature_c=_if_told(lambda: int(nvml.nvmlDeviceGetTemperature(self._handle, 0))),
+                power_w=_if_told(lambda: round(nvml.nvmlDeviceGetPowerUsage(self._handle) / 1000, 1)),
+            )
+        except Exception as error:  # the driver can fail in any way, and a chunk must not fail with it
+            self.trouble = f"GPU {self.gpu.index} cannot be read any more ({error}); its metrics stay empty"
+            return None
+
+
+class GpuSampler:
+    """Reads a GPU's load at a steady pace while a chunk runs.
+
+    Parameters
+    ----------
+    reader
+        The GPU's reader; None measures nothing.
     interval_s
         Seconds between two readings.
     """
 
-    def __init__(self, gpu: Gpu | None, interval_s: float) -> None:
-        self._gpu = gpu
+    def __init__(self, reader: GpuReader | None, interval_s: float) -> None:
+        self._reader = reader
         self._interval_s = interval_s
         self._readings: list[GpuReading | None] = []
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> GpuSampler:
-        if self._gpu is not None:
-            self._readings.append(read_gpu(self._gpu))
-            self._thread = threading.Thread(target=self._sample, daemon=True)
+        if self._reader is not None:
+            self._readings.append(self._reader.read())
+            self._thread = threading.Thread(target=self._sample, args=(self._reader,), daemon=True)
             self._thread.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._gpu is not None and self._thread is not None:
+        if self._reader is not None and self._thread is not None:
             self._stop.set()
             self._thread.join()
-            self._readings.append(read_gpu(self._gpu))
+            self._readings.append(self._reader.read())
 
     def metrics(self) -> dict[str, Any] | None:
         """Return `before`, `after`, `peak` and `mean` as telemetry has them (null where NVML failed), or None."""
-        if self._gpu is None:
+        if self._reader is None:
             return None
-        good = [reading for reading in self._readings if reading is not None]
         first, last = self._readings[0], self._readings[-1]
         return {
             "before": asdict(first) if first else None,
             "after": asdict(last) if last else None,
-            "peak": _combined(good, max),
-            "mean": _combined(good, lambda values: round(sum(values) / len(values))),
+            "peak": _combined(self._readings, max),
+            "mean": _combined(self._readings, lambda values: round(sum(values) / len(values))),
         }
 
-    def _sample(self) -> None:
-        assert self._gpu is not None
+    def _sample(self, reader: GpuReader) -> None:
         while not self._stop.wait(self._interval_s):
-            self._readings.append(read_gpu(self._gpu))
+            self._readings.append(reader.read())
 
 
-def read_gpu(gpu: Gpu) -> GpuReading | None:
-    """Return a GPU's load now, or None when NVML fails; the first failure of this process warns."""
-    try:
-        nvml = _nvml()
-        handle = nvml.nvmlDeviceGetHandleByIndex(gpu.index)
-        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-        utilization = nvml.nvmlDeviceGetUtilizationRates(handle).gpu
-    except Exception as error:  # the driver can fail in any way, and a chunk must not fail with it
-        warnings.warn(f"GPU {gpu.index} cannot be read any more ({error}); its metrics stay empty", stacklevel=2)
+def _combined(
+    readings: Sequence[GpuReading | None], how: Callable[[Sequence[float]], float]
+) -> dict[str, float | None] | None:
+    """Return, for each value of the readings, what `how` makes of those that are known."""
+    good = [reading for reading in readings if reading is not None]
+    if not good:
         return None
-    return GpuReading(gpu.index, int(utilization), memory.used // _MIB, memory.total // _MIB)
 
+    def of(name: str) -> Iterator[float]:
+        return (value for reading in good if (value := getattr(reading, name)) is not None)
 
-def _combined(readings: list[GpuReading], how: Any) -> dict[str, int] | None:
-    if not readings:
-        return None
-    return {
-        "index": readings[0].index,
-        "utilization": how([reading.utilization for reading in readings]),
-        "memory_used_mb": how([reading.memory_used_mb for reading in readings]),
-        "memory_total_mb": readings[0].memory_total_mb,
-    }
+    return {field.name: how(known) if (known := list(of(field.name))) else None for field in fields(GpuReading)}
 
 
 _started = False
@@ -200,28 +266,57 @@ def _nvml() -> Any:
             try:
                 pynvml.nvmlInit()
             except pynvml.NVMLError as error:
-                raise NoGpuError(_why_no_driver(error)) from None
+                raise NoGpuError(_why_refused(error)) from None
             _started = True
     return pynvml
 
 
-def _why_no_driver(error: Exception) -> str:
+def _why_refused(error: Exception) -> str:
     text = str(error)
     if "Library Not Found" in text:
-        return "no NVIDIA driver is installed (libnvidia-ml.so.1 not found); in a container, start it with GPU support"
-    return f"the NVIDIA driver does not answer ({text})"
+        return (
+            "no NVIDIA driver is installed (libnvidia-ml.so.1 not found); install it, or start the container with GPU "
+            "support (docker --gpus all, apptainer --nv)"
+        )
+    if "Insufficient Permissions" in text or "No Permission" in text:
+        return "the NVIDIA driver refuses this user (no permission); ask for access to /dev/nvidia*"
+    if "Driver Not Loaded" in text:
+        return "the NVIDIA driver is installed but not loaded; load it with `modprobe nvidia`, or restart the machine"
+    return f"the NVIDIA driver does not answer ({text}); see what `nvidia-smi` says"
+
+
+def _if_told(read: Callable[[], Any]) -> Any:
+    """Return a reading, or None where this kind of device has none; other errors go on."""
+    import pynvml
+
+    try:
+        return read()
+    except pynvml.NVMLError_NotSupported:
+        return None
 
 
 def _gpu(nvml: Any, index: int) -> Gpu:
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
-    total = 0
-    with contextlib.suppress(nvml.NVMLError):
-        total = nvml.nvmlDeviceGetMemoryInfo(handle).total // _MIB
-    return Gpu(index, str(nvml.nvmlDeviceGetUUID(handle)), str(nvml.nvmlDeviceGetName(handle)), total)
+    slices: list[Gpu] = []
+    # GPUs that know no MIG refuse the question.
+    with contextlib.suppress(nvml.NVMLError_NotSupported, nvml.NVMLError_FunctionNotFound):
+        if nvml.nvmlDeviceGetMigMode(handle)[0]:
+            for number in range(nvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
+                with contextlib.suppress(nvml.NVMLError_NotFound):
+                    slice_handle = nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, number)
+                    slices.append(_described(nvml, index, slice_handle, is_slice=True))
+    return _described(nvml, index, handle, slices=tuple(slices))
+
+
+def _described(nvml: Any, index: int, handle: Any, is_slice: bool = False, slices: tuple[Gpu, ...] = ()) -> Gpu:
+    uuid, name = str(nvml.nvmlDeviceGetUUID(handle)), str(nvml.nvmlDeviceGetName(handle))
+    return Gpu(index, uuid, name, nvml.nvmlDeviceGetMemoryInfo(handle).total // _MIB, is_slice, slices)
 
 
 def _named(gpus: tuple[Gpu, ...], entry: str) -> Gpu | None:
     if entry.isdecimal():
-        return next((gpu for gpu in gpus if gpu.index == int(entry)), None)
-    matching = [gpu for gpu in gpus if entry and gpu.uuid.startswith(entry)]
+        whole = next((gpu for gpu in gpus if gpu.index == int(entry)), None)
+        return whole.slices[0] if whole is not None and whole.slices else whole
+    devices = [device for gpu in gpus for device in gpu.slices or (gpu,)]
+    matching = [device for device in devices if entry and device.uuid.startswith(entry)]
     return matching[0] if len(matching) == 1 else None

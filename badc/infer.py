@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from badc.audio import AudioError, AudioInfo, AudioWindow, probe, window_of
 from badc.dataset import absolute, as_written, default_output_dir, new_telemetry_log, require_writable
 from badc.detections import result_path, result_problem, write_result
 from badc.errors import BadcError, RequestError, RunnerError, listed
-from badc.gpus import Gpu, GpuSampler, gpu_of_this_worker
+from badc.gpus import Gpu, GpuReader, GpuSampler, gpu_of_this_worker
 from badc.manifest import Chunk, Manifest, job_keys, read_manifest
-from badc.runners import RunnerSpec, runner_for
+from badc.out_of_memory import ADVICE, GPU_OUT_OF_MEMORY, is_gpu_out_of_memory
+from badc.runners import RunnerSpec, close_runner, runner_for
 from badc.settings import InferSettings
 from badc.summary import EarlierJobs, Job, JobStatus, read_jobs
 
@@ -62,7 +64,7 @@ class InferOrder:
     runner: RunnerSpec
     output_dir: Path
     dataset_root: Path | None
-    gpu_sample_interval_s: float = 1.0
+    gpu_sample_interval_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,7 @@ def plan_inference(
     if todo:
         require_writable(output_dir, "output folder")
         require_writable(log.parent, "telemetry folder")
-    order = InferOrder(spec, output_dir, root)
+    order = InferOrder(spec, output_dir, root, settings.gpu_sample_interval_s)
     return InferPlan(settings, order, manifest, log, keys, todo, done, unusable, earlier)
 
 
@@ -184,28 +186,46 @@ def _infer_one(planned: PlannedChunk, order: InferOrder, gpu: Gpu | None, attemp
     clock = time.perf_counter()
     details: dict[str, Any] = {"runner": order.runner.name.value}
     ok = False
-    with GpuSampler(gpu, order.gpu_sample_interval_s) as sampler:
+    reader = None if gpu is None else _reader_of(gpu)
+    with GpuSampler(reader, order.gpu_sample_interval_s) as sampler:
         try:
             details |= _detect_and_write(planned, order, gpu)
             ok = True
         except RunnerError as error:
-            details |= {"error": str(error), **_process_output(error.stdout, error.stderr, error.returncode)}
+            details |= _failure(error)
         except BadcError as error:
             details["error"] = str(error)
         except OSError as error:
             details["error"] = f"{error.strerror or error}: {error.filename or order.output_dir}"
         except Exception as error:  # a bug in a runner fails its chunk, not the run
             details["error"] = f"{type(error).__name__}: {error}"
-    if gpu is not None:
+    if reader is not None:
         details["gpu_metrics"] = sampler.metrics()
+        if reader.trouble is not None:
+            details["gpu_trouble"] = reader.trouble
     return replace(attempt, finished_at=now(), ok=ok, runtime_s=round(time.perf_counter() - clock, 3), details=details)
+
+
+def _failure(error: RunnerError) -> dict[str, Any]:
+    """Return what telemetry keeps of a runner's failure. One for want of GPU memory ends the runner, which holds it."""
+    details = {"error": str(error), **_process_output(error.stdout, error.stderr, error.returncode)}
+    if is_gpu_out_of_memory(str(error), error.stdout, error.stderr):
+        close_runner()
+        details |= {"failure_kind": GPU_OUT_OF_MEMORY, "error": f"{error}; {ADVICE}"}
+    return details
+
+
+@lru_cache(maxsize=1)
+def _reader_of(gpu: Gpu) -> GpuReader:
+    """Return this process's reader of its GPU, whose handle stays open from chunk to chunk."""
+    return GpuReader(gpu)
 
 
 def _detect_and_write(planned: PlannedChunk, order: InferOrder, gpu: Gpu | None) -> dict[str, Any]:
     assert planned.audio is not None
     # A CPU worker sees the whole machine's GPUs; its runner must not take one of them. The order is NVML's: CUDA's own
     # default numbers the fastest GPU first.
-    gpus = {"CUDA_VISIBLE_DEVICES": str(gpu.index) if gpu else "", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    gpus = {"CUDA_VISIBLE_DEVICES": gpu.cuda_name if gpu else "", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     runner = runner_for(order.runner, gpus)
     output = runner.detect(planned.chunk, planned.audio)
     root = order.dataset_root

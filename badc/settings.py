@@ -94,6 +94,9 @@ class InferSettings(Settings):
         int,
         Field(ge=0, description="CPU workers beside the GPUs. Without a GPU there is at least one, even at 0."),
     ] = 0
+    gpu_sample_interval_s: Annotated[
+        float, Field(ge=0.1, description="Seconds between two readings of a GPU's load while a chunk runs.")
+    ] = 1.0
     scheduler: Annotated[
         str | None,
         Field(description="Join the Dask scheduler at this address (tcp://host:8786) instead of starting workers."),

@@ -62,7 +62,7 @@ def open_cluster(settings: InferSettings) -> Iterator[Cluster]:
     import dask
 
     dask.config.set(_UNWATCHED)
-    gpus, reason = _count_gpus()
+    gpus, reason = _find_gpus()
     gpu_workers, cpu_workers = workers_wanted(settings, len(gpus))
     cluster = _gpu_cluster(gpus[:gpu_workers], cpu_workers) if gpu_workers else _cpu_cluster(cpu_workers)
     labels: dict[object, str] = {gpu: f"gpu-{number}" for number, gpu in enumerate(gpus[:gpu_workers])}
@@ -72,10 +72,10 @@ def open_cluster(settings: InferSettings) -> Iterator[Cluster]:
         yield Cluster(cluster.scheduler_address, labels, " and ".join(counts) + (f" ({reason})" if reason else ""))
 
 
-def _count_gpus() -> tuple[list[int], str]:
-    """Return the indices of the GPUs that can be used, and why there is none."""
+def _find_gpus() -> tuple[list[int | str], str]:
+    """Return the GPUs that can be used, as CUDA_VISIBLE_DEVICES names them, and why there is none."""
     try:
-        return [gpu.index for gpu in usable_gpus()], ""
+        return [gpu.uuid if gpu.is_slice else gpu.index for gpu in usable_gpus()], ""
     except NoGpuError as error:
         return [], f"no GPU: {error}"
 
@@ -90,10 +90,20 @@ def _cpu_cluster(workers: int) -> Any:
     )
 
 
-def _gpu_cluster(gpus: list[int], cpu_workers: int) -> Any:
+def _gpu_cluster(gpus: list[int | str], cpu_workers: int) -> Any:
     from dask_cuda import LocalCUDACluster
 
-    cluster = LocalCUDACluster(
+    class WithoutCudaContext(LocalCUDACluster):
+        """The workers only hand chunks on: a CUDA context of their own would cost each GPU hundreds of MiB."""
+
+        def new_worker_spec(self) -> Any:
+            spec = super().new_worker_spec()
+            for worker in spec.values():
+                options = worker["options"]
+                options["preload_argv"] = [a for a in options["preload_argv"] if a != "--create-cuda-context"]
+            return spec
+
+    cluster = WithoutCudaContext(
         CUDA_VISIBLE_DEVICES=gpus,
         threads_per_worker=1,
         memory_limit=None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable
 from copy import copy
 from functools import wraps
@@ -16,9 +15,35 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task
 from prefect_dask import DaskTaskRunner
 
+from blocks.worker_slots import WorkerSlots
+
 Call = Callable[..., Any]
 
-_COUNT_INTERVAL_S = 2.0
+
+class OnWorker:
+    """Calls a function on whichever worker is free first.
+
+    Parameters
+    ----------
+    run
+        The task runner's way to do so.
+    function
+        The function.
+    preferred
+        Address of the worker that is to do it, if it still lives.
+    """
+
+    def __init__(self, run: Call, function: Call, preferred: str | None = None) -> None:
+        self._run = run
+        self._function = function
+        self._preferred = preferred
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._run(self._function, self._preferred, args, kwargs)
+
+    def preferring(self, address: str | None) -> OnWorker:
+        """Return the same for one certain worker."""
+        return OnWorker(self._run, self._function, address)
 
 
 class ChunkTaskRunner(DaskTaskRunner):
@@ -35,18 +60,27 @@ class ChunkTaskRunner(DaskTaskRunner):
     around
         Called in the task's thread as `around(on_worker, *args, **kwargs)` in place of `on_worker(*args, **kwargs)`,
         which runs the task's function on a worker: for what has to happen here, before and after.
+    may_start
+        Asked while a task waits for a free worker; when it says no, the wait ends with CancelledError.
     **dask
         Arguments of `DaskTaskRunner`, such as `address`.
     """
 
-    def __init__(self, engine_threads: int = 64, around: Callable[..., Any] | None = None, **dask: Any) -> None:
+    def __init__(
+        self,
+        engine_threads: int = 64,
+        around: Callable[..., Any] | None = None,
+        may_start: Callable[[], bool] = lambda: True,
+        **dask: Any,
+    ) -> None:
         super().__init__(**dask)
+        self._may_start = may_start
         self._engine_threads = engine_threads
         self._around = around
         self._lock = threading.Lock()
         self._waited_for: set[Future] = set()
-        self._workers = 0
-        self._next_count = 0.0
+        self._abandoned = threading.Event()
+        self._slots = WorkerSlots(lambda: self.client.nthreads())
         self._engine: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=engine_threads)
 
     def duplicate(self) -> ChunkTaskRunner:
@@ -54,6 +88,7 @@ class ChunkTaskRunner(DaskTaskRunner):
         return type(self)(
             engine_threads=self._engine_threads,
             around=self._around,
+            may_start=self._may_start,
             address=self.address,
             cluster_class=self.cluster_class,
             cluster_kwargs=self.cluster_kwargs,
@@ -75,23 +110,32 @@ class ChunkTaskRunner(DaskTaskRunner):
         return self._engine.submit(here, parameters, wait_for, dependencies)
 
     def worker_count(self) -> int:
-        """Return how many threads of workers there are now, looked up every few seconds: workers come and go."""
-        if time.monotonic() >= self._next_count:
-            self._workers = sum(self.client.nthreads().values())
-            self._next_count = time.monotonic() + _COUNT_INTERVAL_S
-        return self._workers
+        """Return how many tasks the workers can do at once, now."""
+        return self._slots.count()
 
     def abandon(self) -> None:
         """Take back everything that workers are doing; each task's wait for its worker ends with CancelledError."""
+        self._abandoned.set()
         with self._lock:
             waited_for = list(self._waited_for)
         if waited_for:
             self.client.cancel(waited_for, force=True)
 
     def _from_here(self, function: Call) -> Call:
-        def on_worker(*args: Any, **kwargs: Any) -> Any:
-            # pure=False: two chunks of equal content are still two tasks.
-            future = self.client.submit(function, *args, pure=False, **kwargs)
+        on_worker = OnWorker(self._run, function)
+
+        @wraps(function)
+        def body(*args: Any, **kwargs: Any) -> Any:
+            return on_worker(*args, **kwargs) if self._around is None else self._around(on_worker, *args, **kwargs)
+
+        return body
+
+    def _run(self, function: Call, preferred: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        with self._slots.one(preferred, self._may_wait) as address:
+            # pure=False: two chunks of equal content are still two tasks. If the worker dies, any other may do it.
+            future = self.client.submit(
+                function, *args, pure=False, workers=[address], allow_other_workers=True, **kwargs
+            )
             with self._lock:
                 self._waited_for.add(future)
             try:
@@ -100,11 +144,8 @@ class ChunkTaskRunner(DaskTaskRunner):
                 with self._lock:
                     self._waited_for.discard(future)
 
-        @wraps(function)
-        def body(*args: Any, **kwargs: Any) -> Any:
-            return on_worker(*args, **kwargs) if self._around is None else self._around(on_worker, *args, **kwargs)
-
-        return body
+    def _may_wait(self) -> bool:
+        return not self._abandoned.is_set() and self._may_start()
 
     def __enter__(self) -> ChunkTaskRunner:
         super().__enter__()

@@ -36,7 +36,7 @@ from flows.stopping import Stop, StopReason
 from tasks.artifacts import RunArtifacts
 from tasks.infer import BatchRunner, RunStoppedError, batch_parameters
 
-# Two tasks per worker: while one runs, the next one's way to the worker is not waited for. More gains nothing.
+# Two tasks per worker: while one runs, the next one's engine is up and waits for the worker. More gains nothing.
 _IN_FLIGHT_PER_WORKER = 2
 # Tasks that wait for their retry need no worker, but each holds a thread.
 _MOST_UNDER_WAY = 512
@@ -83,6 +83,7 @@ class _Run:
             settings.max_retries,
             self._stop.requested,
             lambda: self._wakeups.put(None),
+            session.say,
         )
         self._under_way: dict[PrefectFuture[Any], Sequence[PlannedChunk]] = {}
         self._errors: list[str] = []
@@ -112,7 +113,10 @@ class _Run:
     def _run_chunks(self) -> None:
         topic = f"badc-{uuid.uuid4().hex}"
         runner = ChunkTaskRunner(
-            address=self._cluster.address, engine_threads=_MOST_UNDER_WAY, around=self._batches.around
+            address=self._cluster.address,
+            engine_threads=_MOST_UNDER_WAY,
+            around=self._batches.around,
+            may_start=lambda: not self._stop.requested.is_set(),
         )
         with self._stop.listening(_cancellation_requested(flow_run.id)), runner:
             runner.client.subscribe_topic(topic, self._batches.report)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from asyncio import CancelledError
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from distributed import KilledWorker
 from prefect import Task
@@ -17,7 +17,19 @@ from badc.attempt import Attempt
 from badc.errors import BadcError
 from badc.infer import InferOrder, PlannedChunk
 from badc.ledger import RunLedger
+from badc.out_of_memory import GPU_OUT_OF_MEMORY
 from tasks.on_worker import infer_chunks
+
+
+class OnWorker(Protocol):
+    """A function on a worker: whichever is free first, or a certain one."""
+
+    def __call__(self, *args: Any) -> list[dict[str, Any]]:
+        """Call it there."""
+
+    def preferring(self, address: str | None) -> OnWorker:
+        """Return the same for one certain worker."""
+
 
 _LONGEST_BACKOFF_S = 60.0
 
@@ -50,6 +62,8 @@ class BatchRunner:
         Set when the run is to stop: no attempt starts any more.
     wake
         Called when a task began to wait for its retry, so that its worker can have another.
+    say
+        Called with a line for the user.
     """
 
     def __init__(
@@ -59,6 +73,7 @@ class BatchRunner:
         max_retries: int,
         stopping: threading.Event,
         wake: Callable[[], None],
+        say: Callable[[str], None],
     ) -> None:
         self._ledger = ledger
         self._label_of = label_of
@@ -67,6 +82,9 @@ class BatchRunner:
         self._lock = threading.Lock()
         self._waiting: set[str] = set()
         self._wake = wake
+        self._say = say
+        self._warned: set[str] = set()
+        self._same_worker_again: dict[str, str] = {}
 
     @property
     def waiting(self) -> int:
@@ -89,7 +107,7 @@ class BatchRunner:
 
     def around(
         self,
-        on_worker: Callable[..., list[dict[str, Any]]],
+        on_worker: OnWorker,
         batch: Sequence[PlannedChunk],
         order: InferOrder,
         topic: str,
@@ -106,6 +124,7 @@ class BatchRunner:
         name = batch[0].key
         with self._lock:
             self._waiting.discard(name)
+            preferred = self._same_worker_again.pop(name, None)
         if self._stopping.is_set():
             raise RunStoppedError("the run is stopping")
         todo = self._ledger.undone(batch)
@@ -113,7 +132,7 @@ class BatchRunner:
         backoff_s = self._backoff_after_this_attempt()
         self._ledger.expect(keys, backoff_s)
         try:
-            self._settle(on_worker(todo, order, topic))
+            self._settle(name, on_worker.preferring(preferred)(todo, order, topic))
         except CancelledError:
             self._ledger.close_open(keys, "interrupted before it ended")
             raise RunStoppedError("the run was stopped while a worker was busy with it") from None
@@ -133,11 +152,22 @@ class BatchRunner:
             self._ledger.started(attempt, worker)
         else:
             self._ledger.ended(attempt, worker)
+            self._warn_once(worker, attempt)
 
-    def _settle(self, reports: Sequence[dict[str, Any]]) -> None:
+    def _settle(self, name: str, reports: Sequence[dict[str, Any]]) -> None:
         for report in reports:
             worker, attempt = self._read(report)
             self._ledger.ended(attempt, worker)
+            if attempt.details.get("failure_kind") == GPU_OUT_OF_MEMORY:
+                # Its runner was ended, so the memory is free again; another GPU would be no larger.
+                with self._lock:
+                    self._same_worker_again[name] = report["worker"]
+
+    def _warn_once(self, worker: str, attempt: Attempt) -> None:
+        trouble = attempt.details.get("gpu_trouble")
+        if trouble is not None and worker not in self._warned:
+            self._warned.add(worker)
+            self._say(f"{worker}: {trouble}")
 
     def _read(self, report: dict[str, Any]) -> tuple[str, Attempt]:
         attempt = Attempt.from_message(report["attempt"])

@@ -90,3 +90,14 @@ def fake() -> Callable[..., str]:
         return shlex.join([sys.executable, str(FAKES / f"{name}.py"), *map(str, arguments)])
 
     return command
+
+
+@pytest.fixture(scope="session")
+def gpu_driver(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a machine with simulated GPUs (see tests/fakes/nvml.c); add FAKE_NVML_… to it."""
+    import subprocess
+
+    folder = tmp_path_factory.mktemp("driver")
+    compiler = ["cc", "-shared", "-fPIC", "-O1", "-o", str(folder / "libnvidia-ml.so.1"), str(FAKES / "nvml.c")]
+    subprocess.run(compiler, check=True)
+    return {"LD_LIBRARY_PATH": str(folder), "FAKE_NVML_GPUS": "2"}

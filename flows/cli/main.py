@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.demo import demo
+from flows.cli.gpus import gpus
 from flows.cli.settings_options import with_boundary
 
 # A group's module is imported when one of its commands is asked for: settings models and their library take a while,
@@ -67,20 +68,6 @@ def telemetry(
             str(event.details.get("error", "")).replace("\n", " "),
         ]
         print("\t".join(fields).rstrip("\t"))
-
-
-def gpus() -> int:
-    """List the GPUs of this machine, or say why none can be used (exit code 1)."""
-    from badc.gpus import NoGpuError, list_gpus
-
-    try:
-        found = list_gpus()
-    except NoGpuError as error:
-        print(f"no GPU: {error}")
-        return 1
-    for gpu in found:
-        print(f"{gpu.index}\t{gpu.name}\t{gpu.memory_total_mib} MiB\t{gpu.uuid}")
-    return 0
 
 
 def version() -> None:

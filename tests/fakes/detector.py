@@ -24,7 +24,9 @@ parser.add_argument("--only", default="")
 parser.add_argument("--fail-times", type=int, default=0)
 parser.add_argument("--state", type=Path)
 parser.add_argument("--seconds", type=float, default=0.0)
-parser.add_argument("--then", choices=("crash", "hang", "nothing", "garbage", "bytes"))
+parser.add_argument("--cpu-seconds", type=float, help="how long it takes without a GPU")
+parser.add_argument("--touch", type=Path, help="a file to make")
+parser.add_argument("--then", choices=("crash", "hang", "nothing", "garbage", "bytes", "oom"))
 options = parser.parse_args()
 
 name = Path(options.output).stem
@@ -43,7 +45,13 @@ if concerned and options.then == "hang":
     time.sleep(600)
 if concerned and options.then == "crash":
     os.kill(os.getpid(), signal.SIGSEGV)
-time.sleep(options.seconds)
+on_cpu = options.cpu_seconds is not None and not os.environ.get("CUDA_VISIBLE_DEVICES")
+time.sleep(options.cpu_seconds if on_cpu else options.seconds)
+if options.touch:
+    options.touch.touch()
+if concerned and options.then == "oom":
+    print("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.", file=sys.stderr)
+    sys.exit(1)
 samples, rate = sf.read(options.input)
 if concerned and options.then == "nothing":
     sys.exit(0)

@@ -172,7 +172,7 @@ def infer_chunks(chunks: Sequence[PlannedChunk], order: InferOrder, report: Call
     list of Attempt
         The ended attempts, in the order of the chunks.
     """
-    gpu = gpu_of_this_worker()
+    gpu = _gpu_of_this_process()
     ended = []
     for planned in chunks:
         attempt = Attempt(planned.key, gpu.index if gpu else None, gpu.name if gpu else None)
@@ -213,6 +213,12 @@ def _failure(error: RunnerError) -> dict[str, Any]:
         close_runner()
         details |= {"failure_kind": GPU_OUT_OF_MEMORY, "error": f"{error}; {ADVICE}"}
     return details
+
+
+@lru_cache(maxsize=1)
+def _gpu_of_this_process() -> Gpu | None:
+    """Return the worker's GPU, looked up once: one that the driver loses later stays this worker's."""
+    return gpu_of_this_worker()
 
 
 @lru_cache(maxsize=1)

@@ -43,6 +43,8 @@ _UNWATCHED = {
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.tick.limit": "10s",
     "distributed.admin.system-monitor.interval": "5s",
+    # Its own look at the GPUs fails the cluster's start, or fills the log, when the driver refuses or a GPU is lost.
+    "distributed.diagnostics.nvml": False,
 }
 
 

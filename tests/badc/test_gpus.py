@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from badc import gpus
-from badc.gpus import Gpu, GpuSampler, NoGpuError, gpu_of_this_worker, list_gpus, read_gpu, usable_gpus
+from badc.gpus import Gpu, GpuReader, GpuSampler, NoGpuError, gpu_of_this_worker, list_gpus, usable_gpus
 
 MIB = 1 << 20
 
@@ -21,10 +21,15 @@ class FakeError(Exception):
     """The driver's error."""
 
 
+class NotSupportedError(FakeError):
+    """What the driver says of a question that this GPU has no answer to."""
+
+
 class FakeNvml:
     """As much of pynvml as is used; `failing` names the calls that fail."""
 
     NVMLError = FakeError
+    NVMLError_NotSupported = NVMLError_FunctionNotFound = NVMLError_NotFound = NotSupportedError
 
     def __init__(self, uuids: tuple[str, ...]) -> None:
         self.uuids = uuids
@@ -46,6 +51,18 @@ class FakeNvml:
     def nvmlDeviceGetHandleByIndex(self, index: int) -> int:  # noqa: N802
         self._call("handle")
         return index
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: bytes) -> int:  # noqa: N802
+        return self.uuids.index(uuid.decode())
+
+    def nvmlDeviceGetMigMode(self, handle: int) -> Any:  # noqa: N802
+        raise NotSupportedError("Not Supported")
+
+    def nvmlDeviceGetTemperature(self, handle: int, sensor: int) -> int:  # noqa: N802
+        return 60
+
+    def nvmlDeviceGetPowerUsage(self, handle: int) -> int:  # noqa: N802
+        raise NotSupportedError("Not Supported")
 
     def nvmlDeviceGetUUID(self, handle: int) -> str:  # noqa: N802
         return self.uuids[handle]
@@ -90,9 +107,10 @@ def test_every_gpu_is_listed(driver: Driver) -> None:
     ("call", "error", "reason"),
     [
         ("init", "NVML Shared Library Not Found", "no NVIDIA driver is installed"),
-        ("init", "Insufficient Permissions", r"does not answer \(Insufficient Permissions\)"),
-        ("count", "Unknown Error", r"refuses to list the GPUs \(Unknown Error\)"),
-        ("handle", "GPU is lost", r"refuses to list the GPUs \(GPU is lost\)"),
+        ("init", "Insufficient Permissions", "refuses this user"),
+        ("init", "Driver Not Loaded", "not loaded"),
+        ("count", "Unknown Error", r"does not answer \(Unknown Error\)"),
+        ("handle", "GPU is lost", r"does not answer \(GPU is lost\)"),
     ],
 )
 def test_a_driver_that_fails_says_why(driver: Driver, call: str, error: str, reason: str) -> None:
@@ -114,11 +132,6 @@ def test_a_driver_that_failed_to_start_is_tried_again(driver: Driver) -> None:
         list_gpus()
     fake.failing = {}
     assert len(list_gpus()) == 3
-
-
-def test_a_gpu_that_hides_its_memory_is_listed(driver: Driver) -> None:
-    driver().failing = {"memory": "Not Supported"}
-    assert [gpu.memory_total_mib for gpu in list_gpus()] == [0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +184,7 @@ def test_a_worker_whose_driver_fails_has_no_gpu(driver: Driver, monkeypatch: pyt
 
 def test_load_is_sampled_before_during_and_after(driver: Driver) -> None:
     fake = driver()
-    with GpuSampler(list_gpus()[1], interval_s=0.001) as sampler:
+    with GpuSampler(GpuReader(list_gpus()[1]), interval_s=0.001) as sampler:
         deadline = time.monotonic() + 10
         while fake.load < 30:
             fake.read.wait(1)
@@ -180,7 +193,14 @@ def test_load_is_sampled_before_during_and_after(driver: Driver) -> None:
     metrics = sampler.metrics()
     assert metrics is not None
     before, after = metrics["before"], metrics["after"]
-    assert before == {"index": 1, "utilization": 10, "memory_used_mb": 100, "memory_total_mb": 81_920}
+    assert before == {
+        "index": 1,
+        "utilization": 10,
+        "memory_used_mb": 100,
+        "memory_total_mb": 81_920,
+        "temperature_c": 60,
+        "power_w": None,
+    }
     assert after["utilization"] == fake.load
     assert metrics["peak"]["utilization"] == fake.load
     assert metrics["mean"]["utilization"] == round((10 + fake.load) / 2)
@@ -192,14 +212,11 @@ def test_without_a_gpu_nothing_is_measured() -> None:
     assert sampler.metrics() is None
 
 
-def test_a_gpu_that_is_lost_leaves_its_metrics_empty_and_warns(driver: Driver) -> None:
+def test_a_gpu_that_is_lost_leaves_its_metrics_empty_and_says_why(driver: Driver) -> None:
     fake = driver()
-    gpu = list_gpus()[0]
+    reader = GpuReader(list_gpus()[0])
     fake.failing = {"utilization": "GPU is lost"}
-    with pytest.warns(UserWarning, match="GPU 0 cannot be read any more"), GpuSampler(gpu, 60) as sampler:
+    with GpuSampler(reader, 60) as sampler:
         pass
     assert sampler.metrics() == {"before": None, "after": None, "peak": None, "mean": None}
-    fake.failing = {}
-    reading = read_gpu(gpu)
-    assert reading is not None
-    assert reading.memory_total_mb == 81_920
+    assert reader.trouble == "GPU 0 cannot be read any more (GPU is lost); its metrics stay empty"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from pathlib import Path
 
 import orjson
@@ -132,15 +131,13 @@ def test_out_of_memory_goes_back_to_the_same_gpu_and_is_its_own_kind_of_failure(
 
 def test_a_slow_worker_holds_up_the_end_by_one_chunk_at_most(gpu_run, fake, tmp_path):
     # A CPU worker that is 20 times slower than the GPU worker.
-    command = fake("detector", "--seconds", 0.1, "--cpu-seconds", 2)
-    begin = time.monotonic()
-    ends, err, code = gpu_run(command, "--cpu-workers", 1, chunks=30, FAKE_NVML_GPUS="1")
+    command = fake("detector", "--seconds", 0, "--cpu-seconds", 8)
+    ends, err, code = gpu_run(command, "--cpu-workers", 1, chunks=24, FAKE_NVML_GPUS="1")
 
     assert code == 0, err
-    assert time.monotonic() - begin < 60
     slow = [event for event in ends if event.worker == "cpu-0"]
     fast_end = max(event.finished_at for event in ends if event.worker == "gpu-0")
     begun_after = [event for event in slow if event.timestamp > fast_end]
     assert begun_after == [], "no chunk waited for the slow worker while the fast one was free"
-    assert 1 <= len(slow) <= 4
+    assert 1 <= len(slow) <= 3
     assert read_summary(tmp_path / "0.jsonl")["state"] == "completed"

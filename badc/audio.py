@@ -39,6 +39,8 @@ _WAV_LIMIT_BYTES = 0xFFFFFFFF - 1024
 class AudioError(BadcError):
     """An audio file that cannot be used; the text names it and says why."""
 
+    exit_code = 2
+
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:

@@ -168,11 +168,13 @@ def write_virtual_manifest(
     AudioError
         When the audio breaks off.
     """
-    chunks: list[Chunk] = list(plan.chunks)
+    # Relative to the manifest's own dataset: outside of the recording's, a path in that one would lead nowhere.
+    source = as_written(plan.audio_path, find_dataset_root(manifest))
+    chunks = [replace(chunk, source_path=source) for chunk in plan.chunks]
     if hash_chunks:
         info = probe(plan.audio_path)
         for number, chunk in enumerate(plan.chunks):
-            chunks[number] = replace(chunk, sha256=chunk_sha256(plan, chunk, info))
+            chunks[number] = replace(chunks[number], sha256=chunk_sha256(plan, chunk, info))
             on_chunk(number + 1)
     write_manifest(manifest, chunks)
 
@@ -205,7 +207,7 @@ def write_chunk_wavs(
     status = _StatusFile(plan, folder / STATUS_FILE, manifest)
     status.write(ChunkState.IN_PROGRESS)
     try:
-        chunks = _write_wavs(plan, folder, on_chunk)
+        chunks = _write_wavs(plan, folder, find_dataset_root(manifest), on_chunk)
         write_manifest(manifest, chunks)
         _remove_earlier_cut(plan, folder)
     except BaseException as error:
@@ -215,15 +217,17 @@ def write_chunk_wavs(
     return chunks
 
 
-def _write_wavs(plan: ChunkPlan, folder: Path, on_chunk: Callable[[int], None]) -> list[Chunk]:
+def _write_wavs(
+    plan: ChunkPlan, folder: Path, dataset_root: Path | None, on_chunk: Callable[[int], None]
+) -> list[Chunk]:
     info = probe(plan.audio_path)
     chunks = []
     for number, chunk in enumerate(plan.chunks):
         data = wav_bytes(window_of(plan.audio_path, info, chunk.start_ms, chunk.end_ms))
         target = folder / f"{chunk.chunk_id}.wav"
         atomic.write_bytes(target, data)
-        root = find_dataset_root(folder)
-        chunks.append(replace(chunk, source_path=as_written(target, root), sha256=hashlib.sha256(data).hexdigest()))
+        digest = hashlib.sha256(data).hexdigest()
+        chunks.append(replace(chunk, source_path=as_written(target, dataset_root), sha256=digest))
         on_chunk(number + 1)
     return chunks
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,8 @@ from badc.summary import EarlierJobs, Job, JobStatus, read_jobs
 
 _PROBE_THREADS = 8  # opening files is waiting for the disk or the network
 _KEPT_OUTPUT_CHARS = 500
+# A process has one runner. A worker with several threads, given a dead worker's chunk, could want it twice.
+_one_runner = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +177,12 @@ def infer_chunks(chunks: Sequence[PlannedChunk], order: InferOrder, report: Call
     """
     gpu = _gpu_of_this_process()
     ended = []
-    for planned in chunks:
-        attempt = Attempt(planned.key, gpu.index if gpu else None, gpu.name if gpu else None)
-        report(attempt)
-        ended.append(_infer_one(planned, order, gpu, attempt))
-        report(ended[-1])
+    with _one_runner:
+        for planned in chunks:
+            attempt = Attempt(planned.key, gpu.index if gpu else None, gpu.name if gpu else None)
+            report(attempt)
+            ended.append(_infer_one(planned, order, gpu, attempt))
+            report(ended[-1])
     return ended
 
 

@@ -7,7 +7,7 @@ field: `chunk_timeout_s` is `--chunk-timeout`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -62,12 +62,26 @@ def request_error(error: ValidationError, places: str = "option") -> RequestErro
     return RequestError("\n".join(lines))
 
 
-class InferSettings(Settings):
-    """Settings of one inference run (`badc infer run`)."""
+ChunkTimeout = Annotated[
+    float | None,
+    Field(
+        gt=0,
+        allow_inf_nan=False,
+        description="Kill the runner when a chunk takes longer than so many seconds; a failed attempt.",
+    ),
+]
 
-    manifest: Annotated[
-        Path, Field(description="Chunk manifest, as `badc chunk` writes it.", json_schema_extra=ARGUMENT)
-    ]
+
+class RunnerSettings(Settings):
+    """The settings of the runner, shared by the commands that run one.
+
+    A command adds `chunk_timeout_s: ChunkTimeout = None` itself, at its place among the command's own limits: the order
+    of the fields is that of the options, and a base class's fields come first.
+    """
+
+    if TYPE_CHECKING:
+        chunk_timeout_s: ChunkTimeout
+
     runner_cmd: Annotated[
         str | None,
         Field(
@@ -75,7 +89,13 @@ class InferSettings(Settings):
             "--use-birdnet a stub runs, which detects nothing."
         ),
     ] = None
-    use_birdnet: Annotated[bool, Field(description="Run BirdNET 2.4 (extra: birdnet).")] = False
+    use_birdnet: Annotated[
+        bool,
+        Field(
+            description="Run BirdNET 2.4 (extra: birdnet). It uses one CPU core a worker: on a machine with GPUs give "
+            "--max-gpus 0 --cpu-workers N."
+        ),
+    ] = False
     min_confidence: Annotated[
         float, Field(ge=0, le=1, description="BirdNET: leave out detections below this confidence.")
     ] = 0.25
@@ -85,69 +105,6 @@ class InferSettings(Settings):
     species_list: Annotated[
         Path | None,
         Field(description="BirdNET: report only the species in this file, one scientific or common name a line."),
-    ] = None
-    max_gpus: Annotated[
-        int | None,
-        Field(ge=0, description="Use at most this many of the GPUs found; 0 uses none. Default: all of them."),
-    ] = None
-    cpu_workers: Annotated[
-        int,
-        Field(ge=0, description="CPU workers beside the GPUs. Without a GPU there is at least one, even at 0."),
-    ] = 0
-    gpu_sample_interval_s: Annotated[
-        float, Field(ge=0.1, description="Seconds between two readings of a GPU's load while a chunk runs.")
-    ] = 1.0
-    scheduler: Annotated[
-        str | None,
-        Field(description="Join the Dask scheduler at this address (tcp://host:8786) instead of starting workers."),
-    ] = None
-    chunks_per_task: Annotated[
-        int,
-        Field(ge=1, description="Chunks per Prefect task run. A retry redoes only those of them that failed."),
-    ] = 1
-    max_retries: Annotated[
-        int, Field(ge=0, le=20, description="How often a failed chunk is tried again, after 2 s, 4 s, 8 s, …")
-    ] = 2
-    chunk_timeout_s: Annotated[
-        float | None,
-        Field(
-            gt=0,
-            allow_inf_nan=False,
-            description="Kill the runner when a chunk takes longer than so many seconds; a failed attempt.",
-        ),
-    ] = None
-    keep_going: Annotated[
-        bool, Field(description="Go on with the other chunks after one has failed for good. The exit code stays 1.")
-    ] = False
-    grace_period_s: Annotated[
-        float,
-        Field(ge=0, description="After Ctrl-C or a cancellation, running chunks get so many seconds to finish."),
-    ] = 30.0
-    resume_summary: Annotated[
-        Path | None,
-        Field(
-            description="Skip the chunks that this run finished, if their outputs are still there. A *.summary.json, "
-            "or the telemetry *.jsonl of a run that was killed."
-        ),
-    ] = None
-    output_dir: Annotated[
-        Path | None,
-        Field(
-            description="Folder for the detections. Default: artifacts/infer, in the manifest's dataset if it has one."
-        ),
-    ] = None
-    telemetry_log: Annotated[
-        Path | None,
-        Field(
-            description="Telemetry log (JSONL). Default: a new one named after manifest and time, in "
-            "artifacts/telemetry of the dataset, or in data/telemetry/infer."
-        ),
-    ] = None
-    dataset_root: Annotated[
-        Path | None,
-        Field(
-            description="Dataset that the manifest's paths are relative to. Default: the folder above it with .datalad."
-        ),
     ] = None
 
     @model_validator(mode="after")
@@ -184,6 +141,74 @@ class InferSettings(Settings):
         from badc.runners.stub import StubSpec
 
         return StubSpec()
+
+
+class InferSettings(RunnerSettings):
+    """Settings of one inference run (`badc infer run`)."""
+
+    manifest: Annotated[
+        Path, Field(description="Chunk manifest, as `badc chunk` writes it.", json_schema_extra=ARGUMENT)
+    ]
+    max_gpus: Annotated[
+        int | None,
+        Field(ge=0, description="Use at most this many of the GPUs found; 0 uses none. Default: all of them."),
+    ] = None
+    cpu_workers: Annotated[
+        int,
+        Field(ge=0, description="CPU workers beside the GPUs. Without a GPU there is at least one, even at 0."),
+    ] = 0
+    gpu_sample_interval_s: Annotated[
+        float, Field(ge=0.1, description="Seconds between two readings of a GPU's load while a chunk runs.")
+    ] = 1.0
+    scheduler: Annotated[
+        str | None,
+        Field(description="Join the Dask scheduler at this address (tcp://host:8786) instead of starting workers."),
+    ] = None
+    chunks_per_task: Annotated[
+        int,
+        Field(ge=1, description="Chunks per Prefect task run. A retry redoes only those of them that failed."),
+    ] = 1
+    max_retries: Annotated[
+        int, Field(ge=0, le=20, description="How often a failed chunk is tried again, after 2 s, 4 s, 8 s, …")
+    ] = 2
+    chunk_timeout_s: ChunkTimeout = None
+    keep_going: Annotated[
+        bool, Field(description="Go on with the other chunks after one has failed for good. The exit code stays 1.")
+    ] = False
+    grace_period_s: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="After Ctrl-C, SIGTERM or a cancellation, running chunks get so many seconds to finish. A "
+            "second Ctrl-C ends them at once.",
+        ),
+    ] = 30.0
+    resume_summary: Annotated[
+        Path | None,
+        Field(
+            description="Skip the chunks that this run finished, if their outputs are still there. A *.summary.json, "
+            "or the telemetry *.jsonl of a run that was killed."
+        ),
+    ] = None
+    output_dir: Annotated[
+        Path | None,
+        Field(
+            description="Folder for the detections. Default: artifacts/infer, in the manifest's dataset if it has one."
+        ),
+    ] = None
+    telemetry_log: Annotated[
+        Path | None,
+        Field(
+            description="Telemetry log (JSONL). Default: a new one named after manifest and time, in "
+            "artifacts/telemetry of the dataset, or in data/telemetry/infer."
+        ),
+    ] = None
+    dataset_root: Annotated[
+        Path | None,
+        Field(
+            description="Dataset that the manifest's paths are relative to. Default: the folder above it with .datalad."
+        ),
+    ] = None
 
 
 class AggregateSettings(Settings):

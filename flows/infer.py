@@ -75,7 +75,7 @@ class _Run:
         self._session = session
         self._ledger = RunLedger(plan)
         self._artifacts = RunArtifacts(plan)
-        self._stop = Stop(settings.grace_period_s, session.say)
+        self._stop = session.stop or Stop(settings.grace_period_s, session.say)
         self._wakeups: queue.SimpleQueue[PrefectFuture[Any] | None] = queue.SimpleQueue()
         self._batches = BatchRunner(
             self._ledger,
@@ -86,7 +86,7 @@ class _Run:
             session.say,
         )
         self._under_way: dict[PrefectFuture[Any], Sequence[PlannedChunk]] = {}
-        self._errors: list[str] = []
+        self._errors = self._ledger.errors_of(planned.key for planned, _ in plan.unusable)[:MOST_LISTED]
 
     def complete(self) -> InferOutcome:
         """Run until nothing is left to do, or to wait for."""
@@ -118,7 +118,7 @@ class _Run:
             around=self._batches.around,
             may_start=lambda: not self._stop.requested.is_set(),
         )
-        with self._stop.listening(_cancellation_requested(flow_run.id)), runner:
+        with self._stop.while_running(_cancellation_requested(flow_run.id)), runner:
             runner.client.subscribe_topic(topic, self._batches.report)
             task = self._batches.task()
             batches = _batches(self._plan.todo, self._plan.settings.chunks_per_task)

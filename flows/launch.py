@@ -12,6 +12,7 @@ from badc.infer import InferPlan
 from badc.ledger import Progress
 from badc.output_lock import output_lock
 from flows.server import PrefectApi
+from flows.stopping import Stop
 
 if TYPE_CHECKING:  # importing it imports Prefect, for which the server must not wait
     from flows.session import InferOutcome
@@ -35,8 +36,12 @@ def launch_inference(
     ------
     RequestError
         When another run writes the same outputs, or the configured Prefect API does not answer.
+    KeyboardInterrupt
+        When a signal asked to stop before anything of the run was written.
     """
+    stop = Stop(plan.settings.grace_period_s, say)
     with ExitStack() as stack:
+        stack.enter_context(stop.heeding_signals())
         stack.enter_context(output_lock(plan.order.output_dir, plan.recordings, plan.telemetry_log))
         say("Starting: Prefect and the workers")
         api = PrefectApi.begin()
@@ -49,11 +54,13 @@ def launch_inference(
 
             cluster = entering.result()
         stack.push(opening)
-        api.ready()
+        api.ready(give_up=stop.requested.is_set)
+        if stop.requested.is_set():
+            raise KeyboardInterrupt
         say(f"Workers: {cluster.note}")
         from flows.session import InferSession, handing_over
 
-        session = InferSession(plan, cluster, on_progress, say)
+        session = InferSession(plan, cluster, on_progress, say, stop)
         reason = ""
         with handing_over(session):
             try:

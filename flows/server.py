@@ -18,6 +18,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 from badc import leash
@@ -73,8 +74,8 @@ class PrefectApi:
         os.environ["PREFECT_API_URL"] = server.url
         return cls(server.url, server)
 
-    def ready(self) -> None:
-        """Wait until the API answers.
+    def ready(self, give_up: Callable[[], bool] = lambda: False) -> None:
+        """Wait until the API answers, or `give_up` says that nobody needs it any more.
 
         Raises
         ------
@@ -84,7 +85,7 @@ class PrefectApi:
             When the local server does not come up.
         """
         if self._server is not None:
-            self._server.wait_until_up()
+            self._server.wait_until_up(give_up)
         elif not self.answers():
             raise RequestError(
                 f"PREFECT_API_URL {self.url}: no Prefect server answers there; start it with `prefect server start`, "
@@ -111,9 +112,11 @@ class _LocalServer:
         self._process = self._start()
         threading.Thread(target=self._watch, daemon=True).start()
 
-    def wait_until_up(self) -> None:
+    def wait_until_up(self, give_up: Callable[[], bool]) -> None:
         end = time.monotonic() + _START_TIMEOUT_S
         while not _answers(self.url):
+            if give_up():
+                return
             if self._process.poll() is not None:
                 raise BadcError(
                     f"the local Prefect server {leash.how_it_ended(self._process.returncode)} while starting; "

@@ -15,6 +15,7 @@ from badc.infer import InferPlan
 from badc.ledger import Progress
 from badc.summary import RunState, WorkerCount
 from blocks.cluster import Cluster
+from flows.stopping import Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,8 @@ class InferSession:
         Called now and then with how far the run is.
     say
         Called with a line for the user.
+    stop
+        Whether the run is to stop; it was heeded while everything started.
     outcome
         How it ended, once it has.
     """
@@ -68,6 +71,7 @@ class InferSession:
     cluster: Cluster
     on_progress: Callable[[Progress], None] = field(default=lambda progress: None)
     say: Callable[[str], None] = field(default=lambda line: None)
+    stop: Stop | None = None
     outcome: InferOutcome | None = None
 
 

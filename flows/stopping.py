@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -11,6 +12,7 @@ from enum import StrEnum
 from types import FrameType
 
 _CANCELLATION_POLL_S = 2.0
+INTERRUPTED_EXIT_CODE = 130
 
 
 class StopReason(StrEnum):
@@ -38,6 +40,7 @@ class Stop:
         self._grace_period_s = grace_period_s
         self._deadline: float | None = None
         self._say = say
+        self._running = False
 
     def request(self, reason: StopReason) -> None:
         """Let no new chunk start. An interruption outweighs a failure that was there before."""
@@ -58,15 +61,13 @@ class Stop:
         return self._deadline is not None and time.monotonic() >= self._deadline
 
     @contextmanager
-    def listening(self, cancelled: Callable[[], bool]) -> Iterator[None]:
-        """Take note of SIGINT, SIGTERM and, every few seconds, of what `cancelled` says, while the block runs.
+    def heeding_signals(self) -> Iterator[None]:
+        """Take note of SIGINT and SIGTERM while the block runs, instead of being torn out of whatever is going on.
 
-        A second signal ends the grace period. Signals reach only the main thread of a process; elsewhere (a subflow in
-        a thread) they are left to whoever owns it.
+        An exception in the middle of an import would leave another thread waiting for the import's lock for ever. A
+        second signal ends the grace period; before any chunk runs, it ends the process. Signals reach only the main
+        thread of a process; elsewhere (a subflow in a thread) they are left to whoever owns it.
         """
-        ended = threading.Event()
-        poller = threading.Thread(target=self._poll, args=(cancelled, ended), daemon=True)
-        poller.start()
         before = {}
         if threading.current_thread() is threading.main_thread():
             before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -75,17 +76,36 @@ class Stop:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    @contextmanager
+    def while_running(self, cancelled: Callable[[], bool]) -> Iterator[None]:
+        """Heed signals, and every few seconds what `cancelled` says, while chunks run."""
+        ended = threading.Event()
+        threading.Thread(target=self._poll, args=(cancelled, ended), daemon=True).start()
+        self._running = True
+        try:
+            # Again: Prefect has put a SIGTERM handler of its own in the place of ours.
+            with self.heeding_signals():
+                yield
+        finally:
             ended.set()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if self.interrupted and not self._running:
+            # Nothing of the run exists yet; its server and workers end with their parent.
+            os._exit(INTERRUPTED_EXIT_CODE)
         if self.interrupted:
             self._deadline = time.monotonic()
             return
         self.request(StopReason.INTERRUPTED)
-        self._say(
-            f"{signal.Signals(number).name}: no new chunks; running ones get {self._grace_period_s:g} s to finish "
-            "(Ctrl-C again to stop them now)"
-        )
+        if self._running:
+            self._say(
+                f"{name}: no new chunks; running ones get {self._grace_period_s:g} s to finish "
+                "(Ctrl-C again to stop them now)"
+            )
+        else:
+            self._say(f"{name}: stopping before the first chunk (Ctrl-C again to stop at once)")
 
     def _poll(self, cancelled: Callable[[], bool], ended: threading.Event) -> None:
         while not ended.wait(_CANCELLATION_POLL_S):

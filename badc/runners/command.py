@@ -158,7 +158,8 @@ def _read_output(path: Path, chunk: Chunk) -> ChunkResult:
         raise InvalidResultError("it has no 'detections' list")
     detections = parse_detections(document["detections"])
     status = document.get("status")
-    if status not in list(ResultStatus):
+    # A status that denies the detections would make every table leave them out.
+    if status not in list(ResultStatus) or detections:
         status = ResultStatus.OK if detections else ResultStatus.NO_DETECTIONS
     version = document.get("model_version")
     return ChunkResult(

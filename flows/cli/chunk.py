@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from badc.chunking import DEFAULT_DURATION_S, DEFAULT_MIN_CHUNK_S
+from flows.cli.probe import probe
 from flows.cli.settings_options import with_boundary
 
 if TYPE_CHECKING:
@@ -111,3 +112,4 @@ def _what_it_makes(plan: ChunkPlan) -> str:
 
 for _function in (manifest, run, split):
     app.command()(with_boundary(_function))
+app.command()(probe)

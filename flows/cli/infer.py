@@ -78,11 +78,12 @@ def aggregate(settings: AggregateSettings) -> int:
     """
     from badc.aggregate import aggregate as aggregate_here
     from flows.cli.progress import counting
-    from flows.server import api_is_configured, quiet_defaults
+    from flows.server import PrefectApi, api_is_configured, quiet_defaults
 
     quiet_defaults(verbose=False)
     with counting("files read") as show:
         if api_is_configured():
+            PrefectApi.begin().ready()
             from flows.aggregate import aggregate as aggregate_flow
 
             made = aggregate_flow(settings)
@@ -114,7 +115,7 @@ def _report(plan: InferPlan, outcome: InferOutcome) -> int:
 
     progress = outcome.progress
     print(
-        f"{outcome.state.value}: {describe(progress)}"
+        f"{outcome.state.value}: {describe(progress, ended=True)}"
         + (f", {progress.skipped} done before" if progress.skipped else "")
     )
     print_table(worker_rows(outcome.workers), "Workers")

@@ -56,8 +56,7 @@ class RunProgress:
                 self._task = self._bar.add_task("", total=progress.total)
             self._bar.update(self._task, completed=progress.done + progress.failed, description=describe(progress))
             return
-        ended = progress.done + progress.failed == progress.total
-        if time.monotonic() >= self._next_line or ended:
+        if time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + _LINE_INTERVAL_S
             line = describe(progress)
             if line != self._last_line:
@@ -65,13 +64,13 @@ class RunProgress:
             self._last_line = line
 
 
-def describe(progress: Progress) -> str:
-    """Return a run's progress in one line."""
-    left = progress.left_s
+def describe(progress: Progress, ended: bool = False) -> str:
+    """Return a run's progress in one line, with the time left unless it has ended."""
+    left = None if ended or progress.done + progress.failed == progress.total else progress.left_s
     return (
         f"{progress.done}/{progress.total} chunks, {progress.failed} failed, "
         f"{progress.audio_ms / 3.6e6:.2f} h of audio, {progress.times_real_time:.0f} × real time"
-        + (f", {_duration(left)} left" if left is not None and progress.done + progress.failed < progress.total else "")
+        + (f", {_duration(left)} left" if left is not None else "")
     )
 
 

@@ -13,6 +13,8 @@ import typer
 from badc.errors import BadcError
 
 INTERRUPTED = 130
+# A path that cannot be what it was given for; other errors of the system (a full disk) are no mistake of the request.
+_WRONG_PLACE = (NotADirectoryError, IsADirectoryError, FileExistsError, FileNotFoundError, PermissionError)
 
 
 def with_boundary(function: Callable[..., int | None]) -> Callable[..., None]:
@@ -25,6 +27,9 @@ def with_boundary(function: Callable[..., int | None]) -> Callable[..., None]:
         except BadcError as error:
             print(f"badc: {error}", file=sys.stderr)
             code = error.exit_code
+        except OSError as error:
+            print(f"badc: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+            code = 2 if isinstance(error, _WRONG_PLACE) else 1
         except KeyboardInterrupt:
             print("badc: interrupted", file=sys.stderr)
             code = INTERRUPTED

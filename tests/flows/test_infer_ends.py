@@ -233,3 +233,36 @@ def test_after_200_chunks_prefect_has_200_completed_task_runs(infer, make_record
         # States travel as events, which the server takes in when it can.
         wait_until(lambda: count(state={"type": {"any_": ["COMPLETED"]}}) == 200, 60)
         assert count() == 200
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("after_s", [1.5, 4.0])
+def test_a_signal_during_the_start_ends_it_cleanly(badc, make_recording, make_manifest, tmp_path, number, after_s):
+    log = tmp_path / "run.jsonl"
+    process = badc("infer", "run", make_manifest(make_recording()), "--output-dir", "out", "--telemetry-log", log)
+    time.sleep(after_s)
+    children = family(process)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+
+    assert process.returncode in (130, -number), "before Python has its handlers the system ends it"
+    assert "Traceback" not in err
+    assert not log.exists() or read_summary(log)["state"] == "interrupted"
+    wait_until(lambda: gone(children), 30)
+
+
+def test_a_worker_with_many_threads_analyses_one_chunk_at_a_time(infer, make_recording, make_manifest, fake, tmp_path):
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=4, dashboard_address="127.0.0.1:0") as cluster:
+        outcome = infer(
+            make_manifest(make_recording(seconds=4)),
+            scheduler=cluster.scheduler_address,
+            runner_cmd=fake("detector", "--seconds", 0.5),
+        )
+    assert outcome.state is RunState.COMPLETED
+    running = most = 0
+    for event in read_events(tmp_path / "run.jsonl"):
+        running += 1 if event.status is EventStatus.START else -1
+        most = max(most, running)
+    assert most == 1

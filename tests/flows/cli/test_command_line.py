@@ -192,3 +192,44 @@ def test_gpus_says_why_there_is_none(tmp_path):
     if done.returncode == 0:
         pytest.skip("this machine has a GPU")
     assert done.stdout.startswith("no GPU: ")
+
+
+def test_a_place_that_cannot_be_written_is_a_clear_error(make_recording, tmp_path):
+    audio = make_recording()
+    (tmp_path / "file").touch()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "x.json").write_text("{}")
+    for words in (
+        ("chunk", "manifest", audio, "--output", "file/m.csv"),
+        ("chunk", "manifest", audio, "--output", "out"),
+        ("chunk", "run", audio, "--output-dir", "file/wavs"),
+        ("infer", "aggregate", "out", "--output", "file/t.csv"),
+        ("chunk", "manifest", "none.wav"),
+    ):
+        done = badc(*words, cwd=tmp_path)
+        assert done.returncode == 2, words
+        assert done.stderr.startswith("badc: ")
+        assert "Traceback" not in done.stderr
+
+
+def test_a_manifest_outside_of_the_recordings_dataset_names_the_recording_by_its_full_path(make_recording, tmp_path):
+    dataset = tmp_path / "dataset"
+    (dataset / ".datalad").mkdir(parents=True)
+    audio = make_recording().rename(dataset / "REC.wav")
+    assert badc("chunk", "manifest", audio, "--output", tmp_path / "m.csv", cwd=tmp_path).returncode == 0
+    assert str(audio) in (tmp_path / "m.csv").read_text()
+
+
+def test_aggregate_refuses_a_configured_api_that_does_not_answer(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "x.json").write_text('{"chunk_id": "x"}')
+    done = subprocess.run(
+        [sys.executable, "-m", "flows", "infer", "aggregate", "out"],
+        cwd=tmp_path,
+        env=os.environ | {"PREFECT_API_URL": "http://127.0.0.1:9/api"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "no Prefect server answers" in done.stderr
+    assert "Traceback" not in done.stderr

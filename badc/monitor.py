@@ -1,0 +1,381 @@
+"""Watching a telemetry log that may be huge, and that another process writes: what is new, counted per worker.
+
+Nothing here draws; `flows.cli.monitor` does. A look at the log reads only what was added since the last one. What was
+in the log before the first look is read from its end, and the rest of it is counted later, a slice at each look.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from badc.log_reader import Change, LogReader
+from badc.summary import RunState, summary_path
+from badc.summary_counts import SummaryReader, epoch_s
+from badc.telemetry import EventStatus
+
+TREND_BUCKET_S = 30
+TREND_BUCKETS = 12
+RATE_WINDOWS_S = (300, 3600)  # the second one where too few chunks ended in the first: chunks may take minutes
+_FEWEST_FOR_RATE = 3
+_SILENT_LEAST_S = 60.0
+_SILENT_TIMES_RUNTIME = 5.0
+_STATUSES = frozenset(EventStatus)
+_LOST = "the worker died"  # how the reason of `badc.ledger.WORKER_LOST` begins: another attempt follows
+
+
+@dataclass(slots=True)
+class TrendBucket:
+    """What happened on a worker in `TREND_BUCKET_S` seconds."""
+
+    number: int
+    utilisation_sum: float = 0.0
+    utilisation_count: int = 0
+    vram_mib: float | None = None
+    retries: int = 0
+
+
+@dataclass(slots=True)
+class WorkerStats:
+    """What a worker did, as the log tells; `last_*` are of its newest event.
+
+    `failures` are attempts that failed and were not followed by another one, `failed_attempts` all that failed, and
+    `retry_attempts` those that were begun after an earlier one had failed. Utilisation is in percent.
+    """
+
+    events: int = 0
+    successes: int = 0
+    failures: int = 0
+    retry_attempts: int = 0
+    failed_attempts: int = 0
+    runtime_sum_s: float = 0.0
+    runtime_count: int = 0
+    utilisation_min: float | None = None
+    utilisation_max: float | None = None
+    utilisation_sum: float = 0.0
+    utilisation_count: int = 0
+    vram_peak_mib: float | None = None
+    vram_total_mib: float | None = None
+    last_chunk_id: str = ""
+    last_at: str = ""
+    is_live: bool = False  # its last event is known, so none of the older part can be newer
+    trend: deque[TrendBucket] = field(default_factory=lambda: deque(maxlen=TREND_BUCKETS))
+
+    @property
+    def mean_runtime_s(self) -> float | None:
+        """Mean time of an attempt in seconds, or None before one has ended."""
+        return self.runtime_sum_s / self.runtime_count if self.runtime_count else None
+
+    @property
+    def utilisation_mean(self) -> float | None:
+        """Mean of the attempts' mean utilisations, in percent, or None."""
+        return self.utilisation_sum / self.utilisation_count if self.utilisation_count else None
+
+    def age_s(self, now_s: float) -> float | None:
+        """Return the seconds since its last event."""
+        at_s = epoch_s(self.last_at)
+        return None if at_s is None else max(0.0, now_s - at_s)
+
+    def is_silent(self, now_s: float) -> bool:
+        """Whether its last event is older than a minute and than five of its mean runtimes."""
+        age_s = self.age_s(now_s)
+        return age_s is not None and age_s > max(_SILENT_LEAST_S, _SILENT_TIMES_RUNTIME * (self.mean_runtime_s or 0.0))
+
+    def recent(self, now_s: float) -> list[TrendBucket | None]:
+        """Return the buckets of the last minutes, oldest first; None where nothing happened."""
+        by_number = {bucket.number: bucket for bucket in self.trend}
+        last = int(now_s // TREND_BUCKET_S)
+        return [by_number.get(number) for number in range(last - TREND_BUCKETS + 1, last + 1)]
+
+    def bucket(self, at_s: float) -> TrendBucket:
+        """Return the bucket of a time, or the newest one for a time that is a little older."""
+        number = int(at_s // TREND_BUCKET_S)
+        if not self.trend or number > self.trend[-1].number:
+            self.trend.append(TrendBucket(number))
+        return next((bucket for bucket in self.trend if bucket.number == number), self.trend[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class ShownEvent:
+    """One event as the screen has it; what the log does not tell is None."""
+
+    at: str
+    status: str
+    chunk_id: str
+    worker: str
+    runtime_s: float | None
+    attempt: int | None
+    utilisation_mean: float | None
+    vram_peak_mib: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast chunks succeed, as a mean over the last `window_s` seconds."""
+
+    chunks_per_min: float
+    audio_h_per_h: float
+    window_s: float
+
+
+class MonitorState:
+    """Counts of all events seen, per worker and for the run.
+
+    Parameters
+    ----------
+    tail
+        How many of the last events to keep.
+    """
+
+    def __init__(self, tail: int) -> None:
+        self.workers: dict[str, WorkerStats] = {}
+        self.events: deque[ShownEvent] = deque(maxlen=tail)
+        self.successes = self.skipped = self.unreadable_lines = self.audio_ms = 0
+        self.first_live_s: float | None = None
+        self.last_live_s: float | None = None
+        # second -> chunks that succeeded in it, and their audio in ms; of the last hour only
+        self._per_second: dict[int, list[int]] = {}
+
+    def add(self, line: bytes, live: bool) -> None:
+        """Count the event of a line. One that is not live (of the older part) changes no trend and no last event."""
+        try:
+            raw = orjson.loads(line)
+            status, chunk_id, details = raw["status"], raw["chunk_id"], raw.get("details") or {}
+            at, attempt = raw.get("finished_at") or raw["timestamp"], details.get("attempt")
+            metrics = details.get("gpu_metrics") or {}
+            at_s = epoch_s(at) if live else None
+            readings = _readings(metrics)
+            failed_for_good = status == "failure" and _is_final(details)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            self.unreadable_lines += bool(line.strip())
+            return
+        known = isinstance(chunk_id, str) and isinstance(at, str) and status in _STATUSES
+        if not known or (live and at_s is None):
+            self.unreadable_lines += 1
+            return
+        runtime_s, label = _number(raw.get("runtime_s")), _label(raw)
+        self._count_run(status, chunk_id, at_s)
+        if live:
+            shown = ShownEvent(at, status, chunk_id, label, runtime_s, _whole(attempt), readings.mean, readings.vram)
+            self.events.append(shown)
+        if status == "skipped":
+            return  # no worker had it
+        stats = self.workers.get(label) or self.workers.setdefault(label, WorkerStats())
+        if live or not stats.is_live:
+            stats.last_chunk_id, stats.last_at, stats.is_live = chunk_id, at, live
+        is_retry = status == "start" and (_whole(attempt) or 1) > 1
+        _count_worker(stats, status, runtime_s, is_retry, failed_for_good)
+        _count_gpu(stats, readings)
+        if at_s is not None:
+            _count_trend(stats.bucket(at_s), readings, is_retry)
+
+    def pace(self, end_s: float, started_s: float | None) -> Pace | None:
+        """Return the pace of the last minutes up to `end_s`; None where no chunk succeeded in them."""
+        begin_s = max(self.first_live_s or end_s, started_s or 0.0)
+        chunks, audio_ms, window_s = 0, 0, 1.0
+        for longest_s in RATE_WINDOWS_S:
+            window_s = max(1.0, min(end_s - begin_s, longest_s))
+            within = [pair for second, pair in self._per_second.items() if second >= int(end_s - window_s)]
+            chunks, audio_ms = sum(pair[0] for pair in within), sum(pair[1] for pair in within)
+            if chunks >= _FEWEST_FOR_RATE:
+                break
+        return Pace(chunks * 60 / window_s, audio_ms / 1000 / window_s, window_s) if chunks else None
+
+    def successes_after(self, at_s: float) -> int:
+        """Return how many chunks succeeded after a time of the last hour, to the second."""
+        return sum(pair[0] for second, pair in self._per_second.items() if second > at_s)
+
+    def forget_old(self) -> None:
+        """Drop what is older than the longest window."""
+        if self.last_live_s is not None:
+            oldest = self.last_live_s - RATE_WINDOWS_S[-1]
+            for second in [second for second in self._per_second if second < oldest]:
+                del self._per_second[second]
+
+    def _count_run(self, status: str, chunk_id: str, at_s: float | None) -> None:
+        if at_s is not None:
+            self.first_live_s = at_s if self.first_live_s is None else min(self.first_live_s, at_s)
+            self.last_live_s = max(self.last_live_s or at_s, at_s)
+        self.skipped += status == "skipped"
+        if status != "success":
+            return
+        audio_ms = chunk_ms(chunk_id)
+        self.successes += 1
+        self.audio_ms += audio_ms
+        if at_s is not None:
+            pair = self._per_second.setdefault(int(at_s), [0, 0])
+            pair[0] += 1
+            pair[1] += audio_ms
+
+
+class Monitor:
+    """A log, what was counted of it, and the summary beside it; `refresh` brings all of it up to date.
+
+    Parameters
+    ----------
+    log
+        The telemetry log.
+    tail
+        How many of the last events to keep.
+
+    Raises
+    ------
+    RequestError
+        When the log cannot be read.
+    """
+
+    def __init__(self, log: Path, tail: int) -> None:
+        self.log = log
+        self.reader = LogReader(log)
+        self.state = MonitorState(tail)
+        self.summary = SummaryReader(summary_path(log))
+        self.rotations = self.truncations = 0
+        self.is_missing = False
+        self._tail = tail
+
+    def refresh(self, budget_s: float | None = None) -> None:
+        """Read what is new, then, as long as the budget lasts, the summary and the older part; None has no end."""
+        until_s = float("inf") if budget_s is None else time.monotonic() + budget_s
+        change = self.reader.check()
+        self.is_missing = change is Change.MISSING
+        self.rotations += change is Change.ROTATED
+        if change is Change.TRUNCATED:
+            self.truncations += 1
+            self.state = MonitorState(self._tail)
+        self._take(self.reader.new_lines, until_s, live=True)
+        self.state.forget_old()
+        self.summary.step(until_s)
+        if time.monotonic() < until_s:
+            self._take(self.reader.older_lines, until_s, live=False)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the summary says that the run has ended."""
+        counts = self.summary.counts
+        return counts is not None and counts.state not in (None, RunState.RUNNING)
+
+    @property
+    def done(self) -> int:
+        """Chunks that succeeded: those of the summary and those after it; without one, those that the log tells."""
+        counts = self.summary.counts
+        if counts is None:
+            return self.state.successes + self.state.skipped
+        if self.is_over or counts.updated_s is None:
+            return counts.success
+        return min(counts.total - counts.failure, counts.success + self.state.successes_after(counts.updated_s))
+
+    def pace(self, now_s: float) -> Pace | None:
+        """Return the pace of the last minutes: up to now, or up to the last event of a run that has ended."""
+        end_s = (self.state.last_live_s or now_s) if self.is_over else now_s
+        return self.state.pace(end_s, self.summary.counts.started_s if self.summary.counts else None)
+
+    def left_s(self, now_s: float) -> float | None:
+        """Return the seconds until all chunks are done at the present pace; None where that is not known."""
+        counts, pace = self.summary.counts, self.pace(now_s)
+        if counts is None or pace is None or self.is_over:
+            return None
+        return max(0, counts.total - counts.failure - self.done) * 60 / pace.chunks_per_min
+
+    def _take(self, lines_of: Callable[[], list[bytes]], until_s: float, live: bool) -> None:
+        add = self.state.add
+        while lines := lines_of():
+            for line in lines:
+                add(line, live)
+            if time.monotonic() >= until_s:
+                return
+
+
+class _Readings(NamedTuple):
+    mean: float | None
+    low: float | None
+    high: float | None
+    vram: float | None
+    vram_total: float | None
+
+
+_NOTHING_READ = _Readings(None, None, None, None, None)
+
+
+def chunk_ms(chunk_id: str) -> int:
+    """Return the length in ms that an id of the form `…_chunk_<start>_<end>` tells, or 0 for another form."""
+    start, _, end = chunk_id.rpartition("_chunk_")[2].partition("_")
+    return max(0, int(end) - int(start)) if start.isdecimal() and end.isdecimal() else 0
+
+
+def _readings(metrics: dict[str, Any]) -> _Readings:
+    if not metrics:
+        return _NOTHING_READ
+    low = high = vram = vram_total = None
+    for kind in metrics.values():  # one pass by hand: this runs a million times on a large log
+        if not kind:
+            continue
+        load, used, total = kind.get("utilization"), kind.get("memory_used_mb"), kind.get("memory_total_mb")
+        if load is not None:
+            low = load if low is None or load < low else low
+            high = load if high is None or load > high else high
+        if used is not None and (vram is None or used > vram):
+            vram = used
+        vram_total = total if total is not None else vram_total
+    mean = (metrics.get("mean") or {}).get("utilization")
+    if mean is None and low is not None:  # a log that was written without means
+        mean = (low + high) / 2
+    return _Readings(mean, low, high, vram, vram_total)
+
+
+def _is_final(details: dict[str, Any]) -> bool:
+    """Whether no attempt follows a failed one: else telemetry has the delay before it, or says the worker died."""
+    return details.get("backoff_s") is None and not str(details.get("error", "")).startswith(_LOST)
+
+
+def _label(raw: dict[str, Any]) -> str:
+    if raw.get("worker"):
+        return str(raw["worker"])
+    return "(none)" if raw.get("gpu_index") is None else f"gpu-{raw['gpu_index']}"
+
+
+def _number(value: object) -> float | None:
+    return value if isinstance(value, int | float) else None
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _count_worker(stats: WorkerStats, status: str, runtime_s: float | None, is_retry: bool, is_final: bool) -> None:
+    stats.events += 1
+    if status == "start":
+        stats.retry_attempts += is_retry
+        return
+    stats.successes += status == "success"
+    stats.failed_attempts += status == "failure"
+    stats.failures += is_final
+    if runtime_s is not None:
+        stats.runtime_sum_s += runtime_s
+        stats.runtime_count += 1
+
+
+def _count_gpu(stats: WorkerStats, readings: _Readings) -> None:
+    if readings.mean is not None and readings.low is not None and readings.high is not None:
+        low, high = stats.utilisation_min, stats.utilisation_max
+        stats.utilisation_min = readings.low if low is None else min(low, readings.low)
+        stats.utilisation_max = readings.high if high is None else max(high, readings.high)
+        stats.utilisation_sum += readings.mean
+        stats.utilisation_count += 1
+    if readings.vram is not None:
+        stats.vram_peak_mib = max(stats.vram_peak_mib or 0, readings.vram)
+        stats.vram_total_mib = readings.vram_total
+
+
+def _count_trend(bucket: TrendBucket, readings: _Readings, is_retry: bool) -> None:
+    bucket.retries += is_retry
+    if readings.mean is not None:
+        bucket.utilisation_sum += readings.mean
+        bucket.utilisation_count += 1
+    if readings.vram is not None:
+        bucket.vram_mib = max(bucket.vram_mib or 0, readings.vram)

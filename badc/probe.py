@@ -1,0 +1,381 @@
+"""Probing: the longest chunk that a runner can really process, found by running it on windows of a recording."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from badc.attempt import now
+from badc.audio import AudioError, AudioInfo, window_of
+from badc.audio import probe as probe_audio
+from badc.dataset import absolute, as_written, find_dataset_root, require_writable
+from badc.detections import RunnerName
+from badc.errors import BadcError, RequestError, RunnerError
+from badc.gpus import Gpu, GpuReader, GpuSampler, NoGpuError, usable_gpus
+from badc.host_memory import HostMemorySampler
+from badc.manifest import Chunk, chunk_id_of
+from badc.out_of_memory import is_gpu_out_of_memory
+from badc.probe_settings import LEAST_WINDOW_S, ProbeSettings
+from badc.recording import recording_id_of
+from badc.runners import RunnerSpec, close_runner, runner_for
+from badc.telemetry import ChunkEvent, EventStatus, TelemetryLog
+
+_LEAST_MS = round(LEAST_WINDOW_S * 1000)
+_GRID_MS = 3000  # BirdNET looks at 3 s at a time, so a chunk of whole windows loses nothing
+_SAMPLE_INTERVAL_S = 0.1
+_KEPT_OUTPUT_CHARS = 500
+_KEPT_LINE_CHARS = 200
+_STOPPED = "stopped after --chunk-timeout"  # how every runner words that its time was up
+
+
+class ProbeOutcome(StrEnum):
+    """How an attempt at a window ended."""
+
+    OK = "ok"
+    FAILED = "failed"
+    OUT_OF_MEMORY = "out_of_memory"
+    TOO_SLOW = "too_slow"
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeAttempt:
+    """One attempt at one window.
+
+    Parameters
+    ----------
+    duration_ms
+        Length of the window in ms; it begins with the recording.
+    outcome
+        How it ended.
+    runtime_s
+        How long it took in seconds. Where the runner keeps its model, the first attempt, and the first after each
+        that did not work, include the time to load it.
+    peak_gpu_mib
+        The most memory in use on the GPU, by whatever program, in MiB; None without a GPU, or where the driver failed.
+    peak_host_mib
+        The most resident memory of this process and all below it, in MiB; None where it cannot be read.
+    started_at, finished_at
+        ISO-8601 with offset.
+    reason
+        Why it did not work; None when it did.
+    stderr
+        The end of what the runner's process printed when it did not work.
+    """
+
+    duration_ms: int
+    outcome: ProbeOutcome
+    runtime_s: float
+    peak_gpu_mib: int | None
+    peak_host_mib: int | None
+    started_at: str
+    finished_at: str
+    reason: str | None = None
+    stderr: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeReport:
+    """What probing found.
+
+    Parameters
+    ----------
+    runner
+        The runner.
+    gpu
+        The GPU that it was given, or None.
+    most_ms
+        The longest window that there was to try, in ms.
+    longest_ms
+        The longest window that worked, in ms; None when not even the shortest did.
+    recommended_ms
+        The chunk duration to use, in ms; None when nothing worked.
+    attempts
+        Every attempt in its order.
+    log
+        The log of the attempts, absolute.
+    """
+
+    runner: RunnerName
+    gpu: Gpu | None
+    most_ms: int
+    longest_ms: int | None
+    recommended_ms: int | None
+    attempts: tuple[ProbeAttempt, ...]
+    log: Path
+
+    @property
+    def nearest_failure(self) -> ProbeAttempt | None:
+        """The shortest window that did not work, or None when every one did."""
+        bad = [attempt for attempt in self.attempts if attempt.outcome is not ProbeOutcome.OK]
+        return min(bad, key=lambda attempt: attempt.duration_ms, default=None)
+
+
+def probe(settings: ProbeSettings, on_attempt: Callable[[ProbeAttempt], None] = lambda attempt: None) -> ProbeReport:
+    """Run a runner on windows of a recording to find the longest that it can process; its detections are discarded.
+
+    The window doubles until one does not work; then the gap between that one and the longest that worked is halved
+    until it is within the tolerance. Where the first window does not work, the shortest is tried before the halving.
+
+    Parameters
+    ----------
+    settings
+        The recording, the runner and the bounds of the search.
+    on_attempt
+        Called with each attempt when it has ended.
+
+    Raises
+    ------
+    RequestError
+        When the recording, the runner, the GPU or the log's folder cannot be used; nothing was run.
+    """
+    path = absolute(settings.audio)
+    recording_id = recording_id_of(path)
+    try:
+        info = probe_audio(path)
+    except AudioError as error:
+        raise RequestError(str(error)) from None
+    most_ms = info.duration_ms
+    if most_ms < 1:
+        raise RequestError(f"{settings.audio}: the recording is shorter than 1 ms ({info.frames} frames)")
+    if settings.max_duration_s is not None:
+        most_ms = min(most_ms, round(settings.max_duration_s * 1000))
+    gpu = _chosen_gpu(settings.gpu_index)
+    spec = _limited_spec(settings)
+    log_path = _log_path(settings, recording_id, find_dataset_root(path))
+    log = TelemetryLog(log_path)
+    trial = _Trial(settings, path, recording_id, info, spec, gpu, log, on_attempt)
+    try:
+        longest_ms = longest_that_fits(
+            trial.fits, round(settings.initial_duration_s * 1000), most_ms, round(settings.tolerance_s * 1000)
+        )
+    finally:
+        close_runner()
+        log.close()
+    recommended_ms = None if longest_ms is None else recommended(longest_ms, settings.safety_margin)
+    return ProbeReport(spec.name, gpu, most_ms, longest_ms, recommended_ms, tuple(trial.attempts), log_path)
+
+
+def longest_that_fits(fits: Callable[[int], bool], first_ms: int, most_ms: int, tolerance_ms: int) -> int | None:
+    """Return the longest window that fits, to within a tolerance, or None when not even the shortest does.
+
+    Parameters
+    ----------
+    fits
+        Tells whether a window of so many ms fits.
+    first_ms
+        The first window to try, in ms; at least 3 s.
+    most_ms
+        The longest window to try, in ms. The shortest is 3 s, or this if it is less.
+    tolerance_ms
+        How far the answer may be below the limit, in ms.
+    """
+    least_ms = min(_LEAST_MS, most_ms)
+    good_ms, window_ms = 0, min(first_ms, most_ms)
+    while fits(window_ms):
+        good_ms = window_ms
+        if window_ms == most_ms:
+            return good_ms
+        window_ms = min(2 * window_ms, most_ms)
+    bad_ms = window_ms
+    if not good_ms:
+        # A runner that works on nothing shows at the second try; halving would take many to get there.
+        if bad_ms == least_ms or not fits(least_ms):
+            return None
+        good_ms = least_ms
+    while bad_ms - good_ms > tolerance_ms:
+        middle_ms = _between(good_ms, bad_ms)
+        if fits(middle_ms):
+            good_ms = middle_ms
+        else:
+            bad_ms = middle_ms
+    return good_ms
+
+
+def recommended(longest_ms: int, safety_margin: float) -> int:
+    """Return the chunk duration to use, in ms, where windows of up to `longest_ms` work.
+
+    It is `safety_margin` (0..1) of that, rounded down to a whole multiple of 3 s where it is that long.
+    """
+    with_margin_ms = round(longest_ms * safety_margin)
+    return with_margin_ms // _GRID_MS * _GRID_MS if with_margin_ms >= _GRID_MS else with_margin_ms
+
+
+def _between(low_ms: int, high_ms: int) -> int:
+    """Return the middle of two lengths, as whole seconds where there are some between the two."""
+    middle_ms = (low_ms + high_ms) // 2
+    whole_ms = round(middle_ms / 1000) * 1000
+    return whole_ms if low_ms < whole_ms < high_ms else middle_ms
+
+
+class _Trial:
+    """The attempts of one search, each logged when it starts and when it has ended.
+
+    The start is logged because an attempt may take the whole machine down with it: the log then names the window.
+    """
+
+    def __init__(
+        self,
+        settings: ProbeSettings,
+        path: Path,
+        recording_id: str,
+        info: AudioInfo,
+        spec: RunnerSpec,
+        gpu: Gpu | None,
+        log: TelemetryLog,
+        on_attempt: Callable[[ProbeAttempt], None],
+    ) -> None:
+        self.attempts: list[ProbeAttempt] = []
+        self._settings = settings
+        self._path = path
+        self._recording_id = recording_id
+        self._info = info
+        self._spec = spec
+        self._gpu = gpu
+        self._reader = None if gpu is None else GpuReader(gpu)
+        self._log = log
+        self._on_attempt = on_attempt
+
+    def fits(self, duration_ms: int) -> bool:
+        """Run the runner on the first `duration_ms` of the recording; return whether that worked."""
+        source = as_written(self._path, find_dataset_root(self._path))
+        chunk_id = chunk_id_of(self._recording_id, 0, duration_ms)
+        chunk = Chunk(self._recording_id, chunk_id, source, 0, duration_ms)
+        started_at = now()
+        self._write(chunk, EventStatus.START, started_at)
+        with GpuSampler(self._reader, _SAMPLE_INTERVAL_S) as gpu_load, HostMemorySampler(_SAMPLE_INTERVAL_S) as host:
+            outcome, runtime_s, reason, stderr = self._run(chunk)
+        attempt = ProbeAttempt(
+            duration_ms,
+            outcome,
+            round(runtime_s, 3),
+            ((gpu_load.metrics() or {}).get("peak") or {}).get("memory_used_mb"),
+            host.peak_mib,
+            started_at,
+            now(),
+            reason,
+            stderr[-_KEPT_OUTPUT_CHARS:],
+        )
+        self.attempts.append(attempt)
+        self._write(chunk, EventStatus.FAILURE if reason else EventStatus.SUCCESS, started_at, attempt)
+        self._on_attempt(attempt)
+        return outcome is ProbeOutcome.OK
+
+    def _run(self, chunk: Chunk) -> tuple[ProbeOutcome, float, str | None, str]:
+        """Return outcome, seconds, reason and standard error of an attempt; one that fails ends its runner."""
+        # As a run's worker sets them: the order is NVML's, and without a GPU the runner must not find one.
+        environment = {
+            "CUDA_VISIBLE_DEVICES": self._gpu.cuda_name if self._gpu else "",
+            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        }
+        outcome, reason, stderr = ProbeOutcome.OK, None, ""
+        begin = time.perf_counter()
+        try:
+            window = window_of(self._path, self._info, chunk.start_ms, chunk.end_ms)
+            runner_for(self._spec, environment).detect(chunk, window)
+        except RunnerError as error:
+            outcome, reason = self._verdict(error)
+            stderr = error.stderr
+        except BadcError as error:
+            outcome, reason = ProbeOutcome.FAILED, str(error)
+        except Exception as error:  # whatever a runner raises, this window did not work
+            outcome, reason = ProbeOutcome.FAILED, f"{type(error).__name__}: {error}"
+        runtime_s = time.perf_counter() - begin
+        most_s = self._settings.max_seconds
+        untimed = getattr(self._spec, "timeout_s", None) is None  # a runner that cannot be stopped in time
+        if reason is None and untimed and most_s is not None and runtime_s > most_s:
+            outcome, reason = ProbeOutcome.TOO_SLOW, _too_slow(self._settings)
+        if reason is not None:
+            close_runner()
+        return outcome, runtime_s, reason, stderr
+
+    def _verdict(self, error: RunnerError) -> tuple[ProbeOutcome, str]:
+        if _STOPPED in str(error):
+            return ProbeOutcome.TOO_SLOW, _too_slow(self._settings)
+        out_of_memory = is_gpu_out_of_memory(str(error), error.stdout, error.stderr)
+        last_words = [line.strip() for line in error.stderr.splitlines() if line.strip()][-1:]
+        reason = ": ".join([str(error), *(line[:_KEPT_LINE_CHARS] for line in last_words)])
+        return ProbeOutcome.OUT_OF_MEMORY if out_of_memory else ProbeOutcome.FAILED, reason
+
+    def _write(self, chunk: Chunk, status: EventStatus, started_at: str, attempt: ProbeAttempt | None = None) -> None:
+        details: dict[str, Any] = {"runner": self._spec.name.value, "duration_s": chunk.duration_ms / 1000}
+        if attempt is not None:
+            details |= {
+                "outcome": attempt.outcome.value,
+                "peak_gpu_mib": attempt.peak_gpu_mib,
+                "peak_host_mib": attempt.peak_host_mib,
+            }
+            details |= {"error": attempt.reason} if attempt.reason else {}
+            details |= {"stderr": attempt.stderr} if attempt.stderr else {}
+        gpu = self._gpu
+        self._log.write(
+            ChunkEvent(
+                chunk_id=chunk.chunk_id,
+                recording_id=chunk.recording_id,
+                status=status,
+                timestamp=started_at,
+                finished_at=attempt.finished_at if attempt else None,
+                runtime_s=attempt.runtime_s if attempt else None,
+                worker=f"gpu-{gpu.index}" if gpu else "cpu-0",
+                gpu_index=gpu.index if gpu else None,
+                gpu_name=gpu.name if gpu else None,
+                details=details,
+            )
+        )
+
+
+def _chosen_gpu(index: int | None) -> Gpu | None:
+    try:
+        gpus = usable_gpus()
+    except NoGpuError as error:
+        if index is None:
+            return None
+        raise RequestError(f"--gpu-index {index}: {error}") from None
+    if index is None:
+        return gpus[0]
+    for gpu in gpus:
+        if gpu.index == index:
+            return gpu
+    numbers = ", ".join(str(number) for number in dict.fromkeys(gpu.index for gpu in gpus))
+    raise RequestError(f"--gpu-index {index}: no such GPU can be used here; there is {numbers} (see `badc gpus`)")
+
+
+def _limited_spec(settings: ProbeSettings) -> RunnerSpec:
+    """Return the runner with the shorter of both time limits, so that a window that is too slow is stopped."""
+    limits_s = [limit_s for limit_s in (settings.max_seconds, settings.chunk_timeout_s) if limit_s is not None]
+    return settings.model_copy(update={"chunk_timeout_s": min(limits_s, default=None)}).runner_spec()
+
+
+def _too_slow(settings: ProbeSettings) -> str:
+    most_s, timeout_s = settings.max_seconds, settings.chunk_timeout_s
+    if most_s is not None and (timeout_s is None or most_s <= timeout_s):
+        return f"took longer than --max-seconds {most_s:g} s"
+    return f"took longer than --chunk-timeout {timeout_s:g} s"
+
+
+def _log_path(settings: ProbeSettings, recording_id: str, dataset_root: Path | None) -> Path:
+    log = absolute(settings.log) if settings.log else new_probe_log(recording_id, dataset_root)
+    if log.is_dir():
+        raise RequestError(f"{log}: --log is a folder; name a file in it, such as {log / 'probe.jsonl'}")
+    require_writable(log.parent, "telemetry folder")
+    return log
+
+
+def new_probe_log(recording_id: str, dataset_root: Path | None, at: datetime | None = None) -> Path:
+    """Return a log path that no search has used: `<recording>_<UTC yyyymmddThhmmssZ>.jsonl`.
+
+    It lies in `artifacts/telemetry/probe` of the dataset, outside a dataset in `data/telemetry/probe` of the working
+    directory. A second search within the same second gets `_2` and so on.
+    """
+    folder = (dataset_root / "artifacts" if dataset_root else Path.cwd() / "data") / "telemetry" / "probe"
+    stem = f"{recording_id}_{(at or datetime.now(UTC)).strftime('%Y%m%dT%H%M%SZ')}"
+    path = folder / f"{stem}.jsonl"
+    number = 2
+    while path.exists():
+        path = folder / f"{stem}_{number}.jsonl"
+        number += 1
+    return path

@@ -1,0 +1,65 @@
+"""The settings of `badc chunk probe`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from badc.settings import ARGUMENT, ChunkTimeout, RunnerSettings
+
+LEAST_WINDOW_S = 3.0
+
+
+class ProbeSettings(RunnerSettings):
+    """Settings of one search for the longest chunk that a runner can process (`badc chunk probe`)."""
+
+    audio: Annotated[Path, Field(description="The recording: WAV, FLAC, OGG, MP3, …", json_schema_extra=ARGUMENT)]
+    chunk_timeout_s: ChunkTimeout = None
+    initial_duration_s: Annotated[
+        float, Field(ge=LEAST_WINDOW_S, allow_inf_nan=False, description="Length of the first window in seconds.")
+    ] = 60.0
+    max_duration_s: Annotated[
+        float | None,
+        Field(
+            ge=LEAST_WINDOW_S,
+            allow_inf_nan=False,
+            description="Try no window longer than so many seconds. Default: the recording's length.",
+        ),
+    ] = None
+    tolerance_s: Annotated[
+        float,
+        Field(
+            ge=0.01,
+            allow_inf_nan=False,
+            description="Stop when the longest window that works and the shortest that does not are so close, in "
+            "seconds.",
+        ),
+    ] = 5.0
+    max_seconds: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            allow_inf_nan=False,
+            description="A window that takes the runner longer than so many seconds is too slow. Default: no limit.",
+        ),
+    ] = None
+    safety_margin: Annotated[
+        float, Field(gt=0, le=1, description="Recommend this part of the longest window that works.")
+    ] = 0.8
+    gpu_index: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            description="Use the GPU with this number, as `badc gpus` lists it. Default: the first that can be used, "
+            "or the CPU where there is none.",
+        ),
+    ] = None
+    log: Annotated[
+        Path | None,
+        Field(
+            description="Log of the attempts (JSONL). Default: a new one named after recording and time, in "
+            "artifacts/telemetry/probe of the dataset, or in data/telemetry/probe."
+        ),
+    ] = None

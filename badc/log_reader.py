@@ -46,7 +46,6 @@ class LogReader:
 
     def __init__(self, path: Path, tail_bytes: int = _TAIL_BYTES) -> None:
         self.path = path
-        self._head = b""
         try:
             self._stream = path.open("rb", buffering=0)
             self._older: BinaryIO | None = path.open("rb", buffering=0)
@@ -57,6 +56,7 @@ class LogReader:
             ) from None
         self._older_position, self._older_end = 0, self._tail_start(tail_bytes)
         self._position = self._older_end
+        self._head = os.pread(self._stream.fileno(), _HEAD_BYTES, 0)
 
     @property
     def older_share(self) -> float:

@@ -21,7 +21,7 @@ from badc.summary_counts import SummaryReader, epoch_s
 from badc.telemetry import EventStatus
 
 TREND_BUCKET_S = 30
-TREND_BUCKETS = 12
+TREND_BUCKETS = 10
 RATE_WINDOWS_S = (300, 3600)  # the second one where too few chunks ended in the first: chunks may take minutes
 _FEWEST_FOR_RATE = 3
 _SILENT_LEAST_S = 60.0
@@ -39,6 +39,11 @@ class TrendBucket:
     utilisation_count: int = 0
     vram_mib: float | None = None
     retries: int = 0
+
+    @property
+    def utilisation_mean(self) -> float | None:
+        """Mean of the attempts' mean utilisations, in percent, or None."""
+        return self.utilisation_sum / self.utilisation_count if self.utilisation_count else None
 
 
 @dataclass(slots=True)
@@ -240,7 +245,10 @@ class Monitor:
         self._tail = tail
 
     def refresh(self, budget_s: float | None = None) -> None:
-        """Read what is new, then, as long as the budget lasts, the summary and the older part; None has no end."""
+        """Read what is new, then, as long as the budget lasts, the summary and the older part; None has no end.
+
+        Of each at least one block is read, so that every look gets further.
+        """
         until_s = float("inf") if budget_s is None else time.monotonic() + budget_s
         change = self.reader.check()
         self.is_missing = change is Change.MISSING
@@ -251,8 +259,7 @@ class Monitor:
         self._take(self.reader.new_lines, until_s, live=True)
         self.state.forget_old()
         self.summary.step(until_s)
-        if time.monotonic() < until_s:
-            self._take(self.reader.older_lines, until_s, live=False)
+        self._take(self.reader.older_lines, until_s, live=False)
 
     @property
     def is_over(self) -> bool:

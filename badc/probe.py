@@ -22,12 +22,13 @@ from badc.manifest import Chunk, chunk_id_of
 from badc.out_of_memory import is_gpu_out_of_memory
 from badc.probe_settings import LEAST_WINDOW_S, ProbeSettings
 from badc.recording import recording_id_of
-from badc.runners import RunnerSpec, close_runner, runner_for
+from badc.runners import Runner, RunnerSpec, close_runner, runner_for
 from badc.telemetry import ChunkEvent, EventStatus, TelemetryLog
 
 _LEAST_MS = round(LEAST_WINDOW_S * 1000)
 _GRID_MS = 3000  # BirdNET looks at 3 s at a time, so a chunk of whole windows loses nothing
 _SAMPLE_INTERVAL_S = 0.1
+_KEEPING_NO_MODEL = frozenset({RunnerName.STUB, RunnerName.CUSTOM})
 _KEPT_OUTPUT_CHARS = 500
 _KEPT_LINE_CHARS = 200
 _STOPPED = "stopped after --chunk-timeout"  # how every runner words that its time was up
@@ -53,8 +54,7 @@ class ProbeAttempt:
     outcome
         How it ended.
     runtime_s
-        How long it took in seconds. Where the runner keeps its model, the first attempt, and the first after each
-        that did not work, include the time to load it.
+        How long it took in seconds, without the time to load a model that the runner keeps.
     peak_gpu_mib
         The most memory in use on the GPU, by whatever program, in MiB; None without a GPU, or where the driver failed.
     peak_host_mib
@@ -239,12 +239,11 @@ class _Trial:
         self._reader = None if gpu is None else GpuReader(gpu)
         self._log = log
         self._on_attempt = on_attempt
+        self._warm = False
 
     def fits(self, duration_ms: int) -> bool:
         """Run the runner on the first `duration_ms` of the recording; return whether that worked."""
-        source = as_written(self._path, find_dataset_root(self._path))
-        chunk_id = chunk_id_of(self._recording_id, 0, duration_ms)
-        chunk = Chunk(self._recording_id, chunk_id, source, 0, duration_ms)
+        chunk = self._chunk(duration_ms)
         started_at = now()
         self._write(chunk, EventStatus.START, started_at)
         with GpuSampler(self._reader, _SAMPLE_INTERVAL_S) as gpu_load, HostMemorySampler(_SAMPLE_INTERVAL_S) as host:
@@ -265,18 +264,34 @@ class _Trial:
         self._on_attempt(attempt)
         return outcome is ProbeOutcome.OK
 
-    def _run(self, chunk: Chunk) -> tuple[ProbeOutcome, float, str | None, str]:
-        """Return outcome, seconds, reason and standard error of an attempt; one that fails ends its runner."""
+    def _chunk(self, duration_ms: int) -> Chunk:
+        source = as_written(self._path, find_dataset_root(self._path))
+        return Chunk(self._recording_id, chunk_id_of(self._recording_id, 0, duration_ms), source, 0, duration_ms)
+
+    def _detect(self, runner: Runner, chunk: Chunk) -> None:
+        runner.detect(chunk, window_of(self._path, self._info, chunk.start_ms, chunk.end_ms))
+
+    def _ready_runner(self, duration_ms: int) -> Runner:
+        """Return the runner; one that keeps a model has loaded it, so that this is not in the window's time."""
         # As a run's worker sets them: the order is NVML's, and without a GPU the runner must not find one.
         environment = {
             "CUDA_VISIBLE_DEVICES": self._gpu.cuda_name if self._gpu else "",
             "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         }
+        runner = runner_for(self._spec, environment)
+        if not self._warm and self._spec.name not in _KEEPING_NO_MODEL:
+            self._detect(runner, self._chunk(min(_LEAST_MS, duration_ms)))
+        self._warm = True
+        return runner
+
+    def _run(self, chunk: Chunk) -> tuple[ProbeOutcome, float, str | None, str]:
+        """Return outcome, seconds, reason and standard error of an attempt; one that fails ends its runner."""
         outcome, reason, stderr = ProbeOutcome.OK, None, ""
         begin = time.perf_counter()
         try:
-            window = window_of(self._path, self._info, chunk.start_ms, chunk.end_ms)
-            runner_for(self._spec, environment).detect(chunk, window)
+            runner = self._ready_runner(chunk.duration_ms)
+            begin = time.perf_counter()
+            self._detect(runner, chunk)
         except RunnerError as error:
             outcome, reason = self._verdict(error)
             stderr = error.stderr
@@ -291,6 +306,7 @@ class _Trial:
             outcome, reason = ProbeOutcome.TOO_SLOW, _too_slow(self._settings)
         if reason is not None:
             close_runner()
+            self._warm = False
         return outcome, runtime_s, reason, stderr
 
     def _verdict(self, error: RunnerError) -> tuple[ProbeOutcome, str]:

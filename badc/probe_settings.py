@@ -42,7 +42,8 @@ class ProbeSettings(RunnerSettings):
         Field(
             gt=0,
             allow_inf_nan=False,
-            description="A window that takes the runner longer than so many seconds is too slow. Default: no limit.",
+            description="A window that takes longer than so many seconds is too slow, not counting the time to load a "
+            "model that stays loaded. Default: no limit.",
         ),
     ] = None
     safety_margin: Annotated[

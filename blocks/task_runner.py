@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from copy import copy
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from distributed import Future
@@ -18,6 +19,12 @@ from prefect_dask import DaskTaskRunner
 from blocks.worker_slots import WorkerSlots
 
 Call = Callable[..., Any]
+
+_LOOK_AFTER_WORKER_S = 2.0
+
+
+class _WorkerGoneError(Exception):
+    """The worker that a task was bound to has left the cluster."""
 
 
 class OnWorker:
@@ -80,7 +87,7 @@ class ChunkTaskRunner(DaskTaskRunner):
         self._lock = threading.Lock()
         self._waited_for: set[Future] = set()
         self._abandoned = threading.Event()
-        self._slots = WorkerSlots(lambda: self.client.nthreads())
+        self._slots = WorkerSlots(lambda: len(self.client.nthreads()))
         self._engine: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=engine_threads)
 
     def duplicate(self) -> ChunkTaskRunner:
@@ -131,18 +138,38 @@ class ChunkTaskRunner(DaskTaskRunner):
         return body
 
     def _run(self, function: Call, preferred: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        with self._slots.one(preferred, self._may_wait) as address:
-            # pure=False: two chunks of equal content are still two tasks. If the worker dies, any other may do it.
-            future = self.client.submit(
-                function, *args, pure=False, workers=[address], allow_other_workers=True, **kwargs
-            )
-            with self._lock:
-                self._waited_for.add(future)
-            try:
+        # pure=False: two chunks of equal content are still two tasks.
+        submit = partial(self.client.submit, function, *args, pure=False, **kwargs)
+        with self._slots.one(self._may_wait):
+            if preferred is not None:
+                with suppress(_WorkerGoneError):
+                    return self._result_from(preferred, submit(workers=[preferred]))
+            with self._waited(submit()) as future:
                 return future.result()
-            finally:
-                with self._lock:
-                    self._waited_for.discard(future)
+
+    def _result_from(self, worker: str, future: Future) -> Any:
+        """Return the result of a future that is bound to a worker, as long as that lives.
+
+        Dask's allow_other_workers would not do: a task that loses its worker while no other is up stays unassigned.
+        """
+        with self._waited(future):
+            while True:
+                if worker not in self.client.nthreads():
+                    future.cancel(force=True)
+                    raise _WorkerGoneError
+                with suppress(TimeoutError):
+                    return future.result(timeout=_LOOK_AFTER_WORKER_S)
+
+    @contextmanager
+    def _waited(self, future: Future) -> Iterator[Future]:
+        """Keep the future where `abandon` finds it, while somebody waits for it."""
+        with self._lock:
+            self._waited_for.add(future)
+        try:
+            yield future
+        finally:
+            with self._lock:
+                self._waited_for.discard(future)
 
     def _may_wait(self) -> bool:
         return not self._abandoned.is_set() and self._may_start()

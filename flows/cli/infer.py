@@ -11,7 +11,8 @@ import typer
 
 from badc.settings import AggregateSettings, InferSettings
 from badc.summary import RunState
-from flows.cli.settings_options import INTERRUPTED, options_of
+from flows.cli.monitor import monitor
+from flows.cli.settings_options import INTERRUPTED, options_of, with_boundary
 
 if TYPE_CHECKING:
     from badc.aggregate import Aggregation
@@ -148,3 +149,6 @@ def _report_aggregation(settings: AggregateSettings, made: Aggregation) -> int:
         print(f"badc: {len(made.bad_files)} of {made.files} files could not be used and are left out", file=sys.stderr)
         return 1
     return 0
+
+
+app.command()(with_boundary(monitor))

@@ -9,22 +9,24 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from badc.monitor import Monitor, ShownEvent, TrendBucket, WorkerStats
+from badc.monitor import TREND_BUCKET_S, TREND_BUCKETS, Monitor, ShownEvent, WorkerStats
+from badc.summary_counts import epoch_s
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
 
 _FIRST_BUDGET_S = 1.0  # before the first screen
 _REFRESH_BUDGET_S = 0.015  # at each later one; drawing takes about as long
 _RESIZE_LOOK_S = 0.25
 _PIPED_WIDTH = 100
-_GAP = 1
-_LEAST_ID_WIDTH = 14
+_MUCH_UNREAD_BYTES = 1 << 20
+_LEAST_ID_WIDTH = 12
 _LEAST_EVENTS = 5
 _BARS = "▁▂▃▄▅▆▇█"
 _STYLES = {"failure": "red", "success": "green", "skipped": "yellow"}
@@ -76,10 +78,280 @@ def monitor(
 
 
 def _print_once(watched: Monitor) -> None:
+    from rich.console import Console
+
     from flows.cli.progress import counting
 
-    with counting("bytes of the log read") as show:
-        watched.refresh(0.0)
-        while watched.reader.older_share < 1 or watched.reader.unread_bytes and watched.refresh_found_more:
-            show(watched.reader.read_bytes, watched.reader.size_bytes)
-            watched.refresh(0.5)
+    with counting("% of the log read") as show:
+        watched.refresh(_FIRST_BUDGET_S)
+        while watched.reader.older_share < 1:
+            show(round(100 * watched.reader.older_share), 100)
+            watched.refresh(_FIRST_BUDGET_S)
+        watched.refresh()
+    on_terminal = sys.stdout.isatty()
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without Unicode gets ? for the bars
+    console = Console(width=None if on_terminal else _PIPED_WIDTH, force_terminal=on_terminal, highlight=False)
+    console.print(_screen(watched, console.width, None, time.time()))
+
+
+def _follow(watched: Monitor, interval_s: float) -> None:
+    from rich.console import Console
+    from rich.live import Live
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)  # leaves through `Live`, which gives the terminal back
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGHUP, end)
+    console = Console(highlight=False)
+    watched.refresh(_FIRST_BUDGET_S)
+    with Live(console=console, screen=True, auto_refresh=False, redirect_stderr=False, redirect_stdout=False) as live:
+        while True:
+            size = os.get_terminal_size(sys.stdout.fileno())
+            live.update(_screen(watched, console.width, console.height, time.time()), refresh=True)
+            until_s = time.monotonic() + interval_s
+            while (left_s := until_s - time.monotonic()) > 0:
+                time.sleep(min(left_s, _RESIZE_LOOK_S))
+                if os.get_terminal_size(sys.stdout.fileno()) != size:
+                    break
+            watched.refresh(_REFRESH_BUDGET_S)
+
+
+def _screen(watched: Monitor, width: int, height: int | None, now_s: float) -> RenderableType:
+    """Return all that is shown; it fits `height` lines (None: as many as it takes) and says what it leaves out."""
+    from rich.console import Group
+    from rich.text import Text
+
+    head = _head_lines(watched, now_s)
+    workers, events = watched.state.workers, list(watched.state.events)
+    labels = sorted(workers, key=_natural)
+    left_out: list[str] = []
+    has_trends = True
+    if height is not None:
+        # Besides rows: titles of two lines and of one, two rules, an empty line, and two lines of what is left out.
+        room = max(2, height - len(head) - 8)
+        for_workers = max(1, room - min(_LEAST_EVENTS, len(events)))
+        has_trends = sum(_lines_of(workers[label]) for label in labels) <= for_workers
+        if not has_trends:
+            left_out += ["trends of VRAM and retries"]
+            left_out += [f"{len(labels) - for_workers} of {len(labels)} workers"] if len(labels) > for_workers else []
+            labels = labels[:for_workers]
+        most = max(1, room - sum(_lines_of(workers[label]) if has_trends else 1 for label in labels))
+        if len(events) > most:
+            left_out.append(f"{len(events) - most} of the last {len(events)} events")
+            events = events[-most:]
+    rows = [(label, workers[label]) for label in labels]
+    tables = [_table(_worker_columns(rows, now_s, has_trends), width, left_out), Text("")]
+    tables.append(_table(_event_columns(events), width, left_out))
+    if left_out:
+        size = f"{width} columns" if height is None else f"{width} x {height}"
+        tables.append(Text(f"Left out at {size}: {', '.join(left_out)}", style="dim"))
+    return Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in head), *tables)
+
+
+def _head_lines(watched: Monitor, now_s: float) -> list[str]:
+    """Return what concerns the run as a whole: which log, progress, pace, and what is not as usual."""
+    counts, pace, left_s = watched.summary.counts, watched.pace(now_s), watched.left_s(now_s)
+    state = counts.state.value if counts is not None and counts.state is not None else "no summary yet"
+    if counts is None:
+        progress = f"{watched.done:,} chunks done; their total is not known without {watched.log.name}.summary.json"
+    else:
+        share = watched.done / counts.total if counts.total else 1.0
+        bar = "█" * int(20 * share) + "░" * (20 - int(20 * share))
+        progress = f"{bar} {watched.done:,} of {counts.total:,} chunks ({share:.1%}), {counts.failure:,} failed"
+    speed = "no chunk ended in the last hour"
+    if pace is not None:
+        speed = (
+            f"{pace.chunks_per_min:,.1f} chunks/min, {pace.audio_h_per_h:,.1f} h of audio per hour "
+            f"(last {_duration(pace.window_s)})"
+        )
+    left = "" if left_s is None else f", {_duration(left_s)} left"
+    hours = watched.state.audio_ms / 3.6e6
+    lines = [
+        f"{watched.log.name}: {state}, {hours:,.1f} h of audio",
+        progress,
+        speed + left,
+    ]
+    notes = _notes(watched, now_s)
+    return [*lines, "! " + "; ".join(notes)] if notes else lines
+
+
+def _notes(watched: Monitor, now_s: float) -> list[str]:
+    reader, state = watched.reader, watched.state
+    notes = []
+    silent = [label for label in sorted(state.workers, key=_natural) if state.workers[label].is_silent(now_s)]
+    if silent and not watched.is_over:
+        notes.append("silent: " + ", ".join(silent))
+    if reader.older_share < 1:
+        notes.append(f"counting older events … {reader.older_share:.0%}")
+    if reader.unread_bytes > _MUCH_UNREAD_BYTES:
+        notes.append(f"{reader.unread_bytes / 1e6:,.0f} MB of new events not read yet")
+    if watched.is_missing:
+        notes.append("the log is gone; waiting for it")
+    if watched.rotations:
+        notes.append(f"rotated {watched.rotations} ×")
+    if watched.truncations:
+        notes.append("truncated; counted anew")
+    if state.unreadable_lines:
+        notes.append(f"{state.unreadable_lines:,} lines are no events")
+    return notes
+
+
+def _worker_columns(rows: Sequence[tuple[str, WorkerStats]], now_s: float, has_trends: bool) -> list[Column]:
+    def column(title: str, name: str, cell: Callable[[WorkerStats], str], leave_out: int = 0) -> Column:
+        return Column(title, name, [[cell(stats)] for _, stats in rows], leave_out)
+
+    trends = [_trend_lines(stats, now_s) if has_trends else _trend_lines(stats, now_s)[:1] for _, stats in rows]
+    title = f"trends\n{TREND_BUCKETS * TREND_BUCKET_S // 60} min"
+    return [
+        Column("\nworker", "worker", [[label] for label, _ in rows], is_text=True),
+        column("\nevents", "events", lambda stats: _count(stats.events), leave_out=1),
+        column("\nok", "ok", lambda stats: _count(stats.successes)),
+        column("\nfail", "fail", lambda stats: _count(stats.failures)),
+        column("retry\natt.", "retry att.", lambda stats: _count(stats.retry_attempts), leave_out=4),
+        column("fail.\natt.", "failed att.", lambda stats: _count(stats.failed_attempts), leave_out=3),
+        column("mean\ns", "mean s", lambda stats: _decimal(stats.mean_runtime_s), leave_out=2),
+        column("util %\nmin/ø/max", "util %", _utilisation, leave_out=7),
+        column("VRAM\nGiB", "VRAM", _vram, leave_out=5),
+        Column(title, "trends", trends, leave_out=6, is_text=True),
+        Column("\nlast chunk", "last chunk", [[stats.last_chunk_id] for _, stats in rows], is_text=True, is_id=True),
+        column("last\nevent", "last event", lambda stats: _age(stats, now_s)),
+    ]
+
+
+def _event_columns(events: Sequence[ShownEvent]) -> list[Column]:
+    def column(title: str, cell: Callable[[ShownEvent], str], leave_out: int = 0, is_text: bool = False) -> Column:
+        name = title.lower()
+        return Column(title, f"{name} of events", [[cell(event)] for event in events], leave_out, is_text)
+
+    return [
+        column("UTC", lambda event: _clock(event.at), is_text=True),
+        column("status", lambda event: event.status, is_text=True),
+        Column("chunk", "chunk", [[event.chunk_id] for event in events], is_text=True, is_id=True),
+        column("worker", lambda event: event.worker, is_text=True),
+        column("runtime s", lambda event: _decimal(event.runtime_s), leave_out=3),
+        column("attempt", lambda event: "" if event.attempt is None else str(event.attempt), leave_out=2),
+        column("util %", lambda event: _decimal(event.utilisation_mean, 0), leave_out=1),
+        column("peak MiB", lambda event: _decimal(event.vram_peak_mib, 0), leave_out=1),
+    ]
+
+
+def _table(columns: list[Column], width: int, left_out: list[str]) -> RenderableType:
+    """Return a Rich table of the columns that fit; the names of the others are added to `left_out`."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    kept = _that_fit(columns, width, left_out)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0, pad_edge=False)
+    spare = width - sum(column.width for column in kept) - len(kept) + 1
+    widths = [column.width + (max(0, spare) if column.is_id else 0) for column in kept]
+    for column, wide in zip(kept, widths, strict=True):
+        title = Text(column.title, style="bold")
+        # The colour of a status or of a silent worker is in the cell; the words say the same without colours.
+        table.add_column(title, justify="left" if column.is_text else "right", no_wrap=True, width=wide)
+    for number in range(len(columns[0].cells)):
+        height = max(len(column.cells[number]) for column in kept)
+        cells = []
+        for column, wide in zip(kept, widths, strict=True):
+            lines = column.cells[number]
+            text = "\n".join(_folded(lines[0], wide, height) if column.is_id else lines)
+            cells.append(Text(text, style=_STYLES.get(text, "red" if text.endswith(" !") else "")))
+        table.add_row(*cells)
+    return table
+
+
+def _that_fit(columns: list[Column], width: int, left_out: list[str]) -> list[Column]:
+    kept = list(columns)
+    while sum(column.width + 1 for column in kept) - 1 > width:
+        candidates = [column for column in kept if column.leave_out]
+        if not candidates:
+            break  # narrower than what is always shown: Rich crops it
+        first = min(candidates, key=lambda column: column.leave_out)
+        kept.remove(first)
+        left_out.append(f"column {first.name}")
+    return kept
+
+
+def _lines_of(stats: WorkerStats) -> int:
+    return 3 if stats.utilisation_count or stats.vram_peak_mib is not None else 1
+
+
+def _trend_lines(stats: WorkerStats, now_s: float) -> list[str]:
+    """Return sparklines of utilisation, VRAM and retries; a worker without a GPU has only the last one."""
+    buckets = stats.recent(now_s)
+    retries = [None if bucket is None else float(bucket.retries) for bucket in buckets]
+    retry_line = "retry " + _sparkline(retries, max((value or 0.0 for value in retries), default=0.0))
+    if _lines_of(stats) == 1:
+        return [retry_line]
+    loads = [bucket and bucket.utilisation_mean for bucket in buckets]
+    memory = [bucket and bucket.vram_mib for bucket in buckets]
+    most_mib = stats.vram_total_mib or stats.vram_peak_mib or 0.0
+    return ["util  " + _sparkline(loads, 100.0), "VRAM  " + _sparkline(memory, most_mib), retry_line]
+
+
+def _sparkline(values: Iterable[float | None], most: float) -> str:
+    """Return one bar per value, the full height being `most`, and a dot where there is none."""
+    top = len(_BARS) - 1
+    return "".join(
+        "·" if value is None else _BARS[min(top, round(top * value / most)) if most > 0 else 0] for value in values
+    )
+
+
+def _utilisation(stats: WorkerStats) -> str:
+    if stats.utilisation_mean is None:
+        return "-"
+    return f"{stats.utilisation_min:.0f}/{stats.utilisation_mean:.0f}/{stats.utilisation_max:.0f}"
+
+
+def _vram(stats: WorkerStats) -> str:
+    if stats.vram_peak_mib is None:
+        return "-"
+    total = "" if stats.vram_total_mib is None else f"/{stats.vram_total_mib / 1024:.0f}"
+    return f"{stats.vram_peak_mib / 1024:.1f}{total}"
+
+
+def _age(stats: WorkerStats, now_s: float) -> str:
+    age_s = stats.age_s(now_s)
+    if age_s is None:
+        return "-"
+    return _duration(age_s) + (" !" if stats.is_silent(now_s) else "")
+
+
+def _clock(at: str) -> str:
+    at_s = epoch_s(at)
+    return "-" if at_s is None else datetime.fromtimestamp(at_s, UTC).strftime("%H:%M:%S")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _count(number: int) -> str:
+    if number < 10_000:
+        return str(number)
+    return f"{number / 1e3:.4g}k" if number < 999_950 else f"{number / 1e6:.2f}M"
+
+
+def _decimal(value: float | None, digits: int = 1) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _folded(text: str, width: int, height: int) -> list[str]:
+    """Return a text in lines, or its end where it is too long: the end of a chunk id tells chunks apart."""
+    most = width * height
+    kept = text if len(text) <= most else "…" + text[len(text) - most + 1 :]
+    return [kept[start : start + width] for start in range(0, len(kept), width)]
+
+
+def _natural(label: str) -> tuple[str, int]:
+    kind, _, number = label.rpartition("-")
+    return (kind, int(number)) if number.isdecimal() else (label, -1)

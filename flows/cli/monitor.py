@@ -68,7 +68,7 @@ def monitor(
     """
     watched = Monitor(log, tail)
     try:
-        if follow and sys.stdout.isatty():
+        if follow and sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
             _follow(watched, interval)
         else:
             _print_once(watched)
@@ -96,7 +96,7 @@ def _print_once(watched: Monitor) -> None:
 
 
 def _follow(watched: Monitor, interval_s: float) -> None:
-    from rich.console import Console
+    from rich.console import Console, ConsoleDimensions
     from rich.live import Live
 
     def end(number: int, frame: object) -> None:
@@ -104,12 +104,15 @@ def _follow(watched: Monitor, interval_s: float) -> None:
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGHUP, end)
-    console = Console(highlight=False)
+    # Rich would believe COLUMNS and LINES, which do not follow a change of size.
+    size = os.get_terminal_size(sys.stdout.fileno())
+    console = Console(highlight=False, width=size.columns, height=size.lines)
     watched.refresh(_FIRST_BUDGET_S)
     with Live(console=console, screen=True, auto_refresh=False, redirect_stderr=False, redirect_stdout=False) as live:
         while True:
             size = os.get_terminal_size(sys.stdout.fileno())
-            live.update(_screen(watched, console.width, console.height, time.time()), refresh=True)
+            console.size = ConsoleDimensions(size.columns, size.lines)
+            live.update(_screen(watched, size.columns, size.lines, time.time()), refresh=True)
             until_s = time.monotonic() + interval_s
             while (left_s := until_s - time.monotonic()) > 0:
                 time.sleep(min(left_s, _RESIZE_LOOK_S))

@@ -131,6 +131,15 @@ def gpu_of_this_worker() -> Gpu | None:
         return None
 
 
+def cuda_environment(gpu: Gpu | None) -> dict[str, str]:
+    """Return the variables with which a runner's processes see this GPU alone, or none.
+
+    A CPU worker sees the whole machine's GPUs; its runner must not take one of them. The order of the numbers is
+    NVML's: CUDA's own default numbers the fastest GPU first.
+    """
+    return {"CUDA_VISIBLE_DEVICES": gpu.cuda_name if gpu else "", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+
+
 def driver_version() -> str:
     """Return the NVIDIA driver's version.
 

@@ -16,7 +16,7 @@ from badc.audio import AudioError, AudioInfo, AudioWindow, probe, window_of
 from badc.dataset import absolute, as_written, default_output_dir, new_telemetry_log, require_writable
 from badc.detections import result_path, result_problem, write_result
 from badc.errors import BadcError, RequestError, RunnerError, listed
-from badc.gpus import Gpu, GpuReader, GpuSampler, gpu_of_this_worker
+from badc.gpus import Gpu, GpuReader, GpuSampler, cuda_environment, gpu_of_this_worker
 from badc.manifest import Chunk, Manifest, job_keys, read_manifest
 from badc.out_of_memory import ADVICE, GPU_OUT_OF_MEMORY, is_gpu_out_of_memory
 from badc.runners import RunnerSpec, close_runner, runner_for
@@ -233,10 +233,7 @@ def _reader_of(gpu: Gpu) -> GpuReader:
 
 def _detect_and_write(planned: PlannedChunk, order: InferOrder, gpu: Gpu | None) -> dict[str, Any]:
     assert planned.audio is not None
-    # A CPU worker sees the whole machine's GPUs; its runner must not take one of them. The order is NVML's: CUDA's own
-    # default numbers the fastest GPU first.
-    gpus = {"CUDA_VISIBLE_DEVICES": gpu.cuda_name if gpu else "", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-    runner = runner_for(order.runner, gpus)
+    runner = runner_for(order.runner, cuda_environment(gpu))
     output = runner.detect(planned.chunk, planned.audio)
     root = order.dataset_root
     result = replace(output.result, dataset_root=None if root is None else str(root))

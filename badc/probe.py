@@ -16,7 +16,7 @@ from badc.audio import probe as probe_audio
 from badc.dataset import absolute, as_written, find_dataset_root, require_writable
 from badc.detections import RunnerName
 from badc.errors import BadcError, RequestError, RunnerError
-from badc.gpus import Gpu, GpuReader, GpuSampler, NoGpuError, usable_gpus
+from badc.gpus import Gpu, GpuReader, GpuSampler, NoGpuError, cuda_environment, usable_gpus
 from badc.host_memory import HostMemorySampler
 from badc.manifest import Chunk, chunk_id_of
 from badc.out_of_memory import is_gpu_out_of_memory
@@ -273,12 +273,7 @@ class _Trial:
 
     def _ready_runner(self, duration_ms: int) -> Runner:
         """Return the runner; one that keeps a model has loaded it, so that this is not in the window's time."""
-        # As a run's worker sets them: the order is NVML's, and without a GPU the runner must not find one.
-        environment = {
-            "CUDA_VISIBLE_DEVICES": self._gpu.cuda_name if self._gpu else "",
-            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-        }
-        runner = runner_for(self._spec, environment)
+        runner = runner_for(self._spec, cuda_environment(self._gpu))
         if not self._warm and self._spec.name not in _KEEPING_NO_MODEL:
             self._detect(runner, self._chunk(min(_LEAST_MS, duration_ms)))
         self._warm = True

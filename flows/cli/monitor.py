@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _FIRST_BUDGET_S = 1.0  # before the first screen
+_ONCE_BUDGET_S = 2.0  # before the only one
 _REFRESH_BUDGET_S = 0.015  # at each later one; drawing takes about as long
 _RESIZE_LOOK_S = 0.25
 _PIPED_WIDTH = 100
@@ -57,14 +58,15 @@ def monitor(
     ),
     tail: Annotated[int, typer.Option(min=1, max=10_000, help="How many of the last events to show.")] = 20,
     follow: Annotated[
-        bool, typer.Option("--follow/--no-follow", help="On a terminal: refresh until Ctrl-C, or print once.")
-    ] = True,
+        bool, typer.Option("--follow", help="On a terminal: refresh until Ctrl-C, instead of printing once.")
+    ] = False,
     interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two refreshes.")] = 2.0,
 ) -> int:
-    """Watch a run: progress, rate, time left, what each worker does, and the last events. Ctrl-C ends it.
+    """Show a run: progress, rate, time left, what each worker does, and the last events; with --follow, live.
 
     It only reads, so it can be started, stopped and started again while the run goes on. Without a terminal it prints
-    once. Exit codes: 0; 2 the log cannot be read.
+    once. Of a log of hundreds of MB, printing once counts what it can in three seconds, and says how much that is.
+    Exit codes: 0; 2 the log cannot be read.
     """
     watched = Monitor(log, tail)
     try:
@@ -80,14 +82,7 @@ def monitor(
 def _print_once(watched: Monitor) -> None:
     from rich.console import Console
 
-    from flows.cli.progress import counting
-
-    with counting("% of the log read") as show:
-        watched.refresh(_FIRST_BUDGET_S)
-        while watched.reader.older_share < 1:
-            show(round(100 * watched.reader.older_share), 100)
-            watched.refresh(_FIRST_BUDGET_S)
-        watched.refresh()
+    watched.refresh(_ONCE_BUDGET_S)
     on_terminal = sys.stdout.isatty()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without Unicode gets ? for the bars

@@ -52,11 +52,11 @@ def events(first: int, count: int, age_s: float = 0.0, workers: int = 2) -> byte
 class Screen:
     """The command in a terminal of this size."""
 
-    def __init__(self, log: Path, columns: int, rows: int, *options: str) -> None:
+    def __init__(self, log: Path, columns: int, rows: int, *options: str, follow: bool = True) -> None:
         self._screen = pyte.Screen(columns, rows)
         self._stream = pyte.Stream(self._screen)
         self.raw = ""
-        words = [*COMMAND, "--log", str(log), "--interval", "0.2", *options]
+        words = [*COMMAND, "--log", str(log), "--interval", "0.2", *options, *(["--follow"] if follow else [])]
         environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "55", "LINES": "9"}  # not what counts
         self.process = pexpect.spawn(
             sys.executable, words, dimensions=(rows, columns), encoding="utf-8", timeout=30, env=environment
@@ -96,8 +96,8 @@ class Screen:
 def open_screen(tmp_path: Path) -> Iterator[Callable[..., Screen]]:
     opened: list[Screen] = []
 
-    def make(columns: int = 100, rows: int = 40, *options: str) -> Screen:
-        opened.append(Screen(tmp_path / "run.jsonl", columns, rows, *options))
+    def make(columns: int = 100, rows: int = 40, *options: str, follow: bool = True) -> Screen:
+        opened.append(Screen(tmp_path / "run.jsonl", columns, rows, *options, follow=follow))
         return opened[-1]
 
     yield make
@@ -197,9 +197,9 @@ def test_without_a_terminal_it_prints_once_and_plainly(tmp_path):
     assert max(map(len, done.stdout.splitlines())) <= 100
 
 
-def test_no_follow_prints_once_on_a_terminal(open_screen, tmp_path):
+def test_without_follow_it_prints_once_on_a_terminal(open_screen, tmp_path):
     (tmp_path / "run.jsonl").write_bytes(events(0, 30))
-    screen = open_screen(100, 40, "--no-follow")
+    screen = open_screen(100, 40, follow=False)
     screen.process.expect(pexpect.EOF)
     screen.process.close()
 

@@ -1,0 +1,78 @@
+"""GPUs, on the simulated driver: what the sampler costs, and how long a slow worker holds up the end of a run."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import soundfile as sf
+
+FAKES = Path(__file__).parents[1] / "fakes"
+CHUNKS = 30
+READINGS = 2000
+SLOW_S = 8.0
+
+_SAMPLER = f"""
+import time
+from badc.gpus import GpuReader, list_gpus
+reader = GpuReader(list_gpus()[0])
+reader.read()
+begin = time.process_time()
+for _ in range({READINGS}):
+    reader.read()
+print((time.process_time() - begin) / {READINGS})
+"""
+
+
+def measure(scratch: Path) -> str:
+    """Measure one reading's CPU, and a run on a fast GPU worker beside a CPU worker that is some 20 times slower."""
+    driver = scratch / "driver"
+    driver.mkdir()
+    compiler = ["cc", "-shared", "-fPIC", "-O1", "-o", str(driver / "libnvidia-ml.so.1"), str(FAKES / "nvml.c")]
+    subprocess.run(compiler, check=True)
+    environment = os.environ | {"LD_LIBRARY_PATH": str(driver), "FAKE_NVML_GPUS": "1"}
+    environment["PREFECT_HOME"] = str(scratch / "prefect")
+    reading_s = float(
+        subprocess.run([sys.executable, "-c", _SAMPLER], env=environment, capture_output=True, check=True).stdout
+    )
+    fast_s, slow_s, tail_s = _run(scratch, environment)
+    return (
+        "## GPUs (simulated driver)\n\n"
+        "`python -m tests.bench gpus`.\n\n"
+        f"One reading of a GPU takes {reading_s * 1e6:.0f} µs of CPU on our side of the driver: at the default of one "
+        f"a second, {reading_s:.4%} of a core.\n\n"
+        f"A run of {CHUNKS} chunks on a GPU worker that takes {fast_s:.2f} s for a chunk, beside a CPU worker that "
+        f"takes {slow_s:.1f} s ({slow_s / fast_s:.0f} times as long): after the GPU worker's last chunk the run goes "
+        f"on for {tail_s:.1f} s, {tail_s / slow_s:.2f} of one slow chunk. It can never be more than one."
+    )
+
+
+def _run(scratch: Path, environment: dict[str, str]) -> tuple[float, float, float]:
+    """Return the seconds of a fast and of a slow chunk, and of the tail."""
+    from badc.chunking import plan_chunks, write_virtual_manifest
+    from badc.telemetry import EventStatus, read_events
+
+    sf.write(scratch / "REC.wav", np.zeros(CHUNKS * 8000, dtype=np.int16), 8000)
+    write_virtual_manifest(plan_chunks(scratch / "REC.wav", 1), scratch / "m.csv", hash_chunks=False)
+    command = shlex.join([sys.executable, str(FAKES / "detector.py"), "--cpu-seconds", str(SLOW_S)])
+    words = ["infer", "run", "m.csv", "--runner-cmd", command, "--cpu-workers", "1", "--output-dir", "out"]
+    subprocess.run(
+        [sys.executable, "-m", "flows", *words, "--telemetry-log", "run.jsonl"],
+        cwd=scratch,
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
+    ends = [event for event in read_events(scratch / "run.jsonl") if event.status is EventStatus.SUCCESS]
+    runtimes = {kind: [e.runtime_s or 0.0 for e in ends if str(e.worker).startswith(kind)] for kind in ("gpu", "cpu")}
+    last = {
+        kind: max(datetime.fromisoformat(str(e.finished_at)) for e in ends if str(e.worker).startswith(kind))
+        for kind in ("gpu", "cpu")
+    }
+    tail_s = max(0.0, (last["cpu"] - last["gpu"]).total_seconds())
+    return float(np.median(runtimes["gpu"])), float(np.median(runtimes["cpu"])), tail_s

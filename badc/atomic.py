@@ -38,7 +38,8 @@ def replacing(path: Path) -> Iterator[Path]:
             os.close(descriptor)
         os.replace(temporary, path)  # noqa: PTH105 - the rename is the point of this module
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # on a disk that became read-only; the first error is the one to tell
+            temporary.unlink(missing_ok=True)
         raise
 
 

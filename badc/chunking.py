@@ -204,6 +204,7 @@ def write_chunk_wavs(
         The rows of the manifest, with hashes and the WAVs' paths.
     """
     folder = absolute(chunks_dir)
+    _refuse_another_recordings_folder(plan, folder)
     status = _StatusFile(plan, folder / STATUS_FILE, manifest)
     status.write(ChunkState.IN_PROGRESS)
     try:
@@ -230,6 +231,20 @@ def _write_wavs(
         chunks.append(replace(chunk, source_path=as_written(target, dataset_root), sha256=digest))
         on_chunk(number + 1)
     return chunks
+
+
+def _refuse_another_recordings_folder(plan: ChunkPlan, folder: Path) -> None:
+    """Refuse to replace the chunks of another recording of the same name: recorders name files by the time alone."""
+    try:
+        known = orjson.loads((folder / STATUS_FILE).read_bytes())["audio_path"]
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
+        return
+    mine = as_written(plan.audio_path, plan.dataset_root)
+    if known != mine:
+        raise RequestError(
+            f"{folder}: holds the chunks of {known}, another recording of the same name as {mine}; "
+            "give --output-dir and --manifest"
+        )
 
 
 def _remove_earlier_cut(plan: ChunkPlan, folder: Path) -> None:

@@ -58,11 +58,15 @@ def run_command(settings: InferSettings) -> str:
     command = ["badc", "infer", "run", *settings.model_copy(update=changes).to_arguments()]
     words = ["datalad", "-C", str(root), "run", "-m", f"Infer {manifest.path.stem}"]
     for path in inputs:
-        words += ["--input", glob.escape(str(path))]
+        words += ["--input", _literal(glob.escape(str(path)))]
     for pattern in outputs:
-        words += ["--output", pattern]
-    # `datalad run` fills in `{…}` in the words of the command.
-    return shlex.join([*words, "--", *(word.replace("{", "{{").replace("}", "}}") for word in command)])
+        words += ["--output", _literal(pattern)]
+    return shlex.join([*words, "--", *map(_literal, command)])
+
+
+def _literal(word: str) -> str:
+    """Return a word in which `datalad run` fills in nothing: it takes `{…}` for a placeholder."""
+    return word.replace("{", "{{").replace("}", "}}")
 
 
 def _inside(root: Path, path: Path, what: str) -> str:

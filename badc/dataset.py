@@ -6,12 +6,14 @@ would lose the recording's name and the dataset.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 from badc.errors import RequestError
 
+_LEAST_FREE_BYTES = 256 * 1024
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".opus", ".aif", ".aiff", ".w64", ".rf64", ".caf"})
 
 
@@ -96,9 +98,12 @@ def require_writable(folder: Path, what: str) -> None:
     # A real file, not os.access: for root that says yes to a read-only file system's every folder.
     probe = nearest / f".badc-write-test-{os.getpid()}"
     try:
-        probe.touch()
+        # Some bytes, too: an empty file fits on a full disk.
+        probe.write_bytes(bytes(_LEAST_FREE_BYTES))
         probe.unlink()
     except OSError as error:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
         raise RequestError(
             f"{folder}: the {what} cannot be written ({error.strerror}); choose another or free it"
         ) from error

@@ -13,6 +13,7 @@ from badc.errors import RequestError
 # What follows the time (an offset, a comment) does not belong to it.
 _STAMP = re.compile(r"(?:^(?P<station>.+?)[_-]|^)(?P<date>\d{8})[_T-](?P<time>\d{6})(?!\d)")
 _NOT_IN_NAMES = re.compile(r"[/\\\0]")
+_MOST_BYTES = 250  # file systems allow 255
 _RESERVED = ("", ".", "..")
 
 
@@ -55,6 +56,8 @@ def id_problem(identifier: str) -> str | None:
         return f"'{identifier}' is not a name"
     if _NOT_IN_NAMES.search(identifier):
         return "it must not contain '/', '\\' or NUL"
+    if len(identifier.encode(errors="replace")) > _MOST_BYTES:
+        return f"it is longer than {_MOST_BYTES} bytes, too long for a file name with its suffix"
     if not identifier.isascii():
         try:
             identifier.encode()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from badc.errors import RequestError
 from badc.gpus import NoGpuError, usable_gpus
@@ -139,13 +141,14 @@ def _cpu_workers(number: int) -> dict[str, dict[str, Any]]:
 
 
 def _require_scheduler(address: str) -> None:
-    from distributed import Client
-
+    parts = urlsplit(address)
     try:
-        Client(address, timeout=_CONNECT_TIMEOUT_S, set_as_default=False).close()
-    except (OSError, TimeoutError, ValueError) as error:
+        if parts.scheme not in ("tcp", "tls", "ucx") or parts.hostname is None or parts.port is None:
+            raise RequestError(f"--scheduler {address}: not an address; it is written tcp://host:port")
+        socket.create_connection((parts.hostname, parts.port), timeout=_CONNECT_TIMEOUT_S).close()
+    except (OSError, ValueError) as error:
         raise RequestError(
-            f"--scheduler {address}: no Dask scheduler answers there ({type(error).__name__}); "
+            f"--scheduler {address}: no Dask scheduler answers there ({error}); "
             "start one with `dask scheduler`, workers with `dask worker ADDRESS`"
         ) from None
 

@@ -85,6 +85,7 @@ class _Run:
             lambda: self._wakeups.put(None),
             session.say,
         )
+        self._said_no_worker = False
         self._under_way: dict[PrefectFuture[Any], Sequence[PlannedChunk]] = {}
         self._errors = self._ledger.errors_of(planned.key for planned, _ in plan.unusable)[:MOST_LISTED]
 
@@ -153,6 +154,9 @@ class _Run:
             pass
         if self._stop.out_of_patience:
             runner.abandon()
+        if runner.worker_count() == 0 and not self._said_no_worker:
+            self._said_no_worker = True
+            self._session.say("No Dask worker is connected; the run goes on as soon as one is")
         self._ledger.save()
         progress = self._ledger.progress()
         self._session.on_progress(progress)

@@ -32,6 +32,7 @@ def runner_for(spec: RunnerSpec, environment: dict[str, str]) -> Runner:
         if _current is not None and _current[:2] == (spec, environment):
             return _current[2]
         _close()
+        _sweep()
         scratch = Path(tempfile.mkdtemp(prefix=f"badc-{os.getpid()}-"))
         runner = spec.open(WorkerPlace(scratch, environment))
         _current = (spec, environment, runner, scratch)
@@ -50,6 +51,14 @@ def _close() -> None:
         _current[2].close()
         shutil.rmtree(_current[3], ignore_errors=True)
         _current = None
+
+
+def _sweep() -> None:
+    """Remove the scratch folders of workers that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob("badc-*-*"):
+        pid = folder.name.split("-")[1]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 atexit.register(close_runner)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -79,6 +80,8 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line of this process."""
+    # As Ctrl-C: what a command has begun is cleaned up. `infer run` and `infer monitor` have handlers of their own.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
     build(words[:1])(prog_name="badc")
 

@@ -235,3 +235,16 @@ def test_a_chunks_folder_that_cannot_be_made_is_an_os_error_and_leaves_no_manife
     with pytest.raises(OSError, match="file"):
         write_chunk_wavs(plan_chunks(make_audio()), tmp_path / "file" / "chunks", tmp_path / "REC.csv")
     assert not (tmp_path / "REC.csv").exists()
+
+
+def test_the_chunks_of_another_recording_of_the_same_name_are_not_replaced(tmp_path: Path) -> None:
+    for site in ("s1", "s2"):
+        (tmp_path / site).mkdir()
+        sf.write(tmp_path / site / "20230509_094500.wav", np.zeros(16_000, dtype=np.int16), 8000)
+    first, second = (plan_chunks(tmp_path / site / "20230509_094500.wav", 1) for site in ("s1", "s2"))
+    write_chunk_wavs(first, tmp_path / "chunks", tmp_path / "m.csv")
+    before = (tmp_path / "m.csv").read_text()
+    with pytest.raises(RequestError, match=r"s1/20230509_094500\.wav, another recording of the same name"):
+        write_chunk_wavs(second, tmp_path / "chunks", tmp_path / "m.csv")
+    assert (tmp_path / "m.csv").read_text() == before
+    write_chunk_wavs(first, tmp_path / "chunks", tmp_path / "m.csv")

@@ -76,11 +76,13 @@ def _guard(folder: Path) -> Iterator[None]:
     """Let one process at a time look at the locks and add its own."""
     path = folder / "guard"
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             stream = path.open("wb")
-        except FileNotFoundError:  # the folder was removed by a run that ended just now
-            continue
+        except (FileNotFoundError, FileExistsError):  # a run that ended just now removed the folder meanwhile
+            if folder.parent.is_dir() or not folder.parent.exists():
+                continue
+            raise
         with stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             if not _is_still(stream, path):  # removed while this process waited for it

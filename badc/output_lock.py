@@ -22,6 +22,7 @@ from badc.attempt import now
 from badc.errors import RequestError
 
 FOLDER = ".badc-lock"
+_GUARD_TRIES = 10_000
 
 
 @contextlib.contextmanager
@@ -75,14 +76,14 @@ def output_lock(output_dir: Path, recordings: frozenset[str], telemetry_log: Pat
 def _guard(folder: Path) -> Iterator[None]:
     """Let one process at a time look at the locks and add its own."""
     path = folder / "guard"
-    while True:
+    for tries_left in range(_GUARD_TRIES, -1, -1):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             stream = path.open("wb")
         except (FileNotFoundError, FileExistsError):  # a run that ended just now removed the folder meanwhile
-            if folder.parent.is_dir() or not folder.parent.exists():
-                continue
-            raise
+            if not tries_left:
+                raise
+            continue
         with stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             if not _is_still(stream, path):  # removed while this process waited for it

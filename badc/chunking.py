@@ -7,13 +7,13 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
 import orjson
 
 from badc import atomic
+from badc.attempt import now
 from badc.audio import AudioInfo, probe, wav_bytes, window_of
 from badc.dataset import absolute, as_written, find_dataset_root
 from badc.errors import RequestError
@@ -262,10 +262,10 @@ class _StatusFile:
         self._plan = plan
         self._path = path
         self._manifest = manifest
-        self._started_at = _now()
+        self._started_at = now()
 
     def write(self, state: ChunkState, rows: int | None = None, error: str | None = None) -> None:
-        now = _now()
+        written_at = now()
         root = self._plan.dataset_root
         content = {
             "recording_id": self._plan.recording_id,
@@ -273,15 +273,11 @@ class _StatusFile:
             "manifest_path": as_written(self._manifest, root),
             "status": state.value,
             "started_at": self._started_at,
-            "completed_at": now if state is ChunkState.COMPLETED else None,
-            "updated_at": now,
+            "completed_at": written_at if state is ChunkState.COMPLETED else None,
+            "updated_at": written_at,
             "manifest_rows": rows,
             "chunk_duration": self._plan.duration_ms / 1000,
             "overlap": self._plan.overlap_ms / 1000,
             "error": error,
         }
         atomic.write_bytes(self._path, orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -14,7 +14,6 @@ from pathlib import Path
 from badc.errors import RequestError
 
 _LEAST_FREE_BYTES = 256 * 1024
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".opus", ".aif", ".aiff", ".w64", ".rf64", ".caf"})
 
 
 def absolute(path: Path) -> Path:

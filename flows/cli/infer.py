@@ -12,7 +12,8 @@ import typer
 from badc.settings import AggregateSettings, InferSettings
 from badc.summary import RunState
 from flows.cli.monitor import monitor
-from flows.cli.settings_options import INTERRUPTED, options_of, with_boundary
+from flows.cli.settings_options import options_of, with_boundary
+from flows.stopping import INTERRUPTED_EXIT_CODE
 
 if TYPE_CHECKING:
     from badc.aggregate import Aggregation
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from flows.session import InferOutcome
 
 app = typer.Typer()
-_EXIT_CODES = {RunState.COMPLETED: 0, RunState.FAILED: 1, RunState.INTERRUPTED: INTERRUPTED}
+_EXIT_CODES = {RunState.COMPLETED: 0, RunState.FAILED: 1, RunState.INTERRUPTED: INTERRUPTED_EXIT_CODE}
 
 
 @app.command()

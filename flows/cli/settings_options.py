@@ -11,8 +11,8 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 
 from badc.errors import BadcError
+from flows.stopping import INTERRUPTED_EXIT_CODE
 
-INTERRUPTED = 130
 # A path that cannot be what it was given for; other errors of the system (a full disk) are no mistake of the request.
 _WRONG_PLACE = (NotADirectoryError, IsADirectoryError, FileExistsError, FileNotFoundError, PermissionError)
 
@@ -32,7 +32,7 @@ def with_boundary(function: Callable[..., int | None]) -> Callable[..., None]:
             code = 2 if isinstance(error, _WRONG_PLACE) else 1
         except KeyboardInterrupt:
             print("badc: interrupted", file=sys.stderr)
-            code = INTERRUPTED
+            code = INTERRUPTED_EXIT_CODE
         raise typer.Exit(code)
 
     return command

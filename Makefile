@@ -1,10 +1,12 @@
-# make demo · make test · make check · make bench: each builds what it needs.
+# make demo · make test · make check · make bench · make hawkears: each builds what it needs.
 VENV := .venv
 PY := $(VENV)/bin/python
+HAWKEARS := .venv-hawkears
+HAWKEARS_STAMP := $(HAWKEARS)/.built-from-lock
 STAMP := $(VENV)/.built-from-lock
 SHELL := /bin/bash
 
-.PHONY: env demo test check bench lock clean
+.PHONY: env demo test check bench hawkears test-hawkears lock clean
 env: $(STAMP)
 
 # The lock pins every version for every Python from 3.11 on and every extra; --no-deps keeps the two installers
@@ -36,10 +38,33 @@ check: env
 bench: env
 	$(PY) -m tests.bench
 
+# HawkEars 2.x wants older libraries than BADC, and torch: 6 GB in an environment of its own.
+hawkears: $(HAWKEARS_STAMP)
+	@echo "HawkEars is in $(HAWKEARS); badc infer run --use-hawkears finds it there."
+	@echo "Its weights are a download of their own. Into the place where HawkEars looks by default:"
+	@echo "  $(CURDIR)/$(HAWKEARS)/bin/hawkears init --dest ~/.local/share/hawkears"
+	@echo "or into any folder, which --hawkears-data then names."
+
+$(HAWKEARS_STAMP): vendor/hawkears.lock
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv venv --quiet --allow-existing $(HAWKEARS) && \
+	  uv pip install --quiet --python $(HAWKEARS)/bin/python --no-deps -r vendor/hawkears.lock ; \
+	else \
+	  python3 -m venv $(HAWKEARS) && \
+	  $(HAWKEARS)/bin/python -m pip install --quiet --no-deps -r vendor/hawkears.lock ; \
+	fi
+	@touch $(HAWKEARS_STAMP)
+
+# The real HawkEars, on real audio, with an ensemble that was never trained (its weights need the internet).
+test-hawkears: env $(HAWKEARS_STAMP)
+	BADC_TEST_HAWKEARS=1 $(VENV)/bin/pytest tests/hawkears
+
 # After a change of the dependencies in pyproject.toml. No registry's address may get into the lock.
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-emit-index-url \
 	  --no-emit-find-links --no-annotate --no-header --output-file requirements.lock pyproject.toml
+	uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
+	  --no-emit-find-links --no-annotate --no-header --output-file vendor/hawkears.lock vendor/hawkears.in
 
 clean:
-	rm -rf $(VENV) build demo *.egg-info
+	rm -rf $(VENV) $(HAWKEARS) build demo *.egg-info

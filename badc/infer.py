@@ -1,32 +1,22 @@
-"""Inference: what a run will do, decided before it starts, and what a worker does with the chunks it is given."""
+"""Inference: what a run will do, decided before it starts."""
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from badc.attempt import Attempt, now
 from badc.audio import AudioError, AudioInfo, AudioWindow, probe, window_of
 from badc.dataset import absolute, as_written, default_output_dir, new_telemetry_log, require_writable
-from badc.detections import result_path, result_problem, write_result
-from badc.errors import BadcError, RequestError, RunnerError, listed
-from badc.gpus import Gpu, GpuReader, GpuSampler, cuda_environment, gpu_of_this_worker
+from badc.detections import result_path, result_problem
+from badc.errors import RequestError, listed
 from badc.manifest import Chunk, Manifest, job_keys, read_manifest
-from badc.out_of_memory import ADVICE, GPU_OUT_OF_MEMORY, is_gpu_out_of_memory
-from badc.runners import RunnerSpec, close_runner, runner_for
+from badc.runners import RunnerSpec
 from badc.settings import InferSettings
 from badc.summary import EarlierJobs, Job, JobStatus, read_jobs
 
 _PROBE_THREADS = 8  # opening files is waiting for the disk or the network
-_KEPT_OUTPUT_CHARS = 500
-# A process has one runner. A worker with several threads, given a dead worker's chunk, could want it twice.
-_one_runner = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +52,16 @@ class InferOrder:
         The dataset, absolute, or None.
     gpu_sample_interval_s
         Seconds between two readings of the GPU's load.
+    in_one_call
+        Whether the runner takes all chunks of a task in one call. Not so in a retry: one chunk that breaks the call
+        would take the others along each time.
     """
 
     runner: RunnerSpec
     output_dir: Path
     dataset_root: Path | None
     gpu_sample_interval_s: float
+    in_one_call: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,106 +146,8 @@ def plan_inference(
     if todo:
         require_writable(output_dir, "output folder")
         require_writable(log.parent, "telemetry folder")
-    order = InferOrder(spec, output_dir, root, settings.gpu_sample_interval_s)
+    order = InferOrder(spec, output_dir, root, settings.gpu_sample_interval_s, spec.takes_batches)
     return InferPlan(settings, order, manifest, log, keys, todo, done, unusable, earlier)
-
-
-def infer_chunks(chunks: Sequence[PlannedChunk], order: InferOrder, report: Callable[[Attempt], None]) -> list[Attempt]:
-    """Analyse chunks one after the other on this worker, and write each one's detections.
-
-    A chunk that fails does not keep the others from being tried, and never raises: its attempt says why it failed.
-
-    Parameters
-    ----------
-    chunks
-        The chunks.
-    order
-        What the run wants done with them.
-    report
-        Called with each attempt when it starts and when it has ended.
-
-    Returns
-    -------
-    list of Attempt
-        The ended attempts, in the order of the chunks.
-    """
-    gpu = _gpu_of_this_process()
-    ended = []
-    with _one_runner:
-        for planned in chunks:
-            attempt = Attempt(planned.key, gpu.index if gpu else None, gpu.name if gpu else None)
-            report(attempt)
-            ended.append(_infer_one(planned, order, gpu, attempt))
-            report(ended[-1])
-    return ended
-
-
-def _infer_one(planned: PlannedChunk, order: InferOrder, gpu: Gpu | None, attempt: Attempt) -> Attempt:
-    clock = time.perf_counter()
-    details: dict[str, Any] = {"runner": order.runner.name.value}
-    ok = False
-    reader = None if gpu is None else _reader_of(gpu)
-    with GpuSampler(reader, order.gpu_sample_interval_s) as sampler:
-        try:
-            details |= _detect_and_write(planned, order, gpu)
-            ok = True
-        except RunnerError as error:
-            details |= _failure(error)
-        except BadcError as error:
-            details["error"] = str(error)
-        except OSError as error:
-            details["error"] = f"{error.strerror or error}: {error.filename or order.output_dir}"
-        except Exception as error:  # a bug in a runner fails its chunk, not the run
-            details["error"] = f"{type(error).__name__}: {error}"
-    if reader is not None:
-        details["gpu_metrics"] = sampler.metrics()
-        if reader.trouble is not None:
-            details["gpu_trouble"] = reader.trouble
-    return replace(attempt, finished_at=now(), ok=ok, runtime_s=round(time.perf_counter() - clock, 3), details=details)
-
-
-def _failure(error: RunnerError) -> dict[str, Any]:
-    """Return what telemetry keeps of a runner's failure. One for want of GPU memory ends the runner, which holds it."""
-    details = {"error": str(error), **_process_output(error.stdout, error.stderr, error.returncode)}
-    if is_gpu_out_of_memory(str(error), error.stdout, error.stderr):
-        close_runner()
-        details |= {"failure_kind": GPU_OUT_OF_MEMORY, "error": f"{error}; {ADVICE}"}
-    return details
-
-
-@lru_cache(maxsize=1)
-def _gpu_of_this_process() -> Gpu | None:
-    """Return the worker's GPU, looked up once: one that the driver loses later stays this worker's."""
-    return gpu_of_this_worker()
-
-
-@lru_cache(maxsize=1)
-def _reader_of(gpu: Gpu) -> GpuReader:
-    """Return this process's reader of its GPU, whose handle stays open from chunk to chunk."""
-    return GpuReader(gpu)
-
-
-def _detect_and_write(planned: PlannedChunk, order: InferOrder, gpu: Gpu | None) -> dict[str, Any]:
-    assert planned.audio is not None
-    runner = runner_for(order.runner, cuda_environment(gpu))
-    output = runner.detect(planned.chunk, planned.audio)
-    root = order.dataset_root
-    result = replace(output.result, dataset_root=None if root is None else str(root))
-    path = result_path(order.output_dir, planned.chunk)
-    write_result(path, result)
-    return {
-        "output": as_written(path, root),
-        "status": result.status.value,
-        "detections": len(result.detections),
-        **_process_output(output.stdout, output.stderr, output.returncode),
-    }
-
-
-def _process_output(stdout: str, stderr: str, returncode: int | None) -> dict[str, Any]:
-    found = {"stdout": stdout[-_KEPT_OUTPUT_CHARS:], "stderr": stderr[-_KEPT_OUTPUT_CHARS:]}
-    return {name: text for name, text in found.items() if text} | (
-        {} if returncode is None else {"returncode": returncode}
-    )
 
 
 def _read_earlier(settings: InferSettings, manifest: Manifest) -> EarlierJobs | None:

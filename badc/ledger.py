@@ -12,6 +12,7 @@ from typing import Any
 
 from badc.attempt import Attempt, now
 from badc.infer import InferPlan, PlannedChunk
+from badc.run_config import effective_configuration
 from badc.summary import (
     Job,
     JobStatus,
@@ -105,7 +106,7 @@ class RunLedger:
             started_at=started,
             updated_at=started,
             jobs=jobs,
-            settings=plan.settings.model_dump(mode="json"),
+            configuration=effective_configuration(plan.settings),
         )
         self._write_down_what_will_not_run()
         self.save(force=True)

@@ -7,140 +7,24 @@ field: `chunk_timeout_s` is `--chunk-timeout`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field
 
-from badc.errors import RequestError
-from badc.runners.base import RunnerSpec
+from badc.runner_settings import ChunkTimeout, RunnerSettings
+from badc.settings_model import ARGUMENT, Settings, option_name, request_error, settings_from, turned_off_by
 
-ARGUMENT = {"argument": True}
-
-
-class Settings(BaseModel):
-    """A frozen set of settings; an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def to_arguments(self) -> list[str]:
-        """Return the words of the command line that give these settings: what differs from the defaults."""
-        words: list[str] = []
-        positional: list[str] = []
-        for name, field in type(self).model_fields.items():
-            value = getattr(self, name)
-            if field.json_schema_extra == ARGUMENT:
-                # What starts with a dash would be taken for an option.
-                positional.append(f"./{value}" if str(value).startswith("-") else str(value))
-            elif value != field.get_default(call_default_factory=True):
-                for item in value if isinstance(value, tuple) else (value,):
-                    words += [option_name(name)] if item is True else [option_name(name), str(item)]
-        return [*positional, *words]
-
-
-def option_name(field: str) -> str:
-    """Return the command-line option of a settings field; the unit `_s` belongs to the value, not to the name."""
-    return "--" + field.removesuffix("_s").replace("_", "-")
-
-
-def request_error(error: ValidationError, places: str = "option") -> RequestError:
-    """Return the error to show for settings that are not valid: one line per field.
-
-    Parameters
-    ----------
-    error
-        What pydantic found.
-    places
-        `option` names fields as options of the command line, anything else as keys.
-    """
-    lines = []
-    for found in error.errors():
-        message = found["msg"].removeprefix("Value error, ")
-        message = message[:1].lower() + message[1:] if not message.startswith("--") else message
-        name = ".".join(str(part) for part in found["loc"])
-        place = option_name(name) if places == "option" and name else name
-        lines.append(f"{place}: {message}" if place else message)
-    return RequestError("\n".join(lines))
-
-
-ChunkTimeout = Annotated[
-    float | None,
-    Field(
-        gt=0,
-        allow_inf_nan=False,
-        description="Kill the runner when a chunk takes longer than so many seconds; a failed attempt.",
-    ),
+__all__ = [
+    "ARGUMENT",
+    "AggregateSettings",
+    "ChunkTimeout",
+    "InferSettings",
+    "RunnerSettings",
+    "Settings",
+    "option_name",
+    "request_error",
+    "settings_from",
 ]
-
-
-class RunnerSettings(Settings):
-    """The settings of the runner, shared by the commands that run one.
-
-    A command adds `chunk_timeout_s: ChunkTimeout = None` itself, at its place among the command's own limits: the order
-    of the fields is that of the options, and a base class's fields come first.
-    """
-
-    if TYPE_CHECKING:
-        chunk_timeout_s: ChunkTimeout
-
-    runner_cmd: Annotated[
-        str | None,
-        Field(
-            description="Command to run on each chunk as CMD --input WAV --output JSON. Without this and without "
-            "--use-birdnet a stub runs, which detects nothing."
-        ),
-    ] = None
-    use_birdnet: Annotated[
-        bool,
-        Field(
-            description="Run BirdNET 2.4 (extra: birdnet). It uses one CPU core a worker: on a machine with GPUs give "
-            "--max-gpus 0 --cpu-workers N."
-        ),
-    ] = False
-    min_confidence: Annotated[
-        float, Field(ge=0, le=1, description="BirdNET: leave out detections below this confidence.")
-    ] = 0.25
-    birdnet_overlap_s: Annotated[
-        float, Field(ge=0, lt=3, description="BirdNET: seconds that neighbouring 3 s windows share.")
-    ] = 0.0
-    species_list: Annotated[
-        Path | None,
-        Field(description="BirdNET: report only the species in this file, one scientific or common name a line."),
-    ] = None
-
-    @model_validator(mode="after")
-    def _check_runner(self) -> Self:
-        if self.runner_cmd is not None and self.use_birdnet:
-            raise ValueError("--runner-cmd and --use-birdnet exclude each other; give one of them")
-        if not self.use_birdnet:
-            given = self.model_fields_set & {"species_list", "birdnet_overlap_s", "min_confidence"}
-            given = {name for name in given if getattr(self, name) != type(self).model_fields[name].default}
-            if given:
-                raise ValueError(
-                    f"{', '.join(sorted(map(option_name, given)))} is for --use-birdnet, which is not given"
-                )
-        return self
-
-    def runner_spec(self) -> RunnerSpec:
-        """Return the settings of the chosen runner.
-
-        Raises
-        ------
-        RequestError
-            When that runner is not installed, or its settings name something it does not know.
-        """
-        if self.use_birdnet:
-            from badc.runners.birdnet import BirdnetSpec, model_folder, read_species_list
-
-            model_folder()
-            species = None if self.species_list is None else read_species_list(self.species_list)
-            return BirdnetSpec(self.min_confidence, self.birdnet_overlap_s, species, self.chunk_timeout_s)
-        if self.runner_cmd is not None:
-            from badc.runners.command import CommandSpec
-
-            return CommandSpec(self.runner_cmd, self.chunk_timeout_s)
-        from badc.runners.stub import StubSpec
-
-        return StubSpec()
 
 
 class InferSettings(RunnerSettings):
@@ -234,12 +118,12 @@ class AggregateSettings(Settings):
             "have none. Repeatable."
         ),
     ] = ()
+    merge_overlaps: Annotated[
+        bool | None,
+        Field(
+            description="Make one row of a call that overlapping chunks detected twice. Default: where the chunks are "
+            "said to overlap (overlap_ms).",
+            json_schema_extra=turned_off_by("--no-merge-overlaps"),
+        ),
+    ] = None
     strict: Annotated[bool, Field(description="Stop at the first file that cannot be used; write nothing.")] = False
-
-
-def settings_from(model: type[Any], values: dict[str, Any]) -> Any:
-    """Return `model(**values)`; what is not valid becomes a RequestError that names the options."""
-    try:
-        return model(**values)
-    except ValidationError as error:
-        raise request_error(error) from None

@@ -109,7 +109,7 @@ class RunSummary:
     state: RunState = RunState.RUNNING
     workers: dict[str, WorkerCount] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
+    configuration: dict[str, Any] = field(default_factory=dict)
 
 
 def summary_path(telemetry_log: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from asyncio import CancelledError
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from distributed import KilledWorker
@@ -132,6 +133,8 @@ class BatchRunner:
         backoff_s = self._backoff_after_this_attempt()
         self._ledger.expect(keys, backoff_s)
         try:
+            # What broke a call for several chunks must not break it again: a retry takes them one by one.
+            order = order if (task_run.run_count or 1) == 1 else replace(order, in_one_call=False)
             self._settle(name, on_worker.preferring(preferred)(todo, order, topic))
         except CancelledError:
             self._ledger.close_open(keys, "interrupted before it ended")

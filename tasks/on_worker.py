@@ -7,7 +7,7 @@ from typing import Any
 
 from distributed import get_worker
 
-import badc.infer
+import badc.infer_on_worker
 from badc.attempt import Attempt
 from badc.infer import InferOrder, PlannedChunk
 
@@ -34,5 +34,5 @@ def infer_chunks(batch: Sequence[PlannedChunk], order: InferOrder, topic: str) -
     def report_of(attempt: Attempt) -> dict[str, Any]:
         return {"worker": worker.address, "name": worker.name, "attempt": attempt.to_message()}
 
-    ended = badc.infer.infer_chunks(batch, order, lambda attempt: worker.log_event(topic, report_of(attempt)))
+    ended = badc.infer_on_worker.infer_chunks(batch, order, lambda attempt: worker.log_event(topic, report_of(attempt)))
     return [report_of(attempt) for attempt in ended]

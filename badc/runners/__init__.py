@@ -1,4 +1,4 @@
-"""The runners: a stub, any command, BirdNET. One per worker process, made at its first chunk and kept."""
+"""The runners: a stub, any command, HawkEars, BirdNET. One per worker process, made at its first chunk and kept."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import tempfile
 import threading
 from pathlib import Path
 
-from badc.runners.base import Runner, RunnerOutput, RunnerSpec, WorkerPlace
+from badc.runners.base import BatchRunner, Runner, RunnerOutput, RunnerSpec, WorkerPlace
 
-__all__ = ["Runner", "RunnerOutput", "RunnerSpec", "WorkerPlace", "close_runner", "runner_for"]
+__all__ = ["BatchRunner", "Runner", "RunnerOutput", "RunnerSpec", "WorkerPlace", "close_runner", "runner_for"]
 
 _lock = threading.Lock()
 _current: tuple[RunnerSpec, dict[str, str], Runner, Path] | None = None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from badc.audio import AudioWindow
+from badc.audio import AudioWindow, wav_bytes
 from badc.detections import ChunkResult, RunnerName
+from badc.errors import RunnerError
 from badc.manifest import Chunk
 
 
@@ -23,12 +26,15 @@ class RunnerOutput:
         What its process printed, where it has one of its own for the chunk.
     returncode
         That process's exit code.
+    raw_files
+        What the program itself wrote, by file name; kept beside the chunk's detections.
     """
 
     result: ChunkResult
     stdout: str = ""
     stderr: str = ""
     returncode: int | None = None
+    raw_files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,25 @@ class Runner(Protocol):
         """End the runner's processes."""
 
 
+@runtime_checkable
+class BatchRunner(Runner, Protocol):
+    """A runner that saves time by taking several chunks in one call (`--chunks-per-task`)."""
+
+    def detect_batch(self, items: Sequence[tuple[Chunk, AudioWindow]]) -> list[RunnerOutput | RunnerError]:
+        """Analyse several chunks in one call.
+
+        Returns
+        -------
+        list of RunnerOutput or RunnerError
+            What came of each chunk, in their order.
+
+        Raises
+        ------
+        RunnerError
+            When the call failed as a whole, and with it every chunk's attempt.
+        """
+
+
 class RunnerSpec(Protocol):
     """A runner's settings: frozen, hashable and small, since they travel with every task."""
 
@@ -72,5 +97,27 @@ class RunnerSpec(Protocol):
     def name(self) -> RunnerName:
         """What its results say as `runner`."""
 
+    @property
+    def description(self) -> str:
+        """What a run says it uses: name, version where it is known, and how it is run."""
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether its runner is a `BatchRunner`."""
+
     def open(self, place: WorkerPlace) -> Runner:
         """Make the runner on its worker."""
+
+
+@contextmanager
+def chunk_wav(chunk: Chunk, audio: AudioWindow, folder: Path) -> Iterator[Path]:
+    """Give a chunk as a WAV: its own file where it has one, else one in `folder` for the length of the block."""
+    if audio.whole_file:
+        yield audio.path
+        return
+    path = folder / f"{chunk.chunk_id}.wav"
+    path.write_bytes(wav_bytes(audio))
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)

@@ -50,6 +50,16 @@ class BirdnetSpec:
         """`birdnet`."""
         return RunnerName.BIRDNET
 
+    @property
+    def description(self) -> str:
+        """See `RunnerSpec.description`."""
+        return f"{MODEL_VERSION}, resident on the CPU"
+
+    @property
+    def takes_batches(self) -> bool:
+        """See `RunnerSpec.takes_batches`."""
+        return False
+
     def open(self, place: WorkerPlace) -> BirdnetRunner:
         """Make the runner; its host starts at the first chunk."""
         return BirdnetRunner(self, place)

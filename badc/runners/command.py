@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import orjson
 
 from badc import leash
-from badc.audio import AudioWindow, wav_bytes
+from badc.audio import AudioWindow
 from badc.detections import ChunkResult, InvalidResultError, ResultStatus, RunnerName, parse_detections
 from badc.errors import RunnerError
 from badc.manifest import Chunk
-from badc.runners.base import RunnerOutput, WorkerPlace
+from badc.runners.base import RunnerOutput, WorkerPlace, chunk_wav
+from badc.runners.process import run_process
 
-_KEPT_OUTPUT_BYTES = 4096
 _OURS = frozenset({"chunk_id", "recording_id", "source_path", "chunk", "runner", "dataset_root", "detections"})
 
 
@@ -44,6 +40,16 @@ class CommandSpec:
     def name(self) -> RunnerName:
         """`custom`."""
         return RunnerName.CUSTOM
+
+    @property
+    def description(self) -> str:
+        """See `RunnerSpec.description`."""
+        return f"the command {self.command}"
+
+    @property
+    def takes_batches(self) -> bool:
+        """See `RunnerSpec.takes_batches`."""
+        return False
 
     def open(self, place: WorkerPlace) -> CommandRunner:
         """Make the runner."""
@@ -73,9 +79,17 @@ class CommandRunner:
             raise RunnerError(f"--runner-cmd {self._spec.command!r} cannot be split into words: {error}") from None
         if not words:
             raise RunnerError("--runner-cmd is empty")
-        with tempfile.TemporaryDirectory(dir=self._place.scratch_dir) as folder, _wav(chunk, audio, folder) as wav:
+        with (
+            tempfile.TemporaryDirectory(dir=self._place.scratch_dir) as folder,
+            chunk_wav(chunk, audio, Path(folder)) as wav,
+        ):
             output = Path(folder, f"{chunk.chunk_id}.json")
-            finished = self._run([*words, "--input", str(wav), "--output", str(output)])
+            finished = run_process(
+                [*words, "--input", str(wav), "--output", str(output)],
+                what="the command",
+                timeout_s=self._spec.timeout_s,
+                environment=self._place.environment,
+            )
             if finished.returncode != 0:
                 raise RunnerError(f"the command {leash.how_it_ended(finished.returncode)}", **vars(finished))
             try:
@@ -86,60 +100,6 @@ class CommandRunner:
 
     def close(self) -> None:
         """Do nothing: no process lives longer than its chunk."""
-
-    def _run(self, words: list[str]) -> _Finished:
-        # Files, not pipes: a grandchild that keeps a pipe open would hold this up for ever.
-        with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
-            try:
-                process = subprocess.Popen(
-                    words,
-                    stdin=subprocess.DEVNULL,
-                    stdout=stdout,
-                    stderr=stderr,
-                    env=os.environ | self._place.environment,
-                    start_new_session=True,
-                )
-            except OSError as error:
-                raise RunnerError(f"the command {words[0]!r} cannot be started: {error.strerror}") from None
-            leash.hold(process)
-            try:
-                returncode = process.wait(self._spec.timeout_s)
-            except subprocess.TimeoutExpired:
-                leash.kill_group(process)
-                raise RunnerError(
-                    f"the command was stopped after --chunk-timeout {self._spec.timeout_s:g} s",
-                    stdout=_end_of(stdout),
-                    stderr=_end_of(stderr),
-                ) from None
-            finally:
-                # What the command left behind in its group goes with it, after a success too.
-                leash.kill_group(process)
-            return _Finished(_end_of(stdout), _end_of(stderr), returncode)
-
-
-class _Finished:
-    """How a command's process ended; its attributes are the keyword arguments of RunnerError and RunnerOutput."""
-
-    def __init__(self, stdout: str, stderr: str, returncode: int) -> None:
-        self.stdout = stdout
-        self.stderr = stderr
-        self.returncode = returncode
-
-
-@contextmanager
-def _wav(chunk: Chunk, audio: AudioWindow, folder: str) -> Iterator[Path]:
-    if audio.whole_file:
-        yield audio.path
-        return
-    path = Path(folder, f"{chunk.chunk_id}.wav")
-    path.write_bytes(wav_bytes(audio))
-    yield path
-
-
-def _end_of(stream: IO[bytes]) -> str:
-    size = stream.seek(0, os.SEEK_END)
-    stream.seek(max(0, size - _KEPT_OUTPUT_BYTES))
-    return stream.read().decode(errors="replace")
 
 
 def _read_output(path: Path, chunk: Chunk) -> ChunkResult:

@@ -24,6 +24,16 @@ class StubSpec:
         """`stub`."""
         return RunnerName.STUB
 
+    @property
+    def description(self) -> str:
+        """See `RunnerSpec.description`."""
+        return "the stub, which detects nothing"
+
+    @property
+    def takes_batches(self) -> bool:
+        """See `RunnerSpec.takes_batches`."""
+        return False
+
     def open(self, place: WorkerPlace) -> StubRunner:
         """Make the runner."""
         return StubRunner()

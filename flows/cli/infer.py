@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,22 +25,57 @@ app = typer.Typer()
 _EXIT_CODES = {RunState.COMPLETED: 0, RunState.FAILED: 1, RunState.INTERRUPTED: INTERRUPTED_EXIT_CODE}
 
 
+PrintDataladRun = Annotated[
+    bool,
+    typer.Option("--print-datalad-run", help="Print the `datalad run` command that records this run, and do nothing."),
+]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show Prefect's and Dask's own messages.")]
+
+
 @app.command()
 @options_of(InferSettings)
 def run(
     settings: InferSettings,
-    print_datalad_run: Annotated[
-        bool,
-        typer.Option(
-            "--print-datalad-run", help="Print the `datalad run` command that records this run, and do nothing."
-        ),
-    ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show Prefect's and Dask's own messages.")] = False,
+    save_config: Annotated[
+        Path | None,
+        typer.Option(help="Also write these options to a run configuration (TOML), for `badc infer run-config`."),
+    ] = None,
+    print_datalad_run: PrintDataladRun = False,
+    verbose: Verbose = False,
 ) -> int:
     """Analyse every chunk of a manifest and write its detections.
 
     Exit codes: 0 all chunks are done; 1 a chunk failed; 2 the request is wrong, nothing was started; 130 interrupted.
     """
+    if save_config is not None:
+        from badc.run_config import save_run_config
+
+        save_run_config(save_config, settings)
+        print(f"run configuration\t{save_config}")
+    return _run(settings, print_datalad_run, verbose)
+
+
+def run_config(
+    config: Annotated[Path, typer.Argument(help="The run configuration (TOML).", show_default=False)],
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="key=value, in place of what the file says; repeatable."),
+    ] = None,
+    print_datalad_run: PrintDataladRun = False,
+    verbose: Verbose = False,
+) -> int:
+    """Analyse a manifest with the settings of a TOML file, as `badc infer run` does with its options.
+
+    The tables are [runner] (a key for each option: --max-gpus is max_gpus), [hawkears] and [paths] (dataset_root).
+    Relative paths are taken from dataset_root where it is given, else from the file's folder. `configs/` has examples,
+    `badc infer run --save-config` writes one.
+    """
+    from badc.run_config import load_run_config
+
+    return _run(load_run_config(config, change or ()), print_datalad_run, verbose)
+
+
+def _run(settings: InferSettings, print_datalad_run: bool, verbose: bool) -> int:
     from flows.server import quiet_defaults
 
     quiet_defaults(verbose)
@@ -59,6 +95,7 @@ def run(
     from flows.launch import launch_inference
 
     with RunProgress() as progress:
+        progress.say(f"Runner: {plan.order.runner.description}")
         outcome, told = launch_inference(plan, progress.update, progress.say)
     code = _report(plan, outcome)
     if not told:
@@ -152,4 +189,5 @@ def _report_aggregation(settings: AggregateSettings, made: Aggregation) -> int:
     return 0
 
 
+app.command()(with_boundary(run_config))
 app.command()(with_boundary(monitor))

@@ -71,7 +71,7 @@ def options_of(model: Any) -> Callable[[Callable[..., int | None]], Callable[...
 
 
 def _parameter(name: str, field: Any) -> inspect.Parameter:
-    from badc.settings import ARGUMENT, option_name
+    from badc.settings_model import ARGUMENT, option_names
 
     if field.json_schema_extra == ARGUMENT:
         annotation = Annotated[field.annotation, typer.Argument(help=field.description, show_default=False)]
@@ -82,6 +82,7 @@ def _parameter(name: str, field: Any) -> inspect.Parameter:
         if repeatable:
             kind = list[get_args(kind)[0]]  # type: ignore[misc]
         shown = not any(field.default is unset for unset in (None, False, ()))
-        annotation = Annotated[kind, typer.Option(option_name(name), help=field.description, show_default=shown)]
+        options = option_names(name, field)
+        annotation = Annotated[kind, typer.Option(*options, help=field.description, show_default=shown)]
         default = [] if repeatable else field.default
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

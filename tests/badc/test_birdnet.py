@@ -18,7 +18,8 @@ import soxr
 from badc.audio import AudioWindow, probe, window_of
 from badc.detections import ResultStatus, RunnerName
 from badc.errors import RequestError, RunnerError
-from badc.infer import InferPlan, infer_chunks, plan_inference
+from badc.infer import InferPlan, plan_inference
+from badc.infer_on_worker import infer_chunks
 from badc.manifest import Chunk
 from badc.runners.base import WorkerPlace
 from badc.runners.birdnet import MODEL_VERSION, BirdnetRunner, BirdnetSpec, model_folder, read_species_list

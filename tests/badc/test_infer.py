@@ -14,7 +14,8 @@ import pytest
 from badc.attempt import Attempt
 from badc.detections import RunnerName, result_path
 from badc.errors import RequestError
-from badc.infer import InferPlan, infer_chunks, plan_inference, workers_wanted
+from badc.infer import InferPlan, plan_inference, workers_wanted
+from badc.infer_on_worker import infer_chunks
 from badc.manifest import Chunk
 from badc.settings import InferSettings
 
@@ -291,6 +292,7 @@ def test_a_bug_in_a_runner_fails_its_chunk_only(plan: Callable[..., InferPlan]) 
 
     class Buggy:
         name = RunnerName.STUB
+        takes_batches = False
 
         def open(self, place: Any) -> Any:
             return self

@@ -12,7 +12,8 @@ import pytest
 from badc.attempt import Attempt
 from badc.detections import result_path
 from badc.errors import RequestError
-from badc.infer import InferPlan, infer_chunks, plan_inference
+from badc.infer import InferPlan, plan_inference
+from badc.infer_on_worker import infer_chunks
 from badc.settings import InferSettings
 
 pytestmark = pytest.mark.usefixtures("_fresh_runner")

@@ -33,10 +33,11 @@ def dask(tmp_path):
         return process
 
     yield start
+    # Not terminate: a worker whose scheduler goes at the same moment waits for it to answer its farewell.
     for process in started:
-        process.terminate()
+        process.kill()
     for process in started:
-        process.wait(30)
+        process.wait()
 
 
 def worker_words(scheduler_file: Path, kind: str = "worker") -> list[object]:

@@ -107,6 +107,9 @@ def test_a_header_alone_is_no_chunks_and_no_error(tmp_path):
         (["--max-retries", "-1"], "--max-retries: input should be greater than or equal to 0"),
         (["--cpu-workers", "-1"], "--cpu-workers: input should be greater than or equal to 0"),
         (["--species-list", "s.txt"], "--species-list is for --use-birdnet"),
+        (["--hawkears-root", "x"], "--hawkears-root is for --use-hawkears"),
+        (["--use-hawkears", "--hawkears-root", "x"], "--hawkears-root x: has no analyze.py"),
+        (["--use-hawkears", "--hawkears-python", "x"], "make hawkears"),
         (["--use-birdnet", "--species-list", "none.txt"], "none.txt: the species list cannot be read"),
         (["--resume-summary", "none.json"], "none.json: the run to resume cannot be read"),
         (["--output-dir", "m.csv/out"], "the output folder cannot be made"),
@@ -125,6 +128,18 @@ def test_a_wrong_request_is_refused(options, message, make_recording, tmp_path):
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"m.csv", "audio"}, "nothing is written"
+
+
+def test_a_runs_options_can_be_saved_and_run_again(tmp_path):
+    (tmp_path / "m.csv").write_text("recording_id,chunk_id,source_path,start_ms,end_ms\n")
+    options = ("--use-birdnet", "--min-confidence", 0.4, "--max-gpus", 0)
+    assert badc("infer", "run", "m.csv", *options, "--save-config", "saved/run.toml", cwd=tmp_path).returncode == 0
+    assert "min_confidence = 0.4" in (tmp_path / "saved" / "run.toml").read_text()
+    done = badc("infer", "run-config", "saved/run.toml", "--set", "keep_going=true", cwd=tmp_path)
+    assert (done.returncode, f"{tmp_path / 'm.csv'}: no chunks" in done.stdout) == (0, True)
+    done = badc("infer", "run-config", "saved/run.toml", "--set", "min_confidence=2", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "runner.min_confidence: " in done.stderr
 
 
 def test_manifest_run_split_and_dry_run_agree_on_ids_and_offsets(make_recording, tmp_path):

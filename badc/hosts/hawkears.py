@@ -1,0 +1,204 @@
+"""The HawkEars 2.x host, run by `badc.runners.hawkears` in the interpreter that has HawkEars.
+
+It calls `hawkears.commands.analyze`, HawkEars' own Python entry, once per chunk. That call makes a predictor, and with
+it loads every checkpoint, each time; here the objects that read files are made at the first call and kept.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+import tempfile
+import wave
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from badc.hosts.checkpoints import digest_of_checkpoints
+from badc.hosts.serve import Answer, serve
+
+# What BADC decides itself: what is read, what is written, and how it is reported.
+_OURS = frozenset(
+    {
+        *("input_arg", "input_path", "output_path", "rtype", "filelist", "start_seconds_str"),
+        *("label_field", "recurse", "top", "debug", "quiet"),
+    }
+)
+_WARM_UP_RATE_HZ = 28_000
+_WARM_UP_S = 6
+
+
+class RefusedError(Exception):
+    """The options or the data root cannot be used; the text is for the user."""
+
+
+def main(options: dict[str, Any]) -> None:
+    """Check options, or serve requests `{path, date}`, as `options["do"]` says.
+
+    Parameters
+    ----------
+    options
+        For `check`: `arguments` (words of HawkEars' command line) and `data_root` (or None). For `serve`: `parameters`
+        and `data_root` as the check returned them, and `scratch`, a folder for HawkEars' own files.
+    """
+    if options["do"] == "check":
+        try:
+            answer = {"ok": True} | _check(options["arguments"], options["data_root"])
+        except RefusedError as error:
+            answer = {"ok": False, "error": str(error)}
+        print(json.dumps(answer))
+    else:
+        serve(lambda: _load(options))
+
+
+def _check(arguments: list[str], data_root: str | None) -> dict[str, Any]:
+    """Return HawkEars' version, the parameters that the arguments mean, and the data root.
+
+    Raises
+    ------
+    RefusedError
+        When an argument is none of `hawkears analyze`, or BADC's own business, or the data root is not complete.
+    """
+    import hawkears
+    from hawkears.core.app_paths import resolve_application_paths
+    from hawkears.core.initializer import get_initialization_status
+
+    parameters = _parse(arguments)
+    root = resolve_application_paths(data_root).data_root
+    status = get_initialization_status(root)
+    missing = [*status.missing_resources, *(f"the {name} models" for name in status.missing_bundles)]
+    if missing:
+        raise RefusedError(f"{root}: HawkEars' data root lacks {', '.join(missing)}")
+    return {"version": hawkears.__version__, "parameters": parameters, "data_root": str(root)}
+
+
+def _parse(arguments: list[str]) -> dict[str, Any]:
+    import click
+    from hawkears.commands import _analyze
+
+    command = _analyze._analyze_cmd
+    try:
+        context = command.make_context("hawkears analyze", list(arguments), resilient_parsing=False)
+    except click.exceptions.Exit:
+        raise RefusedError("--help is not an option for a run; see `hawkears analyze --help`") from None
+    except click.ClickException as error:
+        raise RefusedError(f"{error.format_message()} (see `hawkears analyze --help`)") from None
+    accepted = inspect.signature(_analyze.analyze).parameters
+    found = {}
+    for parameter in command.params:
+        name = parameter.name or ""
+        if context.get_parameter_source(name) is not click.core.ParameterSource.COMMANDLINE:
+            continue
+        option = max(parameter.opts, key=len)
+        if name in _OURS or name not in accepted:
+            raise RefusedError(f"{option}: BADC decides this itself, so it cannot be passed on to HawkEars")
+        value = context.params[name]
+        # The host may run in another folder.
+        found[name] = str(Path(value).absolute()) if isinstance(parameter.type, click.Path) else value
+    return found
+
+
+def _load(options: dict[str, Any]) -> tuple[str, Callable[[Answer], Answer]]:
+    import hawkears
+
+    model = _Model(options)
+    model.warm_up()
+    return f"HawkEars {hawkears.__version__} {model.digest()}", model.handle
+
+
+class _Model:
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._parameters = options["parameters"]
+        self._root = options["data_root"]
+        self._scratch = options["scratch"]
+        self._by_location = self._parameters.get("region") is not None or self._parameters.get("lat") is not None
+        self._classes = _keep_what_is_loaded()
+
+    def digest(self) -> str:
+        """Return the digest of the checkpoints of the ensemble and of the low-band classifier."""
+        from hawkears.core.config_loader import get_config
+
+        config = get_config(self._parameters.get("cfg_path"), data_root=self._root)
+        return digest_of_checkpoints([Path(config.misc.ckpt_folder), Path(config.hawkears.low_band_ckpt_folder)])
+
+    def warm_up(self) -> None:
+        """Analyse a few seconds of silence, so that all is loaded, and known to work, before the first chunk."""
+        with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
+            path = Path(folder, "silence.wav")
+            with wave.open(str(path), "wb") as wav:
+                wav.setparams((1, 2, _WARM_UP_RATE_HZ, 0, "NONE", ""))
+                wav.writeframes(bytes(2 * _WARM_UP_RATE_HZ * _WARM_UP_S))
+            self.handle({"path": str(path), "date": None})
+
+    def handle(self, request: Answer) -> Answer:
+        from hawkears.commands import analyze
+
+        parameters = dict(self._parameters)
+        # The date matters to HawkEars only where it knows the place. The chunk's file may have any name, so `file`,
+        # the date in the file's name, is the recording's, which the request brings.
+        if self._by_location and parameters.get("date") in (None, "file"):
+            parameters["date"] = request["date"]
+        with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
+            result = analyze(
+                input_path=request["path"],
+                recording_paths=[Path(request["path"])],
+                output_path=folder,
+                rtype=None,
+                label_field="codes",
+                return_results=True,
+                quiet=True,
+                raise_errors=True,
+                data_root=self._root,
+                **parameters,
+            )
+        if result is None:
+            raise RuntimeError("HawkEars returned no result; its log says why")
+        return {"detections": [self._detection(found) for found in result.detections]}
+
+    def _detection(self, found: Any) -> dict[str, Any]:
+        classes = self._classes()
+        info = None if classes is None else classes.class_info_by_code(found.species)
+        name = found.species if info is None else info.name
+        start_ms = max(0, round(found.start_time * 1000))
+        return {
+            "timestamp_ms": start_ms,
+            "end_ms": max(start_ms, round(found.end_time * 1000)),
+            "label": name,
+            "label_code": found.species,
+            "label_name": name,
+            "confidence": min(1.0, max(0.0, round(float(found.score), 6))),
+        }
+
+
+def _keep_what_is_loaded() -> Callable[[], Any]:
+    """Let HawkEars make each object that reads a file once only; return a function that gives its class manager.
+
+    All of a host's calls have the same options, so what was made at the first call is what every call would make. Where
+    a version of HawkEars has no such object, the models are loaded for each chunk, which is slow but right.
+    """
+    from hawkears.core import analyzer, occurrence_manager
+    from hawkears.heuristics.canada import low_band
+
+    managers: dict[Any, Any] = {}
+    _keep(analyzer, "ClassManager", lambda config, *rest, **more: "main", managers)
+    _keep(low_band, "ClassManager", lambda config, *rest, **more: "low band", {})
+    _keep(analyzer, "Predictor", lambda path, *rest, **more: path, {})
+    _keep(low_band, "Predictor", lambda path, *rest, **more: path, {})
+    _keep(occurrence_manager, "OccurrencePickleProvider", lambda path: path, {})
+    return lambda: managers.get("main")
+
+
+def _keep(module: Any, name: str, key_of: Callable[..., Any], kept: dict[Any, Any]) -> None:
+    original = getattr(module, name, None)
+    if original is None:
+        print(f"{module.__name__} has no {name}: it will be loaded for each chunk", file=sys.stderr)
+        return
+
+    def make(*arguments: Any, **more: Any) -> Any:
+        key = key_of(*arguments, **more)
+        if key not in kept:
+            kept[key] = original(*arguments, **more)
+        return kept[key]
+
+    setattr(module, name, make)

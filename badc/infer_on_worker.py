@@ -1,0 +1,180 @@
+"""Inference on a worker: what it does with the chunks that it is given."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from badc import atomic
+from badc.attempt import Attempt, now
+from badc.audio import AudioWindow
+from badc.dataset import as_written
+from badc.detections import result_path, write_result
+from badc.errors import BadcError, RunnerError
+from badc.gpus import Gpu, GpuReader, GpuSampler, cuda_environment, gpu_of_this_worker
+from badc.infer import InferOrder, PlannedChunk
+from badc.manifest import Chunk
+from badc.out_of_memory import ADVICE, GPU_OUT_OF_MEMORY, is_gpu_out_of_memory
+from badc.runners import BatchRunner, RunnerOutput, close_runner, runner_for
+
+_KEPT_OUTPUT_CHARS = 500
+# A process has one runner. A worker with several threads, given a dead worker's chunk, could want it twice.
+_one_runner = threading.Lock()
+
+
+def infer_chunks(chunks: Sequence[PlannedChunk], order: InferOrder, report: Callable[[Attempt], None]) -> list[Attempt]:
+    """Analyse chunks on this worker, and write each one's detections.
+
+    One after the other, or in one call where the runner can do that. A chunk that fails does not keep the others from
+    being tried, and never raises: its attempt says why it failed.
+
+    Parameters
+    ----------
+    chunks
+        The chunks.
+    order
+        What the run wants done with them.
+    report
+        Called with each attempt when it starts and when it has ended.
+
+    Returns
+    -------
+    list of Attempt
+        The ended attempts, in the order of the chunks.
+    """
+    with _one_runner:
+        gpu = _gpu_of_this_process()
+        if len(chunks) > 1 and order.in_one_call:
+            return _Call(chunks, order, gpu, report).attempts()
+        return [attempt for planned in chunks for attempt in _Call([planned], order, gpu, report).attempts()]
+
+
+class _Call:
+    """One call of the runner, and the attempts at the chunks in it."""
+
+    def __init__(
+        self, chunks: Sequence[PlannedChunk], order: InferOrder, gpu: Gpu | None, report: Callable[[Attempt], None]
+    ) -> None:
+        self._chunks = chunks
+        self._order = order
+        self._gpu = gpu
+        self._report = report
+
+    def attempts(self) -> list[Attempt]:
+        """Make the call; return the ended attempts."""
+        gpu = self._gpu
+        started = [Attempt(p.key, gpu.index if gpu else None, gpu.name if gpu else None) for p in self._chunks]
+        for attempt in started:
+            self._report(attempt)
+        clock = time.perf_counter()
+        reader = None if gpu is None else _reader_of(gpu)
+        with GpuSampler(reader, self._order.gpu_sample_interval_s) as sampler:
+            outcomes = self._outcomes()
+        shared: dict[str, Any] = {"runner": self._order.runner.name.value}
+        if len(self._chunks) > 1:
+            shared["chunks_in_call"] = len(self._chunks)
+        if reader is not None:
+            shared["gpu_metrics"] = sampler.metrics()
+            if reader.trouble is not None:
+                shared["gpu_trouble"] = reader.trouble
+        # A chunk's share of the call, so that sums and averages over chunks stay those of the time spent.
+        runtime_s = round((time.perf_counter() - clock) / len(self._chunks), 3)
+        ended = [
+            replace(attempt, finished_at=now(), ok=ok, runtime_s=runtime_s, details={**shared, **details})
+            for attempt, (ok, details) in zip(started, outcomes, strict=True)
+        ]
+        for attempt in ended:
+            self._report(attempt)
+        return ended
+
+    def _outcomes(self) -> list[tuple[bool, dict[str, Any]]]:
+        """Return for each chunk whether it succeeded, and what telemetry keeps of it."""
+        try:
+            outputs = self._detect()
+        except Exception as error:
+            return [(False, _failure(error, self._order))] * len(self._chunks)
+        return [self._settle(planned.chunk, output) for planned, output in zip(self._chunks, outputs, strict=True)]
+
+    def _detect(self) -> list[RunnerOutput | RunnerError]:
+        runner = runner_for(self._order.runner, cuda_environment(self._gpu))
+        items: list[tuple[Chunk, AudioWindow]] = []
+        for planned in self._chunks:
+            assert planned.audio is not None
+            items.append((planned.chunk, planned.audio))
+        if len(items) > 1:
+            assert isinstance(runner, BatchRunner)
+            return runner.detect_batch(items)
+        return [runner.detect(*items[0])]
+
+    def _settle(self, chunk: Chunk, output: RunnerOutput | RunnerError) -> tuple[bool, dict[str, Any]]:
+        try:
+            if isinstance(output, RunnerError):
+                raise output
+            return True, _write(chunk, output, self._order)
+        except Exception as error:
+            return False, _failure(error, self._order)
+
+
+def _failure(error: Exception, order: InferOrder) -> dict[str, Any]:
+    """Return what telemetry keeps of a failure. One for want of GPU memory ends the runner, which holds it."""
+    if isinstance(error, RunnerError):
+        details = {"error": str(error), **_process_output(error.stdout, error.stderr, error.returncode)}
+        if is_gpu_out_of_memory(str(error), error.stdout, error.stderr):
+            close_runner()
+            details |= {"failure_kind": GPU_OUT_OF_MEMORY, "error": f"{error}; {ADVICE}"}
+        return details
+    if isinstance(error, BadcError):
+        return {"error": str(error)}
+    if isinstance(error, OSError):
+        return {"error": f"{error.strerror or error}: {error.filename or order.output_dir}"}
+    # A bug in a runner fails its chunk, not the run.
+    return {"error": f"{type(error).__name__}: {error}"}
+
+
+@lru_cache(maxsize=1)
+def _gpu_of_this_process() -> Gpu | None:
+    """Return the worker's GPU, looked up once: one that the driver loses later stays this worker's."""
+    return gpu_of_this_worker()
+
+
+@lru_cache(maxsize=1)
+def _reader_of(gpu: Gpu) -> GpuReader:
+    """Return this process's reader of its GPU, whose handle stays open from chunk to chunk."""
+    return GpuReader(gpu)
+
+
+def _write(chunk: Chunk, output: RunnerOutput, order: InferOrder) -> dict[str, Any]:
+    root = order.dataset_root
+    path = result_path(order.output_dir, chunk)
+    result = replace(output.result, dataset_root=None if root is None else str(root))
+    if output.raw_files:
+        folder = path.with_name(f"{chunk.chunk_id}_{result.runner}")
+        _write_raw_files(folder, output.raw_files)
+        result = replace(result, extra={**result.extra, f"{result.runner}_output": as_written(folder, root)})
+    write_result(path, result)
+    return {
+        "output": as_written(path, root),
+        "status": result.status.value,
+        "detections": len(result.detections),
+        **_process_output(output.stdout, output.stderr, output.returncode),
+    }
+
+
+def _write_raw_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write a program's own files; those of an earlier attempt go."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for name, data in files.items():
+        atomic.write_bytes(folder / name, data)
+
+
+def _process_output(stdout: str, stderr: str, returncode: int | None) -> dict[str, Any]:
+    found = {"stdout": stdout[-_KEPT_OUTPUT_CHARS:], "stderr": stderr[-_KEPT_OUTPUT_CHARS:]}
+    return {name: text for name, text in found.items() if text} | (
+        {} if returncode is None else {"returncode": returncode}
+    )

@@ -1,0 +1,216 @@
+"""The run configuration: a TOML file with the settings of `badc infer run`, to keep and to share.
+
+`[runner]` has a key for each option, named like it (`--max-gpus` is `max_gpus`); `[hawkears]` has what is HawkEars'
+own; `[paths]` has `dataset_root`. Relative paths are taken from the dataset's root where `dataset_root` is given, else
+from the file's folder.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from badc import atomic
+from badc.dataset import absolute
+from badc.errors import RequestError
+from badc.settings import InferSettings
+from badc.settings_model import option_name
+
+_RUNNER, _HAWKEARS, _PATHS = "runner", "hawkears", "paths"
+_HAWKEARS_PREFIX = "hawkears_"
+# Keys of [hawkears] that stand for words of HawkEars' own command line.
+_HAWKEARS_WORDS = {
+    "min_score": "--min_score",
+    "models": "--models",
+    "region": "--region",
+    "lat": "--lat",
+    "lon": "--lon",
+    "date": "--date",
+    "include": "--include",
+    "exclude": "--exclude",
+}
+_HAWKEARS_PATHS = frozenset({"include", "exclude"})
+_LOW_BAND = "low_band"
+
+
+def load_run_config(path: Path, changes: Sequence[str] = ()) -> InferSettings:
+    """Read the settings of a run.
+
+    Parameters
+    ----------
+    path
+        The TOML file.
+    changes
+        `key=value` or `table.key=value`, with the value as in TOML (text may go without its quotes); each replaces
+        what the file says.
+
+    Raises
+    ------
+    RequestError
+        When the file cannot be read, or has a key or a value that is not known.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise RequestError(f"{path}: the run configuration cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise RequestError(f"{path}: the run configuration is not UTF-8 text") from None
+    except tomllib.TOMLDecodeError as error:
+        raise RequestError(f"{path}: not TOML: {error}") from None
+    _require_known(document, str(path))
+    for change in changes:
+        table, key, value = _read_change(change)
+        document.setdefault(table, {})[key] = value
+    return _settings_of(document, path)
+
+
+def save_run_config(path: Path, settings: InferSettings) -> None:
+    """Write the settings of a run, as `load_run_config` reads them; only what differs from the defaults."""
+    import tomli_w
+
+    folder = absolute(path).parent
+    root = None if settings.dataset_root is None else absolute(settings.dataset_root)
+    given = {name: value for name, value in _places(settings) if value != _default_of(name)}
+    document: dict[str, dict[str, Any]] = {}
+    for name, value in given.items():
+        table, key = place_of(name)
+        if isinstance(value, Path):
+            value = os.path.relpath(root, folder) if name == "dataset_root" and root else _path_text(value, root)
+        document.setdefault(table, {})[key] = list(value) if isinstance(value, tuple) else value
+    with atomic.replacing(path) as temporary:
+        temporary.write_text(tomli_w.dumps(document), encoding="utf-8")
+
+
+def effective_configuration(settings: InferSettings) -> dict[str, dict[str, Any]]:
+    """Return all settings of a run in the tables and keys of a run configuration, for the record."""
+    document: dict[str, dict[str, Any]] = {}
+    for name, value in settings.model_dump(mode="json").items():
+        table, key = place_of(name)
+        document.setdefault(table, {})[key] = value
+    return document
+
+
+@cache
+def place_of(field: str) -> tuple[str, str]:
+    """Return the table and the key of a field of `InferSettings`."""
+    if field == "dataset_root":
+        return _PATHS, field
+    if field == "hawkears_arg":
+        return _HAWKEARS, "extra_args"
+    if field.startswith(_HAWKEARS_PREFIX):
+        return _HAWKEARS, field.removeprefix(_HAWKEARS_PREFIX)
+    return _RUNNER, option_name(field).removeprefix("--").replace("-", "_")
+
+
+def _settings_of(document: Mapping[str, Any], path: Path) -> InferSettings:
+    root = document.get(_PATHS, {}).get("dataset_root")
+    folder = absolute(path).parent
+    base = folder if root is None else absolute(folder / Path(str(root)).expanduser())
+    values: dict[str, Any] = {}
+    for name, field in InferSettings.model_fields.items():
+        table, key = place_of(name)
+        if key not in document.get(table, {}):
+            continue
+        value = document[table][key]
+        if "Path" in str(field.annotation) and isinstance(value, str):
+            value = base if name == "dataset_root" else base / Path(value).expanduser()
+        values[name] = tuple(value) if isinstance(value, list) else value
+    hawkears = document.get(_HAWKEARS, {})
+    words = [word for key in hawkears for word in _words_of(path, key, hawkears[key], base)]
+    if words:
+        values["hawkears_arg"] = (*words, *values.get("hawkears_arg", ()))
+    if not document.get(_RUNNER, {}).get("use_hawkears"):
+        # A file may keep its HawkEars table while another runner is chosen.
+        values = {name: value for name, value in values.items() if not name.startswith(_HAWKEARS_PREFIX)}
+    try:
+        return InferSettings(**values)
+    except ValidationError as error:
+        lines = []
+        for found in error.errors():
+            place = ".".join(place_of(str(found["loc"][0]))) + ": " if found["loc"] else ""
+            lines.append(f"{path}: {place}{found['msg'].removeprefix('Value error, ')}")
+        raise RequestError("\n".join(lines)) from None
+
+
+def _words_of(path: Path, key: str, value: Any, base: Path) -> list[str]:
+    """Return the words of HawkEars' command line that a key of [hawkears] stands for."""
+    if key == _LOW_BAND:
+        if not isinstance(value, bool):
+            raise RequestError(f"{path}: hawkears.low_band is {value!r}; it is true or false")
+        return ["--low-band" if value else "--no-low-band"]
+    if key not in _HAWKEARS_WORDS:
+        return []
+    if isinstance(value, (bool, list, dict)):
+        raise RequestError(f"{path}: hawkears.{key} is {value!r}; it is one number or text")
+    text = str(base / Path(value).expanduser()) if key in _HAWKEARS_PATHS else str(value)
+    return [_HAWKEARS_WORDS[key], text]
+
+
+def _require_known(document: Mapping[str, Any], where: str) -> None:
+    known = _known_keys()
+    for table, content in document.items():
+        if table not in known:
+            raise RequestError(f"{where}: unknown table [{table}]{_nearest(table, known)}")
+        if not isinstance(content, dict):
+            raise RequestError(f"{where}: {table} is not a table; write [{table}] on a line of its own")
+        for key in content:
+            if key not in known[table]:
+                raise RequestError(f"{where}: unknown key {table}.{key}{_nearest_place(key, table)}")
+
+
+@lru_cache(maxsize=1)
+def _known_keys() -> dict[str, frozenset[str]]:
+    known: dict[str, set[str]] = {_RUNNER: set(), _HAWKEARS: {*_HAWKEARS_WORDS, _LOW_BAND}, _PATHS: set()}
+    for name in InferSettings.model_fields:
+        table, key = place_of(name)
+        known[table].add(key)
+    return {table: frozenset(keys) for table, keys in known.items()}
+
+
+def _nearest(name: str, known: Mapping[str, object]) -> str:
+    found = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+    return f"; the nearest known one is [{found[0]}]"
+
+
+def _nearest_place(key: str, table: str) -> str:
+    places = {f"{t}.{k}": k for t, keys in _known_keys().items() for k in keys}
+    same = [place for place, known in places.items() if known == key]
+    found = same or difflib.get_close_matches(f"{table}.{key}", places, n=1, cutoff=0.0)
+    return f"; the nearest known one is {found[0]}"
+
+
+def _read_change(change: str) -> tuple[str, str, Any]:
+    name, equals, text = change.partition("=")
+    if not equals:
+        raise RequestError(f"--set {change}: is written key=value")
+    table, _, key = name.strip().rpartition(".")
+    known = _known_keys()
+    tables = [table] if table else [t for t, keys in known.items() if key in keys]
+    if len(tables) != 1 or key not in known.get(tables[0], ()):
+        raise RequestError(f"--set {change}: unknown key {name}{_nearest_place(key, table or _RUNNER)}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    return tables[0], key, value
+
+
+def _places(settings: InferSettings) -> Iterator[tuple[str, Any]]:
+    for name in InferSettings.model_fields:
+        yield name, getattr(settings, name)
+
+
+def _default_of(name: str) -> Any:
+    return InferSettings.model_fields[name].get_default()
+
+
+def _path_text(path: Path, root: Path | None) -> str:
+    full = absolute(path)
+    return full.relative_to(root).as_posix() if root is not None and full.is_relative_to(root) else str(full)

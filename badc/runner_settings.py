@@ -1,0 +1,154 @@
+"""The settings of the runner: which classifier, and what it is told."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Self
+
+from pydantic import Field, model_validator
+
+from badc.runners.base import RunnerSpec
+from badc.settings_model import Settings, option_name, turned_off_by
+
+_BIRDNET_FIELDS = frozenset({"species_list", "birdnet_overlap_s", "min_confidence"})
+
+
+class HawkearsEngine(StrEnum):
+    """How HawkEars is run."""
+
+    SCRIPT = "script"
+    RESIDENT = "resident"
+
+
+ChunkTimeout = Annotated[
+    float | None,
+    Field(
+        gt=0,
+        allow_inf_nan=False,
+        description="Kill the runner when a chunk takes longer than so many seconds; a failed attempt.",
+    ),
+]
+
+
+class RunnerSettings(Settings):
+    """The settings of the runner, shared by the commands that run one.
+
+    A command adds `chunk_timeout_s: ChunkTimeout = None` itself, at its place among the command's own limits: the order
+    of the fields is that of the options, and a base class's fields come first.
+    """
+
+    if TYPE_CHECKING:
+        chunk_timeout_s: ChunkTimeout
+
+    runner_cmd: Annotated[
+        str | None,
+        Field(
+            description="Command to run on each chunk as CMD --input WAV --output JSON. Without this, --use-hawkears "
+            "and --use-birdnet a stub runs, which detects nothing."
+        ),
+    ] = None
+    use_hawkears: Annotated[
+        bool,
+        Field(
+            description="Run HawkEars: 1.x where vendor/HawkEars or --hawkears-root has its analyze.py, else 2.x, "
+            "resident, one process a worker (`make hawkears` installs it).",
+            json_schema_extra=turned_off_by("--stub-runner"),
+        ),
+    ] = False
+    hawkears_arg: Annotated[
+        tuple[str, ...],
+        Field(
+            description="A word for HawkEars' own command line, such as --min_score and then 0.7; repeatable. Write "
+            "words that start with a dash as --hawkears-arg=--min_score or in quotes."
+        ),
+    ] = ()
+    hawkears_engine: Annotated[
+        HawkearsEngine | None,
+        Field(description="script (HawkEars 1.x) or resident (2.x). Default: script where there is one."),
+    ] = None
+    hawkears_python: Annotated[
+        Path | None,
+        Field(
+            description="Interpreter that has HawkEars. Default: that of `make hawkears` (.venv-hawkears), for a "
+            "script its own .venv, else this one."
+        ),
+    ] = None
+    hawkears_data: Annotated[
+        Path | None,
+        Field(description="HawkEars 2.x: its data root, with the weights. Default: where HawkEars itself looks."),
+    ] = None
+    hawkears_root: Annotated[
+        Path | None,
+        Field(description="HawkEars 1.x: the folder with its analyze.py. Default: vendor/HawkEars in BADC's folder."),
+    ] = None
+    use_birdnet: Annotated[
+        bool,
+        Field(
+            description="Run BirdNET 2.4 (extra: birdnet). It uses one CPU core a worker: on a machine with GPUs give "
+            "--max-gpus 0 --cpu-workers N."
+        ),
+    ] = False
+    min_confidence: Annotated[
+        float, Field(ge=0, le=1, description="BirdNET: leave out detections below this confidence.")
+    ] = 0.25
+    birdnet_overlap_s: Annotated[
+        float, Field(ge=0, lt=3, description="BirdNET: seconds that neighbouring 3 s windows share.")
+    ] = 0.0
+    species_list: Annotated[
+        Path | None,
+        Field(description="BirdNET: report only the species in this file, one scientific or common name a line."),
+    ] = None
+
+    @model_validator(mode="after")
+    def _check_runner(self) -> Self:
+        chosen = [
+            option
+            for option, given in (
+                ("--runner-cmd", self.runner_cmd is not None),
+                ("--use-hawkears", self.use_hawkears),
+                ("--use-birdnet", self.use_birdnet),
+            )
+            if given
+        ]
+        if len(chosen) > 1:
+            raise ValueError(f"{' and '.join(chosen)} exclude each other; give one of them")
+        for prefix, option in (("hawkears_", "--use-hawkears"), ("", "--use-birdnet")):
+            fields = _BIRDNET_FIELDS if not prefix else {n for n in type(self).model_fields if n.startswith(prefix)}
+            given = {n for n in fields if getattr(self, n) != type(self).model_fields[n].default}
+            if given and option not in chosen:
+                raise ValueError(f"{', '.join(sorted(map(option_name, given)))} is for {option}, which is not given")
+        return self
+
+    def runner_spec(self) -> RunnerSpec:
+        """Return the settings of the chosen runner.
+
+        Raises
+        ------
+        RequestError
+            When that runner is not installed, or its settings name something it does not know.
+        """
+        if self.use_hawkears:
+            return self._hawkears_spec()
+        if self.use_birdnet:
+            from badc.runners.birdnet import BirdnetSpec, model_folder, read_species_list
+
+            model_folder()
+            species = None if self.species_list is None else read_species_list(self.species_list)
+            return BirdnetSpec(self.min_confidence, self.birdnet_overlap_s, species, self.chunk_timeout_s)
+        if self.runner_cmd is not None:
+            from badc.runners.command import CommandSpec
+
+            return CommandSpec(self.runner_cmd, self.chunk_timeout_s)
+        from badc.runners.stub import StubSpec
+
+        return StubSpec()
+
+    def _hawkears_spec(self) -> RunnerSpec:
+        from badc.runners.hawkears import hawkears_spec
+        from badc.runners.hawkears_script import find_script, script_spec
+
+        root = None if self.hawkears_engine is HawkearsEngine.RESIDENT else find_script(self.hawkears_root)
+        if root is None and self.hawkears_engine is not HawkearsEngine.SCRIPT:
+            return hawkears_spec(self.hawkears_python, self.hawkears_data, self.hawkears_arg, self.chunk_timeout_s)
+        return script_spec(root, self.hawkears_python, self.hawkears_arg, self.chunk_timeout_s)

@@ -1,0 +1,180 @@
+"""HawkEars 2.x as a runner: a resident host process in the interpreter that has HawkEars."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from badc.audio import AudioWindow
+from badc.detections import ChunkResult, ResultStatus, RunnerName, parse_detections
+from badc.errors import RequestError
+from badc.manifest import Chunk
+from badc.recording import parse_recording_name
+from badc.runners.base import RunnerOutput, WorkerPlace, chunk_wav
+from badc.runners.host import Host
+
+SOURCE_ROOT = Path(__file__).parents[2]
+INSTALL = (
+    "install HawkEars 2.x with `make hawkears` in BADC's folder, or name an interpreter that has it with "
+    "--hawkears-python; for HawkEars 1.x fetch vendor/HawkEars (see vendor/README.md), or name its folder with "
+    "--hawkears-root"
+)
+_OWN_PYTHON = SOURCE_ROOT / ".venv-hawkears" / "bin" / "python"
+_CHECK_TIMEOUT_S = 300.0  # the first import from a network disk takes minutes
+# The host's modules come from BADC's folder, everything else from HawkEars' environment: that folder may be a
+# site-packages full of other versions, so it is on the path for these imports only.
+_BOOT = (
+    "import sys, json; folder, options = sys.argv[1:]; sys.path[0] = folder; import badc.hosts.hawkears as host; "
+    "del sys.path[0]; host.main(json.loads(options))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HawkearsSpec:
+    """Settings of HawkEars 2.x, checked by HawkEars itself.
+
+    Parameters
+    ----------
+    python
+        The interpreter that has HawkEars.
+    version
+        HawkEars' version.
+    parameters
+        Parameters of `hawkears.commands.analyze` as JSON.
+    data_root
+        HawkEars' data root, absolute.
+    timeout_s
+        How long one chunk may take before the host is killed; None waits for ever.
+    """
+
+    python: str
+    version: str
+    parameters: str
+    data_root: str
+    timeout_s: float | None = None
+
+    @property
+    def name(self) -> RunnerName:
+        """`hawkears`."""
+        return RunnerName.HAWKEARS
+
+    @property
+    def description(self) -> str:
+        """See `RunnerSpec.description`."""
+        return f"HawkEars {self.version}, resident in {self.python}, data in {self.data_root}"
+
+    @property
+    def takes_batches(self) -> bool:
+        """See `RunnerSpec.takes_batches`."""
+        return False
+
+    def open(self, place: WorkerPlace) -> HawkearsRunner:
+        """Make the runner; its host starts at the first chunk."""
+        return HawkearsRunner(self, place)
+
+
+class HawkearsRunner:
+    """Sends each chunk to the host, as a WAV of its own: HawkEars reads whole files."""
+
+    name = RunnerName.HAWKEARS
+
+    def __init__(self, spec: HawkearsSpec, place: WorkerPlace) -> None:
+        options = {
+            "do": "serve",
+            "parameters": orjson.loads(spec.parameters),
+            "data_root": spec.data_root,
+            "scratch": str(place.scratch_dir),
+        }
+        self._timeout_s = spec.timeout_s
+        self._scratch_dir = place.scratch_dir
+        self._host = Host(_command(spec.python, options), place.environment, "HawkEars")
+
+    def detect(self, chunk: Chunk, audio: AudioWindow) -> RunnerOutput:
+        """Analyse one chunk in the host (see `Runner.detect`)."""
+        recorded_at = parse_recording_name(chunk.recording_id).recorded_at
+        date = None if recorded_at is None else f"{recorded_at:%Y%m%d}"
+        with chunk_wav(chunk, audio, self._scratch_dir) as wav:
+            answer = self._host.request({"path": str(wav), "date": date}, self._timeout_s)
+        detections = parse_detections(answer["detections"])
+        status = ResultStatus.OK if detections else ResultStatus.NO_DETECTIONS
+        version = self._host.greeting["model_version"]
+        return RunnerOutput(ChunkResult(chunk, self.name, status, detections, model_version=version))
+
+    def close(self) -> None:
+        """End the host."""
+        self._host.close()
+
+
+def find_python(given: Path | None) -> str | None:
+    """Return the interpreter that is to have HawkEars: the given one, that of `make hawkears`, or this one."""
+    if given is not None:
+        return str(given.absolute())
+    if _OWN_PYTHON.exists():
+        return str(_OWN_PYTHON)
+    return sys.executable if importlib.util.find_spec("hawkears") is not None else None
+
+
+def hawkears_spec(
+    python: Path | None, data_root: Path | None, arguments: tuple[str, ...], timeout_s: float | None
+) -> HawkearsSpec:
+    """Return the settings of a resident HawkEars, after HawkEars itself has looked at them.
+
+    Parameters
+    ----------
+    python
+        The interpreter that has HawkEars, or None for the usual places.
+    data_root
+        HawkEars' data root, or None for the place that HawkEars itself would use.
+    arguments
+        Words of the command line of `hawkears analyze`.
+    timeout_s
+        See `HawkearsSpec`.
+
+    Raises
+    ------
+    RequestError
+        When HawkEars is not installed there, its weights are missing, or an argument is not one of its own.
+    """
+    found = find_python(python)
+    if found is None:
+        raise RequestError(f"HawkEars is not installed; {INSTALL}")
+    checked = _check(found, None if data_root is None else str(data_root.absolute()), arguments)
+    parameters = orjson.dumps(checked["parameters"], option=orjson.OPT_SORT_KEYS).decode()
+    return HawkearsSpec(found, checked["version"], parameters, checked["data_root"], timeout_s)
+
+
+@lru_cache(maxsize=8)
+def _check(python: str, data_root: str | None, arguments: tuple[str, ...]) -> dict[str, Any]:
+    options = {"do": "check", "arguments": arguments, "data_root": data_root}
+    try:
+        done = subprocess.run(_command(python, options), capture_output=True, text=True, timeout=_CHECK_TIMEOUT_S)
+    except OSError as error:
+        raise RequestError(f"--hawkears-python {python}: cannot be run ({error.strerror}); {INSTALL}") from None
+    except subprocess.TimeoutExpired:
+        raise RequestError(f"{python}: HawkEars did not load within {_CHECK_TIMEOUT_S:g} s") from None
+    lines = done.stdout.splitlines()
+    try:
+        answer: dict[str, Any] = orjson.loads(lines[-1]) if lines else {}
+    except orjson.JSONDecodeError:
+        answer = {}
+    if "ok" not in answer:
+        last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
+        raise RequestError(f"{python}: HawkEars cannot be used there ({last}); {INSTALL}")
+    if not answer["ok"]:
+        advice = ""
+        if "data root" in answer["error"]:
+            hawkears = Path(python).with_name("hawkears")
+            advice = f"; `{hawkears} init --dest FOLDER` downloads it, --hawkears-data FOLDER names it"
+        raise RequestError(f"HawkEars: {answer['error']}{advice}")
+    return answer
+
+
+def _command(python: str, options: dict[str, Any]) -> list[str]:
+    return [python, "-c", _BOOT, str(SOURCE_ROOT), orjson.dumps(options).decode()]

@@ -1,0 +1,323 @@
+"""HawkEars 1.x as a runner: its script `analyze.py`, one process per task."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from badc import leash
+from badc.audio import AudioWindow, wav_bytes
+from badc.detections import ChunkResult, InvalidResultError, ResultStatus, RunnerName, parse_detections
+from badc.errors import RequestError, RunnerError
+from badc.hosts.checkpoints import digest_of_checkpoints
+from badc.manifest import Chunk
+from badc.runners.base import RunnerOutput, WorkerPlace
+from badc.runners.hawkears import INSTALL, SOURCE_ROOT
+from badc.runners.process import Finished, run_process
+
+SCRIPT = "analyze.py"
+LABELS = "HawkEars_labels.csv"
+COLUMNS = ("filename", "start_time", "end_time", "class_name", "class_code", "score")
+# What BADC decides itself, or what concerns whole recordings and would be wrong for each chunk.
+_OURS = frozenset(
+    {
+        *("-i", "--input", "-o", "--output", "--rtype", "-m", "--merge", "--recurse", "--filelist"),
+        *("-s", "--start", "-e", "--end", "--debug", "--embed", "-h", "--help"),
+    }
+)
+_HELP_TIMEOUT_S = 300.0
+_LOST_THREAD = "Exception in thread"
+_CHECKPOINT_FOLDERS = ("data/ckpt", "data/low_band_ckpt")
+
+
+@dataclass(frozen=True, slots=True)
+class HawkearsScriptSpec:
+    """Settings of HawkEars 1.x.
+
+    Parameters
+    ----------
+    root
+        The folder of `analyze.py`, absolute.
+    python
+        The interpreter that runs it.
+    version
+        What the folder says of its version.
+    arguments
+        Further words of its command line.
+    timeout_s
+        How long one chunk may take, times the number of chunks in the call; None waits for ever.
+    """
+
+    root: Path
+    python: str
+    version: str
+    arguments: tuple[str, ...] = ()
+    timeout_s: float | None = None
+
+    @property
+    def name(self) -> RunnerName:
+        """`hawkears`."""
+        return RunnerName.HAWKEARS
+
+    @property
+    def description(self) -> str:
+        """See `RunnerSpec.description`."""
+        return f"HawkEars 1.x ({self.version}), script {self.root / SCRIPT} run by {self.python}"
+
+    @property
+    def takes_batches(self) -> bool:
+        """See `RunnerSpec.takes_batches`."""
+        return True
+
+    def open(self, place: WorkerPlace) -> HawkearsScriptRunner:
+        """Make the runner."""
+        return HawkearsScriptRunner(self, place)
+
+
+class HawkearsScriptRunner:
+    """Calls the script on a folder of links, and splits its table of labels among the chunks."""
+
+    name = RunnerName.HAWKEARS
+
+    def __init__(self, spec: HawkearsScriptSpec, place: WorkerPlace) -> None:
+        self._spec = spec
+        self._place = place
+        digest = digest_of_checkpoints(spec.root / folder for folder in _CHECKPOINT_FOLDERS)
+        self._model_version = f"HawkEars 1.x {spec.version} {digest}"
+
+    def detect(self, chunk: Chunk, audio: AudioWindow) -> RunnerOutput:
+        """Run the script on one chunk (see `Runner.detect`)."""
+        (output,) = self.detect_batch([(chunk, audio)])
+        if isinstance(output, RunnerError):
+            raise output
+        return output
+
+    def detect_batch(self, items: Sequence[tuple[Chunk, AudioWindow]]) -> list[RunnerOutput | RunnerError]:
+        """Run the script once on all of these chunks (see `BatchRunner.detect_batch`)."""
+        with ExitStack() as stack:
+            folder, output = (
+                Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self._place.scratch_dir))) for _ in range(2)
+            )
+            names = _lay_out(items, folder)
+            finished = self._run(folder, output, len(items))
+            path = output / LABELS
+            try:
+                tables = _split(path.read_text(encoding="utf-8-sig"), names)
+            except FileNotFoundError:
+                raise RunnerError(f"HawkEars wrote no {LABELS}", **vars(finished)) from None
+            except (UnicodeDecodeError, InvalidResultError) as error:
+                raise RunnerError(f"HawkEars wrote a malformed {LABELS}: {error}", **vars(finished)) from None
+        return [self._output(chunk, rows, finished) for (chunk, _), rows in zip(items, tables, strict=True)]
+
+    def close(self) -> None:
+        """Do nothing: no process lives longer than its task."""
+
+    def _run(self, folder: Path, output: Path, chunks: int) -> Finished:
+        spec = self._spec
+        words = [spec.python, SCRIPT, "-i", str(folder), "-o", str(output), "--rtype", "csv", "--merge", "0"]
+        finished = run_process(
+            [*words, *spec.arguments],
+            what="HawkEars",
+            timeout_s=None if spec.timeout_s is None else spec.timeout_s * chunks,
+            environment=self._place.environment,
+            working_dir=spec.root,
+        )
+        if finished.returncode != 0:
+            raise RunnerError(f"HawkEars {leash.how_it_ended(finished.returncode)}", **vars(finished))
+        if _LOST_THREAD in finished.stderr:
+            # It goes on without that thread's recordings and ends with 0: their chunks would look silent.
+            raise RunnerError("a thread of HawkEars ended with an error", **vars(finished))
+        return finished
+
+    def _output(self, chunk: Chunk, rows: list[dict[str, str]], finished: Finished) -> RunnerOutput | RunnerError:
+        try:
+            detections = parse_detections([_detection(row) for row in rows])
+        except InvalidResultError as error:
+            return RunnerError(f"HawkEars wrote a malformed {LABELS}: {error}", **vars(finished))
+        status = ResultStatus.OK if detections else ResultStatus.NO_DETECTIONS
+        result = ChunkResult(chunk, self.name, status, detections, model_version=self._model_version)
+        return RunnerOutput(result, **vars(finished), raw_files={LABELS: _table(rows)})
+
+
+def find_script(root: Path | None) -> Path | None:
+    """Return the folder of HawkEars 1.x: the given one, else `vendor/HawkEars` where that has been fetched.
+
+    Raises
+    ------
+    RequestError
+        When the given folder has no `analyze.py`.
+    """
+    if root is None:
+        vendored = SOURCE_ROOT / "vendor" / "HawkEars"
+        return vendored if (vendored / SCRIPT).is_file() else None
+    if not (root / SCRIPT).is_file():
+        raise RequestError(f"--hawkears-root {root}: has no {SCRIPT}; it is to be the folder of HawkEars 1.x")
+    return root.absolute()
+
+
+def script_spec(
+    root: Path | None, python: Path | None, arguments: tuple[str, ...], timeout_s: float | None
+) -> HawkearsScriptSpec:
+    """Return the settings of HawkEars 1.x, after its script has told its options.
+
+    Parameters
+    ----------
+    root
+        Its folder, as `find_script` returns it.
+    python
+        The interpreter; by default that of a `.venv` in the folder, else this one.
+    arguments
+        Further words of its command line.
+    timeout_s
+        See `HawkearsScriptSpec`.
+
+    Raises
+    ------
+    RequestError
+        When there is no script, it cannot be run, or an argument is none of its options.
+    """
+    if root is None:
+        raise RequestError(f"HawkEars 1.x is not here; {INSTALL}")
+    own = root / ".venv" / "bin" / "python"
+    interpreter = str(python.absolute()) if python else str(own) if own.exists() else sys.executable
+    known = _known_options(root, interpreter)
+    for word in arguments:
+        if not _is_option(word):
+            continue
+        option = word.split("=", 1)[0]
+        if option in _OURS:
+            raise RequestError(f"--hawkears-arg {word}: BADC decides this itself")
+        if option not in known:
+            raise RequestError(
+                f"--hawkears-arg {word}: {root / SCRIPT} has no such option; it has {', '.join(sorted(known - _OURS))}"
+            )
+    return HawkearsScriptSpec(root, interpreter, _version(root), arguments, timeout_s)
+
+
+@lru_cache(maxsize=8)
+def _known_options(root: Path, python: str) -> frozenset[str]:
+    try:
+        done = subprocess.run(
+            [python, SCRIPT, "--help"], cwd=root, capture_output=True, text=True, timeout=_HELP_TIMEOUT_S
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise RequestError(
+            f"{python}: cannot run {root / SCRIPT} ({error}); name another with --hawkears-python"
+        ) from None
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
+        raise RequestError(
+            f"{root / SCRIPT}: does not run in {python} ({last}); name an interpreter that has what it needs with "
+            "--hawkears-python"
+        )
+    return frozenset(re.findall(r"(?<![\w-])--?[A-Za-z][\w-]*", done.stdout))
+
+
+@lru_cache(maxsize=8)
+def _version(root: Path) -> str:
+    """Return the commit of the folder, where it is the top of a git checkout."""
+    try:
+        words = ["git", "-C", str(root), "rev-parse", "--show-prefix", "--short", "HEAD"]
+        lines = subprocess.run(words, capture_output=True, text=True, timeout=30).stdout.splitlines()
+    except (OSError, subprocess.TimeoutExpired):
+        lines = []
+    return f"commit {lines[1]}" if len(lines) == 2 and not lines[0] else "version unknown"
+
+
+def _is_option(word: str) -> bool:
+    if not word.startswith("-"):
+        return False
+    try:
+        float(word)
+    except ValueError:
+        return True
+    return False
+
+
+def _lay_out(items: Sequence[tuple[Chunk, AudioWindow]], folder: Path) -> list[frozenset[str]]:
+    """Put each chunk into a folder; return the names under which the script may report each.
+
+    A chunk with a file of its own is linked. The script may report a link by the name of what it leads to, as a
+    git-annex link leads to a key; two chunks of the same content share that, so the second one is copied.
+    """
+    taken: set[str] = set()
+    names = []
+    for chunk, audio in items:
+        resolved = audio.path.resolve().name if audio.whole_file else ""
+        linked = audio.whole_file and resolved not in taken
+        path = folder / f"{chunk.chunk_id}{audio.path.suffix if audio.whole_file else '.wav'}"
+        if linked:
+            path.symlink_to(audio.path.absolute())
+            taken.add(resolved)
+        elif audio.whole_file:
+            shutil.copyfile(audio.path, path)
+        else:
+            path.write_bytes(wav_bytes(audio))
+        known = {path.name, chunk.chunk_id, *((resolved, Path(resolved).stem) if linked else ())}
+        names.append(frozenset(known))
+    return names
+
+
+def _split(text: str, names: Sequence[frozenset[str]]) -> list[list[dict[str, str]]]:
+    """Return the rows of each chunk.
+
+    Raises
+    ------
+    InvalidResultError
+        When a column is missing, a row is short, or a row's file is none of the chunks.
+    """
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+    if missing:
+        raise InvalidResultError(f"it lacks {', '.join(missing)}")
+    owner = {name: index for index, known in enumerate(names) for name in known}
+    rows: list[list[dict[str, str]]] = [[] for _ in names]
+    for row in reader:
+        if any(row[column] is None for column in COLUMNS):
+            raise InvalidResultError(f"line {reader.line_num} is short")
+        index = owner.get(Path(row["filename"]).name)
+        if index is None:
+            raise InvalidResultError(f"line {reader.line_num} is of {row['filename']!r}, which was not asked for")
+        rows[index].append(row)
+    return rows
+
+
+def _detection(row: dict[str, str]) -> dict[str, Any]:
+    return {
+        "timestamp_ms": round(_number(row, "start_time") * 1000),
+        "end_ms": round(_number(row, "end_time") * 1000),
+        "label": row["class_name"] or row["class_code"],
+        "label_code": row["class_code"],
+        "label_name": row["class_name"],
+        "confidence": _number(row, "score"),
+    }
+
+
+def _number(row: dict[str, str], column: str) -> float:
+    try:
+        value = float(row[column])
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InvalidResultError(f"{column} is {row[column]!r}, not a number")
+    return value
+
+
+def _table(rows: Iterable[dict[str, str]]) -> bytes:
+    stream = io.StringIO(newline="")
+    writer = csv.DictWriter(stream, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue().encode()

@@ -1,0 +1,97 @@
+"""One process per attempt: started on a leash, with its output kept in files, and its whole group killed at the end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from badc import leash
+from badc.errors import RunnerError
+
+_KEPT_OUTPUT_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a process ended; its attributes are keyword arguments of RunnerError and RunnerOutput.
+
+    Parameters
+    ----------
+    stdout, stderr
+        The end of what it printed.
+    returncode
+        Its exit code, negative for a signal.
+    """
+
+    stdout: str
+    stderr: str
+    returncode: int
+
+
+def run_process(
+    words: Sequence[str],
+    *,
+    what: str,
+    timeout_s: float | None,
+    environment: dict[str, str],
+    working_dir: Path | None = None,
+) -> Finished:
+    """Run a program to its end.
+
+    Parameters
+    ----------
+    words
+        The program and its arguments; no shell is involved.
+    what
+        What to call it in messages, such as `the command`.
+    timeout_s
+        After so many seconds its process group is killed; None waits for ever.
+    environment
+        Variables added to this process's own.
+    working_dir
+        Where it runs; by default here.
+
+    Raises
+    ------
+    RunnerError
+        When it cannot be started, or took too long.
+    """
+    # Files, not pipes: a grandchild that keeps a pipe open would hold this up for ever.
+    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        try:
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                env=os.environ | environment,
+                cwd=working_dir,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise RunnerError(f"{what} {words[0]!r} cannot be started: {error.strerror}") from None
+        leash.hold(process)
+        try:
+            returncode = process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            leash.kill_group(process)
+            raise RunnerError(
+                f"{what} was stopped after --chunk-timeout {timeout_s:g} s",
+                stdout=_end_of(stdout),
+                stderr=_end_of(stderr),
+            ) from None
+        finally:
+            # What the program left behind in its group goes with it, after a success too.
+            leash.kill_group(process)
+        return Finished(_end_of(stdout), _end_of(stderr), returncode)
+
+
+def _end_of(stream: IO[bytes]) -> str:
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, size - _KEPT_OUTPUT_BYTES))
+    return stream.read().decode(errors="replace")

@@ -1,0 +1,98 @@
+"""What every model of settings is: frozen, strict, and the one source of options, their help and printed commands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+
+from badc.errors import RequestError
+
+# What a field's json_schema_extra may say of its option: that it is an argument. See `also_called`, `turned_off_by`.
+ARGUMENT = {"argument": True}
+
+
+class Settings(BaseModel):
+    """A frozen set of settings; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def to_arguments(self) -> list[str]:
+        """Return the words of the command line that give these settings: what differs from the defaults."""
+        words: list[str] = []
+        positional: list[str] = []
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if field.json_schema_extra == ARGUMENT:
+                # What starts with a dash would be taken for an option.
+                positional.append(f"./{value}" if str(value).startswith("-") else str(value))
+            elif value != field.get_default(call_default_factory=True):
+                for item in value if isinstance(value, tuple) else (value,):
+                    words += _words(name, item, field)
+        return [*positional, *words]
+
+
+def _words(name: str, value: object, field: FieldInfo) -> list[str]:
+    if isinstance(value, bool):
+        return [option_name(name) if value else off_name(field)]
+    # Joined by =, because what starts with a dash would be taken for the next option.
+    return [f"{option_name(name)}={value}"] if str(value).startswith("-") else [option_name(name), str(value)]
+
+
+def turned_off_by(option: str) -> dict[str, Any]:
+    """Return the `json_schema_extra` of a switch that can be turned off, by this option."""
+    return {"off": option}
+
+
+def off_name(field: FieldInfo) -> str:
+    """Return the option that turns a switch off, or an empty text where there is none."""
+    extra = field.json_schema_extra
+    return str(extra.get("off", "")) if isinstance(extra, dict) else ""
+
+
+def option_name(field: str) -> str:
+    """Return the command-line option of a settings field; the unit `_s` belongs to the value, not to the name."""
+    return "--" + field.removesuffix("_s").replace("_", "-")
+
+
+def also_called(*names: str) -> dict[str, Any]:
+    """Return the `json_schema_extra` of a field that can also be given by the options of these names."""
+    return {"also_called": list(names)}
+
+
+def option_names(name: str, field: FieldInfo) -> list[str]:
+    """Return every option of a settings field: the one that messages name (`--on/--off` of a switch), then synonyms."""
+    extra = field.json_schema_extra
+    others = extra.get("also_called", []) if isinstance(extra, dict) else []
+    assert isinstance(others, list)
+    off = off_name(field)
+    return [option_name(name) + (f"/{off}" if off else ""), *(option_name(str(other)) for other in others)]
+
+
+def request_error(error: ValidationError, places: str = "option") -> RequestError:
+    """Return the error to show for settings that are not valid: one line per field.
+
+    Parameters
+    ----------
+    error
+        What pydantic found.
+    places
+        `option` names fields as options of the command line, anything else as keys.
+    """
+    lines = []
+    for found in error.errors():
+        message = found["msg"].removeprefix("Value error, ")
+        message = message[:1].lower() + message[1:] if not message.startswith("--") else message
+        name = ".".join(str(part) for part in found["loc"])
+        place = option_name(name) if places == "option" and name else name
+        lines.append(f"{place}: {message}" if place else message)
+    return RequestError("\n".join(lines))
+
+
+def settings_from(model: type[Any], values: dict[str, Any]) -> Any:
+    """Return `model(**values)`; what is not valid becomes a RequestError that names the options."""
+    try:
+        return model(**values)
+    except ValidationError as error:
+        raise request_error(error) from None

@@ -1,0 +1,171 @@
+"""HawkEars 2.x in its host process; a stand-in package answers. `make test-hawkears` runs the real one."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from badc.detections import result_path
+from badc.errors import RequestError
+from badc.infer import InferPlan
+from badc.infer_on_worker import infer_chunks
+from badc.runners import hawkears, hawkears_script
+
+PACKAGE = Path(__file__).parents[1] / "fakes" / "hawkears2"
+pytestmark = pytest.mark.usefixtures("_fresh_runner")
+
+
+@pytest.fixture
+def python(tmp_path: Path) -> Path:
+    """An interpreter that has the stand-in, and nothing of this project on its path."""
+    path = tmp_path / "env" / "bin" / "python"
+    path.parent.mkdir(parents=True)
+    path.write_text(f'#!/bin/sh\nPYTHONPATH={PACKAGE} exec {sys.executable} "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def hawkears_plan(plan: Callable[..., InferPlan], python: Path, tmp_path: Path) -> Callable[..., InferPlan]:
+    """Return a function that plans a run of HawkEars 2.x."""
+    checkpoint = tmp_path / "data-root" / "data" / "ckpt" / "model.ckpt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"weights")
+
+    def make(name: str = "REC.wav", seconds: float = 2, **settings: Any) -> InferPlan:
+        values = {"hawkears_python": python, "hawkears_data": tmp_path / "data-root", "hawkears_engine": "resident"}
+        return plan(name, seconds, use_hawkears=True, **(values | settings))
+
+    return make
+
+
+def detections_of(plan: InferPlan) -> list[dict[str, Any]]:
+    ended = infer_chunks(plan.todo, plan.order, lambda attempt: None)
+    assert [attempt.details.get("error") for attempt in ended] == [None] * len(ended)
+    return json.loads(result_path(plan.order.output_dir, plan.todo[0].chunk).read_bytes())["detections"]
+
+
+def test_detections_have_code_name_and_times(hawkears_plan: Callable[..., InferPlan]) -> None:
+    made = hawkears_plan(hawkears_arg=("--min_score", "0.1"))
+    assert detections_of(made) == [
+        {
+            "timestamp_ms": 250,
+            "end_ms": 1500,
+            "label": "Common Yellowthroat",
+            "label_code": "COYE",
+            "label_name": "Common Yellowthroat",
+            "confidence": 0.75,
+        },
+        {
+            "timestamp_ms": 500,
+            "end_ms": 10250,
+            "label": "ZZZZ",
+            "label_code": "ZZZZ",
+            "label_name": "ZZZZ",
+            "confidence": 0.2,
+        },
+    ]
+    document = json.loads(result_path(made.order.output_dir, made.todo[0].chunk).read_bytes())
+    assert document["runner"] == "hawkears"
+    name, version, digest = document["model_version"].split()
+    assert (name, version, len(digest)) == ("HawkEars", "2.3.0+standin", 12)
+
+
+def test_models_are_loaded_once_for_all_chunks(
+    hawkears_plan: Callable[..., InferPlan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HAWKEARS2_LOADS", str(tmp_path / "loads"))
+    made = hawkears_plan(seconds=5)
+    assert len(made.todo) == 5
+    detections_of(made)
+    assert [line.split("\t")[0] for line in (tmp_path / "loads").read_text().splitlines()] == ["classes", "models"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "confidence"),
+    [
+        ("SITE_20230509_094500.wav", ("--region", "CA-AB"), 0.0509),
+        ("SITE_20230509_094500.wav", ("--region", "CA-AB", "--date", "file"), 0.0509),
+        ("SITE_20230509_094500.wav", ("--region", "CA-AB", "--date", "20230601"), 0.0601),
+        ("SITE_20230509_094500.wav", (), 0.75),
+        ("nameless.wav", ("--region", "CA-AB"), 0.75),
+    ],
+)
+def test_the_date_is_the_recordings_own_where_the_place_is_known(
+    hawkears_plan: Callable[..., InferPlan], name: str, words: tuple[str, ...], confidence: float
+) -> None:
+    assert detections_of(hawkears_plan(name, 1, hawkears_arg=words))[0]["confidence"] == confidence
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("broken.wav", "HawkEars: ValueError: cannot decode broken.wav"),
+        ("crash.wav", "HawkEars: the host process "),
+        ("hang.wav", "HawkEars: stopped after --chunk-timeout 1 s"),
+    ],
+)
+def test_a_chunk_that_breaks_it_is_a_failed_attempt(
+    hawkears_plan: Callable[..., InferPlan], name: str, reason: str
+) -> None:
+    made = hawkears_plan(name, 1, chunk_timeout_s=1)
+    (ended,) = infer_chunks(made.todo, made.order, lambda attempt: None)
+    assert not ended.ok
+    assert ended.details["error"].startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"hawkears_arg": ("--min_skore", "1")}, "No such option:? .?--min_skore"),
+        ({"hawkears_arg": ("--min_score", "high")}, "'high' is not a valid float"),
+        ({"hawkears_arg": ("--input", "x")}, "--input: BADC decides this itself"),
+        ({"hawkears_arg": ("--threads", "2")}, "--threads: BADC decides this itself"),
+        ({"hawkears_arg": ("--help",)}, "--help is not an option for a run"),
+        ({"hawkears_data": Path("nowhere")}, "lacks the main models; `.*hawkears init --dest FOLDER`"),
+        ({"hawkears_python": Path("nothing/python")}, "cannot be run .*make hawkears"),
+        ({"hawkears_python": Path(sys.executable)}, "No module named 'hawkears'.*make hawkears"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_the_run(
+    hawkears_plan: Callable[..., InferPlan], settings: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(RequestError, match=reason):
+        hawkears_plan(**settings)
+
+
+def test_without_any_hawkears_the_message_has_the_commands_that_install_it(
+    plan: Callable[..., InferPlan], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(hawkears, "_OWN_PYTHON", tmp_path / "none")
+    monkeypatch.setattr(hawkears_script, "SOURCE_ROOT", tmp_path)
+    with pytest.raises(RequestError, match=r"not installed.*make hawkears.*vendor/README.md"):
+        plan(use_hawkears=True)
+    with pytest.raises(RequestError, match=r"HawkEars 1\.x is not here"):
+        plan(use_hawkears=True, hawkears_engine="script")
+
+
+def test_a_vendored_script_is_chosen_unless_the_engine_says_otherwise(
+    hawkears_plan: Callable[..., InferPlan], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "vendor").mkdir()
+    (tmp_path / "vendor" / "HawkEars").symlink_to(PACKAGE.with_name("HawkEars1"))
+    monkeypatch.setattr(hawkears_script, "SOURCE_ROOT", tmp_path)
+    script = hawkears_plan(hawkears_engine=None, hawkears_python=None, hawkears_data=None)
+    assert "script" in script.order.runner.description
+    assert "resident" in hawkears_plan().order.runner.description
+
+
+@pytest.mark.parametrize(
+    "settings", [{"hawkears_arg": ("--x",)}, {"use_hawkears": True, "runner_cmd": "x"}, {"hawkears_root": Path("x")}]
+)
+def test_options_that_do_not_go_together_are_refused(settings: dict[str, Any]) -> None:
+    from badc.settings import InferSettings, settings_from
+
+    with pytest.raises(RequestError, match="--use-hawkears"):
+        settings_from(InferSettings, {"manifest": Path("m.csv"), **settings})

@@ -1,0 +1,3 @@
+from hawkears.commands._analyze import analyze
+
+__all__ = ["analyze"]

@@ -1,0 +1,1 @@
+"""It has no OccurrencePickleProvider, as another version might not."""

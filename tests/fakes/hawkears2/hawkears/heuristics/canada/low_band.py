@@ -1,0 +1,3 @@
+from hawkears.core.analyzer import ClassManager, Predictor
+
+__all__ = ["ClassManager", "Predictor"]

@@ -27,7 +27,7 @@ demo: env
 	@$(VENV)/bin/badc demo demo
 
 test: env
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist loadgroup
 
 check: env
 	$(VENV)/bin/ruff check .

@@ -19,14 +19,18 @@ import orjson
 
 from badc import atomic
 from badc.aggregate_tables import COVERAGE_SCHEMA, DETECTIONS_SCHEMA, LISTED_SCHEMA, TableStage, write_csv
-from badc.chunking import STATUS_FILE
-from badc.dataset import absolute, default_summary_csv
+from badc.chunk_status import STATUS_FILE
+from badc.dataset import absolute, default_summary_csv, find_dataset_root
 from badc.detections import InvalidResultError, ResultStatus, parse_detections
 from badc.errors import BadcError, RequestError
-from badc.manifest import Chunk, read_manifest
+from badc.manifest import Chunk, Manifest, read_manifest
+from badc.merge_overlaps import merge_overlaps
+from badc.recording_times import RecordingTimes
+from badc.repeated_chunks import RepeatedChunks
 from badc.settings import AggregateSettings
 
 _BATCH_CHUNKS = 5000
+_MOST_BAD_FILES_KEPT = 10_000
 _START_MS = re.compile(r"_chunk_(\d+)_\d+\.json$")
 # What lies beside detections and is none. Named exactly: an id may start with a dot or end with `.summary`.
 _OTHER_FOLDERS = frozenset({".git", ".datalad", ".badc-lock"})
@@ -46,8 +50,12 @@ class Aggregation:
         Rows of coverage and of detections.
     missing
         Chunks of the manifests without an output.
+    merged
+        Rows that went because an overlapping chunk detected the same call.
+    bad
+        How many files could not be used.
     bad_files
-        Files that could not be used, with the reason.
+        The first of them, with the reason.
     written
         The tables.
     """
@@ -56,8 +64,52 @@ class Aggregation:
     chunks: int = 0
     detections: int = 0
     missing: int = 0
+    merged: int = 0
+    bad: int = 0
     bad_files: list[tuple[Path, str]] = field(default_factory=list)
     written: list[Path] = field(default_factory=list)
+
+    def leave_out(self, path: str, reason: str) -> None:
+        """Count a file that cannot be used, and keep it with its reason unless there are very many."""
+        self.bad += 1
+        if len(self.bad_files) < _MOST_BAD_FILES_KEPT:
+            self.bad_files.append((Path(path), reason))
+
+
+@dataclass(slots=True)
+class _Staging:
+    """The tables while they are built, and what was learnt on the way.
+
+    Parameters
+    ----------
+    scratch
+        Where they grow.
+    times
+        Tells where and when recordings were made.
+    made
+        The counts so far.
+    strict
+        Whether a file that cannot be used ends it all.
+    overlapping
+        Whether any chunk is said to overlap the one before it.
+    """
+
+    scratch: Path
+    times: RecordingTimes
+    made: Aggregation
+    strict: bool
+    overlapping: bool = False
+    detections: TableStage = field(init=False)
+    coverage: TableStage = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.detections = TableStage(self.scratch / "detections.parquet", DETECTIONS_SCHEMA)
+        self.coverage = TableStage(self.scratch / "coverage.parquet", COVERAGE_SCHEMA)
+
+    def leave_out(self, path: str, reason: str) -> None:
+        if self.strict:
+            raise BadcError(f"{path}: {reason}; nothing was written (--strict)")
+        self.made.leave_out(path, reason)
 
 
 def aggregate(settings: AggregateSettings, on_progress: Callable[[int], None] = lambda files: None) -> Aggregation:
@@ -97,14 +149,18 @@ def aggregate(settings: AggregateSettings, on_progress: Callable[[int], None] = 
         return made
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".badc-aggregate-", dir=output.parent) as scratch:
-        detections = TableStage(Path(scratch, "detections.parquet"), DETECTIONS_SCHEMA)
-        coverage = TableStage(Path(scratch, "coverage.parquet"), COVERAGE_SCHEMA)
-        _stage(folder, detections, coverage, made, settings.strict, on_progress)
+        dataset = find_dataset_root(folder)
+        times = RecordingTimes([Path.cwd()] if dataset is None else [dataset, Path.cwd()])
+        staging = _Staging(Path(scratch), times, made, settings.strict)
+        detections, coverage = staging.detections, staging.coverage
+        _stage(folder, staging, on_progress)
         if manifests:
-            _fill_in(manifests, detections, coverage, Path(scratch))
-            made.missing = coverage.count("status = 'missing'")
+            _fill_in(manifests, staging)
+            made.missing = coverage.number("SELECT count(*) FROM this WHERE status = 'missing'")
         detections.sort(("recording_id", "chunk_start_ms", "timestamp_ms", "label"))
         coverage.sort(("recording_id", "start_ms"))
+        if staging.overlapping if settings.merge_overlaps is None else settings.merge_overlaps:
+            made.merged = merge_overlaps(detections, coverage)
         made.detections, made.chunks = detections.rows, coverage.rows
         _publish(detections, coverage, output, settings.parquet, made)
     return made
@@ -127,32 +183,35 @@ def _publish(detections: TableStage, coverage: TableStage, csv: Path, parquet: P
             made.written.append(path)
 
 
-def _stage(
-    folder: Path,
-    detections: TableStage,
-    coverage: TableStage,
-    made: Aggregation,
-    strict: bool,
-    on_progress: Callable[[int], None],
-) -> None:
-    """Read every file of the folder into the two stages."""
-    with detections, coverage:
+def _stage(folder: Path, staging: _Staging, on_progress: Callable[[int], None]) -> None:
+    """Read every file of the folder into the two tables."""
+    detections, coverage, made = staging.detections, staging.coverage, staging.made
+    origin_of = staging.times.of
+    with RepeatedChunks(staging.scratch / "files.parquet") as repeated, detections, coverage:
         for path in _json_files(folder):
             made.files += 1
             try:
                 chunk, rows = _rows_of(path)
             except InvalidResultError as error:
-                if strict:
-                    raise BadcError(f"{path}: {error}; nothing was written (--strict)") from None
-                made.bad_files.append((Path(path), str(error)))
+                staging.leave_out(path, str(error))
                 continue
+            recording_id = chunk["recording_id"]
+            first = repeated.first_file(recording_id, chunk["chunk_id"], path)
+            if first is not None:
+                staging.leave_out(path, f"the same chunk as {first}")
+                continue
+            chunk["origin"] = origin_of(recording_id, chunk["source_path"], (chunk["dataset_root"],))
+            if chunk["overlapping"]:
+                staging.overlapping = True
             coverage.add(chunk, len(rows))
             detections.add(chunk, len(rows), rows)
             if made.files % _BATCH_CHUNKS == 0:
                 detections.flush()
                 coverage.flush()
+                repeated.flush()
                 on_progress(made.files)
     on_progress(made.files)
+    repeated.drop_from(detections, coverage, lambda path, first: staging.leave_out(path, f"the same chunk as {first}"))
 
 
 def _json_files(folder: Path) -> Iterator[str]:
@@ -194,6 +253,7 @@ def _rows_of(path: str) -> tuple[dict[str, Any], Sequence[Any]]:
     if not isinstance(window, dict):
         raise InvalidResultError("its 'chunk' is not an object")
     status = _text(document, "status")
+    overlap_ms = window.get("overlap_ms")
     rows = () if status in _NO_DETECTIONS else parse_detections(document.get("detections", []))
     return {
         "recording_id": _text(document, "recording_id") or Path(path).parent.name,
@@ -206,6 +266,7 @@ def _rows_of(path: str) -> tuple[dict[str, Any], Sequence[Any]]:
         "chunk_sha256": _text(window, "sha256"),
         "source_path": _text(document, "source_path"),
         "dataset_root": _text(document, "dataset_root"),
+        "overlapping": isinstance(overlap_ms, int | float) and overlap_ms > 0,
     }, rows
 
 
@@ -232,20 +293,23 @@ def _manifests_at(path: Path) -> list[Path]:
     return found
 
 
-def _fill_in(manifests: Sequence[Path], detections: TableStage, coverage: TableStage, scratch: Path) -> None:
+def _fill_in(manifests: Sequence[Path], staging: _Staging) -> None:
     """Give chunks what the manifests know of them, and add those that have no output."""
-    listed = TableStage(scratch / "listed.parquet", LISTED_SCHEMA)
+    listed = TableStage(staging.scratch / "listed.parquet", LISTED_SCHEMA)
     with listed:
         for path in manifests:
-            for number, chunk in enumerate(read_manifest(path).chunks, start=1):
-                listed.add(_columns_of(chunk), 0)
+            manifest = read_manifest(path)
+            for number, chunk in enumerate(manifest.chunks, start=1):
+                staging.overlapping = staging.overlapping or chunk.overlap_ms > 0
+                listed.add(_columns_of(chunk, manifest, staging.times), 0)
                 if number % _BATCH_CHUNKS == 0:
                     listed.flush()
-    coverage.fill_in(listed)
-    detections.fill_in(listed)
+    staging.coverage.fill_in(listed)
+    staging.detections.fill_in(listed)
 
 
-def _columns_of(chunk: Chunk) -> dict[str, Any]:
+def _columns_of(chunk: Chunk, manifest: Manifest, times: RecordingTimes) -> dict[str, Any]:
+    roots = (None if manifest.dataset_root is None else str(manifest.dataset_root), str(manifest.path.parent))
     return {
         "recording_id": chunk.recording_id,
         "chunk_id": chunk.chunk_id,
@@ -255,4 +319,5 @@ def _columns_of(chunk: Chunk) -> dict[str, Any]:
         "runner": None,
         "chunk_sha256": chunk.sha256,
         "source_path": chunk.source_path,
+        "origin": times.of(chunk.recording_id, chunk.source_path, roots),
     }

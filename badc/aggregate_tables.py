@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-import pyarrow.dataset
 import pyarrow.parquet as pq
 
-from badc.recording import RecordingName, parse_recording_name
-
-# The recorder's own clock, without an offset, because the file's name gives none.
+# The recorder's own clock; where its offset is known, it has a column of its own.
 _LOCAL_TIME = pa.timestamp("ms")
 _CHUNK_TEXTS = ("status", "runner", "model_version", "chunk_sha256", "source_path", "dataset_root")
 
@@ -39,6 +36,8 @@ DETECTIONS_SCHEMA = pa.schema(
         ("station", pa.string()),
         ("recorded_at", _LOCAL_TIME),
         ("detected_at", _LOCAL_TIME),
+        ("recorded_utc_offset_min", pa.int64()),
+        ("merged_from", pa.int64()),
     ]
 )
 COVERAGE_SCHEMA = pa.schema(
@@ -52,6 +51,7 @@ COVERAGE_SCHEMA = pa.schema(
         ("detections", pa.int64()),
         ("station", pa.string()),
         ("recorded_at", _LOCAL_TIME),
+        ("recorded_utc_offset_min", pa.int64()),
     ]
 )
 # What a manifest knows of a chunk: the columns above, and these for the detections.
@@ -70,6 +70,11 @@ class TableStage:
         Where it grows.
     schema
         Its columns.
+
+    Attributes
+    ----------
+    rows
+        Rows written so far.
     """
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
@@ -122,20 +127,31 @@ class TableStage:
             order = ", ".join(f"{column} NULLS FIRST" for column in columns)
             self.rewrite(f"SELECT * FROM this ORDER BY {order}", {})
 
-    def count(self, condition: str) -> int:
-        """Return how many rows meet an SQL condition."""
-        with _database(self.path.parent, {"this": self}) as database:
-            return int(database.execute(f"SELECT count(*) FROM this WHERE {condition}").fetchall()[0][0])
+    def number(self, query: str) -> int:
+        """Return the one whole number that an SQL query over the table (`this`) gives; 0 for null."""
+        with database_of(self.path.parent, {"this": self.path}) as database:
+            return int(database.execute(query).fetchall()[0][0] or 0)
+
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Yield the table, or some of its columns, piece by piece in its order."""
+        with pq.ParquetFile(self.path) as file:
+            yield from file.iter_batches(batch_size=_ROWS_PER_READ, columns=columns)
+
+    def change(self, change: Callable[[pa.RecordBatch], pa.RecordBatch]) -> None:
+        """Replace each piece of the table, in its order, by what `change` makes of it."""
+        self._replace(change(batch) for batch in self.batches())
 
     def rewrite(self, query: str, others: dict[str, TableStage]) -> None:
         """Replace the table by the result of an SQL query over it (`this`) and other stages."""
+        paths = {"this": self.path, **{name: stage.path for name, stage in others.items()}}
+        with database_of(self.path.parent, paths) as database:
+            self._replace(database.sql(query).to_arrow_reader(_ROWS_PER_READ))
+
+    def _replace(self, batches: Iterable[pa.RecordBatch]) -> None:
         target = self.path.with_suffix(".rewritten")
         self.rows = 0
-        with (
-            _database(self.path.parent, {"this": self, **others}) as database,
-            pq.ParquetWriter(target, self.schema, compression="zstd") as writer,
-        ):
-            for batch in database.sql(query).to_arrow_reader(_ROWS_PER_READ):
+        with pq.ParquetWriter(target, self.schema, compression="zstd") as writer:
+            for batch in batches:
                 writer.write_table(pa.Table.from_batches([batch]).select(self.schema.names).cast(self.schema))
                 self.rows += batch.num_rows
         target.replace(self.path)
@@ -152,7 +168,10 @@ class TableStage:
                     coalesce(chunk_start_ms, start_ms) AS chunk_start_ms,
                     coalesce(chunk_end_ms, m.end_ms) AS chunk_end_ms,
                     coalesce(this.chunk_sha256, m.chunk_sha256) AS chunk_sha256,
-                    coalesce(this.source_path, m.source_path) AS source_path)
+                    coalesce(this.source_path, m.source_path) AS source_path,
+                    coalesce(this.recorded_at, m.recorded_at) AS recorded_at,
+                    CASE WHEN this.recorded_at IS NULL THEN m.recorded_utc_offset_min
+                      ELSE this.recorded_utc_offset_min END AS recorded_utc_offset_min)
                   FROM this LEFT JOIN {once} m USING (recording_id, chunk_id)),
                 timed AS (
                   SELECT * REPLACE (
@@ -169,7 +188,9 @@ class TableStage:
               coalesce(this.end_ms, m.end_ms) AS end_ms,
               CASE WHEN this.detections IS NULL THEN m.status ELSE this.status END AS status, this.runner AS runner,
               coalesce(this.detections, 0) AS detections, coalesce(this.station, m.station) AS station,
-              coalesce(this.recorded_at, m.recorded_at) AS recorded_at
+              coalesce(this.recorded_at, m.recorded_at) AS recorded_at,
+              CASE WHEN this.recorded_at IS NULL THEN m.recorded_utc_offset_min
+                ELSE this.recorded_utc_offset_min END AS recorded_utc_offset_min
             FROM this FULL OUTER JOIN {once} m USING (recording_id, chunk_id)
             """,
             {"listed": listed},
@@ -181,7 +202,6 @@ class TableStage:
 
     def _chunk_table(self) -> pa.Table:
         chunks = self._chunks
-        names = [_name_of(chunk["recording_id"]) for chunk in chunks]
         columns = {
             "recording_id": [chunk["recording_id"] for chunk in chunks],
             "chunk_id": [chunk["chunk_id"] for chunk in chunks],
@@ -190,8 +210,9 @@ class TableStage:
             "status": [chunk["status"] for chunk in chunks],
             "runner": [chunk["runner"] for chunk in chunks],
             "detections": self._counts,
-            "station": [name.station for name in names],
-            "recorded_at": [name.recorded_at for name in names],
+            "station": [chunk["origin"].station for chunk in chunks],
+            "recorded_at": [chunk["origin"].recorded_at for chunk in chunks],
+            "recorded_utc_offset_min": [chunk["origin"].utc_offset_min for chunk in chunks],
         }
         if self.schema is LISTED_SCHEMA:
             columns |= {name: [chunk[name] for chunk in chunks] for name in ("chunk_sha256", "source_path")}
@@ -200,9 +221,9 @@ class TableStage:
 
 def write_csv(stage: TableStage, path: Path) -> None:
     """Write a stage as CSV: UTF-8, times as ISO-8601, nothing for null, quotes only in blocks that need them."""
-    with path.open("wb") as stream, pq.ParquetFile(stage.path) as file:
+    with path.open("wb") as stream:
         stream.write((",".join(stage.schema.names) + "\n").encode())
-        for batch in file.iter_batches(batch_size=_ROWS_PER_READ):
+        for batch in stage.batches():
             columns = [_iso(column) if column.type == _LOCAL_TIME else column for column in batch.columns]
             stream.write(_csv_block(pa.record_batch(columns, names=stage.schema.names)))
 
@@ -233,12 +254,12 @@ def _detections_table(chunks: list[dict[str, Any]], counts: list[int], found: li
     def of_chunk(values: list[Any], kind: pa.DataType) -> pa.Array:
         return pa.array(values, kind).take(parent)
 
-    names = [_name_of(chunk["recording_id"]) for chunk in chunks]
+    origins = [chunk["origin"] for chunk in chunks]
     start = of_chunk([chunk["chunk_start_ms"] for chunk in chunks], pa.int64())
     timestamp = pa.array([d.timestamp_ms for d in found], pa.int64())
     end = pa.array([d.end_ms for d in found], pa.int64())
     absolute = pc.add(start, timestamp)
-    recorded = of_chunk([name.recorded_at for name in names], _LOCAL_TIME)
+    recorded = of_chunk([origin.recorded_at for origin in origins], _LOCAL_TIME)
     columns = {
         "recording_id": of_chunk([chunk["recording_id"] for chunk in chunks], pa.string()),
         "chunk_id": of_chunk([chunk["chunk_id"] for chunk in chunks], pa.string()),
@@ -253,24 +274,26 @@ def _detections_table(chunks: list[dict[str, Any]], counts: list[int], found: li
         "label_name": pa.array([d.label_name for d in found], pa.string()),
         "confidence": pa.array([d.confidence for d in found], pa.float64()),
         **{name: of_chunk([chunk[name] for chunk in chunks], pa.string()) for name in _CHUNK_TEXTS},
-        "station": of_chunk([name.station for name in names], pa.string()),
+        "station": of_chunk([origin.station for origin in origins], pa.string()),
         "recorded_at": recorded,
         "detected_at": pc.add(recorded, absolute.cast(pa.duration("ms"))),
+        "recorded_utc_offset_min": of_chunk([origin.utc_offset_min for origin in origins], pa.int64()),
+        "merged_from": pa.array(np.ones(len(found), dtype=np.int64)),
     }
     return pa.table(columns, schema=DETECTIONS_SCHEMA)
 
 
-@lru_cache(maxsize=4096)
-def _name_of(recording_id: str) -> RecordingName:
-    return parse_recording_name(recording_id)
+def database_of(scratch: Path, tables: dict[str, Path]) -> duckdb.DuckDBPyConnection:
+    """Return a DuckDB connection that sees Parquet files by these names and spills to disk rather than grow.
 
-
-def _database(scratch: Path, stages: dict[str, TableStage]) -> duckdb.DuckDBPyConnection:
-    """Return a DuckDB connection that sees the stages by name and spills to disk rather than grow."""
+    Their rows have a further column, `file_row_number`, from 0.
+    """
     database = duckdb.connect(
         config={"memory_limit": _SQL_MEMORY, "temp_directory": str(scratch / "spill"), "threads": 2}
     )
-    for name, stage in stages.items():
-        # As an Arrow dataset, not by path: DuckDB would read `[` and `*` in a path as a pattern.
-        database.register(name, pyarrow.dataset.dataset(str(stage.path), format="parquet"))
+    for name, path in tables.items():
+        # By path rather than as an Arrow dataset, which would be read two million rows ahead. In brackets, what would
+        # be a pattern is itself.
+        literal = re.sub(r"([*?\[])", r"[\1]", str(path)).replace("'", "''")
+        database.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{literal}', file_row_number = true)")
     return database

@@ -5,32 +5,59 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 
-import orjson
-
 from badc import atomic
-from badc.attempt import now
 from badc.audio import AudioInfo, probe, wav_bytes, window_of
+from badc.chunk_owner import refuse_another_recordings_folder, refuse_another_recordings_manifest
+from badc.chunk_status import ChunkState, ChunkStatus, keeping_status
 from badc.dataset import absolute, as_written, find_dataset_root
 from badc.errors import RequestError
 from badc.manifest import Chunk, chunk_id_of, write_manifest
-from badc.recording import recording_id_of
+from badc.recording import id_problem, recording_id_of
 
 DEFAULT_DURATION_S = 60.0
 DEFAULT_MIN_CHUNK_S = 1.0
-STATUS_FILE = ".chunk_status.json"
 
 
-class ChunkState(StrEnum):
-    """What a chunk status file says of a recording."""
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How recordings are cut. All lengths in ms.
 
-    IN_PROGRESS = "in_progress"
-    COMPLETED = "completed"
-    FAILED = "failed"
+    Parameters
+    ----------
+    duration_ms, overlap_ms
+        Length of a chunk and how much of it the next one repeats.
+    min_chunk_ms
+        A last chunk that is shorter is left out, unless it is the whole recording.
+    """
+
+    duration_ms: int
+    overlap_ms: int = 0
+    min_chunk_ms: int = round(DEFAULT_MIN_CHUNK_S * 1000)
+
+    @classmethod
+    def from_seconds(
+        cls,
+        duration_s: float = DEFAULT_DURATION_S,
+        overlap_s: float = 0.0,
+        min_chunk_s: float = DEFAULT_MIN_CHUNK_S,
+    ) -> Cut:
+        """Return the cut with these lengths, rounded to whole ms.
+
+        Raises
+        ------
+        RequestError
+            When the lengths make no sense.
+        """
+        for option, given_s in (("chunk-duration", duration_s), ("overlap", overlap_s), ("min-chunk", min_chunk_s)):
+            if not math.isfinite(given_s):
+                raise RequestError(f"--{option} {given_s} is not a number of seconds (see --chunk-duration)")
+        cut = cls(round(duration_s * 1000), round(overlap_s * 1000), round(min_chunk_s * 1000))
+        windows(1, cut.duration_ms, cut.overlap_ms, cut.min_chunk_ms)
+        return cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +80,8 @@ class ChunkPlan:
         The virtual chunks, in order.
     left_out_ms
         Length of a tail that is too short to be a chunk, in ms.
+    audio_bytes
+        Size of the recording's file.
     """
 
     recording_id: str
@@ -63,6 +92,7 @@ class ChunkPlan:
     recording_ms: int
     chunks: Sequence[Chunk]
     left_out_ms: int
+    audio_bytes: int
 
 
 def windows(total_ms: int, duration_ms: int, overlap_ms: int = 0, min_chunk_ms: int = 1000) -> list[tuple[int, int]]:
@@ -82,6 +112,8 @@ def windows(total_ms: int, duration_ms: int, overlap_ms: int = 0, min_chunk_ms: 
     RequestError
         When the overlap is not shorter than the chunk, or a length makes no sense.
     """
+    if min_chunk_ms < 0:
+        raise RequestError(f"--min-chunk {min_chunk_ms / 1000:g} s must be 0 or more")
     if duration_ms <= 0:
         raise RequestError("--chunk-duration must be more than 0 s")
     if not 0 <= overlap_ms < duration_ms:
@@ -105,6 +137,7 @@ def plan_chunks(
     duration_s: float = DEFAULT_DURATION_S,
     overlap_s: float = 0.0,
     min_chunk_s: float = DEFAULT_MIN_CHUNK_S,
+    recording_id: str | None = None,
 ) -> ChunkPlan:
     """Decide how a recording is cut; nothing is written.
 
@@ -114,32 +147,64 @@ def plan_chunks(
         The recording.
     duration_s, overlap_s, min_chunk_s
         See `windows`, here in seconds; rounded to whole ms.
+    recording_id
+        The recording's id; by default the stem of its file name.
 
     Raises
     ------
     AudioError
         When the recording cannot be read.
     RequestError
-        When its name gives no id, or the lengths make no sense.
+        When the id cannot be used, or the lengths make no sense.
     """
+    cut = Cut.from_seconds(duration_s, overlap_s, min_chunk_s)
     path = absolute(audio)
-    recording_id = recording_id_of(path)
-    for option, given_s in (("chunk-duration", duration_s), ("overlap", overlap_s), ("min-chunk", min_chunk_s)):
-        if not math.isfinite(given_s):
-            raise RequestError(f"--{option} {given_s} is not a number of seconds (see --chunk-duration)")
-    duration_ms, overlap_ms = round(duration_s * 1000), round(overlap_s * 1000)
-    info = probe(path)
+    return plan_cut(path, recording_id or recording_id_of(path), cut, find_dataset_root(path))
+
+
+def plan_cut(audio: Path, recording_id: str, cut: Cut, dataset_root: Path | None) -> ChunkPlan:
+    """Decide how a recording with a known id is cut; nothing is written.
+
+    Parameters
+    ----------
+    audio
+        The recording, absolute.
+    recording_id
+        Its id.
+    cut
+        The lengths.
+    dataset_root
+        The dataset that paths are relative to, or None.
+
+    Raises
+    ------
+    AudioError
+        When the recording cannot be read.
+    RequestError
+        When the id cannot be a file name, or the recording is shorter than 1 ms.
+    """
+    if problem := id_problem(recording_id):
+        raise RequestError(f"recording id {recording_id!r} cannot be used: {problem}")
+    info = probe(audio)
     if info.duration_ms < 1:
         raise RequestError(f"{audio}: the recording is shorter than 1 ms ({info.frames} frames)")
-    found = windows(info.duration_ms, duration_ms, overlap_ms, round(min_chunk_s * 1000))
-    root = find_dataset_root(path)
-    source = as_written(path, root)
+    found = windows(info.duration_ms, cut.duration_ms, cut.overlap_ms, cut.min_chunk_ms)
+    source = as_written(audio, dataset_root)
     chunks = [
-        Chunk(recording_id, chunk_id_of(recording_id, start, end), source, start, end, overlap_ms if start else 0)
+        Chunk(recording_id, chunk_id_of(recording_id, start, end), source, start, end, cut.overlap_ms if start else 0)
         for start, end in found
     ]
-    left_out = info.duration_ms - found[-1][1]
-    return ChunkPlan(recording_id, path, root, duration_ms, overlap_ms, info.duration_ms, chunks, left_out)
+    return ChunkPlan(
+        recording_id=recording_id,
+        audio_path=audio,
+        dataset_root=dataset_root,
+        duration_ms=cut.duration_ms,
+        overlap_ms=cut.overlap_ms,
+        recording_ms=info.duration_ms,
+        chunks=chunks,
+        left_out_ms=info.duration_ms - found[-1][1],
+        audio_bytes=audio.stat().st_size,
+    )
 
 
 def chunk_sha256(plan: ChunkPlan, chunk: Chunk, info: AudioInfo) -> str:
@@ -148,7 +213,11 @@ def chunk_sha256(plan: ChunkPlan, chunk: Chunk, info: AudioInfo) -> str:
 
 
 def write_virtual_manifest(
-    plan: ChunkPlan, manifest: Path, hash_chunks: bool, on_chunk: Callable[[int], None] = lambda done: None
+    plan: ChunkPlan,
+    manifest: Path,
+    hash_chunks: bool,
+    on_chunk: Callable[[int], None] = lambda done: None,
+    status_dir: Path | None = None,
 ) -> None:
     """Write the manifest of a recording's virtual chunks: rows that name the recording.
 
@@ -162,21 +231,27 @@ def write_virtual_manifest(
         Whether to read all of the audio and write each chunk's hash.
     on_chunk
         Called with the number of chunks hashed so far.
+    status_dir
+        The recording's chunk folder, where a chunk status is kept and chunk WAVs of an earlier cut are removed; None
+        for neither.
 
     Raises
     ------
     AudioError
         When the audio breaks off.
+    RequestError
+        When the manifest or the folder is that of another recording.
     """
-    # Relative to the manifest's own dataset: outside of the recording's, a path in that one would lead nowhere.
-    source = as_written(plan.audio_path, find_dataset_root(manifest))
-    chunks = [replace(chunk, source_path=source) for chunk in plan.chunks]
-    if hash_chunks:
-        info = probe(plan.audio_path)
-        for number, chunk in enumerate(plan.chunks):
-            chunks[number] = replace(chunks[number], sha256=chunk_sha256(plan, chunk, info))
-            on_chunk(number + 1)
-    write_manifest(manifest, chunks)
+    refuse_another_recordings_manifest(plan.audio_path, manifest)
+    if status_dir is None:
+        write_virtual_chunks(plan, manifest, hash_chunks, on_chunk)
+        return
+    folder = absolute(status_dir)
+    refuse_another_recordings_folder(plan.audio_path, folder)
+    with keeping_status(folder / STATUS_FILE, _status_of(plan, manifest, folder)) as found:
+        write_virtual_chunks(plan, manifest, hash_chunks, on_chunk)
+        remove_earlier_cut(plan.recording_id, folder)
+        found |= known_of(plan)
 
 
 def write_chunk_wavs(
@@ -202,20 +277,70 @@ def write_chunk_wavs(
     -------
     list of Chunk
         The rows of the manifest, with hashes and the WAVs' paths.
+
+    Raises
+    ------
+    RequestError
+        When the folder or the manifest is that of another recording.
     """
     folder = absolute(chunks_dir)
-    _refuse_another_recordings_folder(plan, folder)
-    status = _StatusFile(plan, folder / STATUS_FILE, manifest)
-    status.write(ChunkState.IN_PROGRESS)
-    try:
-        chunks = _write_wavs(plan, folder, find_dataset_root(manifest), on_chunk)
-        write_manifest(manifest, chunks)
-        _remove_earlier_cut(plan, folder)
-    except BaseException as error:
-        status.write(ChunkState.FAILED, error=str(error) or type(error).__name__)
-        raise
-    status.write(ChunkState.COMPLETED, rows=len(chunks))
+    refuse_another_recordings_folder(plan.audio_path, folder)
+    refuse_another_recordings_manifest(plan.audio_path, manifest)
+    with keeping_status(folder / STATUS_FILE, _status_of(plan, manifest, folder)) as found:
+        chunks = write_real_chunks(plan, folder, manifest, on_chunk)
+        found |= known_of(plan)
     return chunks
+
+
+def write_virtual_chunks(
+    plan: ChunkPlan, manifest: Path, hash_chunks: bool, on_chunk: Callable[[int], None] = lambda done: None
+) -> list[Chunk]:
+    """Write a manifest as `write_virtual_manifest` does, whatever was in its place; return its rows."""
+    # Relative to the manifest's own dataset: outside of the recording's, a path in that one would lead nowhere.
+    source = as_written(plan.audio_path, find_dataset_root(manifest))
+    chunks = [replace(chunk, source_path=source) for chunk in plan.chunks]
+    if hash_chunks:
+        info = probe(plan.audio_path)
+        for number, chunk in enumerate(plan.chunks):
+            chunks[number] = replace(chunks[number], sha256=chunk_sha256(plan, chunk, info))
+            on_chunk(number + 1)
+    write_manifest(manifest, chunks)
+    return chunks
+
+
+def write_real_chunks(
+    plan: ChunkPlan, folder: Path, manifest: Path, on_chunk: Callable[[int], None] = lambda done: None
+) -> list[Chunk]:
+    """Write WAVs and manifest as `write_chunk_wavs` does, whatever was in their place; the status is the caller's."""
+    chunks = _write_wavs(plan, folder, find_dataset_root(manifest), on_chunk)
+    write_manifest(manifest, chunks)
+    remove_earlier_cut(plan.recording_id, folder, keep={f"{chunk.chunk_id}.wav" for chunk in chunks})
+    return chunks
+
+
+def remove_earlier_cut(recording_id: str, folder: Path, keep: Collection[str] = ()) -> None:
+    """Remove a recording's chunk WAVs from its folder, but for those named in `keep`. Nothing else is touched."""
+    ours = re.compile(rf"{re.escape(recording_id)}_chunk_\d+_\d+\.wav")
+    for path in folder.iterdir():
+        if ours.fullmatch(path.name) and path.name not in keep:
+            path.unlink()
+
+
+def known_of(plan: ChunkPlan) -> dict[str, int]:
+    """Return what the chunk status says of a recording that was cut: fields of `ChunkStatus`."""
+    return {"manifest_rows": len(plan.chunks), "audio_bytes": plan.audio_bytes, "recording_ms": plan.recording_ms}
+
+
+def _status_of(plan: ChunkPlan, manifest: Path, folder: Path) -> ChunkStatus:
+    root = find_dataset_root(folder)
+    return ChunkStatus(
+        recording_id=plan.recording_id,
+        audio_path=as_written(plan.audio_path, root),
+        manifest_path=as_written(manifest, root),
+        state=ChunkState.IN_PROGRESS,
+        duration_s=plan.duration_ms / 1000,
+        overlap_s=plan.overlap_ms / 1000,
+    )
 
 
 def _write_wavs(
@@ -231,53 +356,3 @@ def _write_wavs(
         chunks.append(replace(chunk, source_path=as_written(target, dataset_root), sha256=digest))
         on_chunk(number + 1)
     return chunks
-
-
-def _refuse_another_recordings_folder(plan: ChunkPlan, folder: Path) -> None:
-    """Refuse to replace the chunks of another recording of the same name: recorders name files by the time alone."""
-    try:
-        known = orjson.loads((folder / STATUS_FILE).read_bytes())["audio_path"]
-    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
-        return
-    mine = as_written(plan.audio_path, plan.dataset_root)
-    if known != mine:
-        raise RequestError(
-            f"{folder}: holds the chunks of {known}, another recording of the same name as {mine}; "
-            "give --output-dir and --manifest"
-        )
-
-
-def _remove_earlier_cut(plan: ChunkPlan, folder: Path) -> None:
-    current = {f"{chunk.chunk_id}.wav" for chunk in plan.chunks}
-    ours = re.compile(rf"{re.escape(plan.recording_id)}_chunk_\d+_\d+\.wav")
-    for path in folder.iterdir():
-        if ours.fullmatch(path.name) and path.name not in current:
-            path.unlink()
-
-
-class _StatusFile:
-    """A recording's `.chunk_status.json`, rewritten at each change of state."""
-
-    def __init__(self, plan: ChunkPlan, path: Path, manifest: Path) -> None:
-        self._plan = plan
-        self._path = path
-        self._manifest = manifest
-        self._started_at = now()
-
-    def write(self, state: ChunkState, rows: int | None = None, error: str | None = None) -> None:
-        written_at = now()
-        root = self._plan.dataset_root
-        content = {
-            "recording_id": self._plan.recording_id,
-            "audio_path": as_written(self._plan.audio_path, root),
-            "manifest_path": as_written(self._manifest, root),
-            "status": state.value,
-            "started_at": self._started_at,
-            "completed_at": written_at if state is ChunkState.COMPLETED else None,
-            "updated_at": written_at,
-            "manifest_rows": rows,
-            "chunk_duration": self._plan.duration_ms / 1000,
-            "overlap": self._plan.overlap_ms / 1000,
-            "error": error,
-        }
-        atomic.write_bytes(self._path, orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))

@@ -13,7 +13,7 @@ from badc.detections import result_path, result_problem
 from badc.errors import RequestError, listed
 from badc.manifest import Chunk, Manifest, job_keys, read_manifest
 from badc.runners import RunnerSpec
-from badc.settings import InferSettings
+from badc.settings import InferOptions, InferSettings
 from badc.summary import EarlierJobs, Job, JobStatus, read_jobs
 
 _PROBE_THREADS = 8  # opening files is waiting for the disk or the network
@@ -226,7 +226,7 @@ def _unusable_error(unusable: Sequence[tuple[PlannedChunk, str]], total: int) ->
     )
 
 
-def workers_wanted(settings: InferSettings, gpus: int) -> tuple[int, int]:
+def workers_wanted(settings: InferOptions, gpus: int) -> tuple[int, int]:
     """Return how many GPU and CPU workers a run starts, given the number of GPUs that can be used.
 
     Without a GPU worker there is at least one CPU worker.

@@ -10,27 +10,32 @@ from pathlib import Path
 from badc.errors import RequestError
 
 # `GNWT-290_20230331_235938` (Song Meter), `20230509_094500` (AudioMoth), `S4A00001_20200101T053000+0100_Dawn` (BAR-LT).
-# What follows the time (an offset, a comment) does not belong to it.
-_STAMP = re.compile(r"(?:^(?P<station>.+?)[_-]|^)(?P<date>\d{8})[_T-](?P<time>\d{6})(?!\d)")
+_STAMP = re.compile(
+    r"(?:^(?P<station>.+?)[_-]|^)(?P<date>\d{8})(?P<mark>[_T-])(?P<time>\d{6})(?!\d)(?P<zone>Z|[+-]\d{4}(?!\d))?"
+)
+_MOST_OFFSET_MIN = 14 * 60  # the Line Islands
 _NOT_IN_NAMES = re.compile(r"[/\\\0]")
 _MOST_BYTES = 250  # file systems allow 255
 _RESERVED = ("", ".", "..")
 
 
 @dataclass(frozen=True, slots=True)
-class RecordingName:
-    """What a recording id tells.
+class RecordingOrigin:
+    """Where and when a recording was made, as far as its name or its header tells.
 
     Parameters
     ----------
     station
-        What stands before the date, or None.
+        What stands before the date in the name, or None.
     recorded_at
-        Start of the recording by the recorder's own clock, without an offset because the name gives none; or None.
+        Start of the recording by the recorder's own clock, or None.
+    utc_offset_min
+        How far that clock is ahead of UTC, in minutes; None where it is not known.
     """
 
     station: str | None
     recorded_at: datetime | None
+    utc_offset_min: int | None = None
 
 
 def recording_id_of(path: Path) -> str:
@@ -66,8 +71,11 @@ def id_problem(identifier: str) -> str | None:
     return None
 
 
-def parse_recording_name(recording_id: str) -> RecordingName:
+def parse_recording_name(recording_id: str) -> RecordingOrigin:
     """Read station and start from a recording id; what it does not say is None.
+
+    An offset counts only after a time in the ISO form with `T`: elsewhere four digits after a dash are as likely the
+    number of a file.
 
     Examples
     --------
@@ -78,9 +86,24 @@ def parse_recording_name(recording_id: str) -> RecordingName:
     """
     match = _STAMP.search(recording_id)
     if match is None:
-        return RecordingName(None, None)
+        return RecordingOrigin(None, None)
     try:
         start = datetime.strptime(match["date"] + match["time"], "%Y%m%d%H%M%S")
     except ValueError:  # eight and six digits that are no date, such as a serial number
-        return RecordingName(None, None)
-    return RecordingName(match["station"], start)
+        return RecordingOrigin(None, None)
+    zone = match["zone"] if match["mark"] == "T" else None
+    return RecordingOrigin(match["station"], start, None if zone is None else utc_offset_min(zone))
+
+
+def utc_offset_min(text: str) -> int | None:
+    """Return an offset such as `Z`, `+2`, `-05:30` or `+0100` in minutes; None for what is no offset of a time zone."""
+    if text == "Z":
+        return 0
+    match = re.fullmatch(r"([+-])(\d{1,2})(?::? ?(\d{1,2}))?", text)
+    if match is None:
+        return None
+    minutes = int(match[3] or 0)
+    offset = int(match[2]) * 60 + minutes
+    if minutes >= 60 or offset > _MOST_OFFSET_MIN:
+        return None
+    return -offset if match[1] == "-" else offset

@@ -18,6 +18,7 @@ __all__ = [
     "ARGUMENT",
     "AggregateSettings",
     "ChunkTimeout",
+    "InferOptions",
     "InferSettings",
     "RunnerSettings",
     "Settings",
@@ -27,12 +28,9 @@ __all__ = [
 ]
 
 
-class InferSettings(RunnerSettings):
-    """Settings of one inference run (`badc infer run`)."""
+class InferOptions(RunnerSettings):
+    """What every run of inference is told, whether of one manifest or of a whole dataset."""
 
-    manifest: Annotated[
-        Path, Field(description="Chunk manifest, as `badc chunk` writes it.", json_schema_extra=ARGUMENT)
-    ]
     max_gpus: Annotated[
         int | None,
         Field(ge=0, description="Use at most this many of the GPUs found; 0 uses none. Default: all of them."),
@@ -67,6 +65,14 @@ class InferSettings(RunnerSettings):
             "second Ctrl-C ends them at once.",
         ),
     ] = 30.0
+
+
+class InferSettings(InferOptions):
+    """Settings of one inference run (`badc infer run`)."""
+
+    manifest: Annotated[
+        Path, Field(description="Chunk manifest, as `badc chunk` writes it.", json_schema_extra=ARGUMENT)
+    ]
     resume_summary: Annotated[
         Path | None,
         Field(

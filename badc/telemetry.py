@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+
+from badc import atomic
+from badc.annex import content_is_here, shares_its_content
 
 _BLOCK_BYTES = 1 << 16
 
@@ -65,12 +69,14 @@ class TelemetryLog:
     Parameters
     ----------
     path
-        The file; its folder is made, and an existing log is continued.
+        The file; its folder is made, and an existing log is continued. One that git-annex keeps is replaced by a copy
+        first, or by an empty file where its content is not here; the earlier lines stay in the dataset's history.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
+        _detach_from_annex(path)
         cut_off = _ends_within_a_line(path)
         self._stream = path.open("ab", buffering=0)
         if cut_off:
@@ -138,6 +144,20 @@ def parse_event(line: bytes) -> ChunkEvent | None:
         )
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError):
         return None
+
+
+def _detach_from_annex(path: Path) -> None:
+    """Make a log that git-annex keeps into a file of its own: what is appended through the link spoils the object.
+
+    The object is named by a hash of its content, and write-protected, but not from root.
+    """
+    if not shares_its_content(path):
+        return
+    with atomic.replacing(path) as temporary:
+        if content_is_here(path):
+            shutil.copyfile(path, temporary)
+        else:
+            temporary.touch()
 
 
 def _ends_within_a_line(path: Path) -> bool:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from badc.errors import RequestError
 from badc.gpus import NoGpuError, usable_gpus
 from badc.infer import workers_wanted
-from badc.settings import InferSettings
+from badc.settings import InferOptions
 
 _LOCAL = "127.0.0.1"
 _CONNECT_TIMEOUT_S = 15
@@ -51,7 +51,7 @@ _UNWATCHED = {
 
 
 @contextmanager
-def open_cluster(settings: InferSettings) -> Iterator[Cluster]:
+def open_cluster(settings: InferOptions) -> Iterator[Cluster]:
     """Start the workers that the settings ask for, or join the scheduler that they name; stop what was started.
 
     Raises

@@ -69,6 +69,8 @@ class ChunkTaskRunner(DaskTaskRunner):
         which runs the task's function on a worker: for what has to happen here, before and after.
     may_start
         Asked while a task waits for a free worker; when it says no, the wait ends with CancelledError.
+    slots
+        The slots of the workers, where several runners share these; by default its own.
     **dask
         Arguments of `DaskTaskRunner`, such as `address`.
     """
@@ -78,6 +80,7 @@ class ChunkTaskRunner(DaskTaskRunner):
         engine_threads: int = 64,
         around: Callable[..., Any] | None = None,
         may_start: Callable[[], bool] = lambda: True,
+        slots: WorkerSlots | None = None,
         **dask: Any,
     ) -> None:
         super().__init__(**dask)
@@ -87,7 +90,8 @@ class ChunkTaskRunner(DaskTaskRunner):
         self._lock = threading.Lock()
         self._waited_for: set[Future] = set()
         self._abandoned = threading.Event()
-        self._slots = WorkerSlots(lambda: len(self.client.nthreads()))
+        self._shared_slots = slots
+        self._slots = slots or WorkerSlots(lambda: len(self.client.nthreads()))
         self._engine: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=engine_threads)
 
     def duplicate(self) -> ChunkTaskRunner:
@@ -96,6 +100,7 @@ class ChunkTaskRunner(DaskTaskRunner):
             engine_threads=self._engine_threads,
             around=self._around,
             may_start=self._may_start,
+            slots=self._shared_slots,
             address=self.address,
             cluster_class=self.cluster_class,
             cluster_kwargs=self.cluster_kwargs,

@@ -12,6 +12,15 @@ _LOOK_INTERVAL_S = 2.0
 _WAIT_S = 0.25
 
 
+@contextmanager
+def slots_of(address: str) -> Iterator[WorkerSlots]:
+    """Give the slots of the workers at a Dask scheduler, for several runs at once."""
+    from distributed import Client
+
+    with Client(address, set_as_default=False) as client:
+        yield WorkerSlots(lambda: len(client.nthreads()))
+
+
 class WorkerSlots:
     """As many slots as there are workers; a worker does one task at a time, however many threads it has.
 

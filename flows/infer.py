@@ -18,7 +18,6 @@ from itertools import islice
 from typing import Any
 
 from prefect import State, Task, flow
-from prefect.client.orchestration import get_client
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
@@ -31,6 +30,7 @@ from badc.settings import InferSettings
 from badc.summary import RunState
 from blocks.cluster import Cluster, WorkerLabels, open_cluster
 from blocks.task_runner import ChunkTaskRunner
+from flows.cancellation import cancellation_requested
 from flows.session import InferOutcome, InferSession, current_session
 from flows.stopping import Stop, StopReason
 from tasks.artifacts import RunArtifacts
@@ -55,6 +55,7 @@ def infer(settings: InferSettings) -> State:
             plan = plan_inference(settings)
             stack.enter_context(output_lock(plan.order.output_dir, plan.recordings, plan.telemetry_log))
             session = InferSession(plan, stack.enter_context(open_cluster(settings)))
+        session.on_begin()
         session.outcome = _Run(session.plan, session.cluster, session).complete()
     outcome = session.outcome
     message = f"{outcome.progress.done} chunks done, {outcome.progress.failed} failed, {outcome.left} not run"
@@ -118,8 +119,9 @@ class _Run:
             engine_threads=_MOST_UNDER_WAY,
             around=self._batches.around,
             may_start=lambda: not self._stop.requested.is_set(),
+            slots=self._session.slots,
         )
-        with self._stop.while_running(_cancellation_requested(flow_run.id)), runner:
+        with self._stop.while_running(cancellation_requested(flow_run.id)), runner:
             runner.client.subscribe_topic(topic, self._batches.report)
             task = self._batches.task()
             batches = _batches(self._plan.todo, self._plan.settings.chunks_per_task)
@@ -187,14 +189,3 @@ def _batches(chunks: Sequence[PlannedChunk], size: int) -> Iterator[tuple[Planne
     rest = iter(chunks)
     while batch := tuple(islice(rest, size)):
         yield batch
-
-
-def _cancellation_requested(run_id: str) -> Any:
-    """Return a function that asks Prefect whether this flow run is to be cancelled, however it was started."""
-
-    def ask() -> bool:
-        with get_client(sync_client=True) as client:
-            state = client.read_flow_run(uuid.UUID(run_id)).state
-        return state is not None and (state.is_cancelling() or state.is_cancelled())
-
-    return ask

@@ -15,6 +15,7 @@ from badc.infer import InferPlan
 from badc.ledger import Progress
 from badc.summary import RunState, WorkerCount
 from blocks.cluster import Cluster
+from blocks.worker_slots import WorkerSlots
 from flows.stopping import Stop
 
 
@@ -63,6 +64,10 @@ class InferSession:
         Called with a line for the user.
     stop
         Whether the run is to stop; it was heeded while everything started.
+    slots
+        The slots of the cluster's workers, where other runs share them.
+    on_begin
+        Called when Prefect has made the flow run, and its code begins.
     outcome
         How it ended, once it has.
     """
@@ -72,6 +77,8 @@ class InferSession:
     on_progress: Callable[[Progress], None] = field(default=lambda progress: None)
     say: Callable[[str], None] = field(default=lambda line: None)
     stop: Stop | None = None
+    slots: WorkerSlots | None = None
+    on_begin: Callable[[], None] = field(default=lambda: None)
     outcome: InferOutcome | None = None
 
 

@@ -41,6 +41,7 @@ class Stop:
         self._deadline: float | None = None
         self._say = say
         self._running = False
+        self._parts: list[Stop] = []
 
     def request(self, reason: StopReason) -> None:
         """Let no new chunk start. An interruption outweighs a failure that was there before."""
@@ -49,6 +50,22 @@ class Stop:
             if reason is not StopReason.FAILED:
                 self._deadline = time.monotonic() + self._grace_period_s
         self.requested.set()
+        if self.interrupted:
+            for part in self._parts:
+                part.request(reason)
+
+    def part(self) -> Stop:
+        """Return the stop of one part of the run: it is interrupted with the whole, and fails alone."""
+        part = Stop(self._grace_period_s, self._say)
+        self._parts.append(part)
+        if self.interrupted and self.reason is not None:
+            part.request(self.reason)
+        return part
+
+    def lose_patience(self) -> None:
+        """End the grace period."""
+        for stop in (self, *self._parts):
+            stop._deadline = time.monotonic()
 
     @property
     def interrupted(self) -> bool:
@@ -96,7 +113,7 @@ class Stop:
             # Nothing of the run exists yet; its server and workers end with their parent.
             os._exit(INTERRUPTED_EXIT_CODE)
         if self.interrupted:
-            self._deadline = time.monotonic()
+            self.lose_patience()
             return
         self.request(StopReason.INTERRUPTED)
         if self._running:

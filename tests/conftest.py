@@ -17,6 +17,18 @@ os.environ.pop("PREFECT_API_URL", None)
 FAKES = Path(__file__).parent / "fakes"
 
 
+# What starts a cluster or a browser of its own is done by one process.
+ONE_PROCESS = ("slurm", "browser")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests together that share something costly."""
+    for item in items:
+        for name in ONE_PROCESS:
+            if item.get_closest_marker(name) is not None:
+                item.add_marker(pytest.mark.xdist_group(name))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_prefect_home(tmp_path_factory: pytest.TempPathFactory) -> None:
     from flows.server import quiet_defaults
@@ -101,3 +113,64 @@ def gpu_driver(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     compiler = ["cc", "-shared", "-fPIC", "-O1", "-o", str(folder / "libnvidia-ml.so.1"), str(FAKES / "nvml.c")]
     subprocess.run(compiler, check=True)
     return {"LD_LIBRARY_PATH": str(folder), "FAKE_NVML_GPUS": "2"}
+
+
+@pytest.fixture(scope="session")
+def datalad_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real DataLad dataset to copy: audio/REC.wav (three seconds, annexed), its manifest, and text kept in git."""
+    import importlib.util
+    import shutil
+    import subprocess
+
+    from badc.chunking import plan_chunks, write_virtual_manifest
+    from badc.datalad.environment import environment
+
+    if importlib.util.find_spec("datalad") is None or shutil.which("git-annex", path=environment()["PATH"]) is None:
+        pytest.skip("DataLad and git-annex are not installed (extra: datalad)")
+    home = tmp_path_factory.mktemp("datalad")
+    root = home / "dataset"
+    env = environment() | git_identity_variables(home)
+    subprocess.run(["datalad", "create", str(root)], env=env, check=True, capture_output=True)
+    with (root / ".gitattributes").open("a") as stream:
+        stream.write("*.csv annex.largefiles=nothing\n*.md annex.largefiles=nothing\n")
+    (root / "audio").mkdir()
+    sf.write(root / "audio" / "REC.wav", np.random.default_rng(3).normal(0, 0.1, 24000), 8000, subtype="PCM_16")
+    write_virtual_manifest(
+        plan_chunks(root / "audio" / "REC.wav", 1.0), root / "manifests" / "REC.csv", hash_chunks=False
+    )
+    subprocess.run(["datalad", "-C", str(root), "save", "-m", "audio"], env=env, check=True, capture_output=True)
+    return root
+
+
+def git_identity_variables(home: Path) -> dict[str, str]:
+    """Return the environment of a git user who has no configuration of their own but a name."""
+    who = {f"GIT_{role}_{what}": "test@here" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    return {"HOME": str(home), "XDG_CONFIG_HOME": str(home / "config"), "GIT_CONFIG_NOSYSTEM": "1", **who}
+
+
+@pytest.fixture
+def datalad_dataset(datalad_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A real DataLad dataset of this test's own, and a git user without a configuration."""
+    import shutil
+
+    home = tmp_path / "home"
+    home.mkdir()
+    for name, value in git_identity_variables(home).items():
+        monkeypatch.setenv(name, value)
+    return Path(shutil.copytree(datalad_template, tmp_path / "dataset", symlinks=True))
+
+
+@pytest.fixture
+def datalad_clone(datalad_dataset: Path, tmp_path: Path) -> Path:
+    """A clone of that dataset, without the content of its annexed files."""
+    import subprocess
+
+    from badc.datalad.environment import environment
+
+    clone = tmp_path / "clone"
+    for words in (
+        ["clone", "-q", str(datalad_dataset), str(clone)],
+        ["-C", str(clone), "annex", "init", "-q", "clone"],
+    ):
+        subprocess.run(["git", *words], env=environment(), check=True, capture_output=True)
+    return clone

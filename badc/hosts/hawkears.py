@@ -183,13 +183,28 @@ def _keep_what_is_loaded() -> Callable[[], Any]:
     managers: dict[Any, Any] = {}
     _keep(analyzer, "ClassManager", lambda config, *rest, **more: "main", managers)
     _keep(low_band, "ClassManager", lambda config, *rest, **more: "low band", {})
-    _keep(analyzer, "Predictor", lambda path, *rest, **more: path, {})
+    _keep(analyzer, "Predictor", lambda path, *rest, **more: path, {}, _as_made)
     _keep(low_band, "Predictor", lambda path, *rest, **more: path, {})
     _keep(occurrence_manager, "OccurrencePickleProvider", lambda path: path, {})
     return lambda: managers.get("main")
 
 
-def _keep(module: Any, name: str, key_of: Callable[..., Any], kept: dict[Any, Any]) -> None:
+def _as_made(predictor: Any) -> None:
+    """Give a predictor's audio the settings that it was made with.
+
+    HawkEars leaves it with its own defaults after a recording, in place of those of the checkpoints. Where they differ,
+    a chunk's scores would depend on whether another one came before it.
+    """
+    predictor.audio.set_config(predictor.cfg)
+
+
+def _keep(
+    module: Any,
+    name: str,
+    key_of: Callable[..., Any],
+    kept: dict[Any, Any],
+    renew: Callable[[Any], None] = lambda made: None,
+) -> None:
     original = getattr(module, name, None)
     if original is None:
         print(f"{module.__name__} has no {name}: it will be loaded for each chunk", file=sys.stderr)
@@ -197,7 +212,9 @@ def _keep(module: Any, name: str, key_of: Callable[..., Any], kept: dict[Any, An
 
     def make(*arguments: Any, **more: Any) -> Any:
         key = key_of(*arguments, **more)
-        if key not in kept:
+        if key in kept:
+            renew(kept[key])
+        else:
             kept[key] = original(*arguments, **more)
         return kept[key]
 

@@ -13,6 +13,7 @@ import typer
 from badc.settings import AggregateSettings, InferSettings
 from badc.summary import RunState
 from flows.cli.monitor import monitor
+from flows.cli.orchestrate import orchestrate
 from flows.cli.settings_options import options_of, with_boundary
 from flows.stopping import INTERRUPTED_EXIT_CODE
 
@@ -181,13 +182,18 @@ def _report_aggregation(settings: AggregateSettings, made: Aggregation) -> int:
     print(f"{made.detections} detections in {made.chunks} chunks, {made.missing} of them without an output")
     for path in made.written:
         print(path)
+    if made.merged:
+        print(f"{made.merged} detections were merged into others that overlapping chunks have")
     for path, reason in made.bad_files:
         print(f"badc: {path}: {reason}", file=sys.stderr)
-    if made.bad_files:
-        print(f"badc: {len(made.bad_files)} of {made.files} files could not be used and are left out", file=sys.stderr)
+    if made.bad > len(made.bad_files):
+        print(f"badc: … and {made.bad - len(made.bad_files)} more", file=sys.stderr)
+    if made.bad:
+        print(f"badc: {made.bad} of {made.files} files could not be used and are left out", file=sys.stderr)
         return 1
     return 0
 
 
 app.command()(with_boundary(run_config))
+app.command()(orchestrate)
 app.command()(with_boundary(monitor))

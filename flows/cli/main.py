@@ -18,8 +18,10 @@ from flows.cli.settings_options import with_boundary
 # A group's module is imported when one of its commands is asked for: settings models and their library take a while,
 # and `badc --help` should not.
 GROUPS = {
+    "pipeline": ("flows.cli.pipeline", "Take a dataset from recordings to reports in one command."),
     "chunk": ("flows.cli.chunk", "Cut recordings into chunks and write their manifests."),
     "infer": ("flows.cli.infer", "Analyse chunks on every GPU, resume, and aggregate the detections."),
+    "report": ("flows.cli.report", "Answers from the tables: counts, rates, a database, a page to send."),
 }
 
 

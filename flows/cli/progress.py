@@ -49,12 +49,23 @@ class RunProgress:
         else:
             print(line, file=sys.stderr, flush=True)
 
+    def count(self, done: int, total: int) -> None:
+        """Show how many recordings are chunked, where that is a step before the run."""
+        if self._bar is None and time.monotonic() >= self._next_line and done < total:
+            self._next_line = time.monotonic() + _LINE_INTERVAL_S
+            print(f"{done}/{total} recordings chunked", file=sys.stderr, flush=True)
+        elif self._bar is not None:
+            if self._task is None:
+                self._task = self._bar.add_task("", total=total)
+            self._bar.update(self._task, completed=done, total=total, description=f"{done}/{total} recordings chunked")
+
     def update(self, progress: Progress) -> None:
         """Show how far the run is."""
         if self._bar is not None:
             if self._task is None:
                 self._task = self._bar.add_task("", total=progress.total)
-            self._bar.update(self._task, completed=progress.done + progress.failed, description=describe(progress))
+            completed = progress.done + progress.failed
+            self._bar.update(self._task, completed=completed, total=progress.total, description=describe(progress))
             return
         if time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + _LINE_INTERVAL_S

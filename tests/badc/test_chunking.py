@@ -13,7 +13,8 @@ import pytest
 import soundfile as sf
 
 from badc.audio import AudioError, probe, read_samples, window_of
-from badc.chunking import STATUS_FILE, plan_chunks, windows, write_chunk_wavs, write_virtual_manifest
+from badc.chunk_status import STATUS_FILE
+from badc.chunking import plan_chunks, windows, write_chunk_wavs, write_virtual_manifest
 from badc.errors import RequestError
 from badc.manifest import read_manifest
 
@@ -167,10 +168,13 @@ def test_the_status_file_tells_of_a_completed_cut(make_audio: MakeAudio, tmp_pat
         "chunk_duration",
         "overlap",
         "error",
+        "audio_bytes",
+        "recording_ms",
     ]
     assert (found["recording_id"], found["status"], found["error"]) == ("REC", "completed", None)
     assert (found["audio_path"], found["manifest_path"]) == (str(tmp_path / "REC.wav"), str(tmp_path / "REC.csv"))
     assert (found["manifest_rows"], found["chunk_duration"], found["overlap"]) == (len(plan.chunks), 1.0, 0.25)
+    assert (found["audio_bytes"], found["recording_ms"]) == ((tmp_path / "REC.wav").stat().st_size, 3000)
     assert found["started_at"] <= found["completed_at"] == found["updated_at"]
     assert found["completed_at"].endswith("+00:00")
 
@@ -248,3 +252,68 @@ def test_the_chunks_of_another_recording_of_the_same_name_are_not_replaced(tmp_p
         write_chunk_wavs(second, tmp_path / "chunks", tmp_path / "m.csv")
     assert (tmp_path / "m.csv").read_text() == before
     write_chunk_wavs(first, tmp_path / "chunks", tmp_path / "m.csv")
+
+
+def test_the_manifest_of_another_recording_of_the_same_name_is_not_replaced(
+    make_audio: MakeAudio, tmp_path: Path
+) -> None:
+    first, second = (plan_chunks(make_audio(f"{site}/x.wav", seconds=2), 1) for site in ("s1", "s2"))
+    for write in (
+        lambda plan: write_virtual_manifest(plan, tmp_path / "m.csv", hash_chunks=False),
+        lambda plan: write_chunk_wavs(plan, tmp_path / "chunks", tmp_path / "m.csv"),
+    ):
+        write(first)
+        before = (tmp_path / "m.csv").read_text()
+        with pytest.raises(RequestError, match=r"m\.csv: is the manifest of .*s1/x\.wav, another recording"):
+            write_virtual_manifest(second, tmp_path / "m.csv", hash_chunks=False)
+        with pytest.raises(RequestError, match=r"m\.csv: is the manifest of .*s1/x\.wav, another recording"):
+            write_chunk_wavs(second, tmp_path / "other", tmp_path / "m.csv")
+        assert (tmp_path / "m.csv").read_text() == before
+        assert not (tmp_path / "other").exists()
+        write_virtual_manifest(plan_chunks(first.audio_path, 2), tmp_path / "m.csv", hash_chunks=False)
+
+
+def test_what_is_no_manifest_is_not_replaced(make_audio: MakeAudio, tmp_path: Path) -> None:
+    plan = plan_chunks(make_audio())
+    (tmp_path / "notes.csv").write_text("mine\n")
+    with pytest.raises(RequestError, match=r"notes\.csv:1: (?s:.*)in the way of the manifest; remove it"):
+        write_virtual_manifest(plan, tmp_path / "notes.csv", hash_chunks=False)
+    (tmp_path / "gone.csv").symlink_to(".git/annex/objects/MD5E-s1--0a")
+    with pytest.raises(RequestError, match=r"gone\.csv: its content is not here"):
+        write_virtual_manifest(plan, tmp_path / "gone.csv", hash_chunks=False)
+    assert (tmp_path / "notes.csv").read_text() == "mine\n"
+
+
+def test_an_annexed_manifest_is_replaced_and_not_written_through(make_audio: MakeAudio, tmp_path: Path) -> None:
+    audio = make_audio(seconds=2)
+    write_virtual_manifest(plan_chunks(audio, 1), tmp_path / "object", hash_chunks=False)
+    before = (tmp_path / "object").read_text()
+    (tmp_path / "m.csv").symlink_to("object")
+    write_virtual_manifest(plan_chunks(audio, 2), tmp_path / "m.csv", hash_chunks=False)
+    assert (tmp_path / "object").read_text() == before
+    assert len(read_manifest(tmp_path / "m.csv").chunks) == 1
+
+
+def test_a_virtual_manifest_can_keep_a_status(make_audio: MakeAudio, tmp_path: Path) -> None:
+    first, second = (make_audio(f"{site}/x.wav", seconds=2) for site in ("s1", "s2"))
+    folder = tmp_path / "chunks"
+    write_chunk_wavs(plan_chunks(first, 1), folder, tmp_path / "m.csv")
+    write_virtual_manifest(plan_chunks(first, 0.5), tmp_path / "m.csv", hash_chunks=False, status_dir=folder)
+    assert (status(folder)["status"], status(folder)["manifest_rows"]) == ("completed", 4)
+    assert wavs(folder) == [], "chunk WAVs of the earlier cut are gone"
+    with pytest.raises(RequestError, match=r"holds the chunks of .*s1/x\.wav, another recording"):
+        write_virtual_manifest(plan_chunks(second, 1), tmp_path / "n.csv", hash_chunks=False, status_dir=folder)
+
+
+def test_an_id_can_be_given(make_audio: MakeAudio) -> None:
+    plan = plan_chunks(make_audio("x.wav", seconds=2), 1, recording_id="siteA_x")
+    assert {c.recording_id for c in plan.chunks} == {"siteA_x"}
+    assert plan.chunks[0].chunk_id == "siteA_x_chunk_0_1000"
+    with pytest.raises(RequestError, match=r"recording id '\.\./x' cannot be used"):
+        plan_chunks(make_audio("x.wav"), recording_id="../x")
+
+
+@pytest.mark.parametrize("wrong", [-0.001, -1.0, float("nan"), float("inf")])
+def test_a_min_chunk_that_makes_no_sense_is_refused(make_audio: MakeAudio, wrong: float) -> None:
+    with pytest.raises(RequestError, match="--min-chunk"):
+        plan_chunks(make_audio(), min_chunk_s=wrong)

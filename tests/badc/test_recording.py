@@ -65,3 +65,20 @@ def test_a_name_that_is_not_utf_8_is_refused() -> None:
     """Every file of a run is UTF-8, so such a name could not be written down."""
     with pytest.raises(RequestError, match="no usable recording id"):
         recording_id_of(Path(os.fsdecode(b"caf\xe9.wav")))
+
+
+@pytest.mark.parametrize(
+    ("name", "offset"),
+    [
+        ("S4A00001_20200101T053000+0100_Dawn", 60),
+        ("S4A00001_20200101T053000-0930", -570),
+        ("20200101T053000Z", 0),
+        ("20200101T053000", None),
+        ("20200101T053000+9900", None),
+        ("A_20200101_053000-0001", None),  # the first of several files
+        ("A_20200101-053000+0100", None),
+    ],
+)
+def test_an_offset_counts_only_in_the_iso_form(name: str, offset: int | None) -> None:
+    found = parse_recording_name(name)
+    assert (found.recorded_at, found.utc_offset_min) == (datetime(2020, 1, 1, 5, 30), offset)

@@ -8,9 +8,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import aggregation, birdnet, gpus, start_up, task_runners
+from tests.bench import aggregation, birdnet, gpus, hawkears, reports, start_up, task_runners
 
-BENCHMARKS = {"tasks": task_runners, "birdnet": birdnet, "aggregate": aggregation, "gpus": gpus, "start": start_up}
+BENCHMARKS = {
+    "tasks": task_runners,
+    "birdnet": birdnet,
+    "hawkears": hawkears,
+    "aggregate": aggregation,
+    "reports": reports,
+    "gpus": gpus,
+    "start": start_up,
+}
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 
 

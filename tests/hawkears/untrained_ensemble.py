@@ -29,8 +29,23 @@ def main(root: Path) -> None:
         classes = [(row["Name"], row["Code"], row["AltName"], row["AltCode"]) for row in csv.DictReader(stream)]
     for folder, number in MODELS.items():
         (root / folder).mkdir(parents=True, exist_ok=True)
+        use_audio_settings(root, low_band="low-band" in folder)
         for index in range(number):
             save_untrained(root / folder / f"untrained-{index}.ckpt", classes)
+
+
+def use_audio_settings(root: Path, low_band: bool) -> None:
+    """Make models that were trained, so to say, with the audio settings that HawkEars uses them with."""
+    from britekit.core.config_loader import get_config
+    from hawkears.core import config_loader
+    from omegaconf import OmegaConf
+
+    wanted = config_loader.get_config(data_root=root)
+    if low_band:
+        extra = config_loader.load_auxiliary_config("low_band.yaml", data_root=root)
+        wanted = OmegaConf.merge(wanted, OmegaConf.create(extra))
+    for name, value in wanted.audio.items():
+        get_config().audio[name] = value
 
 
 def save_untrained(path: Path, classes: list[tuple[str, str, str, str]]) -> None:

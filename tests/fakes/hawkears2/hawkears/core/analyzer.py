@@ -24,3 +24,5 @@ class ClassManager:
 class Predictor:
     def __init__(self, folder, device=None, cfg=None):
         note("models")
+        self.cfg = cfg
+        self.audio = SimpleNamespace(set_config=lambda cfg: None)

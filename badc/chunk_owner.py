@@ -1,0 +1,89 @@
+"""Whose chunks they are: recordings of the same name must not replace each other's manifests and chunks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from badc.chunk_status import STATUS_FILE, read_chunk_status
+from badc.dataset import absolute, as_written, find_dataset_root
+from badc.errors import RequestError
+from badc.manifest import Manifest, read_manifest
+
+
+def recordings_of(manifest: Manifest) -> set[Path]:
+    """Return the recordings that a manifest's rows are chunks of, absolute.
+
+    A row of a chunk WAV does not name its recording; the chunk status beside the WAV does. Without one, the row
+    says nothing.
+    """
+    found: set[Path] = set()
+    folders: set[Path] = set()
+    for source, chunk_id in {chunk.source_path: chunk.chunk_id for chunk in manifest.chunks}.items():
+        path = Path(source)
+        if path.name != f"{chunk_id}.wav":
+            found.add(manifest.locate(source))
+        elif path.parent not in folders:
+            folders.add(path.parent)
+            status = read_chunk_status(manifest.locate(source).parent / STATUS_FILE)
+            if status is not None and status.audio_path is not None:
+                found.add(absolute((manifest.dataset_root or Path.cwd()) / status.audio_path))
+    return found
+
+
+def refuse_another_recordings_folder(audio: Path, folder: Path) -> None:
+    """Refuse to replace the chunks of another recording of the same name: recorders name files by the time alone.
+
+    Parameters
+    ----------
+    audio
+        The recording, absolute.
+    folder
+        The folder with the chunk status.
+
+    Raises
+    ------
+    RequestError
+        When the folder is another recording's.
+    """
+    try:
+        status = read_chunk_status(folder / STATUS_FILE)
+    except RequestError:  # a broken status, which this cut replaces
+        return
+    if status is None or status.audio_path is None:
+        return
+    root = find_dataset_root(folder)
+    if absolute((root or Path.cwd()) / status.audio_path) != audio:
+        raise RequestError(
+            f"{folder}: holds the chunks of {status.audio_path}, another recording of the same name as "
+            f"{as_written(audio, root)}; give --recording-id, or other places for chunks and manifest"
+        )
+
+
+def refuse_another_recordings_manifest(audio: Path, path: Path) -> None:
+    """Refuse to write a manifest over anything but an earlier manifest of this recording.
+
+    Parameters
+    ----------
+    audio
+        The recording, absolute.
+    path
+        Where the manifest is to be written.
+
+    Raises
+    ------
+    RequestError
+        When something else is there.
+    """
+    if not (path.exists() or path.is_symlink()):
+        return
+    if path.is_symlink() and not path.exists():
+        raise RequestError(f"{path}: its content is not here (a link to nothing); `datalad get` brings it")
+    try:
+        others = recordings_of(read_manifest(path)) - {audio}
+    except RequestError as error:
+        raise RequestError(f"{error}\n{path} is in the way of the manifest; remove it, or name another file") from None
+    if others:
+        raise RequestError(
+            f"{path}: is the manifest of {min(map(str, others))}, another recording of the same name as "
+            f"{audio}; give --recording-id, or name another file"
+        )

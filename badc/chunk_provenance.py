@@ -1,0 +1,206 @@
+"""The chunking of a dataset as DataLad sees it: what is fetched, checked and recorded, and the lines that do it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from badc.chunk_settings import ChunkSettings
+from badc.chunked_recordings import ChunkOrder
+from badc.datalad import DataladRun, datalad_problem, fetch, inside, require_clean
+from badc.dataset import find_dataset_root
+from badc.dataset_audio import literal
+from badc.dataset_chunking import DatasetPlan, Decision, PlannedRecording
+from badc.errors import RequestError
+from badc.recording import recording_id_of
+from badc.settings_model import option_name
+
+# A task run costs Prefect's server some 30 ms and 20 kB; a record costs DataLad two seconds and more.
+_MOST_TASK_RUNS = 200
+_MOST_RECORDS = 50
+# A record is run again through a shell, to which Linux passes a command of 128 KiB at most.
+_LARGEST_RECORD = 500
+_LARGEST_COMMAND_BYTES = 60_000
+
+
+def batches(todo: Sequence[PlannedRecording], recorded: bool) -> Iterator[Sequence[PlannedRecording]]:
+    """Yield the recordings in batches, each of which is one task run, and one record where they are recorded.
+
+    Up to 200 recordings (50 where they are recorded) have a task run of their own; more share them.
+    """
+    size = -(-len(todo) // (_MOST_RECORDS if recorded else _MOST_TASK_RUNS))
+    if not recorded:
+        yield from (todo[start : start + size] for start in range(0, len(todo), size or 1))
+        return
+    batch: list[PlannedRecording] = []
+    command_bytes = 0
+    for recording in todo:
+        word_bytes = len(shlex.join(["--pattern", literal(recording.audio)]).encode()) + 1
+        if batch and (len(batch) >= min(size, _LARGEST_RECORD) or command_bytes + word_bytes > _LARGEST_COMMAND_BYTES):
+            yield batch
+            batch, command_bytes = [], 0
+        batch.append(recording)
+        command_bytes += word_bytes
+    if batch:
+        yield batch
+
+
+def recording_wanted(settings: ChunkSettings) -> tuple[bool, str | None]:
+    """Return whether the run is recorded in a DataLad dataset; where it is not although there is one, the reason.
+
+    Raises
+    ------
+    RequestError
+        When `--record-datalad` is given and cannot be done.
+    """
+    if settings.record_datalad is False:
+        return False, None
+    root = find_dataset_root(settings.root)
+    problem = datalad_problem(root)
+    if problem is None:
+        return True, None
+    if settings.record_datalad:
+        raise RequestError(f"--record-datalad: {problem}")
+    return False, None if root is None else problem
+
+
+def recording_run(order: ChunkOrder, recording: PlannedRecording) -> DataladRun:
+    """Return the command that chunks one recording of a dataset.
+
+    Raises
+    ------
+    RequestError
+        When the dataset is none of DataLad's, or the audio or an output lies outside of it.
+    """
+    root = _root(order)
+    audio, manifest, folder = _places(root, order, recording)
+    cut = order.cut
+    words = ["badc", "chunk", "manifest" if order.virtual else "run", audio]
+    if recording_id_of(Path(audio)) != recording.recording_id:
+        words.append(f"--recording-id={recording.recording_id}")
+    lengths = {"chunk_duration_s": cut.duration_ms, "overlap_s": cut.overlap_ms, "min_chunk_s": cut.min_chunk_ms}
+    for name, length_ms in lengths.items():
+        words += [option_name(name), f"{length_ms / 1000:.3f}".rstrip("0").rstrip(".")]
+    if order.virtual:
+        words += ["--hash-chunks"] * order.hash_chunks + ["--output", manifest, "--status-dir", folder]
+    else:
+        words += ["--output-dir", folder, "--manifest", manifest]
+    return DataladRun(
+        root=root,
+        message=f"Chunk {recording.recording_id}",
+        command=tuple(words),
+        inputs=(audio,),
+        output_files=(manifest,),
+        output_folders=(folder,),
+    )
+
+
+def batch_run(settings: ChunkSettings, order: ChunkOrder, recordings: Sequence[PlannedRecording]) -> DataladRun:
+    """Return the command that chunks some recordings of a dataset, whatever they are now.
+
+    Raises
+    ------
+    RequestError
+        As `recording_run`.
+    """
+    if len(recordings) == 1:
+        return recording_run(order, recordings[0])
+    root = _root(order)
+    places = [_places(root, order, recording) for recording in recordings]
+    changes: dict[str, object] = {
+        "dataset": Path(_inside(root, order.root, "the dataset")),
+        "pattern": tuple(literal(recording.audio) for recording in recordings),
+        "manifest_dir": Path(_inside(order.root, order.manifest_dir, "--manifest-dir")),
+        "chunks_dir": Path(_inside(order.root, order.chunks_dir, "--chunks-dir")),
+        "include_existing": True,
+        "record_datalad": False,
+        "limit": None,
+        "workers": ChunkSettings.model_fields["workers"].default,
+    }
+    words = settings.model_copy(update=changes).to_arguments()
+    first, last = recordings[0].recording_id, recordings[-1].recording_id
+    return DataladRun(
+        root=root,
+        message=f"Chunk {len(recordings)} recordings, {first} to {last}",
+        command=("badc", "chunk", "orchestrate", *words, "--apply"),
+        inputs=tuple(audio for audio, _, _ in places),
+        output_files=tuple(manifest for _, manifest, _ in places),
+        output_folders=tuple(folder for _, _, folder in places),
+    )
+
+
+def require_recordable(plan: DatasetPlan) -> None:
+    """Refuse to record where files that the run reads or writes are not saved in the dataset.
+
+    What an interrupted or failed run has left in a recording's outputs is no reason to refuse: this run replaces it.
+
+    Raises
+    ------
+    RequestError
+        With the list of the files, or when an output lies outside of the dataset.
+    DataladError
+        When git fails.
+    """
+    for resumed in (False, True):
+        recordings = [recording for recording in plan.todo if recording.resumed is resumed]
+        if recordings:
+            require_clean([batch_run(plan.settings, plan.order, recordings)], outputs_may_differ=resumed)
+
+
+def unsaved_before(plan: DatasetPlan) -> str | None:
+    """Return which outputs of recordings that are skipped are not saved, such as after a run that was killed; or None.
+
+    Raises
+    ------
+    DataladError
+        When git fails.
+    """
+    skipped = [r for r in plan.recordings if r.decision is Decision.SKIP]
+    if not skipped:
+        return None
+    try:
+        require_clean([batch_run(plan.settings, plan.order, skipped)])
+    except RequestError as error:
+        return f"recordings that were chunked before are skipped, but not all of them are recorded: {error}"
+    return None
+
+
+def fetch_audio(plan: DatasetPlan, on_progress: Callable[[int, int], None]) -> None:
+    """Get the content of the recordings whose content was dropped.
+
+    Raises
+    ------
+    RequestError
+        When some could not be had, with the list; the others are here then.
+    DataladError
+        When DataLad failed.
+    """
+    paths = [plan.order.root / r.audio for r in plan.todo if r.decision is Decision.FETCH]
+    if paths:
+        fetch(_root(plan.order), paths, on_progress)
+
+
+def _root(order: ChunkOrder) -> Path:
+    if order.dataset_root is None:
+        raise RequestError(
+            f"{order.root}: lies in no DataLad dataset (no folder above it has .datalad); make one with "
+            "`datalad create --force`"
+        )
+    return order.dataset_root
+
+
+def _places(root: Path, order: ChunkOrder, recording: PlannedRecording) -> tuple[str, str, str]:
+    """Return audio, manifest and chunk folder of a recording below the dataset's root."""
+    return (
+        _inside(root, order.root / recording.audio, "the audio"),
+        _inside(root, order.manifest_of(recording.recording_id), "--manifest-dir"),
+        _inside(root, order.chunks_dir / recording.recording_id, "--chunks-dir"),
+    )
+
+
+def _inside(root: Path, path: Path, what: str) -> str:
+    try:
+        return inside(root, path, what)
+    except RequestError as error:
+        raise RequestError(f"{error}; give --no-record-datalad") from None

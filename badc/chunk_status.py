@@ -1,0 +1,199 @@
+"""The chunk status file: how far the cutting of a recording is, or how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from badc import atomic
+from badc.annex import is_pointer
+from badc.attempt import now
+from badc.errors import RequestError
+
+STATUS_FILE = ".chunk_status.json"
+_OURS = ("audio_bytes", "recording_ms")
+
+
+class ChunkState(StrEnum):
+    """What a chunk status file says of a recording."""
+
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkStatus:
+    """The content of a recording's `.chunk_status.json`.
+
+    Parameters
+    ----------
+    recording_id
+        The recording's id.
+    audio_path, manifest_path
+        Recording and manifest, as written: relative to the dataset's root inside a dataset, absolute outside.
+    state
+        The key `status`.
+    started_at, completed_at, updated_at
+        ISO-8601 with offset; None where it does not apply.
+    manifest_rows
+        Chunks in the manifest; None until completed.
+    duration_s, overlap_s
+        The keys `chunk_duration` and `overlap`, in seconds.
+    error
+        Why it failed, or None.
+    audio_bytes
+        Size of the recording's file when it was cut, in bytes.
+    recording_ms
+        Length of the recording when it was cut, in ms.
+    """
+
+    recording_id: str | None
+    audio_path: str | None
+    manifest_path: str | None
+    state: ChunkState
+    started_at: str | None = None
+    completed_at: str | None = None
+    updated_at: str | None = None
+    manifest_rows: int | None = None
+    duration_s: float | None = None
+    overlap_s: float | None = None
+    error: str | None = None
+    audio_bytes: int | None = None
+    recording_ms: int | None = None
+
+
+class DroppedContentError(RequestError):
+    """A file of a dataset is needed whose content git-annex does not have here."""
+
+
+_KEYS = {"state": "status", "duration_s": "chunk_duration", "overlap_s": "overlap"}
+_TYPES: dict[str, tuple[type, ...]] = {
+    "manifest_rows": (int,),
+    "duration_s": (int, float),
+    "overlap_s": (int, float),
+    "audio_bytes": (int,),
+    "recording_ms": (int,),
+}
+
+
+def status_path(chunks_dir: Path, recording_id: str) -> Path:
+    """Return the place of a recording's status: `<chunks_dir>/<recording_id>/.chunk_status.json`."""
+    return chunks_dir / recording_id / STATUS_FILE
+
+
+def read_chunk_status(path: Path) -> ChunkStatus | None:
+    """Read a chunk status file.
+
+    Parameters
+    ----------
+    path
+        The file (see `status_path`). Other tools write it too: only the key `status` must be there.
+
+    Returns
+    -------
+    ChunkStatus or None
+        None when there is no such file.
+
+    Raises
+    ------
+    DroppedContentError
+        When it is a git-annex file whose content was dropped.
+    RequestError
+        When the file cannot be read, or is not such a JSON object.
+    """
+    try:
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            raise _dropped(path) from None
+        return None
+    except OSError as error:
+        raise RequestError(f"{path}: the chunk status cannot be read ({error.strerror})") from None
+    try:
+        content = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        if is_pointer(path):
+            raise _dropped(path) from None
+        raise _broken(path, f"is not JSON ({error})") from None
+    return _from_json(path, content)
+
+
+def write_chunk_status(path: Path, status: ChunkStatus) -> None:
+    """Write a chunk status file atomically."""
+    content = {_KEYS.get(name, name): value for name, value in asdict(status).items()}
+    for name in _OURS:
+        if content[name] is None:
+            del content[name]
+    atomic.write_bytes(path, orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+@contextlib.contextmanager
+def keeping_status(path: Path, status: ChunkStatus) -> Iterator[dict[str, Any]]:
+    """Keep a recording's status file true while the block cuts the recording.
+
+    The file says `in_progress` from the start, `completed` after the block, and `failed` with the reason when the block
+    raises anything.
+
+    Parameters
+    ----------
+    path
+        The file.
+    status
+        What is known of the recording at the start; state and times are set here.
+
+    Yields
+    ------
+    dict
+        Takes what the block finds out: fields of `ChunkStatus` for the status after it.
+    """
+    started = replace(status, state=ChunkState.IN_PROGRESS, started_at=now())
+    started = replace(started, updated_at=started.started_at)
+    write_chunk_status(path, started)
+    found: dict[str, Any] = {}
+    try:
+        yield found
+    except BaseException as error:
+        failed = replace(
+            started, state=ChunkState.FAILED, updated_at=now(), error=str(error) or type(error).__name__, **found
+        )
+        with contextlib.suppress(OSError):  # such as a full disk, which is then the first error too: the one to tell
+            write_chunk_status(path, failed)
+        raise
+    at = now()
+    write_chunk_status(path, replace(started, state=ChunkState.COMPLETED, completed_at=at, updated_at=at, **found))
+
+
+def _from_json(path: Path, content: Any) -> ChunkStatus:
+    if not isinstance(content, dict):
+        raise _broken(path, "is not a JSON object")
+    said = content.get("status")
+    try:
+        state = ChunkState(str(said))
+    except ValueError:
+        raise _broken(path, f"says status {said!r}, which is none of {', '.join(ChunkState)}") from None
+    values: dict[str, Any] = {}
+    for name in ChunkStatus.__dataclass_fields__:
+        if name == "state":
+            continue
+        key = _KEYS.get(name, name)
+        value = content.get(key)
+        kinds = _TYPES.get(name, (str,))
+        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
+            raise _broken(path, f"{key} {value!r} is not {'text' if kinds == (str,) else 'a number'}")
+        values[name] = value
+    return ChunkStatus(state=state, **values)
+
+
+def _broken(path: Path, problem: str) -> RequestError:
+    return RequestError(f"{path}: the chunk status {problem}; remove it and chunk the recording again")
+
+
+def _dropped(path: Path) -> DroppedContentError:
+    return DroppedContentError(f"{path}: the content of the chunk status is not here; `datalad get` brings it")

@@ -1,0 +1,73 @@
+"""Fetching the content of files that is not here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from badc.annex import content_is_here
+from badc.datalad.child_process import ask
+from badc.dataset import absolute
+from badc.errors import RequestError, listed
+
+
+def fetch(
+    root: Path, paths: Iterable[str | Path], on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> int:
+    """Get the content of those files of a dataset that have none here.
+
+    Parameters
+    ----------
+    root
+        The dataset's root.
+    paths
+        Files; relative ones are relative to the root. Those that are not in the dataset at all are passed over, unless
+        they could lie in a subdataset that is not installed.
+    on_progress
+        Called with the number of files that came, and of all that are wanted.
+
+    Returns
+    -------
+    int
+        How many were fetched.
+
+    Raises
+    ------
+    RequestError
+        When content could not be had, with each file and why.
+    DataladError
+        When DataLad failed.
+    """
+    base = absolute(root)
+    wanted = [path for path in dict.fromkeys(base / path for path in paths) if _is_wanted(base, path)]
+    if not wanted:
+        return 0
+    on_progress(0, len(wanted))
+    answer = ask(
+        base,
+        {"do": "get", "paths": [str(path) for path in wanted]},
+        on_progress=lambda done: on_progress(min(done, len(wanted)), len(wanted)),
+        may_be_killed=True,
+    )
+    reasons: dict[str, str] = answer["reasons"]
+    lacking = [path for path in wanted if not content_is_here(path)]
+    if lacking:
+        lines = [f"{path.relative_to(base)}: {reasons.get(str(path), 'it did not come')}" for path in sorted(lacking)]
+        raise RequestError(
+            f"{base}: the content of {len(lacking)} input file{'s' * (len(lacking) > 1)} is not here, and could not be "
+            f"fetched; `git annex whereis FILE` tells who has it:\n{listed(lines)}"
+        )
+    return len(wanted)
+
+
+def _is_wanted(base: Path, path: Path) -> bool:
+    if not path.is_relative_to(base) or content_is_here(path):
+        return False
+    return os.path.lexists(path) or _in_subdataset_not_installed(base, path)
+
+
+def _in_subdataset_not_installed(base: Path, path: Path) -> bool:
+    """Return whether the nearest folder that exists is an empty one, as git leaves it for such a subdataset."""
+    nearest = next(folder for folder in path.parents if folder.exists())
+    return nearest != base and nearest.is_dir() and not any(nearest.iterdir())

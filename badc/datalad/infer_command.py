@@ -1,0 +1,149 @@
+"""`badc infer run` as DataLad sees it."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from badc.datalad.run import DataladRun, inside
+from badc.dataset import absolute
+from badc.errors import RequestError
+from badc.manifest import Manifest, read_manifest
+from badc.summary import summary_path, workers_csv_path
+
+if TYPE_CHECKING:
+    from badc.settings import InferSettings
+
+_OUTPUTS = ("manifest", "output_dir", "telemetry_log", "dataset_root")
+_READ = ("resume_summary", "species_list")
+# What a run in a later clone cannot have: the state of this run, and the cluster of today.
+_OF_TODAY = {"resume_summary": None, "scheduler": None}
+
+
+def run_command(settings: InferSettings) -> str:
+    """Return a line that, pasted into a POSIX shell, runs `badc infer run` under `datalad run`. Nothing is made.
+
+    Parameters
+    ----------
+    settings
+        The run.
+
+    Raises
+    ------
+    RequestError
+        See `infer_run`.
+    """
+    return infer_run(settings).line()
+
+
+def infer_run(settings: InferSettings, rerunnable: bool = False) -> DataladRun:
+    """Return what `badc infer run` reads and writes, with every path relative to the dataset's root. Nothing is made.
+
+    Parameters
+    ----------
+    settings
+        The run.
+    rerunnable
+        Leave out what holds today only, `--resume-summary` and `--scheduler`: the command is for the record of a run,
+        and makes all of its outputs in any clone.
+
+    Raises
+    ------
+    RequestError
+        When the manifest cannot be used, or it, its audio or an output lies outside of a dataset.
+    """
+    if rerunnable:
+        settings = settings.model_copy(update=_OF_TODAY)
+    manifest = read_manifest(settings.manifest, settings.dataset_root and absolute(settings.dataset_root))
+    root = manifest.dataset_root
+    if root is None:
+        raise RequestError(
+            f"{settings.manifest}: lies in no DataLad dataset (no folder above it has .datalad); "
+            "make one with `datalad create`, or name it with --dataset-root"
+        )
+    output_dir = inside(root, settings.output_dir or root / "artifacts" / "infer", "--output-dir", is_folder=True)
+    # A fixed name, unlike that of an ordinary run: the record of the run must name its outputs.
+    log = Path(
+        inside(
+            root,
+            settings.telemetry_log or root / "artifacts" / "telemetry" / "infer" / f"{manifest.path.stem}.jsonl",
+            "--telemetry-log",
+        )
+    )
+    inputs = _manifest_and_audio(root, manifest)
+    changes: dict[str, Any] = {
+        "manifest": Path(inputs[0]),
+        "output_dir": Path(output_dir),
+        "telemetry_log": log,
+        "dataset_root": None,
+    }
+    for name in _READ:
+        if (path := getattr(settings, name)) is not None:
+            inputs.append(inside(root, path, f"--{name.replace('_', '-')}"))
+            changes[name] = Path(inputs[-1])
+    if settings.runner_cmd is not None:
+        changes["runner_cmd"], files = _from_root(root, settings.runner_cmd)
+        inputs += files
+    changes |= _other_paths(root, settings)
+    recordings = dict.fromkeys(chunk.recording_id for chunk in manifest.chunks)
+    return DataladRun(
+        root=root,
+        message=f"Infer {manifest.path.stem}",
+        command=("badc", "infer", "run", *settings.model_copy(update=changes).to_arguments()),
+        inputs=tuple(dict.fromkeys(inputs)),
+        output_files=tuple(path.as_posix() for path in (log, summary_path(log), workers_csv_path(log))),
+        output_folders=tuple(
+            inside(root, root / output_dir / recording, "the output folder", is_folder=True) for recording in recordings
+        ),
+    )
+
+
+def _manifest_and_audio(root: Path, manifest: Manifest) -> list[str]:
+    sources = dict.fromkeys(chunk.source_path for chunk in manifest.chunks)
+    audio = [inside(root, manifest.locate(source), "the audio") for source in sources]
+    return [inside(root, manifest.path, "the manifest"), *audio]
+
+
+def _other_paths(root: Path, settings: InferSettings) -> dict[str, Path]:
+    """Return further settings that are paths, such as a program's folder, as they are from the dataset's root.
+
+    What is not there is left as it is, such as the name of an interpreter on the PATH.
+    """
+    found = {
+        name: absolute(value)
+        for name, value in settings
+        if isinstance(value, Path) and name not in (*_OUTPUTS, *_READ) and value.exists()
+    }
+    return {name: path.relative_to(root) if path.is_relative_to(root) else path for name, path in found.items()}
+
+
+def _from_root(root: Path, command: str) -> tuple[str, list[str]]:
+    """Return a custom command whose files are named from the dataset's root, and those of them that lie in it.
+
+    Files are the words, or the parts of words after a `=`, that name a file seen from here. What cannot be taken apart
+    is left as it is; the runner refuses it later.
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return command, []
+    inputs: list[str] = []
+    changed = [_word_from_root(root, word, number == 0, inputs) for number, word in enumerate(words)]
+    # The user's own quoting stays where nothing has to change.
+    return (command if changed == words else shlex.join(changed)), inputs
+
+
+def _word_from_root(root: Path, word: str, is_program: bool, inputs: list[str]) -> str:
+    option, equals, value = word.rpartition("=") if word.startswith("-") else ("", "", word)
+    if not value or not Path(value).is_file():
+        return word
+    if is_program and "/" not in value and shutil.which(value) is not None:
+        return word  # looked up on the PATH, not here
+    full = absolute(Path(value))
+    if not full.is_relative_to(root):
+        return f"{option}{equals}{full}" if not Path(value).is_absolute() else word
+    relative = inside(root, full, "a file of --runner-cmd")
+    inputs.append(relative)
+    return f"{option}{equals}{'./' if is_program and '/' not in relative else ''}{relative}"

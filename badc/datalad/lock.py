@@ -1,0 +1,63 @@
+"""One recording at a time in a dataset: two at once would take each other's files, or lose a record."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from badc.attempt import now
+from badc.datalad.environment import DataladError, git
+
+NAME = "badc-record.lock"
+_WAIT_S = 600.0
+_POLL_S = 0.05
+
+
+@contextlib.contextmanager
+def dataset_lock(root: Path, wait_s: float = _WAIT_S) -> Iterator[None]:
+    """Hold the lock of a dataset, which is a file in its git folder that stays there.
+
+    `flock` also works across machines on NFS and on Lustre mounted with `-o flock`.
+
+    Parameters
+    ----------
+    root
+        The dataset's root.
+    wait_s
+        How long to wait for another process's recording, in seconds.
+
+    Raises
+    ------
+    DataladError
+        When the lock was not free in that time, or cannot be had at all.
+    """
+    path = root / git(root, "rev-parse", "--git-common-dir").rstrip("\n") / NAME
+    deadline = time.monotonic() + wait_s
+    try:
+        stream = path.open("a+b")
+    except OSError as error:
+        raise DataladError(f"{path}: the dataset cannot be locked ({error.strerror})") from None
+    with stream:
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise DataladError(
+                        f"{path}: another process has held this lock for {wait_s:.0f} s: {path.read_text().strip()}; "
+                        "the outputs are there, but not recorded"
+                    ) from None
+                time.sleep(_POLL_S)
+            except OSError as error:
+                raise DataladError(f"{path}: the dataset cannot be locked ({error.strerror})") from None
+        stream.truncate(0)
+        stream.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now()}).encode() + b"\n")
+        stream.flush()
+        yield

@@ -1,0 +1,45 @@
+"""Recording a run that is over, so that `datalad rerun` can do it again."""
+
+from __future__ import annotations
+
+import shlex
+
+from badc.datalad.child_process import ask
+from badc.datalad.run import DataladRun
+
+
+def record(run: DataladRun, exit_code: int = 0) -> str | None:
+    """Save the outputs of a run, with the record that `datalad run` would have made, in one commit.
+
+    Only what changed in the run's outputs is saved, deletions included; other changes stay as they are. Recordings of
+    one dataset wait for each other, across threads, processes, and machines with a common file system.
+
+    Parameters
+    ----------
+    run
+        The run, which has ended.
+    exit_code
+        How it ended.
+
+    Returns
+    -------
+    str or None
+        The commit, or None when the outputs are as they were saved before, so that there is nothing to record.
+
+    Raises
+    ------
+    DataladError
+        When the record could not be made; the outputs are there, but not saved.
+    """
+    details = {
+        "chain": [],
+        "cmd": shlex.join(run.command_words),
+        "exit": exit_code,
+        "extra_inputs": [],
+        "inputs": run.input_patterns,
+        "outputs": run.output_patterns,
+        "pwd": ".",
+    }
+    answer = ask(run.root, {"do": "record", "message": run.message, "record": details, "paths": list(run.outputs)})
+    commit: str | None = answer["commit"]
+    return commit

@@ -1,0 +1,114 @@
+"""A command of BADC as DataLad sees it: what it reads and writes in which dataset."""
+
+from __future__ import annotations
+
+import glob
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from badc.dataset import absolute
+from badc.errors import RequestError
+
+
+@dataclass(frozen=True, slots=True)
+class DataladRun:
+    """A command that is run from the root of a dataset. All paths are relative to that root (see `inside`).
+
+    Parameters
+    ----------
+    root
+        The dataset's root, absolute.
+    message
+        First line of the record, such as `Infer REC`.
+    command
+        The words of the command.
+    inputs
+        Files that it reads.
+    output_files, output_folders
+        Files that it writes, and folders of which it may write, replace or remove anything.
+    """
+
+    root: Path
+    message: str
+    command: tuple[str, ...]
+    inputs: tuple[str, ...]
+    output_files: tuple[str, ...] = ()
+    output_folders: tuple[str, ...] = ()
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Files and folders that it writes."""
+        return (*self.output_folders, *self.output_files)
+
+    @property
+    def input_patterns(self) -> list[str]:
+        """The inputs as DataLad's glob patterns."""
+        return [_pattern(path) for path in self.inputs]
+
+    @property
+    def output_patterns(self) -> list[str]:
+        """The outputs as DataLad's glob patterns."""
+        # Not the folder itself: DataLad would leave broken links in it where content was dropped.
+        folders = [f"{_pattern(path)}/**" for path in self.output_folders]
+        return [*folders, *(_pattern(path) for path in self.output_files)]
+
+    @property
+    def command_words(self) -> list[str]:
+        """The words of the command as DataLad wants them: it takes `{…}` for a placeholder, `{{…}}` for braces."""
+        return [word.replace("{", "{{").replace("}", "}}") for word in self.command]
+
+    def line(self) -> str:
+        """Return a line that, pasted into a POSIX shell, runs the command under `datalad run`."""
+        words = ["datalad", "-C", str(self.root), "run", "-m", self.message]
+        for pattern in self.input_patterns:
+            words += ["--input", pattern]
+        for pattern in self.output_patterns:
+            words += ["--output", pattern]
+        return shlex.join([*words, "--", *self.command_words])
+
+
+def inside(root: Path, path: Path, what: str, is_folder: bool = False) -> str:
+    """Return a path relative to the root of a dataset, as a `DataladRun` wants it.
+
+    Parameters
+    ----------
+    root
+        The dataset's root.
+    path
+        The path; a relative one is relative to the working directory.
+    what
+        What it is called in messages, such as `--output-dir`.
+    is_folder
+        It is a folder, so that it must be no link itself. A file may be one: git-annex makes links.
+
+    Raises
+    ------
+    RequestError
+        When it lies outside of the dataset, or behind a link to a folder, where git does not look, or when its name
+        has a line break, which DataLad cannot save.
+    """
+    base, full = absolute(root), absolute(path)
+    if not full.is_relative_to(base):
+        raise RequestError(f"{path}: {what} lies outside of the dataset {root}, so `datalad run` cannot record it")
+    if "\n" in str(full):
+        raise RequestError(f"{str(path)!r}: the name of {what} has a line break, which DataLad cannot save; rename it")
+    relative = full.relative_to(base)
+    folders = list(relative.parents)[-2::-1]
+    for folder in [*folders, relative] if is_folder else folders:
+        if (base / folder).is_symlink():
+            raise RequestError(
+                f"{path}: {what} lies behind the link {base / folder}, so `datalad run` cannot record it; "
+                "git keeps the link, not what is behind it"
+            )
+    return relative.as_posix()
+
+
+def _pattern(path: str) -> str:
+    """Return the glob pattern of a path.
+
+    Braces become `?`. DataLad fills in `{…}` in patterns too, and once more when it runs a record again: `{{…}}`, right
+    for the first time, would fail at the second.
+    """
+    pattern = glob.escape(path).replace("{", "?").replace("}", "?")
+    return f"./{pattern}" if pattern.startswith("-") else pattern

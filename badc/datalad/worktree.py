@@ -1,0 +1,132 @@
+"""What is not saved in a dataset, as git sees it, in the places that a run touches."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from badc.datalad.environment import git
+from badc.datalad.run import DataladRun
+from badc.errors import RequestError, listed
+
+# With more, git takes longer to compare its index with the patterns than to look at the whole dataset.
+_MOST_PATHSPECS = 200
+# What badc.atomic leaves when it is killed.
+_TEMPORARY = re.compile(r"\.tmp-\d+-[0-9a-f]{12}")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A file that differs from what the dataset has saved.
+
+    Parameters
+    ----------
+    path
+        The file, relative to the dataset's root.
+    state
+        What git says of it: two letters, `??` for a file that was never saved.
+    """
+
+    path: str
+    state: str
+
+    def __str__(self) -> str:
+        if self.state == "??":
+            return f"{self.path}: not saved"
+        return f"{self.path}: {'deleted' if 'D' in self.state else 'changed'}"
+
+
+def changes(root: Path, paths: Iterable[str], ignored: bool = False) -> list[Change]:
+    """Return what is not saved at or below some paths, in subdatasets too.
+
+    Parameters
+    ----------
+    root
+        The dataset's root.
+    paths
+        Files and folders, relative to the root. They need not exist.
+    ignored
+        Return also the files that git ignores.
+
+    Raises
+    ------
+    DataladError
+        When git fails.
+    """
+    wanted: dict[str, set[str]] = {}
+    known: dict[PurePosixPath, bool] = {}
+    for path in dict.fromkeys(paths):
+        for repository, inner in _repositories(root, path, known):
+            wanted.setdefault(repository, set()).add(inner)
+    found = [change for repository, inner in wanted.items() for change in _changes(root, repository, inner, ignored)]
+    return sorted(found, key=lambda change: change.path)
+
+
+def require_clean(runs: Sequence[DataladRun], outputs_may_differ: bool = False) -> None:
+    """Refuse to run where the dataset is not saved in the inputs or outputs of the runs; elsewhere it may be dirty.
+
+    Parameters
+    ----------
+    runs
+        The runs.
+    outputs_may_differ
+        Look at the inputs only: for runs that finish what an interrupted one has left.
+
+    Raises
+    ------
+    RequestError
+        With the list of the files.
+    DataladError
+        When git fails.
+    """
+    found: list[str] = []
+    for root in dict.fromkeys(run.root for run in runs):
+        here = [run for run in runs if run.root == root]
+        paths = [path for run in here for path in (run.inputs if outputs_may_differ else run.inputs + run.outputs)]
+        found += [str(change) for change in changes(root, paths)]
+    if found:
+        raise RequestError(
+            "the dataset has unsaved changes in what the run reads or writes. Save them with `datalad save -m MESSAGE "
+            f"PATH …`, undo them with `git restore PATH …`, or give --no-record-datalad:\n{listed(found)}"
+        )
+
+
+def _repositories(root: Path, path: str, known: dict[PurePosixPath, bool]) -> Iterator[tuple[str, str]]:
+    """Yield each repository that has a say in a path, with the part of the path that it sees.
+
+    For a file in a subdataset that is the subdataset, and above it the dataset, which keeps the subdataset's version.
+    """
+    pure = PurePosixPath(path)
+    outer = PurePosixPath()
+    for folder in (*list(pure.parents)[-2::-1], pure):
+        if folder not in known:
+            known[folder] = (root / folder / ".git").exists()
+        if known[folder]:
+            yield str(outer), str(folder.relative_to(outer))
+            outer = folder
+    if outer != pure:
+        yield str(outer), str(pure.relative_to(outer))
+
+
+def _changes(root: Path, repository: str, wanted: set[str], ignored: bool) -> Iterator[Change]:
+    pathspecs = sorted(wanted) if len(wanted) <= _MOST_PATHSPECS else []
+    output = git(
+        root / repository,
+        "--no-optional-locks",  # or it would make a commit that goes on meanwhile fail
+        "--literal-pathspecs",
+        "status",
+        "--porcelain=v1",
+        "-z",
+        "--no-renames",
+        "--untracked-files=all",
+        f"--ignored={'traditional' if ignored else 'no'}",
+        "--ignore-submodules=dirty",  # what is changed inside is found in there
+        "--",
+        *pathspecs,
+    )
+    for entry in filter(None, output.split("\0")):
+        state, path = entry[:2], PurePosixPath(entry[3:])
+        if not _TEMPORARY.fullmatch(path.name) and any(str(place) in wanted for place in (path, *path.parents)):
+            yield Change(str(repository / path), state)

@@ -1,0 +1,226 @@
+"""The recordings of a dataset: what lies in its `audio` folder, at any depth."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from badc.annex import is_pointer
+from badc.errors import RequestError
+
+AUDIO_FOLDER = "audio"
+# What libsndfile reads and recorders or archives write.
+AUDIO_SUFFIXES = frozenset(
+    (
+        ".wav",
+        ".wave",
+        ".w64",
+        ".rf64",
+        ".flac",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".mp3",
+        ".aif",
+        ".aiff",
+        ".aifc",
+        ".au",
+        ".caf",
+    )
+)
+_KEY_SIZE = re.compile(r"annex/objects/(?:.*/)?[A-Z0-9_]+-s(\d+)(?:-[A-Za-z]\d+)*--")
+
+
+@dataclass(frozen=True, slots=True)
+class AudioFile:
+    """An audio file of a dataset.
+
+    Parameters
+    ----------
+    path
+        Its path below `audio`, with `/`.
+    size
+        Its size in bytes, also of dropped content where git-annex's key tells it; None where nothing tells.
+    here
+        Whether its content is here. A git-annex file whose content was dropped is a link to nothing, or a pointer.
+    """
+
+    path: str
+    size: int | None
+    here: bool
+
+    @property
+    def in_dataset(self) -> str:
+        """Its path below the dataset's folder."""
+        return f"{AUDIO_FOLDER}/{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a walk over a dataset's audio found.
+
+    Parameters
+    ----------
+    files
+        The audio files, sorted by path: every known format, and whatever a pattern asks for.
+    problems
+        Paths below `audio` that cannot be used, with the reason.
+    """
+
+    files: Sequence[AudioFile]
+    problems: Sequence[tuple[str, str]]
+
+
+def list_audio(
+    root: Path, patterns: Sequence[str] = (), on_progress: Callable[[int], None] = lambda found: None
+) -> Listing:
+    """Walk over a dataset's audio.
+
+    Hidden files and folders (also macOS's `._*`) and files of other kinds are passed over. A link to a folder is
+    followed, unless that folder is, or lies around, one that was walked already: loops end, and nothing is found twice.
+
+    Parameters
+    ----------
+    root
+        The dataset's folder.
+    patterns
+        What matches one of them (see `matcher`) is listed whatever its suffix.
+    on_progress
+        Called with the number of files found so far.
+
+    Raises
+    ------
+    RequestError
+        When there is no such folder.
+    """
+    folder = root / AUDIO_FOLDER
+    if not folder.is_dir():
+        raise RequestError(f"{folder}: no such folder; a dataset has its recordings in the folder {AUDIO_FOLDER}")
+    walk = _Walk(folder)
+    asked_for = matcher(patterns) if patterns else None
+    files: list[AudioFile] = []
+    problems = walk.problems
+    for path, entry in walk.entries():
+        known = os.path.splitext(entry.name)[1].lower() in AUDIO_SUFFIXES  # noqa: PTH122 - a Path for each is slow
+        if not known and (asked_for is None or not asked_for(path)):
+            continue
+        try:
+            path.encode()
+            if (found := _audio_file(path, entry)) is not None:
+                files.append(found)
+                on_progress(len(files))
+        except UnicodeEncodeError:
+            problems.append(
+                (path.encode(errors="surrogateescape").decode(errors="replace"), "its path is not UTF-8; rename it")
+            )
+        except OSError as error:
+            problems.append((path, f"cannot be read ({error.strerror})"))
+    return Listing(sorted(files, key=lambda file: file.path), sorted(problems))
+
+
+def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
+    """Return a function that says whether a path below `audio` matches one of the patterns.
+
+    A pattern without `/` is matched with the file's name, another with the path below `audio`, or below the dataset.
+    `*`, `?` and `[…]` mean what they mean in a shell, but `*` matches `/` too. Case does not matter.
+    """
+    names = [p for p in patterns if "/" not in p]
+    paths = [p.removeprefix("./").removeprefix(f"{AUDIO_FOLDER}/") for p in patterns if "/" in p]
+    # As one regular expression each: a thousand patterns for a hundred thousand files would take minutes.
+    name_matches, path_matches = _any_of(names), _any_of(paths)
+
+    def matches(path: str) -> bool:
+        return bool(name_matches(path.rpartition("/")[2]) or path_matches(path))
+
+    return matches
+
+
+def literal(path: str) -> str:
+    """Return the pattern that only this path below the dataset matches, but for case."""
+    return glob.escape(path)
+
+
+def _any_of(patterns: Sequence[str]) -> Callable[[str], object]:
+    if not patterns:
+        return lambda text: None
+    return re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns), re.IGNORECASE).match
+
+
+class _Walk:
+    """A walk over a folder, real folders before linked ones, each one once."""
+
+    def __init__(self, top: Path) -> None:
+        self.problems: list[tuple[str, str]] = []
+        self._top = top
+        self._seen: set[tuple[int, int]] = set()
+        # What lies around the folder, followed through a link, would lead back into it, and to chunks on the way.
+        self._around = {_identity(folder.stat()) for folder in (top, *top.resolve().parents)}
+
+    def entries(self) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        """Yield every file that is not hidden, with its path below the top."""
+        self._seen.add(_identity(self._top.stat()))
+        folders, links = [(str(self._top), "")], list[tuple[str, str]]()
+        while folders or links:
+            if not folders:
+                links.sort(reverse=True)
+                full, below = links.pop()
+                if not self._is_new(full):
+                    continue
+                folders.append((full, below))
+            full, below = folders.pop()
+            for entry in self._scan(full, below):
+                path = f"{below}{entry.name}"
+                try:
+                    if entry.is_symlink() and entry.is_dir():
+                        links.append((entry.path, f"{path}/"))
+                    elif entry.is_dir(follow_symlinks=False):
+                        self._seen.add(_identity(entry.stat(follow_symlinks=False)))
+                        folders.append((entry.path, f"{path}/"))
+                    else:
+                        yield path, entry
+                except OSError as error:  # such as a link to itself
+                    self.problems.append((path, f"cannot be read ({error.strerror})"))
+
+    def _scan(self, full: str, below: str) -> Sequence[os.DirEntry[str]]:
+        try:
+            with os.scandir(full) as entries:
+                return [entry for entry in entries if not entry.name.startswith(".")]
+        except OSError as error:
+            self.problems.append((below.rstrip("/") or ".", f"the folder cannot be read ({error.strerror})"))
+            return []
+
+    def _is_new(self, folder: str) -> bool:
+        identity = _identity(os.stat(folder))  # noqa: PTH116
+        if identity in self._seen or identity in self._around:
+            return False
+        self._seen.add(identity)
+        return True
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _audio_file(path: str, entry: os.DirEntry[str]) -> AudioFile | None:
+    """Return the audio file, or None for what is no file, such as a pipe."""
+    if not entry.is_file():
+        return AudioFile(path, _size_in_key(os.readlink(entry.path)), False) if _is_dangling(entry) else None  # noqa: PTH115
+    size = entry.stat().st_size
+    if is_pointer(full := Path(entry.path)):
+        return AudioFile(path, _size_in_key(full.read_text(errors="replace")), False)
+    return AudioFile(path, size, True)
+
+
+def _is_dangling(entry: os.DirEntry[str]) -> bool:
+    return entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110
+
+
+def _size_in_key(target: str) -> int | None:
+    """Return the size that a git-annex key such as `MD5E-s1234--0a1b.wav` tells, or None."""
+    found = _KEY_SIZE.search(target)
+    return int(found[1]) if found else None

@@ -1,0 +1,356 @@
+"""Chunking a whole dataset: what is to be done with each recording, and doing it with one of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from badc.audio import AudioError, probe
+from badc.chunk_settings import ChunkSettings
+from badc.chunk_status import ChunkState, ChunkStatus, keeping_status, status_path
+from badc.chunked_recordings import Chunked, ChunkOrder, find_chunked, in_threads
+from badc.chunking import known_of, plan_cut, remove_earlier_cut, windows, write_real_chunks, write_virtual_chunks
+from badc.dataset import as_written, require_writable
+from badc.dataset_audio import AUDIO_FOLDER, AudioFile, list_audio, matcher
+from badc.errors import BadcError, RequestError
+from badc.plans import ChunkPlanRow
+from badc.recording_ids import assign_ids
+
+Progress = Callable[[str, int, int | None], None]
+
+
+class Decision(StrEnum):
+    """What is to be done with a recording."""
+
+    CHUNK = "chunk"
+    FETCH = "fetch and chunk"
+    SKIP = "skip"
+    LATER = "later"
+    ABSENT = "content not here"
+    UNUSABLE = "unusable"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRecording:
+    """A recording, and what is to be done with it.
+
+    Parameters
+    ----------
+    recording_id
+        Its id; empty where its name gives none.
+    audio
+        Its path below the dataset.
+    decision, reason
+        What, and why.
+    recording_ms, chunks
+        Its length in ms and the number of its chunks, where known.
+    resumed
+        Whether an earlier run left it unfinished.
+    """
+
+    recording_id: str
+    audio: str
+    decision: Decision
+    reason: str
+    recording_ms: int | None = None
+    chunks: int | None = None
+    resumed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetPlan:
+    """What is to be done with a dataset.
+
+    Parameters
+    ----------
+    settings
+        What was asked for.
+    order
+        How recordings are chunked.
+    recordings
+        Every recording that was asked for, sorted by path.
+    """
+
+    settings: ChunkSettings
+    order: ChunkOrder
+    recordings: Sequence[PlannedRecording]
+
+    @property
+    def todo(self) -> list[PlannedRecording]:
+        """The recordings that are chunked. Unusable ones are tried, so that their status says what is wrong."""
+        tried = (Decision.CHUNK, Decision.FETCH, Decision.UNUSABLE)
+        return [r for r in self.recordings if r.recording_id and r.decision in tried]
+
+    @property
+    def not_possible(self) -> list[PlannedRecording]:
+        """The recordings that cannot even be tried: their content is not here, or their name gives no id."""
+        return [
+            r
+            for r in self.recordings
+            if r.decision is Decision.ABSENT or (r.decision is Decision.UNUSABLE and not r.recording_id)
+        ]
+
+    def counts(self) -> dict[Decision, int]:
+        """Return how many recordings each decision has."""
+        counted = Counter(r.decision for r in self.recordings)
+        return {decision: counted[decision] for decision in Decision if counted[decision]}
+
+    def rows(self) -> list[ChunkPlanRow]:
+        """Return the plan's table: a row for each recording to chunk."""
+        order = self.order
+        return [
+            ChunkPlanRow(
+                recording_id=r.recording_id,
+                audio_path=as_written(order.root / r.audio, order.dataset_root),
+                manifest_path=as_written(order.manifest_of(r.recording_id), order.dataset_root),
+                chunk_output_dir=as_written(order.chunks_dir / r.recording_id, order.dataset_root),
+                chunk_duration=order.cut.duration_ms / 1000,
+                overlap=order.cut.overlap_ms / 1000,
+            )
+            for r in self.todo
+        ]
+
+
+class ChunkingInterruptedError(BadcError):
+    """The run was stopped while a recording was being chunked."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkOutcome:
+    """How the chunking of a recording ended.
+
+    Parameters
+    ----------
+    recording_id
+        Its id.
+    audio
+        Its path below the dataset.
+    chunks
+        Chunks in its manifest.
+    error
+        Why it failed, or None.
+    """
+
+    recording_id: str
+    audio: str
+    chunks: int = 0
+    error: str | None = None
+
+
+def plan_dataset(
+    settings: ChunkSettings, fetching: bool, on_progress: Progress = lambda what, done, total: None
+) -> DatasetPlan:
+    """Decide what is to be done with each recording of a dataset; nothing is written.
+
+    Parameters
+    ----------
+    settings
+        What is wanted.
+    fetching
+        Whether dropped content would be fetched.
+    on_progress
+        Called with what is counted, how many were done, and of how many.
+
+    Raises
+    ------
+    RequestError
+        When there is no dataset, the lengths make no sense, a pattern matches nothing, or the content of manifests or
+        chunk statuses was dropped.
+    """
+    order = ChunkOrder.of(settings)
+    if not order.root.is_dir():
+        raise RequestError(f"{settings.dataset}: no such folder; name the dataset, the folder that has audio/")
+    listing = list_audio(order.root, settings.pattern, lambda found: on_progress("recordings found", found, None))
+    chunked = find_chunked(order, lambda done, total: on_progress("manifests read", done, total))
+    paths = {file.path for file in listing.files}
+    known = _known_ids(chunked, order, paths)
+    # What tells neither its recording nor any chunks may be replaced by the recording of that name.
+    taken = [identifier for identifier, found in chunked.items() if found.audio is not None or found.rows]
+    ids, problems = assign_ids(paths, known, taken)
+    wanted = matcher(settings.pattern) if settings.pattern else lambda path: True
+    planned = [
+        PlannedRecording("", f"{AUDIO_FOLDER}/{path}", Decision.UNUSABLE, reason)
+        for path, reason in [*listing.problems, *problems.items()]
+        if wanted(path)
+    ]
+    planned += [
+        _decide(file, ids[file.path], chunked.get(ids[file.path]), settings, fetching, order)
+        for file in listing.files
+        if file.path in ids and wanted(file.path)
+    ]
+    if settings.pattern and not planned:
+        raise RequestError(
+            f"--pattern {', '.join(settings.pattern)}: no recording in {order.root / AUDIO_FOLDER} matches"
+        )
+    planned.sort(key=lambda r: r.audio)
+    return DatasetPlan(settings, order, _opened(_limited(planned, settings.limit), order, on_progress))
+
+
+def require_places(plan: DatasetPlan) -> None:
+    """Refuse folders that could not be written, before anything is begun.
+
+    Raises
+    ------
+    RequestError
+        When the folder of the manifests or that of the chunks cannot be written.
+    """
+    require_writable(plan.order.manifest_dir, "folder of the manifests")
+    require_writable(plan.order.chunks_dir, "folder of the chunks")
+
+
+def chunk_recording(
+    recording: PlannedRecording, order: ChunkOrder, interrupted: Callable[[], bool] = lambda: False
+) -> ChunkOutcome:
+    """Chunk one recording, with a chunk status that says how it goes. A recording that fails is no exception.
+
+    Parameters
+    ----------
+    recording
+        The recording.
+    order
+        How.
+    interrupted
+        Asked after each chunk that is read whether to stop there.
+
+    Raises
+    ------
+    ChunkingInterruptedError
+        When it was stopped; its status says `failed`, and the next run does it again.
+    """
+    identifier = recording.recording_id
+    audio = order.root / recording.audio
+    manifest = order.manifest_of(identifier)
+    path = status_path(order.chunks_dir, identifier)
+    status = ChunkStatus(
+        recording_id=identifier,
+        audio_path=as_written(audio, order.dataset_root),
+        manifest_path=as_written(manifest, order.dataset_root),
+        state=ChunkState.IN_PROGRESS,
+        duration_s=order.cut.duration_ms / 1000,
+        overlap_s=order.cut.overlap_ms / 1000,
+    )
+
+    def after_chunk(done: int) -> None:
+        if interrupted():
+            raise ChunkingInterruptedError("interrupted")
+
+    try:
+        with keeping_status(path, status) as found:
+            plan = plan_cut(audio, identifier, order.cut, order.dataset_root)
+            if order.virtual:
+                chunks = write_virtual_chunks(plan, manifest, order.hash_chunks, after_chunk)
+                remove_earlier_cut(identifier, path.parent)
+            else:
+                chunks = write_real_chunks(plan, path.parent, manifest, after_chunk)
+            found |= known_of(plan)
+    except ChunkingInterruptedError:
+        raise
+    except BadcError as error:
+        return ChunkOutcome(identifier, recording.audio, error=str(error))
+    except OSError as error:
+        return ChunkOutcome(identifier, recording.audio, error=f"{error.filename or path}: {error.strerror or error}")
+    except Exception as error:  # a bug, or a want of memory, fails its recording, not the run
+        return ChunkOutcome(identifier, recording.audio, error=f"{type(error).__name__}: {error}")
+    return ChunkOutcome(identifier, recording.audio, len(chunks))
+
+
+def _known_ids(chunked: Mapping[str, Chunked], order: ChunkOrder, paths: set[str]) -> dict[str, str]:
+    """Return the ids that recordings have already, by their path below `audio`."""
+    known: dict[str, str] = {}
+    # Complete ones first, should a recording have two.
+    for identifier, found in sorted(chunked.items(), key=lambda item: item[1].missing is not None):
+        if found.audio is not None and (path := _below_audio(found.audio, order.root, paths)) is not None:
+            known.setdefault(path, identifier)
+    return known
+
+
+def _below_audio(audio: Path, root: Path, paths: set[str]) -> str | None:
+    """Return where a recording lies below this dataset's `audio`, also one whose dataset was moved since."""
+    text = audio.as_posix()
+    inside = f"{root.as_posix().rstrip('/')}/{AUDIO_FOLDER}/"
+    if text.startswith(inside):
+        return text.removeprefix(inside)
+    folders = text.split("/")
+    tails = ("/".join(folders[at + 1 :]) for at, name in enumerate(folders) if name == AUDIO_FOLDER)
+    return next((tail for tail in tails if tail in paths), None)
+
+
+def _decide(
+    file: AudioFile, identifier: str, found: Chunked | None, settings: ChunkSettings, fetching: bool, order: ChunkOrder
+) -> PlannedRecording:
+    missing = "new" if found is None else found.missing or _changed(file, found, order)
+    if missing is None and settings.include_existing:
+        missing = "chunked before; --include-existing"
+    planned = PlannedRecording(identifier, file.in_dataset, Decision.CHUNK, missing or "")
+    if found is not None and found.unfinished:
+        planned = replace(planned, resumed=True)
+    if missing is None:
+        assert found is not None
+        assert found.status is not None
+        return replace(planned, decision=Decision.SKIP, reason="chunked already", chunks=found.rows)
+    if file.here:
+        return planned
+    if fetching:
+        return replace(planned, decision=Decision.FETCH)
+    return replace(planned, decision=Decision.ABSENT, reason=f"{missing}; `datalad get` brings the content")
+
+
+def _changed(file: AudioFile, found: Chunked, order: ChunkOrder) -> str | None:
+    """Return what the recording is not any more that was chunked completely, or None."""
+    audio = order.root / file.in_dataset
+    if found.audio != audio and not _is_same_file(found.audio, audio):
+        return f"its manifest names {found.audio}"
+    size = None if found.status is None else found.status.audio_bytes
+    if size is not None and file.size is not None and size != file.size:
+        return f"the audio has changed since: {file.size} bytes, then {size}"
+    return None
+
+
+def _is_same_file(first: Path | None, second: Path) -> bool:
+    """Return whether two paths lead to one file, such as through another mount of the dataset."""
+    try:
+        return first is not None and first.samefile(second)
+    except OSError:
+        return False
+
+
+def _limited(planned: Sequence[PlannedRecording], limit: int | None) -> list[PlannedRecording]:
+    if limit is None:
+        return list(planned)
+    left = limit
+    kept = []
+    for recording in planned:
+        if recording.decision in (Decision.CHUNK, Decision.FETCH):
+            left -= 1
+            if left < 0:
+                recording = replace(recording, decision=Decision.LATER, reason=f"beyond --limit {limit}")
+        kept.append(recording)
+    return kept
+
+
+def _opened(planned: list[PlannedRecording], order: ChunkOrder, on_progress: Progress) -> list[PlannedRecording]:
+    """Open the recordings that would be chunked, to tell their length, and those that cannot be read."""
+    at = [number for number, recording in enumerate(planned) if recording.decision is Decision.CHUNK]
+    opened = in_threads(lambda number: _open(planned[number], order), at)
+    for done, (number, recording) in enumerate(zip(at, opened, strict=True), start=1):
+        planned[number] = recording
+        on_progress("recordings opened", done, len(at))
+    return planned
+
+
+def _open(recording: PlannedRecording, order: ChunkOrder) -> PlannedRecording:
+    path = order.root / recording.audio
+    cut = order.cut
+    try:
+        length_ms = probe(path).duration_ms
+    except AudioError as error:
+        return replace(recording, decision=Decision.UNUSABLE, reason=str(error))
+    except OSError as error:
+        return replace(recording, decision=Decision.UNUSABLE, reason=f"{path}: cannot be read ({error.strerror})")
+    if length_ms < 1:
+        return replace(recording, decision=Decision.UNUSABLE, reason=f"{path}: shorter than 1 ms")
+    chunks = len(windows(length_ms, cut.duration_ms, cut.overlap_ms, cut.min_chunk_ms))
+    return replace(recording, recording_ms=length_ms, chunks=chunks)

@@ -1,0 +1,67 @@
+"""What follows inference: the tables and reports of each recording, and at the end the leaderboards of them all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from badc.aggregate import aggregate
+from badc.errors import BadcError, listed
+from badc.orchestration.plan import OrchestrationPlan, PlannedRecording
+from badc.orchestration.settings import OrchestrateSettings
+from badc.reports.bundle import make_bundle
+from badc.reports.rollup import Rollup, roll_up
+from badc.reports.settings import BundleSettings, RollupSettings
+from badc.settings import AggregateSettings
+
+
+def table_of(settings: OrchestrateSettings, recording_id: str) -> Path:
+    """Return the place of a recording's Parquet table; its bundle lies beside it."""
+    return settings.below(settings.bundle_aggregate_dir) / f"{recording_id}.parquet"
+
+
+def bundle_recording(plan: OrchestrationPlan, recording: PlannedRecording) -> list[Path]:
+    """Make a recording's tables and its bundle of reports; return what was written.
+
+    Raises
+    ------
+    BadcError
+        When a file of detections cannot be used, or a report cannot be written.
+    """
+    settings = plan.settings
+    table = table_of(settings, recording.recording_id)
+    made = aggregate(
+        AggregateSettings(
+            detections_dir=settings.below(settings.output_dir) / recording.recording_id,
+            output=table.with_suffix(".csv"),
+            parquet=table,
+            manifest=(recording.manifest,),
+        )
+    )
+    bundle = make_bundle(
+        BundleSettings(parquet=table, bucket_minutes=settings.bundle_bucket_minutes, audio_root=settings.root)
+    )
+    if made.bad:
+        reasons = [f"{path}: {reason}" for path, reason in made.bad_files]
+        raise BadcError(
+            f"{made.bad} files of detections could not be used, the others are in:\n{listed(reasons, made.bad)}"
+        )
+    return [*made.written, *bundle.written]
+
+
+def roll_up_bundles(settings: OrchestrateSettings) -> Rollup:
+    """Make the leaderboards of every table in the folder of the bundles.
+
+    Raises
+    ------
+    BadcError
+        When there is no table, or one cannot be used.
+    """
+    folder = settings.below(settings.bundle_aggregate_dir)
+    export_dir = settings.bundle_rollup_export_dir
+    return roll_up(
+        RollupSettings(
+            folder=folder,
+            limit=settings.bundle_rollup_limit,
+            export_dir=folder / "aggregate_summary" if export_dir is None else settings.below(export_dir),
+        )
+    )

@@ -1,0 +1,345 @@
+"""The plan of a dataset's inference: for each recording how far it is, what is to be done, and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from badc.chunk_status import ChunkState, read_chunk_status, status_path
+from badc.dataset import absolute, as_written, require_writable
+from badc.dataset_audio import matcher
+from badc.detections import RunnerName, result_path, result_problem
+from badc.errors import BadcError, RequestError, listed
+from badc.manifest import Chunk, read_manifest
+from badc.orchestration.settings import OrchestrateSettings
+from badc.plans import ChunkPlanRow, PlanRow, read_plan
+from badc.settings import InferSettings
+from badc.summary import JobStatus, read_jobs, summary_path
+
+_THREADS = 8  # looking is waiting for the disk or the network
+
+
+class Decision(StrEnum):
+    """What is to be done with a recording."""
+
+    RUN = "run"
+    RESUME = "resume"
+    SKIP = "skip"
+    LATER = "later"
+    REFUSE = "refuse"
+
+
+class InferPlanRow(PlanRow):
+    """How one recording would be analysed. Paths are relative to the dataset's root in a dataset, else absolute.
+
+    Parameters
+    ----------
+    recording_id, manifest_path
+        The recording and its manifest.
+    output_dir, recording_output_dir
+        The folder of all detections, and of this recording's.
+    telemetry_log
+        Its log.
+    use_hawkears, hawkears_args, max_gpus, cpu_workers
+        As the options of `badc infer run`.
+    chunk_status, chunk_status_path
+        What its chunk status file says (`missing` where there is none), and where it is.
+    """
+
+    recording_id: str
+    manifest_path: str
+    output_dir: str
+    recording_output_dir: str
+    telemetry_log: str
+    use_hawkears: bool
+    hawkears_args: tuple[str, ...]
+    max_gpus: int | None
+    cpu_workers: int
+    chunk_status: str
+    chunk_status_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRecording:
+    """A recording, how far it is, and what is to be done with it.
+
+    Parameters
+    ----------
+    recording_id
+        The id in its manifest; the manifest's stem where that has several.
+    manifest
+        Its manifest, absolute.
+    chunks, done, failed
+        Chunks of the manifest, those with a valid output, and those that failed for good in the last run.
+    audio_ms
+        Length of its chunks together, in ms.
+    chunk_status
+        What its chunk status file says, or `missing`.
+    decision, reason
+        What, and why.
+    """
+
+    recording_id: str
+    manifest: Path
+    chunks: int
+    done: int
+    failed: int
+    audio_ms: int
+    chunk_status: str
+    decision: Decision
+    reason: str
+
+    @property
+    def missing(self) -> int:
+        """Chunks without a valid output that have not failed."""
+        return self.chunks - self.done - self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class OrchestrationPlan:
+    """What is to be done with a dataset.
+
+    Parameters
+    ----------
+    settings
+        What was asked for.
+    recordings
+        Every recording that was asked for, in the order of the manifests' paths.
+    """
+
+    settings: OrchestrateSettings
+    recordings: Sequence[PlannedRecording]
+
+    @property
+    def todo(self) -> list[PlannedRecording]:
+        """The recordings to run."""
+        return [r for r in self.recordings if r.decision in (Decision.RUN, Decision.RESUME)]
+
+    @property
+    def refused(self) -> list[PlannedRecording]:
+        """The recordings that keep the plan from being run."""
+        return [r for r in self.recordings if r.decision is Decision.REFUSE]
+
+    def without_refused(self) -> OrchestrationPlan:
+        """Return the plan of the other recordings: for a pipeline, which goes on with those that could be chunked."""
+        return replace(self, recordings=[r for r in self.recordings if r.decision is not Decision.REFUSE])
+
+    def counts(self) -> dict[Decision, int]:
+        """Return how many recordings each decision has."""
+        counted = Counter(r.decision for r in self.recordings)
+        return {decision: counted[decision] for decision in Decision if counted[decision]}
+
+    def telemetry_log(self, recording: PlannedRecording) -> Path:
+        """Return a recording's telemetry log: of a fixed name, so that a later run can go on from it."""
+        return _log_of(self.settings, recording.recording_id)
+
+    def chunk_status_path(self, recording: PlannedRecording) -> Path:
+        """Return the place of a recording's chunk status."""
+        return status_path(self.settings.below(self.settings.chunks_dir), recording.recording_id)
+
+    def infer_settings(self, recording: PlannedRecording) -> InferSettings:
+        """Return the settings of a recording's run, which goes on from its telemetry where that is asked for."""
+        log = self.telemetry_log(recording)
+        resume = resumable(log) if self.settings.resume_completed else None
+        return self.settings.infer_settings(recording.manifest, log, resume)
+
+    def rows(self) -> list[InferPlanRow]:
+        """Return the plan's table: a row for each recording to run."""
+        settings, root = self.settings, self.settings.root
+        output_dir = settings.below(settings.output_dir)
+        return [
+            InferPlanRow(
+                recording_id=r.recording_id,
+                manifest_path=as_written(r.manifest, root),
+                output_dir=as_written(output_dir, root),
+                recording_output_dir=as_written(output_dir / r.recording_id, root),
+                telemetry_log=as_written(self.telemetry_log(r), root),
+                use_hawkears=settings.use_hawkears,
+                hawkears_args=settings.hawkears_arg,
+                max_gpus=settings.max_gpus,
+                cpu_workers=settings.cpu_workers,
+                chunk_status=r.chunk_status,
+                chunk_status_path=as_written(self.chunk_status_path(r), root),
+            )
+            for r in self.todo
+        ]
+
+
+def plan_orchestration(
+    settings: OrchestrateSettings, on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> OrchestrationPlan:
+    """Look at every manifest of a dataset, at its outputs and its chunk status. Nothing is written.
+
+    Parameters
+    ----------
+    settings
+        What is asked for.
+    on_progress
+        Called with the number of manifests looked at, and of all.
+
+    Raises
+    ------
+    RequestError
+        When the dataset or the chunk plan cannot be read, the runner is not installed, or two manifests are of the
+        same recording.
+    """
+    manifests = _manifests(settings)
+    runner = settings.runner_spec().name
+    found: list[PlannedRecording] = []
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for recording in pool.map(lambda path: _look(path, settings, runner), manifests):
+            found.append(recording)
+            on_progress(len(found), len(manifests))
+    _refuse_shared_ids(found)
+    return OrchestrationPlan(settings, list(_limited(found, settings.limit)))
+
+
+def require_runnable(plan: OrchestrationPlan) -> None:
+    """Refuse a plan that must not be run as it is, or that cannot write where it wants to.
+
+    Raises
+    ------
+    RequestError
+        With the list of the recordings that are refused, and why each is.
+    """
+    if plan.refused:
+        lines = [f"{r.recording_id}: {r.reason}" for r in plan.refused]
+        raise RequestError(
+            f"{len(plan.refused)} of {len(plan.recordings)} recordings cannot be run; put them right (`badc chunk "
+            "orchestrate --apply` chunks what is not), leave them out with --pattern, or take those that are not "
+            f"completely chunked with --allow-partial-chunks:\n{listed(lines)}"
+        )
+    if plan.todo:
+        settings = plan.settings
+        require_writable(settings.below(settings.output_dir), "output folder")
+        require_writable(settings.below(settings.telemetry_dir), "telemetry folder")
+        if settings.bundle or settings.bundle_rollup:
+            require_writable(settings.below(settings.bundle_aggregate_dir), "folder of the tables")
+
+
+def resumable(telemetry_log: Path) -> Path | None:
+    """Return what a run can go on from: the summary beside a log, the log alone after a hard kill, or None."""
+    summary = summary_path(telemetry_log)
+    # A run that was killed leaves a summary that is older than its log.
+    newest = [path for path in (summary, telemetry_log) if path.exists()]
+    if len(newest) == 2 and telemetry_log.stat().st_mtime > summary.stat().st_mtime:
+        return telemetry_log
+    return newest[0] if newest else None
+
+
+def _log_of(settings: OrchestrateSettings, recording_id: str) -> Path:
+    return settings.below(settings.telemetry_dir) / "infer" / f"{recording_id}.jsonl"
+
+
+def _manifests(settings: OrchestrateSettings) -> list[Path]:
+    root = settings.root
+    if not root.is_dir():
+        raise RequestError(f"{settings.dataset}: no such dataset; name the folder that holds manifests/ and audio/")
+    if settings.chunk_plan is not None:
+        rows = read_plan(settings.chunk_plan, ChunkPlanRow)
+        found = list(dict.fromkeys(absolute(root / row.manifest_path) for row in rows))
+    else:
+        folder = settings.below(settings.manifest_dir)
+        if not folder.is_dir():
+            raise RequestError(
+                f"{folder}: no such folder of manifests; `badc chunk orchestrate {settings.dataset} --apply` makes it"
+            )
+        found = sorted(path for path in folder.rglob("*.csv") if not path.name.startswith("."))
+    base = settings.below(settings.manifest_dir)
+    wanted = matcher(settings.pattern)
+    return [
+        path
+        for path in found
+        if not settings.pattern
+        or wanted((path.relative_to(base) if path.is_relative_to(base) else path).with_suffix("").as_posix())
+        or wanted((path.relative_to(base) if path.is_relative_to(base) else path).as_posix())
+    ]
+
+
+def _look(path: Path, settings: OrchestrateSettings, runner: RunnerName) -> PlannedRecording:
+    """Return how far one recording is."""
+    try:
+        chunks = read_manifest(path, settings.root).chunks
+    except BadcError as error:
+        return PlannedRecording(path.stem, path, 0, 0, 0, 0, "", Decision.REFUSE, str(error))
+    ids = {chunk.recording_id for chunk in chunks}
+    recording_id = ids.pop() if len(ids) == 1 else path.stem
+    output_dir = settings.below(settings.output_dir)
+    open_chunks = [c for c in chunks if result_problem(result_path(output_dir, c), c, runner) is not None]
+    status = "missing"
+    try:
+        if (found := read_chunk_status(status_path(settings.below(settings.chunks_dir), recording_id))) is not None:
+            status = found.state.value
+    except BadcError as error:
+        status = f"unreadable ({error})"
+    recording = PlannedRecording(
+        recording_id,
+        path,
+        chunks=len(chunks),
+        done=len(chunks) - len(open_chunks),
+        failed=_failed(_log_of(settings, recording_id), open_chunks),
+        audio_ms=sum(chunk.duration_ms for chunk in chunks),
+        chunk_status=status,
+        decision=Decision.RUN,
+        reason="",
+    )
+    decision, reason = _decide(recording, settings)
+    return replace(recording, decision=decision, reason=reason)
+
+
+def _failed(log: Path, open_chunks: Sequence[Chunk]) -> int:
+    """Return how many of the chunks without an output failed for good in the last run."""
+    path = resumable(log)
+    if path is None or not open_chunks:
+        return 0
+    try:
+        jobs = read_jobs(path)
+    except BadcError:  # a file that no run can go on from; the run itself will say so, if it is to
+        return 0
+    found = (jobs.find(chunk) for chunk in open_chunks)
+    return sum(job is not None and job.status is JobStatus.FAILURE for job in found)
+
+
+def _decide(recording: PlannedRecording, settings: OrchestrateSettings) -> tuple[Decision, str]:
+    if recording.chunks == 0:
+        return Decision.SKIP, "the manifest has no chunks"
+    if recording.done == recording.chunks and not settings.include_existing:
+        return Decision.SKIP, "complete: every chunk has a valid output"
+    if recording.chunk_status != ChunkState.COMPLETED and not settings.allow_partial_chunks:
+        return Decision.REFUSE, f"its chunk status is {recording.chunk_status}, not completed"
+    if recording.done == 0:
+        return Decision.RUN, "no chunk has an output"
+    if recording.done == recording.chunks:
+        return Decision.RUN, "complete, and wanted again (--include-existing)"
+    if settings.resume_completed:
+        return Decision.RESUME, "partly done"
+    return Decision.RUN, "partly done; all of it runs again (--resume-completed goes on)"
+
+
+def _refuse_shared_ids(recordings: Sequence[PlannedRecording]) -> None:
+    """Refuse two manifests of one recording: their outputs and their telemetry would be the same files."""
+    first: dict[str, PlannedRecording] = {}
+    problems = []
+    for recording in recordings:
+        other = first.setdefault(recording.recording_id, recording)
+        if other is not recording:
+            problems.append(f"{recording.recording_id}: {other.manifest} and {recording.manifest}")
+    if problems:
+        raise RequestError(
+            f"two manifests are of the same recording; leave one out with --pattern:\n{listed(problems)}"
+        )
+
+
+def _limited(recordings: Sequence[PlannedRecording], limit: int | None) -> Iterator[PlannedRecording]:
+    left = len(recordings) if limit is None else limit
+    for recording in recordings:
+        if recording.decision in (Decision.RUN, Decision.RESUME):
+            if left == 0:
+                recording = replace(recording, decision=Decision.LATER, reason=f"beyond --limit {limit}")
+            else:
+                left -= 1
+        yield recording

@@ -1,0 +1,72 @@
+"""The record of a dataset's inference in DataLad: whether there is one, what it needs, and its making."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from badc.datalad import DataladRun, datalad_problem, fetch, infer_run, record, require_clean
+from badc.dataset import find_dataset_root
+from badc.errors import RequestError
+from badc.orchestration.plan import OrchestrationPlan, PlannedRecording
+from badc.orchestration.settings import OrchestrateSettings
+
+
+def recording_wanted(settings: OrchestrateSettings) -> tuple[bool, str | None]:
+    """Return whether the runs are recorded in a DataLad dataset; where they are not although there is one, the reason.
+
+    Raises
+    ------
+    RequestError
+        When `--record-datalad` is given and cannot be done.
+    """
+    if settings.record_datalad is False:
+        return False, None
+    root = find_dataset_root(settings.root)
+    problem = datalad_problem(root)
+    if problem is None:
+        return True, None
+    if settings.record_datalad:
+        raise RequestError(f"--record-datalad: {problem}")
+    return False, None if root is None else problem
+
+
+def require_recordable(plan: OrchestrationPlan) -> None:
+    """Refuse runs in a dataset that is not saved where they read and write.
+
+    Raises
+    ------
+    RequestError
+        With the list of the files; also when something of a run lies outside of the dataset.
+    """
+    # What an interrupted run has left behind is what the next one goes on from.
+    require_clean([_run(plan, r) for r in plan.todo], outputs_may_differ=plan.settings.resume_completed)
+
+
+def fetch_inputs(plan: OrchestrationPlan, recording: PlannedRecording, say: Callable[[str], None]) -> None:
+    """Get what a recording's run reads and whose content is not here.
+
+    Raises
+    ------
+    BadcError
+        When it could not be had.
+    """
+    run = _run(plan, recording)
+    number = fetch(run.root, run.inputs)
+    if number:
+        say(f"{recording.recording_id}: {number} dropped files fetched")
+
+
+def record_recording(plan: OrchestrationPlan, recording: PlannedRecording) -> str | None:
+    """Record a recording's run, which is complete; return the commit, or None when nothing changed.
+
+    Raises
+    ------
+    DataladError
+        When it could not be recorded.
+    """
+    return record(_run(plan, recording))
+
+
+def _run(plan: OrchestrationPlan, recording: PlannedRecording) -> DataladRun:
+    settings = plan.settings.infer_settings(recording.manifest, plan.telemetry_log(recording), resume=None)
+    return infer_run(settings, rerunnable=True)

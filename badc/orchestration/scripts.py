@@ -1,0 +1,99 @@
+"""A plan as something else to run: job scripts for Slurm, and `datalad run` lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from badc.datalad import infer_run
+from badc.dataset import as_written, find_dataset_root
+from badc.orchestration.plan import OrchestrationPlan, PlannedRecording, require_runnable
+from badc.settings import InferSettings
+from badc.settings_model import ARGUMENT
+from badc.slurm import ArrayTask, SlurmSettings, WrittenScript, write_array_scripts, write_dask_script
+
+# What a job over several nodes does not pass on: it is the job itself, and it applies the plan.
+_NOT_OF_THE_RUN = frozenset({*SlurmSettings.model_fields, "apply", "plan_csv", "plan_json", "scheduler"})
+
+
+def datalad_lines(plan: OrchestrationPlan) -> list[str]:
+    """Return one `datalad run` line for each recording to run, as it can be pasted into a shell.
+
+    Raises
+    ------
+    RequestError
+        When the dataset is none of DataLad's, or something of a run lies outside of it.
+    """
+    return [infer_run(plan.infer_settings(recording)).line() for recording in plan.todo]
+
+
+def write_slurm_scripts(plan: OrchestrationPlan) -> list[WrittenScript]:
+    """Write the scripts that the settings ask for; return them.
+
+    Raises
+    ------
+    RequestError
+        See `require_runnable` and `write_array_scripts`.
+    """
+    settings = plan.settings
+    written: list[WrittenScript] = []
+    if settings.slurm_script is None and settings.slurm_dask is None:
+        return written
+    require_runnable(plan)
+    if settings.slurm_script is not None and plan.todo:
+        tasks = [_array_task(plan, recording) for recording in plan.todo]
+        written += write_array_scripts(settings, tasks, settings.root, settings.grace_period_s)
+    if settings.slurm_dask is not None and plan.todo:
+        words = _orchestrate_words(plan)
+        cpu_workers, grace_s = settings.cpu_workers, settings.grace_period_s
+        written.append(write_dask_script(settings, words, settings.root, cpu_workers, grace_s))
+    return written
+
+
+def _array_task(plan: OrchestrationPlan, recording: PlannedRecording) -> ArrayTask:
+    settings, root = plan.settings, plan.settings.root
+    log = plan.telemetry_log(recording)
+    run = _from_root(settings.infer_settings(recording.manifest, log, resume=None), root)
+    status = None if settings.allow_partial_chunks else _relative(plan.chunk_status_path(recording), root)
+    return ArrayTask(
+        recording_id=recording.recording_id,
+        manifest=run.manifest,
+        infer_words=("badc", "infer", "run", *run.to_arguments()),
+        telemetry_log=_relative(log, root),
+        chunk_status_path=status,
+        recording_output_dir=_relative(settings.below(settings.output_dir), root) / recording.recording_id,
+    )
+
+
+def _from_root(run: InferSettings, root: Path) -> InferSettings:
+    """Return the settings with their paths seen from the dataset's root, where the task runs."""
+    changes: dict[str, Path | None] = {name: _relative(value, root) for name, value in run if isinstance(value, Path)}
+    # Outside of DataLad nothing marks the root.
+    changes["dataset_root"] = None if find_dataset_root(root) == root else Path()
+    return run.model_copy(update=changes)
+
+
+def _relative(path: Path, root: Path) -> Path:
+    return Path(as_written(path, root))
+
+
+def _orchestrate_words(plan: OrchestrationPlan) -> tuple[str, ...]:
+    """Return the words of the command that the job runs: the same plan, applied, with absolute paths."""
+    settings = plan.settings
+    absolute: Callable[[Path], Path] = settings.below
+    changes: dict[str, object] = {
+        name: field.default
+        for name, field in type(settings).model_fields.items()
+        if name in _NOT_OF_THE_RUN and field.json_schema_extra != ARGUMENT
+    }
+    changes |= {"dataset": settings.root, "apply": True}
+    if settings.slurm_resume_completed:
+        changes["resume_completed"] = True
+    if settings.slurm_bundle:
+        changes |= {"bundle": True, "bundle_bucket_minutes": settings.slurm_bundle_bucket_minutes}
+        if settings.slurm_bundle_aggregate_dir is not None:
+            changes["bundle_aggregate_dir"] = settings.slurm_bundle_aggregate_dir
+    for name in ("species_list", "hawkears_python", "hawkears_data", "hawkears_root", "chunk_plan"):
+        if (value := getattr(settings, name)) is not None:
+            changes[name] = absolute(Path.cwd() / value)
+    return ("badc", "infer", "orchestrate", *settings.model_copy(update=changes).to_arguments())

@@ -1,0 +1,141 @@
+"""The settings of `badc infer orchestrate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from badc.dataset import absolute
+from badc.settings import InferOptions, InferSettings
+from badc.settings_model import ARGUMENT, Settings, turned_off_by
+from badc.slurm import SlurmSettings
+
+_BELOW = "a relative path is below the dataset"
+
+
+class BundleSettings(Settings):
+    """What is made of each recording's detections once they are there."""
+
+    bundle: Annotated[
+        bool,
+        Field(
+            description="After each recording, make its tables (`badc infer aggregate`) and its `badc report bundle`."
+        ),
+    ] = False
+    bundle_aggregate_dir: Annotated[Path, Field(description=f"Folder of these tables and reports; {_BELOW}.")] = Path(
+        "artifacts/aggregate"
+    )
+    bundle_bucket_minutes: Annotated[int, Field(ge=1, description="Minutes of a step of the reports' timelines.")] = 60
+    bundle_rollup: Annotated[
+        bool, Field(description="At the end, make the leaderboards of the whole folder (`badc report aggregate-dir`).")
+    ] = False
+    bundle_rollup_limit: Annotated[int, Field(ge=1, description="Rows of each leaderboard that are shown.")] = 10
+    bundle_rollup_export_dir: Annotated[
+        Path | None,
+        Field(description=f"Folder of the leaderboards' CSVs; {_BELOW}. Default: aggregate_summary beside the tables."),
+    ] = None
+
+
+class OrchestrateSettings(SlurmSettings, BundleSettings, InferOptions):
+    """Settings of the inference of a whole dataset."""
+
+    dataset: Annotated[
+        Path, Field(description="The dataset: a folder with manifests/ and the audio.", json_schema_extra=ARGUMENT)
+    ]
+    manifest_dir: Annotated[Path, Field(description=f"Folder of the manifests, at any depth; {_BELOW}.")] = Path(
+        "manifests"
+    )
+    chunk_plan: Annotated[
+        Path | None,
+        Field(description="Only the recordings of this chunk plan (CSV or JSON, of `badc chunk orchestrate`)."),
+    ] = None
+    pattern: Annotated[
+        tuple[str, ...],
+        Field(
+            description="Only manifests that match, such as 'GNWT-290_*' (file name) or 'siteA/*' (path below the "
+            "folder). Repeatable."
+        ),
+    ] = ()
+    output_dir: Annotated[Path, Field(description=f"Folder for the detections; {_BELOW}.")] = Path("artifacts/infer")
+    telemetry_dir: Annotated[
+        Path, Field(description=f"Folder for the telemetry: infer/RECORDING.jsonl in it; {_BELOW}.")
+    ] = Path("artifacts/telemetry")
+    chunks_dir: Annotated[
+        Path, Field(description=f"Folder of the chunk statuses, as RECORDING/.chunk_status.json; {_BELOW}.")
+    ] = Path("artifacts/chunks")
+    include_existing: Annotated[
+        bool,
+        Field(
+            description="Analyse again what is complete: every chunk of the manifest has a valid output. Or skip it.",
+            json_schema_extra=turned_off_by("--skip-existing"),
+        ),
+    ] = False
+    limit: Annotated[
+        int | None, Field(ge=1, description="At most so many recordings; those that are skipped do not count.")
+    ] = None
+    allow_partial_chunks: Annotated[
+        bool,
+        Field(
+            description="Also take recordings whose chunk status is missing or not completed; else they are refused.",
+            json_schema_extra=turned_off_by("--require-complete-chunks"),
+        ),
+    ] = False
+    plan_csv: Annotated[Path | None, Field(description="Write the plan to this CSV.")] = None
+    plan_json: Annotated[Path | None, Field(description="Write the plan to this JSON file.")] = None
+    apply: Annotated[bool, Field(description="Run the plan. Without it, it is only shown.")] = False
+    resume_completed: Annotated[
+        bool,
+        Field(
+            description="Go on from each recording's telemetry: chunks that are done are not done again. Or do them "
+            "all again.",
+            json_schema_extra=turned_off_by("--rerun-all"),
+        ),
+    ] = False
+    concurrent_recordings: Annotated[
+        int,
+        Field(ge=1, le=64, description="Recordings that run at the same time, so that no worker waits between two."),
+    ] = 2
+    fail_fast: Annotated[bool, Field(description="Begin no further recording after one has failed.")] = False
+    record_datalad: Annotated[
+        bool | None,
+        Field(
+            description="With --apply: fetch dropped audio, and record each recording's run in the DataLad dataset. "
+            "Default: if the dataset is one and DataLad is installed.",
+            json_schema_extra=turned_off_by("--no-record-datalad"),
+        ),
+    ] = None
+
+    @property
+    def root(self) -> Path:
+        """The dataset's folder, absolute."""
+        return absolute(self.dataset)
+
+    def below(self, path: Path) -> Path:
+        """Return a path of the settings as an absolute one."""
+        return absolute(self.root / path)
+
+    def infer_settings(self, manifest: Path, telemetry_log: Path, resume: Path | None) -> InferSettings:
+        """Return the settings of one recording's run.
+
+        Parameters
+        ----------
+        manifest, telemetry_log
+            The recording's, absolute.
+        resume
+            What it goes on from, or None.
+        """
+        values: dict[str, Any] = {}
+        for name in InferOptions.model_fields:
+            value = getattr(self, name)
+            # Seen from wherever the run is started later.
+            values[name] = absolute(value) if isinstance(value, Path) else value
+        return InferSettings(
+            **values,
+            manifest=manifest,
+            output_dir=self.below(self.output_dir),
+            telemetry_log=telemetry_log,
+            resume_summary=resume,
+            dataset_root=self.root,
+        )

@@ -1,0 +1,90 @@
+"""`badc report bundle`: every report of one table of detections, in one layout (docs/formats.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from badc.dataset import absolute
+from badc.reports.counts import choose, count_pairs
+from badc.reports.database import read_database, refuse_in_use, write_database
+from badc.reports.notes import notes_on_tables
+from badc.reports.parquet_report import Figures, figures_of, write_parquet_report
+from badc.reports.quicklook import write_quicklook
+from badc.reports.settings import BundleSettings, DatabaseSettings
+from badc.reports.tables import find_coverage, open_tables
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """What a bundle holds.
+
+    Parameters
+    ----------
+    figures
+        Of the whole table.
+    notes
+        What the reader should know.
+    written
+        The files, in the order in which they were made.
+    """
+
+    figures: Figures
+    notes: tuple[str, ...]
+    written: tuple[Path, ...]
+
+
+def make_bundle(settings: BundleSettings) -> Bundle:
+    """Write all reports of a table of detections that are not turned off.
+
+    Files of an earlier bundle of the same name are replaced, one by one.
+
+    Raises
+    ------
+    RequestError
+        As `badc.reports.database.make_database`; where the database is open elsewhere, nothing is written.
+    BadcError
+        As `badc.reports.tables.open_tables`.
+    """
+    folder, prefix = absolute(settings.folder), settings.prefix
+    coverage = find_coverage(settings.parquet, settings.coverage)
+    database = folder / f"{prefix}.duckdb"
+    if not settings.no_duckdb_report:
+        refuse_in_use(database)
+    written: list[Path] = []
+    with open_tables(settings.parquet, coverage, settings.sites) as tables:
+        choose(tables, settings.min_confidence)
+        count_pairs(tables)
+        notes = notes_on_tables(tables, settings.parquet, coverage)
+        figures = figures_of(tables, has_coverage=coverage is not None)
+        if not settings.no_quicklook:
+            written += write_quicklook(tables, folder / f"{prefix}_quicklook")
+        if not settings.no_parquet_report:
+            target = folder / f"{prefix}_parquet_report"
+            written += write_parquet_report(tables, settings, coverage, figures, target)
+        if not settings.no_duckdb_report:
+            write_database(tables, database, settings.bucket_minutes)
+    if not settings.no_duckdb_report:
+        exports = DatabaseSettings(
+            parquet=settings.parquet, database=database, export_dir=folder / f"{prefix}_duckdb_exports"
+        )
+        made = read_database(exports, notes)
+        written += [made.database, *made.written]
+    if not settings.no_html:
+        written += _write_page(settings, coverage, folder / f"{prefix}_report.html")
+    return Bundle(figures, notes, tuple(written))
+
+
+def _write_page(settings: BundleSettings, coverage: Path | None, target: Path) -> list[Path]:
+    # Not at the top: the page brings its own libraries, which no other report needs.
+    from badc.reports.page import write_page
+
+    return write_page(
+        settings.parquet,
+        target,
+        coverage=coverage,
+        sites=settings.sites,
+        clips=not settings.no_clips,
+        min_confidence=settings.min_confidence,
+        audio_root=settings.audio_root,
+    )

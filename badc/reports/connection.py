@@ -1,0 +1,83 @@
+"""Connections to DuckDB with bounded memory, SQL literals, and errors that name the file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+
+from badc.dataset import absolute
+from badc.errors import BadcError, RequestError
+
+_MEMORY = "512MB"
+_MOST_THREADS = 4
+
+
+@contextlib.contextmanager
+def connection(database: str = ":memory:", *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Yield a connection that spills to a temporary folder rather than grow.
+
+    Parameters
+    ----------
+    database
+        A file, or by default a database in memory.
+    read_only
+        Whether the file must not change.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="badc-report-") as scratch,
+        duckdb.connect(
+            database,
+            read_only=read_only,
+            config={
+                "memory_limit": _MEMORY,
+                "temp_directory": scratch,
+                "threads": min(_MOST_THREADS, os.cpu_count() or 1),
+                "preserve_insertion_order": False,
+                "autoinstall_known_extensions": False,
+                "TimeZone": "UTC",
+            },
+        ) as opened,
+    ):
+        yield opened
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn what DuckDB raises into errors that name the file."""
+    try:
+        yield
+    except (duckdb.ConversionException, duckdb.InvalidInputException) as error:
+        raise RequestError(f"{path}: cannot be read as such a table: {first_line(error)}") from None
+    except duckdb.OutOfMemoryException as error:
+        raise BadcError(
+            f"{path}: the report needs more memory or space for temporary files ({first_line(error)}); "
+            "TMPDIR names the folder for these"
+        ) from None
+    except duckdb.Error as error:
+        raise BadcError(f"{path}: {first_line(error)}") from None
+
+
+def first_line(error: Exception) -> str:
+    """Return an error's first line, which is the part for users."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def quoted(text: str) -> str:
+    """Return text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def quoted_path(path: Path) -> str:
+    """Return a path as an SQL literal in which `*`, `?` and `[` are not patterns."""
+    return quoted("".join(f"[{letter}]" if letter in "*?[" else letter for letter in str(absolute(path))))
+
+
+def identifier(name: str) -> str:
+    """Return a column's name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,200 @@
+"""The settings of the commands `badc report …`, and their defaults."""
+
+from __future__ import annotations
+
+import csv
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from badc.recording import id_problem
+from badc.settings_model import ARGUMENT, Settings
+
+
+class Group(StrEnum):
+    """What `badc report summary` can group by."""
+
+    LABEL = "label"
+    RECORDING = "recording_id"
+    STATION = "station"
+    STUDY_AREA = "study_area"
+    HOUR = "hour"
+    DATE = "date"
+
+
+def _asked_for(value: Any) -> Any:
+    if value is None:
+        raise ValueError("this option is needed")
+    return value
+
+
+def _needed() -> Any:
+    """Return the default of an option that must be given: its absence is reported as every other wrong value is."""
+    return Field(default=None, validate_default=True)
+
+
+def _words(values: object) -> tuple[str, ...]:
+    """Split values at commas, except inside double quotes; each word once."""
+    lines = (values,) if isinstance(values, str) else tuple(values)  # type: ignore[arg-type]
+    rows = csv.reader((line.replace("\n", " ") for line in lines), skipinitialspace=True)
+    words = [word.strip() for row in rows for word in row]
+    return tuple(dict.fromkeys(word for word in words if word))
+
+
+class ReportSettings(Settings):
+    """What all reports of one table of detections share."""
+
+    parquet: Annotated[
+        Path,
+        BeforeValidator(_asked_for),
+        Field(description="Table of detections, as `badc infer aggregate --parquet` writes it. Needed."),
+    ] = _needed()
+    coverage: Annotated[
+        Path | None,
+        Field(description="Table of coverage. Default: *_coverage.parquet beside the table of detections."),
+    ] = None
+    sites: Annotated[
+        Path | None,
+        Field(
+            description="CSV of the stations: station,latitude,longitude and, if you like, study_area,timezone,clock."
+        ),
+    ] = None
+    min_confidence: Annotated[float, Field(ge=0, le=1, description="Leave out detections below this confidence.")] = 0.0
+
+
+class SummarySettings(ReportSettings):
+    """Settings of `badc report summary`."""
+
+    group_by: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_words),
+        Field(
+            description=f"What to count by: {', '.join(Group)}. Several separated by commas, or repeat the option. "
+            "Default: label."
+        ),
+    ] = ()
+    labels: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_words),
+        Field(
+            description="Only these labels, by label, code or name, whatever their case. Several separated by commas, "
+            "or repeat the option; double quotes around one that has a comma."
+        ),
+    ] = ()
+    output: Annotated[Path | None, Field(description="Write all groups to this CSV.")] = None
+    limit: Annotated[int, Field(ge=0, description="Print so many groups; 0 prints all.")] = 20
+
+    @field_validator("group_by")
+    @classmethod
+    def _check_groups(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [word for word in words if word not in set(Group)]:
+            raise ValueError(f"'{unknown[0]}' is none of {', '.join(Group)}")
+        return words
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """What to count by."""
+        return tuple(Group(word) for word in self.group_by) or (Group.LABEL,)
+
+
+TopLabels = Annotated[int, Field(ge=1, description="Show so many labels. The CSVs have all.")]
+TopRecordings = Annotated[int, Field(ge=1, description="Show so many recordings. The CSVs have all.")]
+BucketMinutes = Annotated[
+    int, Field(ge=1, description="Length of a step of the timeline, in minutes from the recording's start.")
+]
+
+
+class QuicklookSettings(ReportSettings):
+    """Settings of `badc report quicklook`."""
+
+    top_labels: TopLabels = 10
+    top_recordings: TopRecordings = 5
+    output_dir: Annotated[
+        Path | None, Field(description="Write labels.csv, recordings.csv and chunks.csv to this folder.")
+    ] = None
+
+
+class ParquetReportSettings(ReportSettings):
+    """Settings of `badc report parquet`."""
+
+    top_labels: TopLabels = 20
+    top_recordings: TopRecordings = 10
+    bucket_minutes: BucketMinutes = 60
+    output_dir: Annotated[
+        Path | None,
+        Field(description="Write labels.csv, recordings.csv, timeline.csv and summary.json to this folder."),
+    ] = None
+
+
+class DatabaseSettings(ReportSettings):
+    """Settings of `badc report duckdb`."""
+
+    database: Annotated[
+        Path,
+        BeforeValidator(_asked_for),
+        Field(description="The DuckDB database to write; an older one is replaced. Needed."),
+    ] = _needed()
+    bucket_minutes: BucketMinutes = 60
+    top_labels: TopLabels = 15
+    top_recordings: TopRecordings = 10
+    export_dir: Annotated[
+        Path | None,
+        Field(description="Write label_summary.csv, recording_summary.csv and timeline.csv to this folder."),
+    ] = None
+
+
+class BundleSettings(ReportSettings):
+    """Settings of `badc report bundle`."""
+
+    output_dir: Annotated[
+        Path | None, Field(description="Folder for everything. Default: that of the table of detections.")
+    ] = None
+    run_prefix: Annotated[
+        str | None, Field(description="What the names of files and folders start with. Default: the table's own name.")
+    ] = None
+    no_quicklook: Annotated[bool, Field(description="Leave out PREFIX_quicklook.")] = False
+    no_parquet_report: Annotated[bool, Field(description="Leave out PREFIX_parquet_report.")] = False
+    no_duckdb_report: Annotated[bool, Field(description="Leave out PREFIX.duckdb and PREFIX_duckdb_exports.")] = False
+    no_html: Annotated[bool, Field(description="Leave out PREFIX_report.html and its plots.")] = False
+    no_clips: Annotated[
+        bool, Field(description="Make the page without clips to listen to and their spectrograms: small.")
+    ] = False
+    audio_root: Annotated[
+        Path | None,
+        Field(description="Folder that the recordings' relative paths start from, for the clips of the page."),
+    ] = None
+    bucket_minutes: BucketMinutes = 60
+
+    @field_validator("run_prefix")
+    @classmethod
+    def _check_prefix(cls, prefix: str | None) -> str | None:
+        if prefix is not None and (problem := id_problem(prefix)):
+            raise ValueError(problem)
+        return prefix
+
+    @property
+    def prefix(self) -> str:
+        """What the names of files and folders start with."""
+        return self.run_prefix or self.parquet.stem
+
+    @property
+    def folder(self) -> Path:
+        """Where everything goes."""
+        return self.output_dir or self.parquet.parent
+
+
+class RollupSettings(Settings):
+    """Settings of `badc report aggregate-dir`."""
+
+    folder: Annotated[
+        Path,
+        Field(description="Folder with tables of detections (*.parquet) at any depth.", json_schema_extra=ARGUMENT),
+    ]
+    limit: Annotated[int, Field(ge=1, description="Show so many labels, recordings and stations.")] = 10
+    min_confidence: Annotated[float, Field(ge=0, le=1, description="Leave out detections below this confidence.")] = 0.0
+    export_dir: Annotated[
+        Path | None,
+        Field(description="Write label_summary.csv, recording_summary.csv and station_summary.csv to this folder."),
+    ] = None

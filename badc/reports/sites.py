@@ -1,0 +1,129 @@
+"""The sites of a study: a CSV that gives stations their place, their study area and their clock."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from badc.errors import RequestError, listed
+
+LOCAL_CLOCK = "local"
+_REQUIRED = ("station", "latitude", "longitude")
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A station's row of the sites CSV.
+
+    Parameters
+    ----------
+    station
+        As in the recordings' names.
+    latitude, longitude
+        Degrees (WGS 84), north and east positive.
+    study_area
+        Or None.
+    timezone
+        Name of the station's time zone in the IANA database, such as `America/Edmonton`, or None.
+    clock
+        Time zone of the recorder's clock, or None where the clock showed the station's local time.
+    """
+
+    station: str
+    latitude: float
+    longitude: float
+    study_area: str | None = None
+    timezone: str | None = None
+    clock: str | None = None
+
+
+def read_sites(path: Path) -> tuple[Site, ...]:
+    """Read a sites CSV: `station,latitude,longitude[,study_area,timezone,clock]`, in any order.
+
+    Parameters
+    ----------
+    path
+        UTF-8, with or without a byte order mark. Further columns and empty lines are passed over.
+
+    Raises
+    ------
+    RequestError
+        When the file cannot be read, a column is missing, or rows are wrong; all bad rows are listed with their lines.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream, skipinitialspace=True, strict=True)
+            header = [name.strip().lower() for name in reader.fieldnames or ()]
+            reader.fieldnames = header
+            if lacking := [name for name in _REQUIRED if name not in header]:
+                raise RequestError(
+                    f"{path}: the column {', '.join(lacking)} is missing; "
+                    "it needs station,latitude,longitude and may have study_area,timezone,clock"
+                )
+            rows = [(reader.line_num, row) for row in reader if any(row.values())]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise RequestError(f"{path}: the sites cannot be read ({reason})") from None
+    return _checked(path, rows)
+
+
+def _checked(path: Path, rows: list[tuple[int, dict[str, str]]]) -> tuple[Site, ...]:
+    sites: dict[str, Site] = {}
+    problems = []
+    for line, row in rows:
+        try:
+            site = _site(row)
+            if site.station in sites:
+                raise ValueError(f"station '{site.station}' is listed twice")
+        except ValueError as error:
+            problems.append(f"{path}:{line}: {error}")
+            continue
+        sites[site.station] = site
+    if problems:
+        raise RequestError(listed(problems))
+    return tuple(sites.values())
+
+
+def _site(row: dict[str, str]) -> Site:
+    texts = {name: (row.get(name) or "").strip() for name in (*_REQUIRED, "study_area", "timezone", "clock")}
+    if not texts["station"]:
+        raise ValueError("station is empty")
+    clock: str | None = texts["clock"]
+    if not clock or clock.lower() == LOCAL_CLOCK:
+        clock = None
+    else:
+        clock = _zone("clock", "UTC" if clock.lower() == "utc" else clock)
+        if not texts["timezone"]:
+            raise ValueError(f"clock is '{texts['clock']}', so timezone must say what to convert it to")
+    return Site(
+        texts["station"],
+        _degrees("latitude", texts["latitude"], 90),
+        _degrees("longitude", texts["longitude"], 180),
+        texts["study_area"] or None,
+        _zone("timezone", texts["timezone"]) if texts["timezone"] else None,
+        clock,
+    )
+
+
+def _degrees(name: str, text: str, limit: int) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not -limit <= value <= limit:
+        raise ValueError(f"{name} '{text}' is not a number of degrees from -{limit} to {limit}")
+    return value
+
+
+def _zone(column: str, name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError):  # ZoneInfoNotFoundError is a KeyError; a folder of the database is an OSError
+        pass
+    except KeyError:
+        pass
+    else:
+        return name
+    raise ValueError(f"{column} '{name}' is no time zone of the IANA database, such as America/Edmonton or UTC")

@@ -1,0 +1,99 @@
+"""Job arrays: one task per manifest, which can be submitted again and again until it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from badc.errors import RequestError
+from badc.slurm.rendering import WrittenScript, write_script
+from badc.slurm.settings import SlurmSettings
+
+CHUNKS_NOT_COMPLETED_EXIT_CODE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayTask:
+    """One task of an array. Its relative paths are seen from the dataset's root, where it runs.
+
+    Parameters
+    ----------
+    recording_id
+        The recording; its bundle is named after it.
+    manifest
+        Its manifest.
+    infer_words
+        The words of its `badc infer run …`, without `--resume-summary`.
+    telemetry_log
+        The log that these words name. It is the same at every submission, so that a later one can go on from it.
+    chunk_status_path
+        The file that has to say `completed` before the task runs; None when it need not.
+    recording_output_dir
+        The folder of its detections, `<output-dir>/<recording>`.
+    """
+
+    recording_id: str
+    manifest: Path
+    infer_words: tuple[str, ...]
+    telemetry_log: Path
+    chunk_status_path: Path | None
+    recording_output_dir: Path
+
+    def __post_init__(self) -> None:
+        if self.infer_words[:1] != ("badc",) or "--resume-summary" in self.infer_words:
+            raise ValueError(f"not the words of a first `badc infer run`: {self.infer_words}")
+
+
+def write_array_scripts(
+    settings: SlurmSettings, tasks: Sequence[ArrayTask], dataset_root: Path, grace_period_s: float = 30.0
+) -> list[WrittenScript]:
+    """Write the job array of these tasks, in several scripts where there are more than `slurm_max_array`.
+
+    One script is written to `slurm_script`, several to `<stem>_1<suffix>`, `<stem>_2<suffix>` and so on. The folder of
+    the logs is made.
+
+    Parameters
+    ----------
+    settings
+        Where to write, and what to ask Slurm for.
+    tasks
+        The tasks; none gives no script.
+    dataset_root
+        The folder in which the tasks run, absolute.
+    grace_period_s
+        The `grace_period_s` of the tasks' runs: so much earlier are they told of their time limit.
+
+    Raises
+    ------
+    RequestError
+        When `slurm_script` is not given, the setup file cannot be used, or a folder cannot be written.
+    """
+    target = settings.slurm_script
+    if target is None:
+        raise RequestError("--slurm-script: no file is given for the job array")
+    size = settings.slurm_max_array
+    parts = [tasks[start : start + size] for start in range(0, len(tasks), size)]
+    paths = [target] if len(parts) == 1 else _numbered(target, len(parts))
+    aggregate_dir = settings.slurm_bundle_aggregate_dir or Path("artifacts", "aggregate")
+    return [
+        write_script(
+            path,
+            "array.sh.j2",
+            settings,
+            {
+                "dataset_root": dataset_root,
+                "tasks": part,
+                "aggregate_dir": aggregate_dir,
+                "chunks_not_completed": CHUNKS_NOT_COMPLETED_EXIT_CODE,
+            },
+            len(part),
+            grace_period_s,
+        )
+        for path, part in zip(paths, parts, strict=True)
+    ]
+
+
+def _numbered(path: Path, number: int) -> list[Path]:
+    digits = len(str(number))
+    return [path.with_name(f"{path.stem}_{n:0{digits}}{path.suffix}") for n in range(1, number + 1)]

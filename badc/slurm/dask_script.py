@@ -1,0 +1,57 @@
+"""One job over several nodes: a Dask scheduler, workers on every node, and the run that joins them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from badc.errors import RequestError
+from badc.slurm.rendering import WrittenScript, write_script
+from badc.slurm.settings import SlurmSettings
+
+CLUSTER_LOST_EXIT_CODE = 4
+
+
+def write_dask_script(
+    settings: SlurmSettings,
+    run_words: Sequence[str],
+    folder: Path,
+    cpu_workers: int = 0,
+    grace_period_s: float = 30.0,
+) -> WrittenScript:
+    """Write a job that starts workers on `slurm_nodes` nodes and runs one command on them.
+
+    Each node gets one worker per GPU where `slurm_gres` asks for GPUs, and `cpu_workers` more; without GPUs at least
+    one. The job ends with the command's exit code, and stops what it started.
+
+    Parameters
+    ----------
+    settings
+        Where to write, and what to ask Slurm for.
+    run_words
+        The words of the command, such as `badc infer orchestrate … --apply`, without `--scheduler`.
+    folder
+        The folder in which it runs, absolute.
+    cpu_workers
+        CPU workers of each node.
+    grace_period_s
+        The `grace_period_s` of the command: so much earlier is it told of its time limit.
+
+    Raises
+    ------
+    RequestError
+        When `slurm_dask` is not given, the setup file cannot be used, or a folder cannot be written.
+    """
+    if settings.slurm_dask is None:
+        raise RequestError("--slurm-dask: no file is given for the job")
+    if tuple(run_words[:1]) != ("badc",) or "--scheduler" in run_words:
+        raise ValueError(f"not a badc command that can be given a scheduler: {run_words}")
+    with_gpus = "gpu" in (settings.slurm_gres or "")
+    values = {
+        "folder": folder,
+        "run_words": tuple(run_words),
+        "with_gpus": with_gpus,
+        "cpu_workers": cpu_workers if with_gpus else max(cpu_workers, 1),
+        "cluster_lost": CLUSTER_LOST_EXIT_CODE,
+    }
+    return write_script(settings.slurm_dask, "dask.sh.j2", settings, values, 1, grace_period_s)

@@ -1,0 +1,163 @@
+"""Scripts from templates. Whatever a template prints is quoted for the shell, unless it is shell text already."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from badc import atomic
+from badc.dataset import absolute, require_writable
+from badc.errors import RequestError
+from badc.slurm.settings import SlurmSettings
+
+if TYPE_CHECKING:
+    import jinja2
+
+# What a run needs after its grace period: closing its books, stopping its workers and its Prefect server.
+_CLOSING_TIME_S = 90
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenScript:
+    """A script that was written.
+
+    Parameters
+    ----------
+    path
+        The script, absolute.
+    tasks
+        How many array tasks it has; 1 for a job that is no array.
+    log_dir
+        The folder of its logs, absolute. It exists: Slurm fails a job without a word when it does not.
+    """
+
+    path: Path
+    tasks: int
+    log_dir: Path
+
+    @property
+    def submit_line(self) -> str:
+        """The line that submits it, as it can be pasted into a shell."""
+        return shlex.join(["sbatch", str(self.path)])
+
+
+class ShellText(str):
+    """Text that a template prints as it is, because it is shell code or quoted already."""
+
+
+def write_script(
+    path: Path, template: str, settings: SlurmSettings, values: Mapping[str, object], tasks: int, grace_period_s: float
+) -> WrittenScript:
+    """Write a script from a template, executable, and make the folder of its logs.
+
+    Parameters
+    ----------
+    path
+        The script.
+    template
+        Name of the template in `templates`.
+    settings
+        What to ask Slurm for.
+    values
+        What the template prints besides.
+    tasks
+        Number of the array's tasks.
+    grace_period_s
+        Seconds that a run gives its running chunks once it is told to stop.
+
+    Raises
+    ------
+    RequestError
+        When the file of `--slurm-setup` cannot be used, or a folder cannot be written.
+    """
+    script = absolute(path)
+    log_dir = absolute(settings.slurm_log_dir) if settings.slurm_log_dir else script.parent / "logs"
+    setup = _setup_lines(settings.slurm_setup)
+    require_writable(script.parent, "folder of the Slurm script")
+    require_writable(log_dir, "folder of the Slurm logs")
+    text = render(
+        template,
+        {
+            "slurm": settings,
+            "script": script,
+            # Slurm fills in what follows a %.
+            "log_stem": str(log_dir / settings.slurm_job_name).replace("%", "%%"),
+            "log_dir": log_dir,
+            "setup": None if setup is None else ShellText(setup),
+            "extra": [ShellText(line) for line in settings.slurm_extra],
+            "notice_s": notice_s(settings, grace_period_s),
+            **values,
+        },
+    )
+    log_dir.mkdir(parents=True, exist_ok=True)
+    with atomic.replacing(script) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.chmod(0o755)
+    return WrittenScript(script, tasks, log_dir)
+
+
+def render(template: str, values: Mapping[str, object]) -> str:
+    """Return a template filled in.
+
+    Parameters
+    ----------
+    template
+        Its name.
+    values
+        What it may print. Every printed value is quoted for the shell unless it is a `ShellText`.
+    """
+    return _environment().get_template(template).render(values)
+
+
+def notice_s(settings: SlurmSettings, grace_period_s: float) -> int:
+    """Return how long before its time limit a job is told to stop: long enough to end in order."""
+    wanted = math.ceil(grace_period_s) + _CLOSING_TIME_S
+    limit = settings.time_limit_s
+    return wanted if limit is None else min(wanted, limit // 2)
+
+
+def _setup_lines(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RequestError(f"--slurm-setup {path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise RequestError(f"--slurm-setup {path}: not UTF-8 text") from None
+    if found := re.search(r"^\s*#SBATCH.*", text, re.MULTILINE):
+        raise RequestError(
+            f"--slurm-setup {path}: Slurm passes over '{found[0].strip()}' after the first command; "
+            "give such lines with --slurm-extra"
+        )
+    return text.strip("\n")
+
+
+@lru_cache(maxsize=1)
+def _environment() -> jinja2.Environment:
+    # Here, because the command line imports the settings beside this at every start.
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("badc.slurm"),
+        undefined=jinja2.StrictUndefined,
+        finalize=_quoted,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # that is for HTML; the shell's quoting is `finalize`
+    )
+    environment.filters["words"] = lambda words: ShellText(shlex.join(map(str, words)))
+    return environment
+
+
+def _quoted(value: object) -> str:
+    if value is None:
+        raise TypeError("a template prints a value that is not there")
+    return value if isinstance(value, ShellText) else shlex.quote(str(value))

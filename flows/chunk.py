@@ -1,0 +1,151 @@
+"""The flow of chunking: every recording of a dataset gets its chunks, a batch of recordings a task run."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+if __name__ == "__main__":  # become `badc chunk orchestrate … --apply`, as flows.infer does
+    os.execv(sys.executable, [sys.executable, "-m", "flows", "chunk", "orchestrate", *sys.argv[1:], "--apply"])
+
+import queue
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from typing import Any
+
+from prefect import State, flow
+from prefect.futures import PrefectFuture
+from prefect.runtime import flow_run
+from prefect.states import Cancelled, Completed, Failed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from badc.chunk_provenance import batch_run, batches, recording_wanted
+from badc.chunk_settings import ChunkSettings
+from badc.datalad import record
+from badc.dataset_chunking import ChunkOutcome, PlannedRecording, plan_dataset
+from badc.errors import MOST_LISTED
+from badc.summary import RunState
+from flows.cancellation import cancellation_requested
+from flows.chunk_session import GRACE_PERIOD_S, ChunkRunOutcome, ChunkSession, current_session, prepared
+from flows.stopping import Stop
+from tasks.chunk import BatchChunker, batch_parameters, show_failures
+
+_TICK_S = 0.25
+
+
+def _name_of_run() -> str:
+    settings = flow_run.parameters["settings"]
+    return f"chunk {ChunkSettings.model_validate(settings).root.name}"
+
+
+@flow(name="chunk", flow_run_name=_name_of_run, persist_result=False)
+def chunk(settings: ChunkSettings) -> State:
+    """Cut every recording of a dataset into chunks: manifests, chunk statuses, and chunk WAVs where they are wanted.
+
+    The state of the flow run says how it ended: Completed, Failed (a recording failed), or Cancelled.
+    """
+    session = current_session()
+    with ExitStack() as stack:
+        if session is None:
+            recording, _ = recording_wanted(settings)
+            plan = plan_dataset(settings, recording)
+            session = ChunkSession(plan, recording, Stop(GRACE_PERIOD_S, lambda line: None))
+            stack.enter_context(prepared(plan, recording, session.say))
+        session.outcome = _Run(session).complete()
+    outcome = session.outcome
+    message = f"{outcome.done} recordings chunked, {outcome.failed} failed, {outcome.left} not begun or not finished"
+    if outcome.state is RunState.COMPLETED:
+        return Completed(message=message)
+    if outcome.state is RunState.INTERRUPTED:
+        return Cancelled(message=message)
+    reasons = [f"{name}: {error}" for name, error in (*outcome.failures, *outcome.not_recorded)]
+    return Failed(message="\n".join([message, *reasons[:MOST_LISTED]]))
+
+
+class _Run:
+    """One run of a plan."""
+
+    def __init__(self, session: ChunkSession) -> None:
+        self._session = session
+        self._plan = session.plan
+        self._todo = session.plan.todo
+        self._lock = threading.Lock()
+        self._done: set[str] = set()
+        self._failures: dict[str, str] = {}
+        self._not_recorded: list[tuple[str, str]] = []
+        self._ended: queue.SimpleQueue[PrefectFuture[Any]] = queue.SimpleQueue()
+
+    def complete(self) -> ChunkRunOutcome:
+        """Run until nothing is left to do, or to wait for."""
+        workers = self._plan.settings.workers
+        stop = self._session.stop
+        chunker = BatchChunker(
+            self._plan.order,
+            self._take_in,
+            self._record,
+            self._take_in_not_recorded,
+            stopping=stop.requested.is_set,
+            giving_up=lambda: stop.out_of_patience,
+        )
+        task = chunker.task()
+        waiting = batches(self._todo, self._session.recording)
+        under_way: dict[PrefectFuture[Any], Sequence[PlannedRecording]] = {}
+        runner = ThreadPoolTaskRunner(max_workers=workers)
+        with stop.while_running(cancellation_requested(flow_run.id)), runner:
+            while True:
+                # One more than there are workers, so that none waits for the next one's start.
+                while len(under_way) <= workers and not stop.requested.is_set():
+                    if (batch := next(waiting, None)) is None:
+                        break
+                    future = runner.submit(task, batch_parameters(batch))
+                    under_way[future] = batch
+                    future.add_done_callback(self._ended.put)
+                if not under_way:
+                    break
+                self._wait(under_way)
+        return self._outcome()
+
+    def _wait(self, under_way: dict[PrefectFuture[Any], Sequence[PlannedRecording]]) -> None:
+        with suppress(queue.Empty):
+            future = self._ended.get(timeout=_TICK_S)
+            self._account_for(future, under_way.pop(future))
+        with self._lock:
+            ended = len(self._done) + len(self._failures)
+        self._session.on_progress(ended, len(self._todo))
+
+    def _account_for(self, future: PrefectFuture[Any], batch: Sequence[PlannedRecording]) -> None:
+        """Count what a task run left undone without being asked to stop as failed: Prefect itself failed it."""
+        future.wait()
+        if self._session.stop.interrupted:
+            return
+        with self._lock:
+            for recording in batch:
+                if recording.audio not in self._done and recording.audio not in self._failures:
+                    self._failures[recording.audio] = f"Prefect did not run it: {future.state.message}"
+
+    def _take_in(self, outcome: ChunkOutcome) -> None:
+        with self._lock:
+            if outcome.error is None:
+                self._done.add(outcome.audio)
+            else:
+                self._failures[outcome.audio] = outcome.error
+
+    def _record(self, recordings: Sequence[PlannedRecording]) -> None:
+        if self._session.recording:
+            record(batch_run(self._plan.settings, self._plan.order, recordings))
+
+    def _take_in_not_recorded(self, recordings: Sequence[PlannedRecording], reason: str) -> None:
+        with self._lock:
+            self._not_recorded += [(recording.audio, reason) for recording in recordings]
+
+    def _outcome(self) -> ChunkRunOutcome:
+        done, failed = len(self._done), len(self._failures)
+        left = len(self._todo) - done - failed
+        state = RunState.FAILED if failed or self._not_recorded else RunState.COMPLETED
+        if self._session.stop.interrupted and left:
+            state = RunState.INTERRUPTED
+        failures = sorted(self._failures.items())
+        message = f"{done} recordings chunked, {failed} failed, {left} not begun or not finished"
+        show_failures(self._plan.order.root.name, message, failures)
+        return ChunkRunOutcome(state, done, failed, left, failures, sorted(self._not_recorded))

@@ -1,0 +1,157 @@
+"""The chunking of a dataset started from the shell: what its flow run is handed, and the start of that run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from badc.chunk_provenance import fetch_audio, require_recordable
+from badc.dataset_chunking import DatasetPlan, require_places
+from badc.errors import BadcError
+from badc.output_lock import output_lock
+from badc.summary import RunState
+from flows.server import PrefectApi
+from flows.stopping import Stop
+
+GRACE_PERIOD_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkRunOutcome:
+    """How the chunking of a dataset ended.
+
+    Parameters
+    ----------
+    state
+        `completed`, `failed` or `interrupted`.
+    done, failed, left
+        Recordings that were chunked, that failed, and that were not begun or not finished.
+    failures
+        Recording (its path below the dataset) and reason, of each that failed.
+    not_recorded
+        Recordings that were chunked but not recorded in the dataset, by path, with the reason.
+    """
+
+    state: RunState
+    done: int
+    failed: int
+    left: int
+    failures: Sequence[tuple[str, str]]
+    not_recorded: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(slots=True)
+class ChunkSession:
+    """A run that is under way in this process.
+
+    Parameters
+    ----------
+    plan
+        What it will do; its places are checked and locked.
+    recording
+        Whether it is recorded in a DataLad dataset.
+    stop
+        Whether it is to stop.
+    on_progress
+        Called with the number of recordings that have ended, and of all.
+    say
+        Called with a line for the user.
+    outcome
+        How it ended, once it has.
+    """
+
+    plan: DatasetPlan
+    recording: bool
+    stop: Stop
+    on_progress: Callable[[int, int], None] = field(default=lambda done, total: None)
+    say: Callable[[str], None] = field(default=lambda line: None)
+    outcome: ChunkRunOutcome | None = None
+
+
+_session: ContextVar[ChunkSession | None] = ContextVar("chunk_session", default=None)
+
+
+@contextmanager
+def handing_over(session: ChunkSession) -> Iterator[None]:
+    """Let the next flow run of this context have `session`."""
+    token = _session.set(session)
+    try:
+        yield
+    finally:
+        _session.reset(token)
+
+
+def current_session() -> ChunkSession | None:
+    """Return the session of the command that started this flow run, or None."""
+    return _session.get()
+
+
+@contextmanager
+def prepared(plan: DatasetPlan, recording: bool, say: Callable[[str], None]) -> Iterator[None]:
+    """Check and lock the places that a run writes, and fetch what it reads; hold the lock while the block runs.
+
+    Raises
+    ------
+    RequestError
+        When a place cannot be written or recorded, or another run writes there.
+    """
+    require_places(plan)
+    if recording:
+        require_recordable(plan)
+    order = plan.order
+    with output_lock(order.chunks_dir, frozenset(r.recording_id for r in plan.todo), order.manifest_dir):
+        if recording:
+            try:
+                fetch_audio(plan, lambda done, total: say(f"{done} of {total} dropped recordings fetched"))
+            except BadcError as error:  # the recordings that are still not here fail, each with its reason
+                say(str(error))
+        yield
+
+
+def launch_chunking(
+    plan: DatasetPlan, recording: bool, on_progress: Callable[[int, int], None], say: Callable[[str], None]
+) -> tuple[ChunkRunOutcome, bool]:
+    """Run a plan as a flow run; return how it ended, and whether Prefect could be told.
+
+    Parameters
+    ----------
+    plan
+        What to do.
+    recording
+        Whether it is recorded in a DataLad dataset.
+    on_progress
+        Called with the number of recordings that have ended, and of all.
+    say
+        Called with a line for the user.
+
+    Raises
+    ------
+    RequestError
+        See `prepared`; also when the configured Prefect API does not answer.
+    KeyboardInterrupt
+        When a signal asked to stop before anything of the run was written.
+    """
+    stop = Stop(GRACE_PERIOD_S, say)
+    with ExitStack() as stack:
+        # Signals still end this part at once: fetching may take hours.
+        stack.enter_context(prepared(plan, recording, say))
+        stack.enter_context(stop.heeding_signals())
+        say("Starting: Prefect")
+        api = PrefectApi.begin()
+        from flows.chunk import chunk
+
+        api.ready(give_up=stop.requested.is_set)
+        if stop.requested.is_set():
+            raise KeyboardInterrupt
+        session = ChunkSession(plan, recording, stop, on_progress, say)
+        reason = ""
+        with handing_over(session):
+            try:
+                reason = chunk(plan.settings, return_state=True).message or ""
+            except Exception as error:  # such as a server that is gone when the run's end is to be reported
+                reason = f"{type(error).__name__}: {error}"
+        if session.outcome is None:
+            raise BadcError(f"the flow run ended before its recordings did: {reason}")
+        return session.outcome, api.answers()

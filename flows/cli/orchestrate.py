@@ -1,0 +1,170 @@
+"""`badc infer orchestrate`: plan the inference of a whole dataset, run it, or write job scripts for it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from badc.orchestration.settings import OrchestrateSettings
+from badc.summary import RunState
+from flows.cli.settings_options import options_of
+from flows.stopping import INTERRUPTED_EXIT_CODE
+
+if TYPE_CHECKING:
+    from badc.orchestration.plan import OrchestrationPlan
+    from flows.orchestrate_session import OrchestrateOutcome
+
+EXIT_CODES = {RunState.COMPLETED: 0, RunState.FAILED: 1, RunState.INTERRUPTED: INTERRUPTED_EXIT_CODE}
+_MOST_SHOWN = 50
+
+
+@options_of(OrchestrateSettings)
+def orchestrate(
+    settings: OrchestrateSettings,
+    print_datalad_run: Annotated[
+        bool,
+        typer.Option(
+            "--print-datalad-run", help="Print one `datalad run` line for each recording to run, and do nothing."
+        ),
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show Prefect's and Dask's own messages.")] = False,
+) -> int:
+    """Plan the inference of every recording of a dataset, and with --apply run it on one warm cluster.
+
+    Recordings whose chunks are all done are skipped; those that are not chunked completely are refused. With
+    --slurm-script or --slurm-dask, job scripts are written. Exit codes: 0; 1 a recording failed; 2 the request is
+    wrong, nothing was started; 130 interrupted.
+    """
+    from flows.server import quiet_defaults
+
+    quiet_defaults(verbose)
+    from badc.orchestration.plan import plan_orchestration
+    from flows.cli.progress import counting
+
+    with counting("manifests looked at") as show:
+        plan = plan_orchestration(settings, show)
+    if print_datalad_run:
+        from badc.orchestration.scripts import datalad_lines
+
+        for line in datalad_lines(plan):
+            print(line)
+        return 0
+    _show_plan(plan)
+    _write_plan(plan)
+    return _apply(plan) if settings.apply else _write_scripts(plan)
+
+
+def _show_plan(plan: OrchestrationPlan) -> None:
+    from flows.cli.tables import print_table
+
+    rows = [
+        {
+            "recording": r.recording_id,
+            "chunks": r.chunks,
+            "done": r.done,
+            "failed": r.failed,
+            "missing": r.missing,
+            "chunk status": r.chunk_status,
+            "decision": r.decision.value,
+            "reason": r.reason.splitlines()[0],
+        }
+        for r in plan.recordings
+    ]
+    shown = rows if not sys.stdout.isatty() else rows[:_MOST_SHOWN]
+    print_table(shown, "Recordings")
+    if len(shown) < len(rows):
+        print(f"… and {len(rows) - len(shown)} more; --plan-csv writes those to run, a pipe shows all")
+    counts = ", ".join(f"{number} {decision.value}" for decision, number in plan.counts().items())
+    print(f"{len(rows)} recordings: {counts or 'none'}", file=sys.stderr)
+
+
+def _write_plan(plan: OrchestrationPlan) -> None:
+    from badc.orchestration.plan import InferPlanRow
+    from badc.plans import write_plan_csv, write_plan_json
+
+    settings = plan.settings
+    if settings.plan_csv is not None:
+        write_plan_csv(settings.plan_csv, InferPlanRow, plan.rows())
+        print(f"plan\t{settings.plan_csv}")
+    if settings.plan_json is not None:
+        write_plan_json(settings.plan_json, plan.rows())
+        print(f"plan\t{settings.plan_json}")
+
+
+def _write_scripts(plan: OrchestrationPlan) -> int:
+    from badc.orchestration.scripts import write_slurm_scripts
+
+    written = write_slurm_scripts(plan)
+    for script in written:
+        print(f"script\t{script.path}")
+        print(f"logs\t{script.log_dir}")
+    if written:
+        print("Submit with:", file=sys.stderr)
+        for script in written:
+            print(script.submit_line)
+    elif plan.todo:
+        print("Nothing was run; --apply runs the plan", file=sys.stderr)
+    return 0
+
+
+def _apply(plan: OrchestrationPlan) -> int:
+    from badc.orchestration.plan import require_runnable
+    from badc.orchestration.provenance import recording_wanted, require_recordable
+
+    require_runnable(plan)
+    recording, problem = recording_wanted(plan.settings)
+    if problem is not None:
+        print(f"badc: the runs are not recorded in the dataset: {problem}", file=sys.stderr)
+    if not plan.todo:
+        print("Nothing to run.")
+        return 0
+    if recording:
+        require_recordable(plan)
+    from flows.cli.progress import RunProgress
+    from flows.orchestrate_session import launch_orchestration
+
+    with RunProgress() as progress:
+        outcome, told = launch_orchestration(plan, recording, progress.update, progress.say)
+    report_outcome(outcome)
+    if outcome.state is not RunState.COMPLETED:
+        again = plan.settings.model_copy(update={"resume_completed": True})
+        words = ["badc", "infer", "orchestrate", *again.to_arguments()]
+        print(f"Resume with: {shlex.join(words)}", file=sys.stderr)
+    code = EXIT_CODES[outcome.state]
+    if not told:
+        print("badc: Prefect does not answer any more, so its UI does not show how this run ended", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Not sys.exit: Prefect would try for minutes to deliver the events that it still holds.
+        os._exit(code)
+    return code
+
+
+def report_outcome(outcome: OrchestrateOutcome) -> None:
+    """Print how the inference of a dataset ended: a table of its recordings, and the leaderboards' files."""
+    from flows.cli.tables import print_table
+
+    rows = [
+        {
+            "recording": r.recording_id,
+            "state": r.state.value,
+            "done": r.done,
+            "failed": r.failed,
+            "not run": r.left,
+            "record": (r.commit or "")[:12],
+            "error": (r.error or "").splitlines()[0] if r.error else "",
+        }
+        for r in sorted(outcome.recordings, key=lambda r: r.recording_id)
+    ]
+    print_table(rows, f"{outcome.state.value}: recordings")
+    if outcome.not_begun:
+        print(f"{len(outcome.not_begun)} recordings were not begun", file=sys.stderr)
+    if outcome.rollup is not None:
+        for path in outcome.rollup.written:
+            print(path)
+    if outcome.rollup_error is not None:
+        print(f"badc: the leaderboards could not be made: {outcome.rollup_error}", file=sys.stderr)

@@ -1,0 +1,76 @@
+"""`badc pipeline …`: a dataset from recordings to reports in one command."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from badc.orchestration.pipeline_settings import PipelineSettings
+from badc.summary import RunState
+from flows.cli.orchestrate import EXIT_CODES, report_outcome
+from flows.cli.settings_options import options_of
+
+if TYPE_CHECKING:
+    from flows.pipeline_session import PipelineOutcome
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def _pipeline() -> None:
+    """A dataset from recordings to reports in one command."""
+
+
+@app.command()
+@options_of(PipelineSettings)
+def run(
+    settings: PipelineSettings,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show Prefect's and Dask's own messages.")] = False,
+) -> int:
+    """Chunk, analyse and report every recording of a dataset, from wherever it is.
+
+    The steps are those of `badc chunk orchestrate`, `badc infer orchestrate --bundle` and its rollup. What is done
+    already is not done again, so the same command goes on after an interruption. Exit codes: 0; 1 a recording
+    failed; 2 the request is wrong; 130 interrupted.
+    """
+    from flows.server import quiet_defaults
+
+    quiet_defaults(verbose)
+    from badc.orchestration.pipeline_settings import orchestrate_settings
+    from flows.cli.progress import RunProgress
+    from flows.pipeline_session import launch_pipeline
+
+    orchestrate_settings(settings).runner_spec()
+    with RunProgress() as progress:
+        outcome, told = launch_pipeline(settings, progress.count, progress.update, progress.say)
+    _report(settings, outcome)
+    code = EXIT_CODES[outcome.state]
+    if not told:
+        print("badc: Prefect does not answer any more, so its UI does not show how this run ended", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Not sys.exit: Prefect would try for minutes to deliver the events that it still holds.
+        os._exit(code)
+    return code
+
+
+def _report(settings: PipelineSettings, outcome: PipelineOutcome) -> None:
+    if outcome.chunked is not None:
+        done, failed = outcome.chunked.done, outcome.chunked.failed
+        print(f"chunked: {done} recordings, {failed} failed, {outcome.chunked.left} left")
+        for name, error in outcome.chunked.failures:
+            print(f"badc: {name}: {error}", file=sys.stderr)
+    if outcome.plan is not None:
+        for refused in outcome.plan.refused:
+            print(f"badc: {refused.recording_id}: not analysed: {refused.reason}", file=sys.stderr)
+    if outcome.inferred is not None:
+        report_outcome(outcome.inferred)
+    elif outcome.state is RunState.COMPLETED:
+        print("Nothing to analyse: every recording is complete.")
+    if outcome.state is not RunState.COMPLETED:
+        words = ["badc", "pipeline", "run", *settings.to_arguments()]
+        print(f"Go on with: {shlex.join(words)}", file=sys.stderr)

@@ -1,0 +1,237 @@
+"""`badc report …`: answers from the tables of detections and coverage."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from badc.reports.settings import (
+    BundleSettings,
+    DatabaseSettings,
+    ParquetReportSettings,
+    QuicklookSettings,
+    RollupSettings,
+    SummarySettings,
+)
+from flows.cli.report_export import export
+from flows.cli.report_plot import plot
+from flows.cli.settings_options import options_of
+from flows.cli.tables import print_table
+
+if TYPE_CHECKING:
+    from badc.reports.counts import Ranking
+    from badc.reports.parquet_report import Figures
+
+app = typer.Typer()
+_HEADINGS = {
+    "recording_id": "recording",
+    "label_name": "name",
+    "avg_confidence": "mean conf.",
+    "max_confidence": "max conf.",
+    "analysed_hours": "hours",
+    "analysed_chunks": "chunks",
+    "detections_per_hour": "per hour",
+    "chunk_start_ms": "chunk from",
+    "bucket_index": "step",
+    "bucket_start_ms": "from",
+}
+
+
+@app.command()
+@options_of(SummarySettings)
+def summary(settings: SummarySettings) -> int:
+    """Count detections by label, recording, station, study area, hour or date, with the rate per analysed hour.
+
+    The most frequent come first; hours and dates are in their order. Exit codes: 0; 2 the request is wrong.
+    """
+    from badc.reports.summary import summarise
+
+    made = summarise(settings)
+    _show(made.groups, f"Detections by {', '.join(settings.groups)}")
+    if made.groups.total > len(made.groups.rows):
+        _say(f"{made.groups.total - len(made.groups.rows)} more groups; --limit 0 prints all")
+    _end(made.notes, [] if made.written is None else [made.written])
+    return 0
+
+
+@app.command()
+@options_of(QuicklookSettings)
+def quicklook(settings: QuicklookSettings) -> int:
+    """Show the most frequent labels, the richest recordings, and detections along the recordings.
+
+    Exit codes: 0; 2 the request is wrong.
+    """
+    from badc.reports.quicklook import quicklook as look
+
+    made = look(settings)
+    _show_all({"Labels": made.labels, "Recordings": made.recordings, "By start of the chunk": made.chunks})
+    if made.sparkline and _can_print(made.sparkline):
+        print(f"\ndetections along the recordings\t|{made.sparkline}|")
+    _end(made.notes, made.written)
+    return 0
+
+
+@app.command()
+@options_of(ParquetReportSettings)
+def parquet(settings: ParquetReportSettings) -> int:
+    """Show labels, recordings, a timeline, and the figures of the whole table.
+
+    The timeline counts from the start of each recording. Exit codes: 0; 2 the request is wrong.
+    """
+    from badc.reports.parquet_report import parquet_report
+
+    made = parquet_report(settings)
+    _show_all({"Labels": made.labels, "Recordings": made.recordings, "Timeline": made.timeline})
+    _show_figures(made.figures)
+    _end(made.notes, made.written)
+    return 0
+
+
+@app.command("duckdb")
+@options_of(DatabaseSettings)
+def database(settings: DatabaseSettings) -> int:
+    """Write a DuckDB database with the tables and three views of them.
+
+    A database that is open elsewhere is left as it is. Exit codes: 0; 2 the request is wrong.
+    """
+    from badc.reports.database import make_database
+
+    made = make_database(settings)
+    _show_all({"Labels": made.labels, "Recordings": made.recordings, "Timeline": made.timeline})
+    print(f"\n{made.detections} detections, {made.chunks} chunks")
+    _end(made.notes, [made.database, *made.written])
+    return 0
+
+
+@app.command()
+@options_of(BundleSettings)
+def bundle(settings: BundleSettings) -> int:
+    """Write all reports of a table of detections: CSVs, a DuckDB database, and a page to send to a colleague.
+
+    Where PREFECT_API_URL is set, this is a flow run there; it needs no server. Exit codes: 0; 2 the request is wrong.
+    """
+    from badc.reports.bundle import make_bundle
+    from flows.server import PrefectApi, api_is_configured, quiet_defaults
+
+    quiet_defaults(verbose=False)
+    if api_is_configured():
+        PrefectApi.begin().ready()
+        from flows.report import report
+
+        made = report(settings)
+    else:
+        made = make_bundle(settings)
+    _show_figures(made.figures)
+    _end(made.notes, made.written)
+    return 0
+
+
+@app.command()
+@options_of(RollupSettings)
+def aggregate_dir(settings: RollupSettings) -> int:
+    """Rank labels, recordings and stations over every table of detections below a folder.
+
+    A detection counts once, however many tables have it. Exit codes: 0; 1 a Parquet file could not be read (the others
+    were); 2 the request is wrong.
+    """
+    from badc.reports.rollup import roll_up
+
+    made = roll_up(settings)
+    _show_all({"Labels": made.labels, "Recordings": made.recordings, "Stations": made.stations})
+    copies = f", {len(made.copies)} copies left out" if made.copies else ""
+    repeated = f", {made.repeated} left out because a newer table has their chunk" if made.repeated else ""
+    tables = "1 table" if len(made.tables) == 1 else f"{len(made.tables)} tables"
+    print(f"\n{made.detections} detections in {tables}{copies}{repeated}")
+    _end(made.notes, made.written)
+    for path, reason in made.bad_files:
+        _say(f"{path}: {reason}")
+    return 1 if made.bad_files else 0
+
+
+app.command()(export)
+app.command()(plot)
+
+
+def _show_all(rankings: dict[str, Ranking]) -> None:
+    for number, (title, ranking) in enumerate(rankings.items()):
+        if number:
+            print()
+        _show(ranking, title)
+
+
+def _show(ranking: Ranking, title: str) -> None:
+    if not ranking.rows:
+        _say(f"{title[0].lower()}{title[1:]}: none")
+        return
+    more = f" (first {len(ranking.rows)} of {ranking.total})" if ranking.total > len(ranking.rows) else ""
+    rows = [{name: _shown(value) for name, value in row.items()} for row in ranking.as_dicts()]
+    print_table(_for_a_screen(rows) if sys.stdout.isatty() else rows, f"{title}{more}")
+
+
+def _for_a_screen(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows with short headings, without what only repeats the label or the recording's id.
+
+    Programs that read the output, and the CSVs, get all columns by their own names.
+    """
+    repeated = {"station", "recorded_at"} if "recorded_at" in rows[0] else set()
+    if all(row.get("label_name") in (None, row.get("label")) for row in rows):
+        repeated.add("label_name")
+    rows = [{name: value for name, value in row.items() if name not in repeated} for row in rows]
+    return [
+        {
+            _HEADINGS.get(name, name): _clock(value) if name.endswith("_start_ms") else value
+            for name, value in row.items()
+        }
+        for row in rows
+    ]
+
+
+def _clock(time_ms: int) -> str:
+    seconds = time_ms // 1000
+    return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.4g}") if abs(value) < 1000 else round(value, 1)
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds")
+    if isinstance(value, str):  # on one line, and without what a terminal would obey
+        return "".join(letter if letter.isprintable() else " " for letter in value)
+    return value
+
+
+def _show_figures(figures: Figures) -> None:
+    rows = []
+    for name, value in asdict(figures).items():
+        if isinstance(value, dict):
+            rows += [{"figure": f"chunks {_shown(status)}", "value": str(number)} for status, number in value.items()]
+        else:
+            rows.append({"figure": name, "value": "" if value is None else str(_shown(value))})
+    print()
+    print_table(rows, "Summary")
+
+
+def _can_print(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _end(notes: Sequence[str], written: Sequence[Path]) -> None:
+    for path in written:
+        print(path)
+    for note in notes:
+        _say(note)
+
+
+def _say(text: str) -> None:
+    print(f"badc: {text}", file=sys.stderr)

@@ -1,0 +1,250 @@
+"""The flow of a dataset's inference: a subflow for each recording, several at a time, on one warm cluster."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+if __name__ == "__main__":  # become `badc infer orchestrate … --apply`, as flows.infer does
+    os.execv(sys.executable, [sys.executable, "-m", "flows", "infer", "orchestrate", *sys.argv[1:], "--apply"])
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
+from contextvars import copy_context
+
+from prefect import State, flow
+from prefect.runtime import flow_run
+from prefect.states import Cancelled, Completed, Failed
+
+from badc.errors import BadcError
+from badc.infer import InferPlan, plan_inference
+from badc.ledger import Progress
+from badc.orchestration.bundles import bundle_recording, roll_up_bundles
+from badc.orchestration.plan import OrchestrationPlan, PlannedRecording, plan_orchestration, require_runnable
+from badc.orchestration.provenance import fetch_inputs, record_recording, recording_wanted, require_recordable
+from badc.orchestration.settings import OrchestrateSettings
+from badc.output_lock import output_lock
+from badc.summary import RunState
+from blocks.cluster import open_cluster
+from blocks.worker_slots import WorkerSlots, slots_of
+from flows.cancellation import cancellation_requested
+from flows.infer import infer
+from flows.orchestrate_session import OrchestrateOutcome, OrchestrateSession, RecordingOutcome, current_session
+from flows.session import InferOutcome, InferSession, handing_over
+from flows.stopping import Stop, StopReason
+from tasks.orchestrate import RecordingsTable
+
+_TICK_S = 0.25
+# Recordings whose chunks are done, and whose record and reports are being made; workers do not wait for these.
+_MOST_FOLLOWING = 4
+
+
+def _name_of_run() -> str:
+    return f"orchestrate {OrchestrateSettings.model_validate(flow_run.parameters['settings']).root.name}"
+
+
+@flow(name="orchestrate", flow_run_name=_name_of_run, persist_result=False)
+def orchestrate(settings: OrchestrateSettings) -> State:
+    """Analyse every recording of a dataset that is not complete, on one cluster, and make the reports that are wanted.
+
+    The state of the flow run says how it ended: Completed, Failed (a recording failed), or Cancelled.
+    """
+    session = current_session()
+    with ExitStack() as stack:
+        if session is None:
+            plan = plan_orchestration(settings)
+            require_runnable(plan)
+            recording, _ = recording_wanted(settings)
+            if recording:
+                require_recordable(plan)
+            stop = Stop(settings.grace_period_s, lambda line: None)
+            session = OrchestrateSession(plan, recording, stack.enter_context(open_cluster(settings)), stop)
+        slots = stack.enter_context(slots_of(session.cluster.address))
+        session.outcome = _Run(session, slots).complete()
+    outcome = session.outcome
+    failed = [r for r in outcome.recordings if r.state is RunState.FAILED]
+    message = (
+        f"{len(outcome.recordings)} recordings run, {len(failed)} of them failed, {len(outcome.not_begun)} not begun"
+    )
+    if outcome.state is RunState.COMPLETED:
+        return Completed(message=message)
+    if outcome.state is RunState.INTERRUPTED:
+        return Cancelled(message=message)
+    return Failed(message="\n".join([message, *(f"{r.recording_id}: {r.error}" for r in failed[:20])]))
+
+
+class _Run:
+    """One run of a plan."""
+
+    def __init__(self, session: OrchestrateSession, slots: WorkerSlots) -> None:
+        self._session = session
+        self._plan: OrchestrationPlan = session.plan
+        self._slots = slots
+        self._stop = session.stop
+        self._lock = threading.Lock()
+        self._progress: dict[str, Progress] = {}
+        self._analysing: set[str] = set()
+        self._one_report = threading.Lock()
+        self._starting = threading.Lock()
+        self._begin = time.monotonic()
+        self._table = RecordingsTable(self._plan)
+
+    def complete(self) -> OrchestrateOutcome:
+        """Run until no recording is left to begin, and none is under way."""
+        waiting = deque(self._plan.todo)
+        ended: list[RecordingOutcome] = []
+        under_way: set[Future[RecordingOutcome]] = set()
+        most = self._plan.settings.concurrent_recordings
+        with (
+            self._stop.while_running(cancellation_requested(flow_run.id)),
+            ThreadPoolExecutor(most + _MOST_FOLLOWING) as pool,
+        ):
+            while under_way or (waiting and not self._stop.requested.is_set()):
+                while waiting and self._may_begin(len(under_way)):
+                    recording = waiting.popleft()
+                    with self._lock:
+                        self._analysing.add(recording.recording_id)
+                    # The context tells Prefect that the run belongs to this one.
+                    under_way.add(pool.submit(copy_context().run, self._run_recording, recording))
+                done, under_way = wait(under_way, timeout=_TICK_S, return_when=FIRST_COMPLETED)
+                for future in done:
+                    outcome = future.result()
+                    ended.append(outcome)
+                    self._table.ended(outcome.recording_id, outcome.state, outcome.error)
+                    if outcome.state is RunState.FAILED and self._plan.settings.fail_fast:
+                        self._stop.request(StopReason.FAILED)
+                self._tell()
+        outcome = self._outcome(ended, [recording.recording_id for recording in waiting])
+        self._table.close()
+        return outcome
+
+    def _may_begin(self, under_way: int) -> bool:
+        most = self._plan.settings.concurrent_recordings
+        with self._lock:
+            analysing = len(self._analysing)
+        return analysing < most and under_way < most + _MOST_FOLLOWING and not self._stop.requested.is_set()
+
+    def _outcome(self, ended: list[RecordingOutcome], not_begun: list[str]) -> OrchestrateOutcome:
+        state = RunState.COMPLETED
+        if not_begun or any(outcome.state is not RunState.COMPLETED for outcome in ended):
+            state = RunState.INTERRUPTED if self._stop.interrupted else RunState.FAILED
+        settings = self._plan.settings
+        if not settings.bundle_rollup or state is RunState.INTERRUPTED:
+            return OrchestrateOutcome(state, ended, not_begun)
+        try:
+            return OrchestrateOutcome(state, ended, not_begun, roll_up_bundles(settings))
+        except (BadcError, OSError) as error:
+            return OrchestrateOutcome(RunState.FAILED, ended, not_begun, rollup_error=str(error))
+
+    def _run_recording(self, recording: PlannedRecording) -> RecordingOutcome:
+        """Run one recording and what follows it. What goes wrong is its own failure, whatever it is."""
+        self._table.begun(recording.recording_id)
+        try:
+            try:
+                outcome = self._infer(recording)
+            finally:
+                with self._lock:
+                    self._analysing.discard(recording.recording_id)
+            return self._finished(recording, outcome)
+        except BadcError as error:
+            reason = str(error)
+        except OSError as error:
+            reason = f"{error.filename or recording.manifest}: {error.strerror or error}"
+        except Exception as error:  # a bug met by one recording must not end the night of the others
+            reason = f"{type(error).__name__}: {error}"
+        self._session.say(f"{recording.recording_id}: {reason}")
+        return RecordingOutcome(
+            recording.recording_id, RunState.FAILED, recording.done, 0, recording.chunks - recording.done, reason
+        )
+
+    def _infer(self, recording: PlannedRecording) -> InferOutcome | None:
+        """Run the chunks that are to be run; None when there is none."""
+        if self._session.recording:
+            fetch_inputs(self._plan, recording, self._session.say)
+        plan = plan_inference(self._plan.infer_settings(recording))
+        if not plan.todo and not plan.unusable:
+            return None
+        with output_lock(plan.order.output_dir, plan.recordings, plan.telemetry_log):
+            return self._subflow(recording, plan)
+
+    def _subflow(self, recording: PlannedRecording, plan: InferPlan) -> InferOutcome:
+        def note(progress: Progress) -> None:
+            with self._lock:
+                self._progress[recording.recording_id] = progress
+
+        session = InferSession(
+            plan, self._session.cluster, note, self._say_of(recording), self._stop.part(), slots=self._slots
+        )
+        reason = ""
+        with handing_over(session), self._one_start() as session.on_begin:
+            try:
+                reason = infer(plan.settings, return_state=True).message or ""
+            except Exception as error:  # the server, say: what counts is whether the chunks were run
+                reason = f"{type(error).__name__}: {error}"
+        if session.outcome is None:
+            raise BadcError(f"its flow run ended before its chunks did: {reason}")
+        return session.outcome
+
+    @contextmanager
+    def _one_start(self) -> Iterator[Callable[[], None]]:
+        """Let one subflow start at a time; yield what tells that it has.
+
+        Prefect numbers the subflows of a run as it makes them, without a lock: two that start at the same moment may
+        get the same number, and the server takes the second for the first.
+        """
+        self._starting.acquire()
+        held = [True]
+
+        def begun() -> None:
+            if held:
+                held.pop()
+                self._starting.release()
+
+        try:
+            yield begun
+        finally:
+            begun()
+
+    def _finished(self, recording: PlannedRecording, outcome: InferOutcome | None) -> RecordingOutcome:
+        """Record and report a recording's run, and return how it ended."""
+        state = RunState.COMPLETED if outcome is None else outcome.state
+        commit = None
+        # As `datalad run` does, which saves nothing of a command that failed: the run that finishes it records it all.
+        if self._session.recording and outcome is not None and state is RunState.COMPLETED:
+            commit = record_recording(self._plan, recording)
+        if self._plan.settings.bundle and state is RunState.COMPLETED:
+            with self._one_report:  # each takes a core, which the workers need more
+                bundle_recording(self._plan, recording)
+        if outcome is None:
+            return RecordingOutcome(recording.recording_id, state, recording.chunks, 0, 0, commit=commit)
+        progress = outcome.progress
+        done = progress.done + progress.skipped
+        error = outcome.errors[0] if outcome.errors else None
+        return RecordingOutcome(recording.recording_id, state, done, progress.failed, outcome.left, error, commit)
+
+    def _say_of(self, recording: PlannedRecording) -> Callable[[str], None]:
+        return lambda line: self._session.say(f"{recording.recording_id}: {line}")
+
+    def _tell(self) -> None:
+        """Add up how far the recordings are."""
+        with self._lock:
+            parts = list(self._progress.values())
+            known = set(self._progress)
+        rest = [r for r in self._plan.todo if r.recording_id not in known]
+        self._session.on_progress(
+            Progress(
+                total=sum(part.total for part in parts) + sum(r.chunks for r in rest),
+                done=sum(part.done for part in parts),
+                failed=sum(part.failed for part in parts),
+                skipped=sum(part.skipped for part in parts),
+                audio_ms=sum(part.audio_ms for part in parts),
+                audio_total_ms=sum(part.audio_total_ms for part in parts) + sum(r.audio_ms for r in rest),
+                elapsed_s=time.monotonic() - self._begin,
+                running=sum(part.running for part in parts),
+            )
+        )
+        self._table.show(dict(self._progress))

@@ -1,0 +1,109 @@
+"""The flow of a pipeline: a dataset's recordings are chunked, analysed and reported, each step a subflow."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+if __name__ == "__main__":  # become `badc pipeline run`, as flows.infer does
+    os.execv(sys.executable, [sys.executable, "-m", "flows", "pipeline", "run", *sys.argv[1:]])
+
+from contextlib import ExitStack
+
+from prefect import State, flow
+from prefect.runtime import flow_run
+from prefect.states import Cancelled, Completed, Failed
+
+from badc import chunk_provenance
+from badc.dataset_chunking import plan_dataset
+from badc.orchestration import provenance
+from badc.orchestration.pipeline_settings import PipelineSettings, chunk_settings, orchestrate_settings
+from badc.orchestration.plan import OrchestrationPlan, plan_orchestration, require_runnable
+from badc.summary import RunState
+from blocks.cluster import open_cluster
+from flows import chunk_session, orchestrate_session
+from flows.cancellation import cancellation_requested
+from flows.chunk import chunk
+from flows.chunk_session import ChunkRunOutcome, ChunkSession
+from flows.orchestrate import orchestrate
+from flows.orchestrate_session import OrchestrateOutcome, OrchestrateSession
+from flows.pipeline_session import PipelineOutcome, PipelineSession, current_session
+from flows.stopping import Stop
+
+
+def _name_of_run() -> str:
+    return f"pipeline {PipelineSettings.model_validate(flow_run.parameters['settings']).dataset.name}"
+
+
+@flow(name="pipeline", flow_run_name=_name_of_run, persist_result=False)
+def pipeline(settings: PipelineSettings) -> State:
+    """Take a dataset from recordings to reports; what was done before is not done again.
+
+    The state of the flow run says how it ended: Completed, Failed (a recording failed), or Cancelled.
+    """
+    session = current_session() or PipelineSession(Stop(settings.grace_period_s, lambda line: None))
+    plan, inferred = None, None
+    with session.stop.while_running(cancellation_requested(flow_run.id)):
+        chunked = _chunk(settings, session)
+        if not session.stop.interrupted:
+            plan, inferred = _infer(settings, session)
+    session.outcome = PipelineOutcome(_state(session, chunked, plan, inferred), chunked, plan, inferred)
+    message = (
+        f"chunked: {chunked.done if chunked else 0} recordings, run: {len(inferred.recordings) if inferred else 0}"
+    )
+    if session.outcome.state is RunState.COMPLETED:
+        return Completed(message=message)
+    if session.outcome.state is RunState.INTERRUPTED:
+        return Cancelled(message=message)
+    return Failed(message=message)
+
+
+def _chunk(settings: PipelineSettings, session: PipelineSession) -> ChunkRunOutcome | None:
+    """Chunk what is not chunked; None when there is nothing."""
+    wanted = chunk_settings(settings)
+    recording, problem = chunk_provenance.recording_wanted(wanted)
+    if problem is not None:
+        session.say(f"the runs are not recorded in the dataset: {problem}")
+    plan = plan_dataset(wanted, recording)
+    if not plan.todo:
+        return None
+    session.say(f"Chunking {len(plan.todo)} recordings")
+    handed = ChunkSession(plan, recording, session.stop, session.on_chunked, session.say)
+    with chunk_session.prepared(plan, recording, session.say), chunk_session.handing_over(handed):
+        chunk(wanted, return_state=True)
+    return handed.outcome
+
+
+def _infer(settings: PipelineSettings, session: PipelineSession) -> tuple[OrchestrationPlan, OrchestrateOutcome | None]:
+    """Analyse what is chunked completely; the plan also has what is not, refused."""
+    wanted = orchestrate_settings(settings)
+    plan = plan_orchestration(wanted)
+    # A recording that could not be chunked has failed; the others are not to wait for it.
+    runnable = plan.without_refused()
+    require_runnable(runnable)
+    if not runnable.todo:
+        return plan, None
+    recording, _ = provenance.recording_wanted(wanted)
+    if recording:
+        provenance.require_recordable(runnable)
+    with ExitStack() as stack:
+        cluster = stack.enter_context(open_cluster(wanted))
+        session.say(f"Workers: {cluster.note}")
+        handed = OrchestrateSession(runnable, recording, cluster, session.stop, session.on_progress, session.say)
+        stack.enter_context(orchestrate_session.handing_over(handed))
+        orchestrate(wanted, return_state=True)
+    return plan, handed.outcome
+
+
+def _state(
+    session: PipelineSession,
+    chunked: ChunkRunOutcome | None,
+    plan: OrchestrationPlan | None,
+    inferred: OrchestrateOutcome | None,
+) -> RunState:
+    states = {outcome.state for outcome in (chunked, inferred) if outcome is not None}
+    if session.stop.interrupted or RunState.INTERRUPTED in states:
+        return RunState.INTERRUPTED
+    if RunState.FAILED in states or plan is None or plan.refused:
+        return RunState.FAILED
+    return RunState.COMPLETED

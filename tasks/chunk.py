@@ -1,0 +1,114 @@
+"""The task of chunking: some recordings of a dataset, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from prefect import State, Task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+from prefect.states import Cancelled, Completed, Failed
+from prefect.utilities.annotations import quote
+
+from badc.chunked_recordings import ChunkOrder
+from badc.dataset_chunking import ChunkingInterruptedError, ChunkOutcome, PlannedRecording, chunk_recording
+from badc.errors import BadcError, listed
+from tasks.artifacts import artifact_key
+
+
+class BatchChunker:
+    """Runs batches of recordings as Prefect tasks, in the flow's process.
+
+    Parameters
+    ----------
+    order
+        How recordings are chunked.
+    report
+        Called with how each recording's chunking ended; from several threads.
+    record
+        Called with the recordings of a batch that were chunked, to record them. What it raises is reported by
+        `not_recorded`.
+    not_recorded
+        Called with the recordings that were chunked but not recorded, and the reason.
+    stopping
+        Says that no further recording is to be begun.
+    giving_up
+        Says that a recording that is being chunked is to be left unfinished.
+    """
+
+    def __init__(
+        self,
+        order: ChunkOrder,
+        report: Callable[[ChunkOutcome], None],
+        record: Callable[[Sequence[PlannedRecording]], None],
+        not_recorded: Callable[[Sequence[PlannedRecording], str], None],
+        stopping: Callable[[], bool],
+        giving_up: Callable[[], bool],
+    ) -> None:
+        self._order = order
+        self._report = report
+        self._record = record
+        self._not_recorded = not_recorded
+        self._stopping = stopping
+        self._giving_up = giving_up
+
+    def task(self) -> Task[..., Any]:
+        """Return the Prefect task that chunks a batch. It is not retried: a file that cannot be read stays so."""
+        return Task(
+            fn=self._run,
+            name="chunk-recordings",
+            task_run_name=_name_of_batch,
+            cache_policy=NO_CACHE,
+            persist_result=False,
+        )
+
+    def _run(self, batch: Sequence[PlannedRecording]) -> State[Any]:
+        done: list[PlannedRecording] = []
+        errors: list[str] = []
+        for recording in batch:
+            if self._stopping():
+                break
+            try:
+                outcome = chunk_recording(recording, self._order, self._giving_up)
+            except ChunkingInterruptedError:
+                break
+            self._report(outcome)
+            if outcome.error is None:
+                done.append(recording)
+            else:
+                errors.append(f"{recording.recording_id}: {outcome.error}")
+        if done:
+            try:
+                self._record(done)
+            except BadcError as error:
+                self._not_recorded(done, str(error))
+                errors.append(str(error))
+        message = f"{len(done)} of {len(batch)} recordings chunked"
+        if errors:
+            return Failed(message=f"{message}\n{listed(errors)}")
+        if len(done) < len(batch):
+            return Cancelled(message=message)
+        return Completed(message=message)
+
+
+def batch_parameters(batch: Sequence[PlannedRecording]) -> dict[str, Any]:
+    """Return the parameters of a task run. Quoted: Prefect need not search them for futures."""
+    return {"batch": quote(tuple(batch))}
+
+
+def show_failures(dataset: str, message: str, failures: Sequence[tuple[str, str]]) -> None:
+    """Write the table artifact of a run: the recordings that failed, with the reason, and the counts above it."""
+    rows = [{"recording": name, "error": error} for name, error in failures]
+    try:
+        create_table_artifact(table=rows, key=f"chunk-{artifact_key(dataset)}", description=message)
+    except Exception as error:  # whatever the client or the server does, the chunks matter more
+        get_run_logger().warning("The run's artifact could not be written: %s", error)
+
+
+def _name_of_batch(parameters: dict[str, Any]) -> str:
+    batch = parameters["batch"]
+    recordings = batch.unquote() if isinstance(batch, quote) else batch
+    first = recordings[0].recording_id
+    return first if len(recordings) == 1 else f"{first} and {len(recordings) - 1} more"

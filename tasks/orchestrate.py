@@ -1,0 +1,111 @@
+"""The table of a dataset's recordings in Prefect: one artifact, with every recording in it, kept up to date."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
+from typing import Any
+
+from prefect.artifacts import create_table_artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactUpdate
+from prefect.logging import get_run_logger
+
+from badc.ledger import Progress
+from badc.orchestration.plan import OrchestrationPlan
+from badc.summary import RunState
+from tasks.artifacts import artifact_key
+
+_INTERVAL_S = 2.0
+_END_TIMEOUT_S = 10.0
+# A table of a hundred thousand rows would be too much for the page that shows it.
+_MOST_ROWS = 1000
+
+
+class RecordingsTable:
+    """How far each recording is, as one table artifact, written at most every few seconds by a thread of its own.
+
+    Parameters
+    ----------
+    plan
+        The plan of the run.
+    """
+
+    def __init__(self, plan: OrchestrationPlan) -> None:
+        self._key = f"orchestrate-{artifact_key(plan.settings.root.name)}"
+        self._rows: dict[str, dict[str, Any]] = {
+            r.recording_id: {
+                "recording": r.recording_id,
+                "state": "waiting" if r in plan.todo else r.decision.value,
+                "chunks": r.chunks,
+                "done": r.done,
+                "failed": r.failed,
+                "note": r.reason,
+            }
+            for r in plan.recordings
+        }
+        self._lock = threading.Lock()
+        self._writer = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
+        self._artifact_id: Any = None
+        self._next_s = 0.0
+        self._lost = False
+
+    def begun(self, recording_id: str) -> None:
+        """Note that a recording's run has begun."""
+        with self._lock:
+            self._rows[recording_id] |= {"state": "running", "done": 0, "failed": 0, "note": ""}
+
+    def ended(self, recording_id: str, state: RunState, error: str | None) -> None:
+        """Note how a recording's run ended."""
+        with self._lock:
+            self._rows[recording_id] |= {"state": state.value, "note": error or ""}
+
+    def show(self, progress: Mapping[str, Progress]) -> None:
+        """Write the table if it is time to, with how far the running recordings are."""
+        with self._lock:
+            for recording_id, part in progress.items():
+                self._rows[recording_id] |= {"done": part.done + part.skipped, "failed": part.failed}
+        if time.monotonic() >= self._next_s and (self._writing is None or self._writing.done()):
+            self._next_s = time.monotonic() + _INTERVAL_S
+            self._write()
+
+    def close(self) -> None:
+        """Write the table for the last time; wait for it, but not for ever."""
+        wait([self._write()], timeout=_END_TIMEOUT_S)
+        self._writer.shutdown(wait=False, cancel_futures=True)
+
+    def _write(self) -> Future[None]:
+        with self._lock:
+            rows = [dict(row) for row in self._rows.values()]
+        self._writing = self._writer.submit(copy_context().run, self._try, rows)
+        return self._writing
+
+    def _try(self, rows: list[dict[str, Any]]) -> None:
+        if self._lost:
+            return
+        try:
+            self._publish(rows)
+        except Exception as error:  # whatever the client or the server does, detections matter more
+            self._lost = True
+            get_run_logger().warning("The table of the recordings could not be written: %s", error)
+
+    def _publish(self, rows: list[dict[str, Any]]) -> None:
+        states = [row["state"] for row in rows]
+        text = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+        if len(rows) > _MOST_ROWS:
+            # The interesting ones first: what runs, what failed, what waits.
+            order = {"running": 0, "failed": 1, "interrupted": 2, "waiting": 3}
+            rows = sorted(rows, key=lambda row: order.get(row["state"], 4))[:_MOST_ROWS]
+            text += f"; the table has {_MOST_ROWS} of {len(states)}"
+        if self._artifact_id is None:
+            self._artifact_id = create_table_artifact(table=rows, key=self._key, description=text)
+            return
+        import orjson
+
+        update = ArtifactUpdate(data=orjson.dumps(rows).decode(), description=text)
+        with get_client(sync_client=True) as client:
+            client.update_artifact(self._artifact_id, update)

@@ -1,0 +1,381 @@
+"""Chunking a dataset: what is planned, what is skipped and why, and what is left behind."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from badc.chunk_provenance import batch_run, batches
+from badc.chunk_settings import ChunkSettings
+from badc.chunk_status import ChunkState, read_chunk_status, status_path
+from badc.chunked_recordings import ChunkOrder
+from badc.chunking import plan_chunks, write_chunk_wavs, write_virtual_manifest
+from badc.dataset_chunking import (
+    ChunkingInterruptedError,
+    ChunkOutcome,
+    DatasetPlan,
+    Decision,
+    PlannedRecording,
+    chunk_recording,
+    plan_dataset,
+)
+from badc.errors import RequestError
+from badc.manifest import read_manifest
+
+MakeAudio = Callable[..., Path]
+SITES = ("siteA/20230509_094500.wav", "siteB/20230509_094500.WAV")
+
+
+@pytest.fixture
+def dataset(make_audio: MakeAudio, tmp_path: Path) -> Path:
+    """A dataset with three recordings, two of which have the same name."""
+    for name in (*SITES, "north/c.flac"):
+        make_audio(f"ds/audio/{name}", seconds=2.5)
+    (tmp_path / "ds" / ".datalad").mkdir()
+    return tmp_path / "ds"
+
+
+def plan(dataset: Path, fetching: bool = False, **settings: Any) -> DatasetPlan:
+    return plan_dataset(ChunkSettings(dataset=dataset, **{"chunk_duration_s": 1.0, **settings}), fetching)
+
+
+def run(dataset: Path, **settings: Any) -> list[ChunkOutcome]:
+    planned = plan(dataset, **settings)
+    return [chunk_recording(recording, planned.order) for recording in planned.todo]
+
+
+def decisions(planned: DatasetPlan) -> dict[str, tuple[Decision, str]]:
+    return {r.recording_id: (r.decision, r.reason) for r in planned.recordings}
+
+
+def only(planned: DatasetPlan, recording_id: str = "c") -> PlannedRecording:
+    (found,) = [r for r in planned.recordings if r.recording_id == recording_id]
+    return found
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_plan_tells_everything_and_writes_nothing(dataset: Path) -> None:
+    before = tree(dataset)
+    planned = plan(dataset)
+    assert [(r.recording_id, r.audio, r.decision, r.reason, r.recording_ms, r.chunks) for r in planned.recordings] == [
+        ("c", "audio/north/c.flac", "chunk", "new", 2500, 2),
+        ("siteA_20230509_094500", "audio/siteA/20230509_094500.wav", "chunk", "new", 2500, 2),
+        ("siteB_20230509_094500", "audio/siteB/20230509_094500.WAV", "chunk", "new", 2500, 2),
+    ]
+    assert planned.rows()[0].model_dump() == {
+        "recording_id": "c",
+        "audio_path": "audio/north/c.flac",
+        "manifest_path": "manifests/c.csv",
+        "chunk_output_dir": "artifacts/chunks/c",
+        "chunk_duration": 1.0,
+        "overlap": 0.0,
+    }
+    assert tree(dataset) == before
+
+
+def test_chunked_recordings_are_skipped_and_have_manifest_and_status(dataset: Path) -> None:
+    assert [(o.recording_id, o.chunks, o.error) for o in run(dataset)] == [
+        ("c", 2, None),
+        ("siteA_20230509_094500", 2, None),
+        ("siteB_20230509_094500", 2, None),
+    ]
+    manifest = read_manifest(dataset / "manifests" / "siteA_20230509_094500.csv")
+    assert {c.source_path for c in manifest.chunks} == {"audio/siteA/20230509_094500.wav"}
+    assert manifest.chunks[1].chunk_id == "siteA_20230509_094500_chunk_1000_2000"
+    status = read_chunk_status(status_path(dataset / "artifacts" / "chunks", "c"))
+    assert status is not None
+    assert (status.state, status.audio_path, status.manifest_path) == (
+        ChunkState.COMPLETED,
+        "audio/north/c.flac",
+        "manifests/c.csv",
+    )
+    assert (status.manifest_rows, status.recording_ms, status.duration_s, status.overlap_s) == (2, 2500, 1.0, 0.0)
+    again = plan(dataset)
+    assert {d for d, _ in decisions(again).values()} == {Decision.SKIP}
+    assert again.todo == again.rows() == []
+    assert len(plan(dataset, include_existing=True).todo) == 3
+
+
+def spoil_nothing(dataset: Path) -> None:
+    pass
+
+
+def remove_manifest(dataset: Path) -> None:
+    (dataset / "manifests" / "c.csv").unlink()
+
+
+def cut_manifest(dataset: Path) -> None:
+    path = dataset / "manifests" / "c.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+
+
+def break_manifest(dataset: Path) -> None:
+    (dataset / "manifests" / "c.csv").write_text("no manifest\n")
+
+
+def remove_status(dataset: Path) -> None:
+    status_path(dataset / "artifacts" / "chunks", "c").unlink()
+
+
+def break_status(dataset: Path) -> None:
+    status_path(dataset / "artifacts" / "chunks", "c").write_text('{"status": "compl')
+
+
+def set_status(**changes: Any) -> Callable[[Path], None]:
+    def change(dataset: Path) -> None:
+        path = status_path(dataset / "artifacts" / "chunks", "c")
+        path.write_text(json.dumps(json.loads(path.read_bytes()) | changes))
+
+    return change
+
+
+def grow_audio(dataset: Path) -> None:
+    shutil.copy(dataset / "audio" / SITES[0], dataset / "audio" / "north" / "c.flac")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "settings", "reason"),
+    [
+        (remove_manifest, {}, "its manifest is missing"),
+        (cut_manifest, {}, "its manifest has other chunks than wanted: 1, not 2"),
+        (break_manifest, {}, "its manifest is broken"),
+        (remove_status, {}, "it has no chunk status"),
+        (break_status, {}, "its chunk status is broken"),
+        (set_status(status="failed", error="disk full"), {}, "failed before: disk full"),
+        (set_status(status="in_progress"), {}, "and not finished"),
+        (grow_audio, {}, "the audio has changed since"),
+        (spoil_nothing, {"chunk_duration_s": 2.0}, "cut differently: chunks of 1 s, overlap 0 s"),
+        (spoil_nothing, {"overlap_s": 0.5}, "cut differently"),
+        (spoil_nothing, {"min_chunk_s": 0.1}, "its manifest has other chunks than wanted: 2, not 3"),
+        (spoil_nothing, {"virtual": False}, "its chunks are virtual"),
+        (spoil_nothing, {"hash_chunks": True}, "its chunks have no hashes"),
+        (spoil_nothing, {"include_existing": True}, "chunked before"),
+    ],
+)
+def test_what_is_not_complete_or_not_the_same_is_planned_again(
+    dataset: Path, spoil: Callable[[Path], None], settings: dict[str, Any], reason: str
+) -> None:
+    run(dataset)
+    spoil(dataset)
+    planned = only(plan(dataset, **settings))
+    assert planned.decision is Decision.CHUNK
+    assert reason in planned.reason
+    run(dataset, **settings)
+    settings.pop("include_existing", None)
+    assert {d for d, _ in decisions(plan(dataset, **settings)).values()} == {Decision.SKIP}
+
+
+def test_chunk_wavs_are_written_checked_and_removed_by_another_cut(dataset: Path) -> None:
+    run(dataset, virtual=False)
+    folder = dataset / "artifacts" / "chunks" / "c"
+    assert sorted(p.name for p in folder.glob("*.wav")) == ["c_chunk_0_1000.wav", "c_chunk_1000_2000.wav"]
+    assert decisions(plan(dataset, virtual=False))["c"][0] is Decision.SKIP
+    assert decisions(plan(dataset))["c"][0] is Decision.SKIP, "the same chunks, with WAVs besides"
+    (folder / "c_chunk_0_1000.wav").unlink()
+    assert decisions(plan(dataset))["c"] == (Decision.CHUNK, "1 of its chunk WAVs are missing")
+    run(dataset, virtual=False)
+    assert decisions(plan(dataset, virtual=False))["c"][0] is Decision.SKIP
+    run(dataset, chunk_duration_s=2.0)
+    assert [p.name for p in folder.iterdir()] == [".chunk_status.json"], "virtual chunks need no WAVs"
+
+
+def test_a_recording_that_cannot_be_read_fails_alone(dataset: Path) -> None:
+    (dataset / "audio" / "bad.wav").write_bytes(b"no audio")
+    assert only(plan(dataset), "bad").decision is Decision.UNUSABLE
+    outcomes = {o.recording_id: o.error for o in run(dataset)}
+    assert [name for name, error in outcomes.items() if error] == ["bad"]
+    status = read_chunk_status(status_path(dataset / "artifacts" / "chunks", "bad"))
+    assert status is not None
+    assert status.state is ChunkState.FAILED
+    assert status.error == outcomes["bad"]
+    assert "bad.wav" in (status.error or "")
+    assert not (dataset / "manifests" / "bad.csv").exists()
+    assert [r.recording_id for r in plan(dataset).todo] == ["bad"]
+
+
+def test_an_interrupted_recording_says_so_and_is_done_again(dataset: Path) -> None:
+    planned = plan(dataset, virtual=False, limit=1)
+    with pytest.raises(ChunkingInterruptedError):
+        chunk_recording(planned.todo[0], planned.order, interrupted=lambda: True)
+    status = read_chunk_status(status_path(dataset / "artifacts" / "chunks", "c"))
+    assert status is not None
+    assert (status.state, status.error) == (ChunkState.FAILED, "interrupted")
+    again = only(plan(dataset, virtual=False))
+    assert (again.decision, again.reason, again.resumed) == (Decision.CHUNK, "failed before: interrupted", True)
+
+
+def test_dropped_content_is_absent_or_fetched_and_no_link_is_resolved(dataset: Path) -> None:
+    store = dataset / ".git" / "annex" / "objects"
+    store.mkdir(parents=True)
+    audio = dataset / "audio" / "north" / "c.flac"
+    size = audio.stat().st_size
+    kept = store / f"MD5E-s{size}--0a.flac"
+    audio.rename(kept)
+    audio.symlink_to(f"../../.git/annex/objects/{kept.name}")
+    kept.rename(dataset / "away")
+    absent = plan(dataset)
+    assert (only(absent).decision, "datalad get" in only(absent).reason) == (Decision.ABSENT, True)
+    assert [r.recording_id for r in absent.not_possible] == ["c"]
+    assert "c" not in [r.recording_id for r in absent.todo]
+    assert only(plan(dataset, fetching=True)).decision is Decision.FETCH
+
+    (dataset / "away").rename(kept)
+    run(dataset)
+    assert read_manifest(dataset / "manifests" / "c.csv").chunks[0].source_path == "audio/north/c.flac"
+    kept.unlink()
+    assert only(plan(dataset)).decision is Decision.SKIP, "chunked, whether or not the content is still here"
+    audio.unlink()
+    audio.symlink_to("../../.git/annex/objects/MD5E-s77--0b.flac")
+    assert "the audio has changed since: 77 bytes" in only(plan(dataset)).reason
+
+
+def test_dropped_manifests_and_statuses_are_asked_for(dataset: Path) -> None:
+    run(dataset)
+    for path in (
+        dataset / "manifests" / "c.csv",
+        status_path(dataset / "artifacts" / "chunks", SITES[0][:5] + "_20230509_094500"),
+    ):
+        path.unlink()
+        path.symlink_to(".git/annex/objects/MD5E-s9--0a")
+    with pytest.raises(RequestError, match=r"c\.csv: .*datalad get(?s:.*)siteA_20230509_094500/\.chunk_status\.json: "):
+        plan(dataset)
+
+
+def test_limit_counts_what_is_chunked_only(dataset: Path) -> None:
+    run(dataset, limit=1)
+    planned = plan(dataset, limit=1)
+    assert {k: d.value for k, (d, _) in decisions(planned).items()} == {
+        "c": "skip",
+        "siteA_20230509_094500": "chunk",
+        "siteB_20230509_094500": "later",
+    }
+    assert [r.recording_id for r in planned.todo] == ["siteA_20230509_094500"]
+
+
+def test_patterns_choose_recordings_but_not_their_ids(dataset: Path) -> None:
+    assert list(decisions(plan(dataset, pattern=("siteA/*",)))) == ["siteA_20230509_094500"]
+    assert list(decisions(plan(dataset, pattern=("*.flac", "siteB/*")))) == ["c", "siteB_20230509_094500"]
+    with pytest.raises(RequestError, match="--pattern nothing: no recording"):
+        plan(dataset, pattern=("nothing",))
+
+
+def test_a_second_recording_of_that_name_leaves_the_first_its_id(dataset: Path, make_audio: MakeAudio) -> None:
+    run(dataset)
+    before = tree(dataset / "manifests")
+    make_audio("ds/audio/south/c.wav")
+    planned = plan(dataset)
+    assert decisions(planned)["c"][0] is Decision.SKIP
+    assert [(r.recording_id, r.audio) for r in planned.todo] == [("south_c", "audio/south/c.wav")]
+    run(dataset)
+    assert {name: data for name, data in tree(dataset / "manifests").items() if name in before} == before
+
+
+def test_an_id_that_only_failed_so_far_is_kept_too(dataset: Path, make_audio: MakeAudio) -> None:
+    (dataset / "audio" / "siteA" / "bad.wav").write_bytes(b"no audio")
+    run(dataset)
+    make_audio("ds/audio/siteB/bad.wav")
+    ids = {r.audio: r.recording_id for r in plan(dataset).recordings}
+    assert (ids["audio/siteA/bad.wav"], ids["audio/siteB/bad.wav"]) == ("bad", "siteB_bad")
+
+
+def test_the_manifest_of_a_recording_that_is_gone_is_not_replaced(dataset: Path, make_audio: MakeAudio) -> None:
+    run(dataset)
+    (dataset / "audio" / "north" / "c.flac").unlink()
+    make_audio("ds/audio/south/c.wav")
+    assert only(plan(dataset), "south_c").decision is Decision.CHUNK
+
+
+def test_a_manifest_of_several_recordings_is_not_replaced(dataset: Path) -> None:
+    run(dataset)
+    folder = dataset / "manifests"
+    rows = (folder / "siteA_20230509_094500.csv").read_text() + (folder / "c.csv").read_text().partition("\n")[2]
+    (folder / "c.csv").write_text(rows)
+    shutil.rmtree(dataset / "artifacts" / "chunks" / "c")
+    assert "c" not in [r.recording_id for r in plan(dataset).todo]
+
+
+def test_chunks_of_the_single_commands_are_known(dataset: Path) -> None:
+    audio = dataset / "audio" / "north" / "c.flac"
+    write_virtual_manifest(plan_chunks(audio, 1.0), dataset / "manifests" / "c.csv", hash_chunks=False)
+    assert only(plan(dataset)).reason == "it has no chunk status"
+    write_chunk_wavs(plan_chunks(audio, 1.0), dataset / "artifacts" / "chunks" / "c", dataset / "manifests" / "c.csv")
+    assert only(plan(dataset)).decision is Decision.SKIP
+
+
+def test_outside_of_datalad_paths_are_absolute_and_a_moved_dataset_keeps_its_ids(dataset: Path, tmp_path: Path) -> None:
+    shutil.rmtree(dataset / ".datalad")
+    run(dataset)
+    source = read_manifest(dataset / "manifests" / "c.csv").chunks[0].source_path
+    assert source == str(dataset / "audio" / "north" / "c.flac")
+    assert plan(dataset).rows() == []
+    dataset.rename(tmp_path / "moved")
+    found = decisions(plan(tmp_path / "moved"))
+    assert set(found) == {"c", "siteA_20230509_094500", "siteB_20230509_094500"}
+    assert {d for d, _ in found.values()} == {Decision.CHUNK}
+    assert "its manifest names" in found["c"][1]
+    run(tmp_path / "moved")
+    assert {d for d, _ in decisions(plan(tmp_path / "moved")).values()} == {Decision.SKIP}
+    (tmp_path / "mount").symlink_to("moved")
+    assert {d for d, _ in decisions(plan(tmp_path / "mount")).values()} == {Decision.SKIP}, "another way to it"
+
+
+def test_hostile_names_are_chunked_and_read_back(
+    tmp_path: Path, make_audio: MakeAudio, hostile_ids: tuple[str, ...]
+) -> None:
+    for name in hostile_ids:
+        make_audio(f"ds/audio/s;1/{name}.wav", seconds=1.5)
+    assert [o.error for o in run(tmp_path / "ds")] == [None] * len(hostile_ids)
+    planned = plan(tmp_path / "ds")
+    assert {k for k, (d, _) in decisions(planned).items() if d is Decision.SKIP} == set(hostile_ids)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"overlap_s": 1.0}, "--overlap"),
+        ({"chunk_duration_s": 0.0}, "--chunk-duration"),
+        ({"min_chunk_s": -1.0}, "--min-chunk -1 s must be 0 or more"),
+    ],
+)
+def test_lengths_that_make_no_sense_are_refused(dataset: Path, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        plan(dataset, **settings)
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("count", [0, 1, 50, 51, 200, 201, 30_000])
+def test_batches_hold_every_recording_once_and_are_not_too_many(count: int, recorded: bool) -> None:
+    todo = [PlannedRecording(f"r{n}", f"audio/s/r{n}.wav", Decision.CHUNK, "new") for n in range(count)]
+    made = [list(batch) for batch in batches(todo, recorded)]
+    assert [recording for batch in made for recording in batch] == todo
+    assert len(made) <= (count // 500 + 51 if recorded else 200)
+    assert max(map(len, made), default=0) <= (500 if recorded else 150)
+    if count <= 50:
+        assert len(made) == count
+
+
+def test_a_record_of_long_hostile_names_fits_a_shell(dataset: Path) -> None:
+    name = "o'brien [x] " + "é" * 80
+    todo = [PlannedRecording(f"{n}", f"audio/{name}/{name}{n}.wav", Decision.CHUNK, "new") for n in range(30_000)]
+    order = ChunkOrder.of(ChunkSettings(dataset=dataset))
+    for batch in itertools.islice(batches(todo, True), 3):
+        words = batch_run(ChunkSettings(dataset=dataset), order, batch).command_words
+        assert len(shlex.join(words).encode()) < 100_000
+        assert len(batch) > 50
+
+
+def test_no_such_dataset(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="no such folder"):
+        plan(tmp_path / "none")
+    (tmp_path / "ds" / "audio").mkdir(parents=True)
+    assert plan(tmp_path / "ds").recordings == []

@@ -1,0 +1,227 @@
+"""Planning a dataset's inference: what is complete is skipped, what is not chunked is refused, and each says why."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shlex
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from badc.chunk_status import ChunkState, ChunkStatus, status_path, write_chunk_status
+from badc.chunking import plan_chunks, write_virtual_manifest
+from badc.detections import ChunkResult, ResultStatus, RunnerName, result_path, write_result
+from badc.errors import RequestError
+from badc.manifest import read_manifest
+from badc.orchestration.plan import (
+    Decision,
+    InferPlanRow,
+    plan_orchestration,
+    require_runnable,
+    resumable,
+)
+from badc.orchestration.scripts import write_slurm_scripts
+from badc.orchestration.settings import OrchestrateSettings
+from badc.plans import read_plan, write_plan_csv, write_plan_json
+from badc.summary import Job, JobStatus, RunSummary, summary_path, write_summary
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, make_audio: Callable[..., Path]) -> Callable[..., Path]:
+    """Return a function that makes a dataset of chunked recordings and returns its root."""
+
+    def make(*names: str, status: ChunkState | None = ChunkState.COMPLETED) -> Path:
+        root = tmp_path / "ds"
+        for name in names:
+            audio = make_audio(f"ds/audio/{name}.wav", seconds=3)
+            write_virtual_manifest(plan_chunks(audio, 1), root / "manifests" / f"{name}.csv", hash_chunks=False)
+            if status is not None:
+                path = status_path(root / "artifacts" / "chunks", name)
+                write_chunk_status(path, ChunkStatus(name, None, None, status))
+        return root
+
+    return make
+
+
+def write_outputs(root: Path, name: str, number: int, runner: RunnerName = RunnerName.STUB) -> None:
+    for chunk in read_manifest(root / "manifests" / f"{name}.csv").chunks[:number]:
+        path = result_path(root / "artifacts" / "infer", chunk)
+        write_result(path, ChunkResult(chunk, runner, ResultStatus.STUB))
+
+
+def plan(root: Path, **settings: Any) -> Any:
+    return plan_orchestration(OrchestrateSettings(dataset=root, **settings))
+
+
+def test_each_recording_has_its_counts_its_decision_and_the_reason(dataset: Callable[..., Path]) -> None:
+    root = dataset("new", "partial", "whole", "other runner")
+    write_outputs(root, "partial", 2)
+    write_outputs(root, "whole", 3)
+    write_outputs(root, "other runner", 3, RunnerName.BIRDNET)
+    found = {r.recording_id: r for r in plan(root).recordings}
+
+    assert {name: (r.chunks, r.done, r.missing, r.decision) for name, r in found.items()} == {
+        "new": (3, 0, 3, Decision.RUN),
+        "partial": (3, 2, 1, Decision.RUN),
+        "whole": (3, 3, 0, Decision.SKIP),
+        "other runner": (3, 0, 3, Decision.RUN),
+    }
+    assert "every chunk has a valid output" in found["whole"].reason
+    assert "--resume-completed" in found["partial"].reason
+    assert plan(root, include_existing=True).counts() == {Decision.RUN: 4}
+    resumed = {r.recording_id: r.decision for r in plan(root, resume_completed=True).todo}
+    assert resumed == {"new": Decision.RUN, "partial": Decision.RESUME, "other runner": Decision.RUN}
+
+
+def test_a_broken_output_does_not_count(dataset: Callable[..., Path]) -> None:
+    root = dataset("REC")
+    write_outputs(root, "REC", 3)
+    next((root / "artifacts" / "infer" / "REC").iterdir()).write_text("{")
+    (recording,) = plan(root).recordings
+    assert (recording.done, recording.decision) == (2, Decision.RUN)
+
+
+def test_chunks_that_failed_in_the_last_run_are_counted(dataset: Callable[..., Path]) -> None:
+    root = dataset("REC")
+    write_outputs(root, "REC", 1)
+    log = root / "artifacts" / "telemetry" / "infer" / "REC.jsonl"
+    jobs = {
+        chunk.chunk_id: Job("REC", JobStatus.FAILURE if number == 1 else JobStatus.NOT_RUN)
+        for number, chunk in enumerate(read_manifest(root / "manifests" / "REC.csv").chunks)
+    }
+    write_summary(summary_path(log), RunSummary(str(log), "m", "stub", "t", "t", jobs=jobs))
+    (recording,) = plan(root).recordings
+    assert (recording.done, recording.failed, recording.missing) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("status", [None, ChunkState.IN_PROGRESS, ChunkState.FAILED])
+def test_what_is_not_chunked_completely_is_refused(dataset: Callable[..., Path], status: ChunkState | None) -> None:
+    root = dataset("REC", status=status)
+    made = plan(root)
+    assert [r.decision for r in made.recordings] == [Decision.REFUSE]
+    word = status.value if status else "missing"
+    with pytest.raises(RequestError, match=rf"REC: its chunk status is {word}"):
+        require_runnable(made)
+    allowed = plan(root, allow_partial_chunks=True)
+    require_runnable(allowed)
+    assert [r.decision for r in allowed.recordings] == [Decision.RUN]
+
+
+def test_a_broken_status_or_manifest_is_refused_with_its_reason(dataset: Callable[..., Path]) -> None:
+    root = dataset("a", "b")
+    status_path(root / "artifacts" / "chunks", "a").write_text("[]")
+    (root / "manifests" / "b.csv").write_text("recording_id\n")
+    with pytest.raises(RequestError, match=r"2 of 2 recordings cannot be run(.|\n)*a: .*unreadable(.|\n)*b\.csv"):
+        require_runnable(plan(root))
+
+
+def test_what_is_complete_needs_no_chunk_status(dataset: Callable[..., Path]) -> None:
+    root = dataset("REC", status=None)
+    write_outputs(root, "REC", 3)
+    assert [r.decision for r in plan(root).recordings] == [Decision.SKIP]
+
+
+def test_pattern_limit_and_chunk_plan_choose(dataset: Callable[..., Path], tmp_path: Path) -> None:
+    from badc.plans import ChunkPlanRow
+
+    root = dataset("A_1", "A_2", "B_1")
+    assert [r.recording_id for r in plan(root, pattern=("a_*",)).recordings] == ["A_1", "A_2"]
+    assert [r.decision for r in plan(root, limit=1).recordings] == [Decision.RUN, Decision.LATER, Decision.LATER]
+    row = ChunkPlanRow(
+        recording_id="B_1",
+        audio_path="audio/B_1.wav",
+        manifest_path="manifests/B_1.csv",
+        chunk_output_dir="artifacts/chunks/B_1",
+        chunk_duration=1,
+        overlap=0,
+    )
+    write_plan_csv(tmp_path / "chunks.csv", ChunkPlanRow, [row])
+    assert [r.recording_id for r in plan(root, chunk_plan=tmp_path / "chunks.csv").recordings] == ["B_1"]
+
+
+def test_two_manifests_of_one_recording_are_refused(dataset: Callable[..., Path]) -> None:
+    root = dataset("REC")
+    (root / "manifests" / "copy.csv").write_text((root / "manifests" / "REC.csv").read_text())
+    with pytest.raises(RequestError, match=r"same recording; leave one out with --pattern:\nREC: .*REC\.csv"):
+        plan(root)
+
+
+@pytest.mark.parametrize(("make", "reason"), [(False, "no such dataset"), (True, "no such folder of manifests")])
+def test_a_dataset_that_is_none_is_refused(tmp_path: Path, make: bool, reason: str) -> None:
+    if make:
+        (tmp_path / "ds").mkdir()
+    with pytest.raises(RequestError, match=reason):
+        plan(tmp_path / "ds")
+
+
+def test_the_plans_files_have_the_columns_of_the_format(dataset: Callable[..., Path], tmp_path: Path) -> None:
+    root = dataset("two words")
+    made = plan(root, use_hawkears=False, max_gpus=2)
+    rows = [row.model_copy(update={"hawkears_args": ("--min_score", "0.7, say")}) for row in made.rows()]
+    write_plan_csv(tmp_path / "plan.csv", InferPlanRow, rows)
+    write_plan_json(tmp_path / "plan.json", rows)
+
+    with (tmp_path / "plan.csv").open(encoding="utf-8") as stream:
+        (row,) = csv.DictReader(stream)
+    assert ",".join(row) == (
+        "recording_id,manifest_path,output_dir,recording_output_dir,telemetry_log,use_hawkears,hawkears_args,"
+        "max_gpus,cpu_workers,chunk_status,chunk_status_path"
+    )
+    assert row["manifest_path"] == "manifests/two words.csv"
+    assert row["telemetry_log"] == "artifacts/telemetry/infer/two words.jsonl"
+    assert row["recording_output_dir"] == "artifacts/infer/two words"
+    assert json.loads(row["hawkears_args"]) == ["--min_score", "0.7, say"]
+    assert read_plan(tmp_path / "plan.csv", InferPlanRow) == read_plan(tmp_path / "plan.json", InferPlanRow) == rows
+
+
+def test_after_a_hard_kill_the_log_is_newer_than_the_summary(tmp_path: Path) -> None:
+    import os
+
+    log = tmp_path / "REC.jsonl"
+    assert resumable(log) is None
+    log.touch()
+    assert resumable(log) == log
+    summary_path(log).touch()
+    os.utime(log, ns=(1, 1))
+    assert resumable(log) == summary_path(log)
+    os.utime(log)
+    os.utime(summary_path(log), ns=(1, 1))
+    assert resumable(log) == log
+
+
+def test_a_recordings_run_has_the_datasets_places(dataset: Callable[..., Path]) -> None:
+    root = dataset("REC")
+    made = plan(root, max_retries=0, output_dir=Path("elsewhere"))
+    settings = made.infer_settings(made.todo[0])
+    assert settings.manifest == root / "manifests" / "REC.csv"
+    assert settings.output_dir == root / "elsewhere"
+    assert settings.telemetry_log == root / "artifacts" / "telemetry" / "infer" / "REC.jsonl"
+    assert (settings.dataset_root, settings.max_retries, settings.resume_summary) == (root, 0, None)
+
+
+def test_the_slurm_array_has_a_task_for_each_recording_to_run(dataset: Callable[..., Path], tmp_path: Path) -> None:
+    root = dataset("o'brien $(x)", "whole")
+    write_outputs(root, "whole", 3)
+    made = plan(root, slurm_script=tmp_path / "job.sh", slurm_gres="gpu:1", max_retries=1)
+    (written,) = write_slurm_scripts(made)
+    text = written.path.read_text()
+    assert written.tasks == 1
+    words = "infer run " + shlex.join(["manifests/o'brien $(x).csv"]) + " --max-retries 1"
+    assert words in text
+    assert "whole" not in text
+    refused = replace(made, recordings=[replace(r, decision=Decision.REFUSE) for r in made.recordings])
+    with pytest.raises(RequestError):
+        write_slurm_scripts(refused)
+
+
+def test_the_job_over_nodes_applies_the_same_plan(dataset: Callable[..., Path], tmp_path: Path) -> None:
+    root = dataset("REC")
+    made = plan(root, slurm_dask=tmp_path / "job.sh", slurm_nodes=2, slurm_gres="gpu:2", keep_going=True)
+    (written,) = write_slurm_scripts(made)
+    text = written.path.read_text()
+    assert f"infer orchestrate {root} --keep-going --apply" in text
+    assert "--slurm-dask" not in text

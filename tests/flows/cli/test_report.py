@@ -1,0 +1,248 @@
+"""`badc report …` as users meet it: what is printed and where, refusals, exit codes, a terminal."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pexpect
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from badc.aggregate import aggregate
+from badc.detections import ChunkResult, Detection, ResultStatus, RunnerName, result_path, write_result
+from badc.manifest import Chunk, chunk_id_of
+from badc.settings import AggregateSettings
+from flows.cli.main import build
+
+DAWN = "ST-1_20230509_055000"
+
+
+@pytest.fixture
+def parquet(tmp_path, monkeypatch):
+    """Tables that `badc infer aggregate` made of three chunks, one of them silent."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    found = ([("Ovenbird", 0.5, 0), ("=bad\t\x1b[31mred\n", 0.25, 500)], [("Ovenbird", 1.0, 0)], [])
+    for number, detections in enumerate(found):
+        start = number * 600_000
+        chunk = Chunk(DAWN, chunk_id_of(DAWN, start, start + 600_000), f"{DAWN}.wav", start, start + 600_000)
+        rows = tuple(Detection(label, confidence, at, at + 3000) for label, confidence, at in detections)
+        status = ResultStatus.OK if rows else ResultStatus.NO_DETECTIONS
+        write_result(result_path(tmp_path / "out", chunk), ChunkResult(chunk, RunnerName.BIRDNET, status, rows))
+    aggregate(AggregateSettings(detections_dir=Path("out"), output=Path("x/t.csv"), parquet=Path("x/t.parquet")))
+    return Path("x/t.parquet")
+
+
+def report(*words: object):
+    return CliRunner().invoke(build(["report"]), ["report", *map(str, words)])
+
+
+def cells(text: str) -> list[list[str]]:
+    return [line.split("\t") for line in text.splitlines()]
+
+
+def test_a_summary_can_be_piped(parquet):
+    done = report("summary", "--parquet", parquet)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert cells(done.stdout) == [
+        [
+            "label",
+            "detections",
+            "avg_confidence",
+            "max_confidence",
+            "recordings",
+            "analysed_hours",
+            "detections_per_hour",
+        ],
+        ["Ovenbird", "2", "0.75", "1.0", "1", "0.5", "4.0"],
+        ["=bad  [31mred ", "1", "0.25", "0.25", "1", "0.5", "2.0"],
+    ]
+
+
+def test_groups_by_commas_or_repeated_and_a_note_of_what_is_not_shown(parquet):
+    done = report("summary", "--parquet", parquet, "--group-by", "label,hour", "--limit", 1, "--output", "s.csv")
+    assert cells(done.stdout)[1][:3] == ["=bad  [31mred ", "5", "1"]
+    assert cells(done.stdout)[-1] == [str(Path("s.csv").absolute())]
+    assert done.stderr == "badc: 2 more groups; --limit 0 prints all\n"
+    again = report("summary", "--parquet", parquet, "--group-by", "label", "--group-by", "hour", "--limit", 0)
+    assert [row[:2] for row in cells(again.stdout)[1:]] == [
+        ["=bad  [31mred ", "5"],
+        ["Ovenbird", "5"],
+        ["Ovenbird", "6"],
+    ]
+
+
+def test_what_is_missing_is_told_on_stderr(parquet):
+    Path("x/t_coverage.parquet").unlink()
+    done = report("summary", "--parquet", parquet, "--labels", "ovenbrid")
+    assert done.exit_code == 0
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == [
+        "badc: detections by label: none",
+        "badc: no detection is labelled 'ovenbrid'; did you mean 'Ovenbird'?",
+        "badc: no table of coverage beside x/t.parquet, so detections per analysed hour are not known",
+    ]
+
+
+def test_a_quicklook_has_three_tables_and_a_sparkline(parquet):
+    done = report("quicklook", "--parquet", parquet, "--top-labels", 1, "--output-dir", "q")
+    assert (done.exit_code, done.stderr) == (0, "")
+    tables = [cells(part) for part in done.stdout.split("\n\n")]
+    assert [table[0][0] for table in tables[:3]] == ["label", "recording_id", "chunk_start_ms"]
+    assert [len(table) for table in tables[:3]] == [2, 2, 4]
+    assert tables[3][0] == ["detections along the recordings", "|█▄ |"]
+    assert [row[0] for row in tables[3][1:]] == [
+        str(Path("q", f"{name}.csv").absolute()) for name in ("labels", "recordings", "chunks")
+    ]
+
+
+def test_the_parquet_report_ends_with_a_summary(parquet):
+    done = report("parquet", "--parquet", parquet, "--bucket-minutes", 10)
+    assert done.exit_code == 0
+    tables = [cells(part) for part in done.stdout.split("\n\n")]
+    assert [row[:3] for row in tables[2]] == [
+        ["bucket_index", "bucket_start_ms", "detections"],
+        ["0", "0", "2"],
+        ["1", "600000", "1"],
+    ]
+    figures = {row[0]: row[1] for row in tables[3]}
+    assert figures["detections"] == "3"
+    assert figures["chunks no_detections"] == "1"
+    assert figures["analysed_hours"] == "0.5"
+
+
+def test_the_database_is_named(parquet):
+    done = report("duckdb", "--parquet", parquet, "--database", "made/x.duckdb", "--export-dir", "e")
+    assert done.exit_code == 0
+    assert "\n3 detections, 3 chunks\n" in done.stdout
+    assert str(Path("made/x.duckdb").absolute()) in done.stdout
+    assert Path("e/timeline.csv").is_file()
+
+
+def test_a_bundle_names_its_files(parquet):
+    done = report("bundle", "--parquet", parquet, "--output-dir", "b", "--run-prefix", "may", "--no-html")
+    assert (done.exit_code, done.stderr) == (0, "")
+    made = [Path(line) for line in done.stdout.splitlines() if line.startswith("/")]
+    assert len(made) == 11
+    assert all(path.is_file() for path in made)
+    assert {path.relative_to(Path("b").absolute()).parts[0] for path in made} == {
+        "may_quicklook",
+        "may_parquet_report",
+        "may.duckdb",
+        "may_duckdb_exports",
+    }
+
+
+def test_the_leaderboards_of_a_folder(parquet):
+    Path("x/copy.parquet").write_bytes(parquet.read_bytes())
+    done = report("aggregate-dir", "x", "--limit", 1)
+    assert (done.exit_code, done.stderr) == (0, "")
+    tables = done.stdout.split("\n\n")
+    assert [cells(table)[1][0] for table in tables[:3]] == ["Ovenbird", DAWN, "ST-1"]
+    assert tables[3] == "3 detections in 1 table, 1 copies left out\n"
+
+
+def test_a_table_that_cannot_be_read_makes_the_exit_code_1(parquet):
+    Path("x/broken.parquet").write_text("no")
+    done = report("aggregate-dir", "x")
+    assert done.exit_code == 1
+    assert "3 detections in 1 table\n" in done.stdout
+    assert done.stderr.startswith(f"badc: {Path('x/broken.parquet').absolute()}: is not Parquet (")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["summary"], "--parquet: this option is needed"),
+        (["duckdb", "--parquet", "x/t.parquet"], "--database: this option is needed"),
+        (["summary", "--parquet", "none.parquet"], "none.parquet: no such table of detections"),
+        (["summary", "--parquet", "x/t.csv"], "x/t.csv: cannot be read as Parquet"),
+        (["summary", "--parquet", "x/t_coverage.parquet"], "this is a table of coverage, name the table of detections"),
+        (["summary", "--parquet", "x/t.parquet", "--coverage", "no"], "no: no such table of coverage"),
+        (["summary", "--parquet", "x/t.parquet", "--group-by", "species"], "--group-by: 'species' is none of label, "),
+        (["summary", "--parquet", "x/t.parquet", "--min-confidence", "2"], "--min-confidence: "),
+        (["summary", "--parquet", "x/t.parquet", "--sites", "no.csv"], "no.csv: the sites cannot be read"),
+        (["summary", "--parquet", "x/t.parquet", "--output", "x/t.csv/s.csv"], "x/t.csv"),
+        (["quicklook", "--parquet", "x/t.parquet", "--top-labels", "0"], "--top-labels: "),
+        (["parquet", "--parquet", "x/t.parquet", "--bucket-minutes", "0"], "--bucket-minutes: "),
+        (["duckdb", "--parquet", "x/t.parquet", "--database", "x/t.csv"], "x/t.csv: is no DuckDB database"),
+        (["bundle", "--parquet", "x/t.parquet", "--run-prefix", "../x"], "--run-prefix: it must not contain '/'"),
+        (["aggregate-dir", "none"], "none: no such folder"),
+        (["aggregate-dir", "out"], "out: holds no table of detections"),
+    ],
+)
+def test_a_wrong_request_is_refused(parquet, words, message):
+    before = sorted(Path().rglob("*"))
+    done = report(*words)
+    assert done.exit_code == 2, done.output
+    assert done.stdout == ""
+    assert done.stderr.startswith("badc: ")
+    assert message in done.stderr
+    assert sorted(Path().rglob("*")) == before, "nothing is written"
+
+
+def test_columns_that_are_missing_are_named(parquet):
+    pq.write_table(pa.table({"label": ["a"], "confidence": [0.5]}), "bad.parquet")
+    done = report("quicklook", "--parquet", "bad.parquet")
+    assert done.exit_code == 2
+    assert done.stderr == (
+        "badc: bad.parquet: the columns recording_id, chunk_id, chunk_start_ms, timestamp_ms are missing, so it is no "
+        "table of detections; `badc infer aggregate --parquet` writes one\n"
+    )
+
+
+def test_tables_are_drawn_on_a_terminal(parquet):
+    screen = pexpect.spawn(
+        sys.executable,
+        ["-m", "flows", "report", "quicklook", "--parquet", str(parquet)],
+        encoding="utf-8",
+        dimensions=(60, 90),
+        timeout=60,
+        env=os.environ | {"TERM": "xterm-256color", "PYTHONPATH": str(Path(__file__).parents[3])},
+    )
+    screen.expect(pexpect.EOF)
+    screen.close()
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", screen.before)
+    assert screen.exitstatus == 0
+    assert re.search(r"│ Ovenbird +│ +2 │ +0\.75 │ +1\.0 │ +1 │ +4\.0 │", shown)
+    assert re.search(r"│ 0:20:00 +│ +0 │ +│ +1 │", shown)
+    assert all(title in shown for title in ("Labels", "Recordings", "By start of the chunk"))
+    assert "|█▄ |" in shown
+
+
+def test_a_console_without_bars_gets_no_sparkline(parquet):
+    done = subprocess.run(
+        [sys.executable, "-m", "flows", "report", "quicklook", "--parquet", parquet],
+        env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(__file__).parents[3])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "along the recordings" not in done.stdout
+    assert "Ovenbird" in done.stdout
+
+
+def test_a_disk_that_is_full_leaves_no_part_of_a_file(parquet):
+    """No file may grow beyond a few bytes, as on a full disk."""
+    words = ["report", "summary", "--parquet", str(parquet), "--output", "made/s.csv"]
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64)); "
+        f"sys.argv = ['badc', *{words!r}]; from flows.cli.main import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", code],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.startswith("badc: ")
+    assert "Traceback" not in done.stderr
+    assert list(Path("made").iterdir()) == []

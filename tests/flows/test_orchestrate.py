@@ -1,0 +1,244 @@
+"""A whole dataset: one cluster, a subflow for each recording, and each recording's failure its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import soundfile as sf
+
+from badc.summary import RunState
+from badc.telemetry import EventStatus, read_events
+
+STANDIN = Path(__file__).parents[1] / "fakes" / "hawkears2"
+
+
+@pytest.fixture
+def dataset(make_recording, tmp_path):
+    """Return a function that makes a dataset of recordings in chunks of a second, and returns its root."""
+    from badc.chunk_settings import ChunkSettings
+    from badc.dataset_chunking import chunk_recording, plan_dataset
+
+    def make(*names: str, seconds: float = 3) -> Path:
+        for name in names:
+            make_recording(f"{name}.wav", seconds)
+        plan = plan_dataset(ChunkSettings(dataset=tmp_path, chunk_duration_s=1), False)
+        for recording in plan.todo:
+            assert chunk_recording(recording, plan.order).error is None
+        return tmp_path
+
+    return make
+
+
+@pytest.fixture
+def orchestrate(prefect_api, dask_scheduler):
+    """Return a function that runs a dataset in this process, on the session's server and cluster."""
+    from badc.orchestration.plan import plan_orchestration, require_runnable
+    from badc.orchestration.settings import OrchestrateSettings
+    from flows.orchestrate_session import launch_orchestration
+
+    def run(root: Path, recording: bool = False, **settings):
+        plan = plan_orchestration(OrchestrateSettings(dataset=root, **{"scheduler": dask_scheduler} | settings))
+        require_runnable(plan)
+        said: list[str] = []
+        outcome, told = launch_orchestration(plan, recording, lambda progress: None, said.append)
+        assert told
+        return outcome
+
+    return run
+
+
+def outputs(root: Path) -> set[str]:
+    return {path.stem for path in (root / "artifacts" / "infer").rglob("*.json")}
+
+
+def log_of(root: Path, name: str) -> Path:
+    return root / "artifacts" / "telemetry" / "infer" / f"{name}.jsonl"
+
+
+def test_a_failed_recording_does_not_stop_the_others_and_is_resumed(orchestrate, dataset, fake):
+    root = dataset("A", "B bad", "C")
+    command = fake("detector", "--only", "B bad_chunk_1000", "--then", "crash")
+    outcome = orchestrate(root, runner_cmd=command, max_retries=0)
+
+    states = {r.recording_id: r.state for r in outcome.recordings}
+    assert outcome.state is RunState.FAILED
+    assert states == {"A": RunState.COMPLETED, "B bad": RunState.FAILED, "C": RunState.COMPLETED}
+    (bad,) = (r for r in outcome.recordings if r.recording_id == "B bad")
+    assert "B bad_chunk_1000_2000" in bad.error
+    assert len([name for name in outputs(root) if name.startswith(("A", "C"))]) == 6
+
+    again = orchestrate(root, runner_cmd=fake("detector"), max_retries=0, resume_completed=True)
+    assert again.state is RunState.COMPLETED
+    assert [r.recording_id for r in again.recordings] == ["B bad"]
+    assert len(outputs(root)) == 9
+    starts = [e.chunk_id for e in read_events(log_of(root, "B bad")) if e.status is EventStatus.START]
+    assert starts.count("B bad_chunk_0_1000") == 1, "what was done is not done again"
+
+
+def test_fail_fast_begins_no_further_recording(orchestrate, dataset, fake):
+    root = dataset("A", "B", "C", "D")
+    outcome = orchestrate(
+        root,
+        runner_cmd=fake("detector", "--only", "A_", "--then", "crash"),
+        max_retries=0,
+        concurrent_recordings=1,
+        fail_fast=True,
+    )
+    assert outcome.state is RunState.FAILED
+    assert [r.recording_id for r in outcome.recordings] == ["A"]
+    assert list(outcome.not_begun) == ["B", "C", "D"]
+
+
+def test_models_are_loaded_once_per_worker_for_the_whole_dataset(orchestrate, dataset, tmp_path):
+    python = tmp_path / "python"
+    loads = tmp_path / "loads"
+    python.write_text(f'#!/bin/sh\nexport HAWKEARS2_LOADS={loads} PYTHONPATH={STANDIN}\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    (tmp_path / "root" / "data" / "ckpt").mkdir(parents=True)
+    root = dataset("A", "B", "C", "D", "E")
+    outcome = orchestrate(
+        root, use_hawkears=True, hawkears_python=python, hawkears_data=tmp_path / "root", hawkears_engine="resident"
+    )
+    assert outcome.state is RunState.COMPLETED
+    assert len(outputs(root)) == 15
+    loaded = [line.split("\t") for line in loads.read_text().splitlines()]
+    by_process = [pid for what, pid, _ in loaded if what == "models"]
+    assert len(by_process) == len(set(by_process)) <= 2, "two workers, five recordings"
+
+
+def test_prefect_shows_a_subflow_for_each_recording_and_one_table(orchestrate, dataset, prefect_api):
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+
+    from tasks.artifacts import artifact_key
+
+    root = dataset("A", "B")
+    orchestrate(root, concurrent_recordings=2)
+    with get_client(sync_client=True) as client:
+        key = f"orchestrate-{artifact_key(root.name)}"
+        (artifact,) = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
+        parent = client.read_flow_run(artifact.flow_run_id)
+        children = [run for run in client.read_flow_runs(limit=20) if run.name in ("infer A", "infer B")]
+        tasks = {run.id: run.flow_run_id for run in client.read_task_runs(limit=200)}
+    rows = json.loads(artifact.data)
+    assert [(row["recording"], row["state"], row["done"]) for row in rows] == [
+        ("A", "completed", 3),
+        ("B", "completed", 3),
+    ]
+    assert parent.name == f"orchestrate {root.name}"
+    mine = [run for run in children if tasks.get(run.parent_task_run_id) == parent.id]
+    assert {run.name for run in mine} == {"infer A", "infer B"}
+
+
+def test_tables_and_reports_follow_each_recording(orchestrate, dataset, birds_wav):
+    root = dataset("SITE_20230509_094500", seconds=1)
+    shutil.copy(birds_wav, root / "audio" / "SITE_20230509_094500.wav")
+    samples, rate = sf.read(birds_wav, stop=32_000 * 3)
+    sf.write(root / "audio" / "SITE_20230509_094500.wav", samples, rate)
+    outcome = orchestrate(root, use_birdnet=True, bundle=True, bundle_rollup=True)
+    assert outcome.state is RunState.COMPLETED, outcome.recordings
+    made = {path.name for path in (root / "artifacts" / "aggregate").iterdir()}
+    stem = "SITE_20230509_094500"
+    assert made >= {
+        *(f"{stem}{end}" for end in (".csv", ".parquet", "_coverage.parquet", ".duckdb", "_report.html")),
+        *(f"{stem}{end}" for end in ("_quicklook", "_parquet_report", "_duckdb_exports")),
+        "aggregate_summary",
+    }
+    assert outcome.rollup is not None
+
+
+@pytest.mark.datalad
+def test_each_recordings_run_is_recorded_in_its_dataset(orchestrate, datalad_dataset, fake):
+    import subprocess
+
+    from badc.chunk_status import ChunkState, ChunkStatus, status_path, write_chunk_status
+    from badc.chunking import plan_chunks, write_virtual_manifest
+    from badc.datalad.environment import environment
+
+    root = datalad_dataset
+    names = ("REC", "o'brien")
+    shutil.copy(root / "audio" / "REC.wav", root / "audio" / "o'brien.wav")
+    plan = plan_chunks(root / "audio" / "o'brien.wav", 1.0)
+    write_virtual_manifest(plan, root / "manifests" / "o'brien.csv", hash_chunks=False)
+    for name in names:
+        path = status_path(root / "artifacts" / "chunks", name)
+        write_chunk_status(path, ChunkStatus(name, None, None, ChunkState.COMPLETED))
+
+    def git(*words: str) -> str:
+        words = ("git", "-C", str(root), *words)
+        return subprocess.run(words, env=environment(), check=True, capture_output=True, text=True).stdout
+
+    subprocess.run(["datalad", "-C", root, "save", "-m", "more"], env=environment(), check=True, capture_output=True)
+    failing = fake("detector", "--only", "REC_chunk_1000", "--then", "crash")
+    outcome = orchestrate(root, recording=True, runner_cmd=failing, max_retries=0)
+    commits = {r.recording_id: r.commit for r in outcome.recordings}
+    assert commits["REC"] is None, "a run that failed is not recorded"
+    assert git("log", "-1", "--format=%H").strip() == commits["o'brien"]
+
+    again = orchestrate(root, recording=True, runner_cmd=fake("detector"), max_retries=0, resume_completed=True)
+    (done,) = again.recordings
+    assert (done.recording_id, done.state) == ("REC", RunState.COMPLETED)
+    message = git("log", "-1", "--format=%B")
+    assert message.startswith("[DATALAD RUNCMD] Infer REC")
+    assert "badc infer run manifests/REC.csv" in message
+    assert "--resume-summary" not in message
+    assert {line.partition("/")[0] for line in git("show", "--format=", "--name-only").splitlines()} == {"artifacts"}
+    assert [line for line in git("status", "--porcelain").splitlines() if ".badc-lock" not in line] == []
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_cleanly_and_the_same_command_finishes_the_rest(badc, dataset, fake):
+    root = dataset("A", "B", "C", seconds=4)
+    words = ("infer", "orchestrate", root, "--runner-cmd", fake("detector", "--seconds", 0.7), "--apply")
+    options = ("--max-gpus", 0, "--concurrent-recordings", 2, "--resume-completed")
+    process = badc(*words, *options)
+    deadline = time.monotonic() + 90
+    while len(outputs(root)) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=90)
+    assert process.returncode == 130, err
+    assert "Resume with: badc infer orchestrate" in err
+    done = outputs(root)
+    assert 2 <= len(done) < 12
+    for name in ("A", "B"):
+        assert json.loads(Path(f"{log_of(root, name)}.summary.json").read_text())["state"] == "interrupted"
+
+    process = badc(*words, *options)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert len(outputs(root)) == 12
+    starts = [e.chunk_id for n in "ABC" for e in read_events(log_of(root, n)) if e.status is EventStatus.START]
+    assert {chunk for chunk in starts if starts.count(chunk) > 1} & done == set()
+
+
+@pytest.mark.slow
+def test_a_pipeline_goes_from_recordings_to_reports_and_on_from_where_it_is(badc, make_recording, tmp_path, birds_wav):
+    for name in ("A_20230509_094500", "B_20230509_094500"):
+        shutil.copy(birds_wav, make_recording(f"{name}.wav"))
+    (tmp_path / "audio" / "broken.wav").write_bytes(b"no audio")
+    words = ("pipeline", "run", tmp_path, "--use-birdnet", "--max-gpus", 0, "--chunk-duration", 6, "--no-bundle-rollup")
+    process = badc(*words)
+    out, err = process.communicate(timeout=180)
+    assert process.returncode == 1, err
+    assert "audio/broken.wav: " in err
+    assert "Go on with: badc pipeline run" in err
+    assert len(outputs(tmp_path)) == 4, f"{out}\n{err}"
+    assert (tmp_path / "artifacts" / "aggregate" / "A_20230509_094500_report.html").is_file()
+
+    (tmp_path / "audio" / "broken.wav").unlink()
+    shutil.rmtree(tmp_path / "artifacts" / "chunks" / "broken")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "artifacts" / "infer").rglob("*.json")}
+    process = badc(*words)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "Nothing to analyse" in out
+    assert before == {path: path.stat().st_mtime_ns for path in before}

@@ -12,7 +12,7 @@ from pathlib import Path
 from badc import atomic
 from badc.audio import AudioInfo, probe, wav_bytes, window_of
 from badc.chunk_owner import refuse_another_recordings_folder, refuse_another_recordings_manifest
-from badc.chunk_status import ChunkState, ChunkStatus, keeping_status
+from badc.chunk_status import STATUS_FILE, ChunkState, ChunkStatus, keeping_status
 from badc.dataset import absolute, as_written, find_dataset_root
 from badc.errors import RequestError
 from badc.manifest import Chunk, chunk_id_of, write_manifest

@@ -6,7 +6,7 @@ HAWKEARS_STAMP := $(HAWKEARS)/.built-from-lock
 STAMP := $(VENV)/.built-from-lock
 SHELL := /bin/bash
 
-.PHONY: env demo test check bench hawkears test-hawkears lock clean
+.PHONY: env demo test test-all check bench hawkears test-hawkears lock clean
 env: $(STAMP)
 
 # The lock pins every version for every Python from 3.11 on and every extra; --no-deps keeps the two installers
@@ -27,6 +27,10 @@ demo: env
 	@$(VENV)/bin/badc demo demo
 
 test: env
+	$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist loadgroup -m "not long"
+
+# Also those that take long: whole datasets interrupted and resumed, several Dask workers started by hand, a million lines.
+test-all: env
 	$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist loadgroup
 
 check: env

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from badc.chunk_settings import ChunkSettings
 from badc.chunked_recordings import ChunkOrder
-from badc.datalad import DataladRun, datalad_problem, fetch, inside, require_clean
-from badc.dataset import find_dataset_root
+from badc.datalad import DataladRun, fetch, inside, require_clean
 from badc.dataset_audio import literal
 from badc.dataset_chunking import DatasetPlan, Decision, PlannedRecording
 from badc.errors import RequestError
@@ -44,25 +43,6 @@ def batches(todo: Sequence[PlannedRecording], recorded: bool) -> Iterator[Sequen
         command_bytes += word_bytes
     if batch:
         yield batch
-
-
-def recording_wanted(settings: ChunkSettings) -> tuple[bool, str | None]:
-    """Return whether the run is recorded in a DataLad dataset; where it is not although there is one, the reason.
-
-    Raises
-    ------
-    RequestError
-        When `--record-datalad` is given and cannot be done.
-    """
-    if settings.record_datalad is False:
-        return False, None
-    root = find_dataset_root(settings.root)
-    problem = datalad_problem(root)
-    if problem is None:
-        return True, None
-    if settings.record_datalad:
-        raise RequestError(f"--record-datalad: {problem}")
-    return False, None if root is None else problem
 
 
 def recording_run(order: ChunkOrder, recording: PlannedRecording) -> DataladRun:

@@ -20,9 +20,9 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from badc.chunk_provenance import batch_run, batches, recording_wanted
+from badc.chunk_provenance import batch_run, batches
 from badc.chunk_settings import ChunkSettings
-from badc.datalad import record
+from badc.datalad import record, recording_wanted
 from badc.dataset_chunking import ChunkOutcome, PlannedRecording, plan_dataset
 from badc.errors import MOST_LISTED
 from badc.summary import RunState
@@ -48,7 +48,7 @@ def chunk(settings: ChunkSettings) -> State:
     session = current_session()
     with ExitStack() as stack:
         if session is None:
-            recording, _ = recording_wanted(settings)
+            recording, _ = recording_wanted(settings.root, settings.record_datalad)
             plan = plan_dataset(settings, recording)
             session = ChunkSession(plan, recording, Stop(GRACE_PERIOD_S, lambda line: None))
             stack.enter_context(prepared(plan, recording, session.say))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from badc.chunk_provenance import fetch_audio, require_recordable
@@ -12,6 +11,7 @@ from badc.dataset_chunking import DatasetPlan, require_places
 from badc.errors import BadcError
 from badc.output_lock import output_lock
 from badc.summary import RunState
+from flows.handover import Handover
 from flows.server import PrefectApi
 from flows.stopping import Stop
 
@@ -70,22 +70,8 @@ class ChunkSession:
     outcome: ChunkRunOutcome | None = None
 
 
-_session: ContextVar[ChunkSession | None] = ContextVar("chunk_session", default=None)
-
-
-@contextmanager
-def handing_over(session: ChunkSession) -> Iterator[None]:
-    """Let the next flow run of this context have `session`."""
-    token = _session.set(session)
-    try:
-        yield
-    finally:
-        _session.reset(token)
-
-
-def current_session() -> ChunkSession | None:
-    """Return the session of the command that started this flow run, or None."""
-    return _session.get()
+_handover: Handover[ChunkSession] = Handover("chunk_session")
+handing_over, current_session = _handover.giving, _handover.taken
 
 
 @contextmanager

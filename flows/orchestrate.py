@@ -20,12 +20,13 @@ from prefect import State, flow
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
+from badc.datalad import recording_wanted
 from badc.errors import BadcError
 from badc.infer import InferPlan, plan_inference
 from badc.ledger import Progress
 from badc.orchestration.bundles import bundle_recording, roll_up_bundles
 from badc.orchestration.plan import OrchestrationPlan, PlannedRecording, plan_orchestration, require_runnable
-from badc.orchestration.provenance import fetch_inputs, record_recording, recording_wanted, require_recordable
+from badc.orchestration.provenance import fetch_inputs, record_recording, require_recordable
 from badc.orchestration.settings import OrchestrateSettings
 from badc.output_lock import output_lock
 from badc.summary import RunState
@@ -58,7 +59,7 @@ def orchestrate(settings: OrchestrateSettings) -> State:
         if session is None:
             plan = plan_orchestration(settings)
             require_runnable(plan)
-            recording, _ = recording_wanted(settings)
+            recording, _ = recording_wanted(settings.root, settings.record_datalad)
             if recording:
                 require_recordable(plan)
             stop = Stop(settings.grace_period_s, lambda line: None)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from badc.errors import BadcError
 from badc.ledger import Progress
 from badc.orchestration.plan import OrchestrationPlan
 from badc.summary import RunState
+from flows.handover import Handover
 from flows.server import PrefectApi
 from flows.stopping import Stop
 
@@ -104,22 +104,8 @@ class OrchestrateSession:
     outcome: OrchestrateOutcome | None = None
 
 
-_session: ContextVar[OrchestrateSession | None] = ContextVar("orchestrate_session", default=None)
-
-
-@contextmanager
-def handing_over(session: OrchestrateSession) -> Iterator[None]:
-    """Let the next flow run of this context have `session`."""
-    token = _session.set(session)
-    try:
-        yield
-    finally:
-        _session.reset(token)
-
-
-def current_session() -> OrchestrateSession | None:
-    """Return the session of the command that started this flow run, or None."""
-    return _session.get()
+_handover: Handover[OrchestrateSession] = Handover("orchestrate_session")
+handing_over, current_session = _handover.giving, _handover.taken
 
 
 def launch_orchestration(

@@ -14,7 +14,7 @@ from prefect import State, flow
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
-from badc import chunk_provenance
+from badc.datalad import recording_wanted
 from badc.dataset_chunking import plan_dataset
 from badc.orchestration import provenance
 from badc.orchestration.pipeline_settings import PipelineSettings, chunk_settings, orchestrate_settings
@@ -61,7 +61,7 @@ def pipeline(settings: PipelineSettings) -> State:
 def _chunk(settings: PipelineSettings, session: PipelineSession) -> ChunkRunOutcome | None:
     """Chunk what is not chunked; None when there is nothing."""
     wanted = chunk_settings(settings)
-    recording, problem = chunk_provenance.recording_wanted(wanted)
+    recording, problem = recording_wanted(wanted.root, wanted.record_datalad)
     if problem is not None:
         session.say(f"the runs are not recorded in the dataset: {problem}")
     plan = plan_dataset(wanted, recording)
@@ -83,7 +83,7 @@ def _infer(settings: PipelineSettings, session: PipelineSession) -> tuple[Orches
     require_runnable(runnable)
     if not runnable.todo:
         return plan, None
-    recording, _ = provenance.recording_wanted(wanted)
+    recording, _ = recording_wanted(wanted.root, wanted.record_datalad)
     if recording:
         provenance.require_recordable(runnable)
     with ExitStack() as stack:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from badc.errors import BadcError
 from badc.ledger import Progress
 from badc.orchestration.plan import OrchestrationPlan
 from badc.summary import RunState
+from flows.handover import Handover
 from flows.server import PrefectApi
 from flows.stopping import Stop
 
@@ -68,22 +68,8 @@ class PipelineSession:
     outcome: PipelineOutcome | None = None
 
 
-_session: ContextVar[PipelineSession | None] = ContextVar("pipeline_session", default=None)
-
-
-@contextmanager
-def handing_over(session: PipelineSession) -> Iterator[None]:
-    """Let the next flow run of this context have `session`."""
-    token = _session.set(session)
-    try:
-        yield
-    finally:
-        _session.reset(token)
-
-
-def current_session() -> PipelineSession | None:
-    """Return the session of the command that started this flow run, or None."""
-    return _session.get()
+_handover: Handover[PipelineSession] = Handover("pipeline_session")
+handing_over, current_session = _handover.giving, _handover.taken
 
 
 def launch_pipeline(

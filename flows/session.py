@@ -5,9 +5,7 @@ A flow that Prefect starts from a deployment has no session: it then plans, star
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from badc.ledger import Progress
 from badc.summary import RunState, WorkerCount
 from blocks.cluster import Cluster
 from blocks.worker_slots import WorkerSlots
+from flows.handover import Handover
 from flows.stopping import Stop
 
 
@@ -82,19 +81,5 @@ class InferSession:
     outcome: InferOutcome | None = None
 
 
-_session: ContextVar[InferSession | None] = ContextVar("infer_session", default=None)
-
-
-@contextmanager
-def handing_over(session: InferSession) -> Iterator[None]:
-    """Let the next flow run of this context have `session`."""
-    token = _session.set(session)
-    try:
-        yield
-    finally:
-        _session.reset(token)
-
-
-def current_session() -> InferSession | None:
-    """Return the session of the command that started this flow run, or None."""
-    return _session.get()
+_handover: Handover[InferSession] = Handover("infer_session")
+handing_over, current_session = _handover.giving, _handover.taken

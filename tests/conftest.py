@@ -46,13 +46,17 @@ def birds_wav() -> Path:
 
 
 @pytest.fixture(scope="session")
-def prefect_api(_own_prefect_home: None) -> str:
+def prefect_api(_own_prefect_home: None) -> Iterator[str]:
     """URL of a real Prefect server, with its own database; the server is stopped when the session's process ends."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
     from flows.server import PrefectApi
 
     api = PrefectApi.begin()
     api.ready()
-    return api.url
+    # Whatever imported Prefect first did so before there was a server, and Prefect looks at the environment once.
+    with temporary_settings({PREFECT_API_URL: api.url}):
+        yield api.url
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ takes over logging and signal handlers and needs seconds to start.
 from __future__ import annotations
 
 from badc.datalad.content import fetch
-from badc.datalad.environment import DataladError, datalad_problem
+from badc.datalad.environment import DataladError, datalad_problem, recording_wanted
 from badc.datalad.infer_command import infer_run, run_command
 from badc.datalad.record import record
 from badc.datalad.run import DataladRun, inside
@@ -23,6 +23,7 @@ __all__ = [
     "infer_run",
     "inside",
     "record",
+    "recording_wanted",
     "require_clean",
     "run_command",
 ]

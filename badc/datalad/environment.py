@@ -10,7 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from badc.errors import BadcError
+from badc.dataset import find_dataset_root
+from badc.errors import BadcError, RequestError
 
 _INSTALL = "`pip install 'badc[datalad]'` installs it"
 
@@ -62,6 +63,32 @@ def datalad_problem(root: Path | None) -> str | None:
     if shutil.which("git-annex", path=search) is None:
         return f"git-annex is not on the PATH; {_INSTALL}"
     return _repository_problem(root) or _identity_problem(root)
+
+
+def recording_wanted(folder: Path, asked: bool | None) -> tuple[bool, str | None]:
+    """Return whether runs in a folder are recorded; where they are not although it is a dataset, the reason.
+
+    Parameters
+    ----------
+    folder
+        A folder in the dataset, or outside of any.
+    asked
+        `--record-datalad`, `--no-record-datalad`, or None: if it can be done.
+
+    Raises
+    ------
+    RequestError
+        When it is asked for and cannot be done.
+    """
+    if asked is False:
+        return False, None
+    root = find_dataset_root(folder)
+    problem = datalad_problem(root)
+    if problem is None:
+        return True, None
+    if asked:
+        raise RequestError(f"--record-datalad: {problem}")
+    return False, None if root is None else problem
 
 
 def _repository_problem(root: Path) -> str | None:

@@ -1,33 +1,11 @@
-"""The record of a dataset's inference in DataLad: whether there is one, what it needs, and its making."""
+"""The record of a dataset's inference in DataLad: what it needs, and its making."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from badc.datalad import DataladRun, datalad_problem, fetch, infer_run, record, require_clean
-from badc.dataset import find_dataset_root
-from badc.errors import RequestError
+from badc.datalad import DataladRun, fetch, infer_run, record, require_clean
 from badc.orchestration.plan import OrchestrationPlan, PlannedRecording
-from badc.orchestration.settings import OrchestrateSettings
-
-
-def recording_wanted(settings: OrchestrateSettings) -> tuple[bool, str | None]:
-    """Return whether the runs are recorded in a DataLad dataset; where they are not although there is one, the reason.
-
-    Raises
-    ------
-    RequestError
-        When `--record-datalad` is given and cannot be done.
-    """
-    if settings.record_datalad is False:
-        return False, None
-    root = find_dataset_root(settings.root)
-    problem = datalad_problem(root)
-    if problem is None:
-        return True, None
-    if settings.record_datalad:
-        raise RequestError(f"--record-datalad: {problem}")
-    return False, None if root is None else problem
 
 
 def require_recordable(plan: OrchestrationPlan) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -48,9 +49,15 @@ def connection(database: str = ":memory:", *, read_only: bool = False) -> Iterat
 
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn what DuckDB raises into errors that name the file."""
+    """Turn what DuckDB raises into errors that name the file; Ctrl-C stays what it is."""
     try:
         yield
+    except duckdb.InterruptException:
+        raise KeyboardInterrupt from None
+    except RuntimeError as error:
+        if "interrupted" in str(error):  # what DuckDB makes of Ctrl-C while a query runs
+            raise KeyboardInterrupt from None
+        raise
     except (duckdb.ConversionException, duckdb.InvalidInputException) as error:
         raise RequestError(f"{path}: cannot be read as such a table: {first_line(error)}") from None
     except duckdb.OutOfMemoryException as error:
@@ -60,6 +67,20 @@ def explained(path: Path) -> Iterator[None]:
         ) from None
     except duckdb.Error as error:
         raise BadcError(f"{path}: {first_line(error)}") from None
+
+
+def write_by(database: duckdb.DuckDBPyConnection, query: str) -> None:
+    """Run a query that writes a table or a file, so that Ctrl-C ends it at once.
+
+    DuckDB looks for signals between pieces of work only, and the writing of a large table can be one piece.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(database.execute, query)
+        try:
+            written.result()
+        except KeyboardInterrupt:
+            database.interrupt()
+            raise
 
 
 def first_line(error: Exception) -> str:

@@ -16,36 +16,38 @@ import duckdb
 
 from badc import atomic
 from badc.dataset import absolute
-from badc.reports.connection import quoted
+from badc.reports.connection import quoted, write_by
 
 MS_PER_HOUR = 3_600_000
 # Rounded: a sum of floats depends on the order in which threads add, and a report made again should be the same.
-_AVERAGE = "round(sum(confidence_sum) / nullif(sum(rated), 0), 9)"
+AVERAGES = "round(sum(confidence_sum) / nullif(sum(rated), 0), 9) AS avg_confidence, max(highest) AS max_confidence"
 
-LABELS = f"""
-    SELECT label, min(label_name) AS label_name, CAST(sum(n) AS BIGINT) AS detections,
-      {_AVERAGE} AS avg_confidence, max(highest) AS max_confidence, count(DISTINCT recording_id) AS recordings,
+# After `count_pairs`.
+LABELS = "SELECT * FROM label_ranking ORDER BY detections DESC, label"
+RECORDINGS = "SELECT * FROM recording_ranking ORDER BY detections DESC, recording_id"
+
+_LABEL_RANKING = f"""
+    SELECT label, label_name, CAST(sum(n) AS BIGINT) AS detections, {AVERAGES},
+      count(DISTINCT recording_id) AS recordings,
       sum(n) / (SELECT nullif(sum(analysed_ms), 0) / {MS_PER_HOUR} FROM effort_hours) AS detections_per_hour
-    FROM pairs GROUP BY label ORDER BY detections DESC, label
+    FROM pairs GROUP BY label, label_name
 """
 
-RECORDINGS = f"""
+_RECORDING_RANKING = f"""
     WITH heard AS (
-      SELECT recording_id, any_value(station) AS station, min(recorded_at) AS recorded_at, sum(n) AS n,
-        count(DISTINCT label) AS labels, sum(confidence_sum) AS confidence_sum, sum(rated) AS rated,
-        max(highest) AS highest
+      SELECT recording_id, min(station) AS station, sum(n) AS n, count(DISTINCT label) AS labels, {AVERAGES}
       FROM pairs GROUP BY recording_id),
     analysed AS (
-      SELECT recording_id, any_value(station) AS station, sum(analysed_ms) / {MS_PER_HOUR} AS hours
+      SELECT recording_id, min(station) AS station, sum(analysed_ms) / {MS_PER_HOUR} AS hours
       FROM effort_hours GROUP BY recording_id),
-    started AS (SELECT recording_id, min(recorded_at) AS recorded_at FROM coverage GROUP BY recording_id)
-    SELECT recording_id, coalesce(heard.station, analysed.station) AS station,
-      coalesce(heard.recorded_at, started.recorded_at) AS recorded_at, CAST(coalesce(n, 0) AS BIGINT) AS detections,
-      coalesce(labels, 0) AS labels, round(confidence_sum / nullif(rated, 0), 9) AS avg_confidence,
-      highest AS max_confidence,
+    started AS (
+      SELECT recording_id, min(recorded_at) AS recorded_at
+      FROM (SELECT recording_id, recorded_at FROM chosen UNION ALL SELECT recording_id, recorded_at FROM coverage)
+      GROUP BY recording_id)
+    SELECT recording_id, coalesce(heard.station, analysed.station) AS station, recorded_at,
+      CAST(coalesce(n, 0) AS BIGINT) AS detections, coalesce(labels, 0) AS labels, avg_confidence, max_confidence,
       hours AS analysed_hours, coalesce(n, 0) / nullif(hours, 0) AS detections_per_hour
     FROM heard FULL OUTER JOIN analysed USING (recording_id) LEFT JOIN started USING (recording_id)
-    ORDER BY detections DESC, recording_id
 """
 
 CHUNKS = """
@@ -152,20 +154,34 @@ def _matching(database: duckdb.DuckDBPyConnection, wanted: Sequence[str]) -> tup
 
 
 def count_pairs(database: duckdb.DuckDBPyConnection) -> None:
-    """Make the tables that `LABELS` and `RECORDINGS` start from: `pairs` and `effort_hours`."""
+    """Make the tables that `LABELS` and `RECORDINGS` read, of the detections that were chosen."""
     count_detections(database)
     count_effort(database)
+    database.execute(f"CREATE OR REPLACE TEMP TABLE label_ranking AS {_LABEL_RANKING}")
+    database.execute(f"CREATE OR REPLACE TEMP TABLE recording_ranking AS {_RECORDING_RANKING}")
 
 
 def count_detections(database: duckdb.DuckDBPyConnection) -> None:
-    """Make the table `pairs`: what was chosen, by label, recording and station."""
+    """Make the table `pairs`: what was chosen, by label, recording and station.
+
+    Its columns are `label`, `recording_id`, `station`, `n` (detections), `confidence_sum`, `rated` (detections with a
+    confidence), `highest` and `label_name`.
+    """
+    # By itself, because texts among the counts of all these groups would make them several times as costly.
+    database.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE label_names AS
+        SELECT label, min(label_name) AS label_name FROM chosen GROUP BY label
+        """
+    )
     database.execute(
         """
         CREATE OR REPLACE TEMP TABLE pairs AS
-        SELECT label, recording_id, station, min(label_name) AS label_name, min(recorded_at) AS recorded_at,
-          count(*) AS n, sum(confidence) AS confidence_sum, count(confidence) AS rated, max(confidence) AS highest,
-          min(detected_at) AS first, max(detected_at) AS last
-        FROM chosen GROUP BY label, recording_id, station
+        WITH counted AS (
+          SELECT label, recording_id, station, count(*) AS n, sum(confidence) AS confidence_sum,
+            count(confidence) AS rated, max(confidence) AS highest
+          FROM chosen GROUP BY label, recording_id, station)
+        SELECT counted.*, label_name FROM counted JOIN label_names USING (label)
         """
     )
 
@@ -192,8 +208,9 @@ def write_csv(database: duckdb.DuckDBPyConnection, query: str, path: Path) -> Pa
     """
     target = absolute(path)
     with atomic.replacing(target) as temporary:
-        database.execute(
+        write_by(
+            database,
             f"COPY ({query}) TO {quoted(str(temporary))} (FORMAT csv, HEADER, COMPRESSION 'none', "
-            "TIMESTAMPFORMAT '%Y-%m-%dT%H:%M:%S.%g', DATEFORMAT '%Y-%m-%d')"
+            "TIMESTAMPFORMAT '%Y-%m-%dT%H:%M:%S.%g', DATEFORMAT '%Y-%m-%d')",
         )
     return target

@@ -13,6 +13,7 @@ import duckdb
 from badc import atomic
 from badc.dataset import absolute
 from badc.reports.counts import (
+    AVERAGES,
     LABELS,
     MS_PER_HOUR,
     RECORDINGS,
@@ -118,14 +119,14 @@ def parquet_report(settings: ParquetReportSettings) -> ParquetReport:
 
 def figures_of(database: duckdb.DuckDBPyConnection, *, has_coverage: bool) -> Figures:
     """Return the figures of the detections that were chosen; `badc.reports.counts.count_pairs` comes first."""
-    detections, labels, recordings, stations, average, highest, first, last = database.execute(
-        """
-        SELECT CAST(coalesce(sum(n), 0) AS BIGINT), count(DISTINCT label), count(DISTINCT recording_id),
-          count(DISTINCT station), round(sum(confidence_sum) / nullif(sum(rated), 0), 9), max(highest), min(first),
-          max(last)
+    detections, recordings, stations, average, highest = database.execute(
+        f"""
+        SELECT CAST(coalesce(sum(n), 0) AS BIGINT), count(DISTINCT recording_id), count(DISTINCT station), {AVERAGES}
         FROM pairs
         """
     ).fetchall()[0]
+    labels = database.execute("SELECT count(*) FROM label_ranking").fetchall()[0][0]
+    first, last = database.execute("SELECT min(detected_at), max(detected_at) FROM chosen").fetchall()[0]
     chunks: dict[str, int] = {}
     analysed: int | None = None
     hours: float | None = None

@@ -23,7 +23,7 @@ from badc.aggregate import coverage_path
 from badc.dataset import absolute
 from badc.errors import RequestError
 from badc.reports.connection import connection, explained, quoted, quoted_path
-from badc.reports.counts import Ranking, choose, count_detections, ranked, write_csv
+from badc.reports.counts import AVERAGES, Ranking, choose, count_detections, ranked, write_csv
 from badc.reports.settings import RollupSettings
 from badc.reports.tables import (
     ANALYSED,
@@ -36,19 +36,19 @@ from badc.reports.tables import (
 )
 
 _OTHER_FOLDERS = frozenset({".git", ".datalad", ".badc-lock"})
-_AVERAGES = "round(sum(confidence_sum) / nullif(sum(rated), 0), 9) AS avg_confidence, max(highest) AS max_confidence"
 # What the CSVs are called, and their queries over `pairs`.
 _BOARDS = {
     "label_summary": f"""
-        SELECT label, min(label_name) AS label_name, CAST(sum(n) AS BIGINT) AS detections, {_AVERAGES},
+        SELECT label, label_name, CAST(sum(n) AS BIGINT) AS detections, {AVERAGES},
           count(DISTINCT recording_id) AS recordings, count(DISTINCT station) AS stations
-        FROM pairs GROUP BY label ORDER BY detections DESC, label""",
+        FROM pairs GROUP BY label, label_name
+        ORDER BY detections DESC, label""",
     "recording_summary": f"""
-        SELECT recording_id, min(station) AS station, CAST(sum(n) AS BIGINT) AS detections, {_AVERAGES},
+        SELECT recording_id, min(station) AS station, CAST(sum(n) AS BIGINT) AS detections, {AVERAGES},
           count(DISTINCT label) AS labels
         FROM pairs GROUP BY recording_id ORDER BY detections DESC, recording_id""",
     "station_summary": f"""
-        SELECT station, CAST(sum(n) AS BIGINT) AS detections, {_AVERAGES}, count(DISTINCT label) AS labels,
+        SELECT station, CAST(sum(n) AS BIGINT) AS detections, {AVERAGES}, count(DISTINCT label) AS labels,
           count(DISTINCT recording_id) AS recordings
         FROM pairs GROUP BY station ORDER BY detections DESC, station NULLS LAST""",
 }

@@ -148,13 +148,14 @@ def orchestrate(
     Recordings that are chunked completely and in the same way are skipped. What failed or was interrupted is done
     again. Exit codes: 0; 1 a recording could not be chunked (the others were); 2 the request is wrong; 130 interrupted.
     """
-    from badc.chunk_provenance import recording_run, recording_wanted, unsaved_before
+    from badc.chunk_provenance import recording_run, unsaved_before
+    from badc.datalad import recording_wanted
     from badc.dataset_chunking import plan_dataset
     from badc.plans import ChunkPlanRow, write_plan_csv, write_plan_json
     from flows.server import quiet_defaults
 
     quiet_defaults(verbose)
-    recording, why_not = recording_wanted(settings)
+    recording, why_not = recording_wanted(settings.root, settings.record_datalad)
     with _counting_stages() as show:
         plan = plan_dataset(settings, recording, show)
     if plan_csv is not None:

@@ -112,11 +112,12 @@ def _write_scripts(plan: OrchestrationPlan) -> int:
 
 
 def _apply(plan: OrchestrationPlan) -> int:
+    from badc.datalad import recording_wanted
     from badc.orchestration.plan import require_runnable
-    from badc.orchestration.provenance import recording_wanted, require_recordable
+    from badc.orchestration.provenance import require_recordable
 
     require_runnable(plan)
-    recording, problem = recording_wanted(plan.settings)
+    recording, problem = recording_wanted(plan.settings.root, plan.settings.record_datalad)
     if problem is not None:
         print(f"badc: the runs are not recorded in the dataset: {problem}", file=sys.stderr)
     if not plan.todo:

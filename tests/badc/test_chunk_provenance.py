@@ -15,13 +15,12 @@ from badc.chunk_provenance import (
     batch_run,
     fetch_audio,
     recording_run,
-    recording_wanted,
     require_recordable,
     unsaved_before,
 )
 from badc.chunk_settings import ChunkSettings
 from badc.chunk_status import read_chunk_status, status_path
-from badc.datalad import record
+from badc.datalad import record, recording_wanted
 from badc.datalad.environment import environment
 from badc.dataset_chunking import DatasetPlan, Decision, chunk_recording, plan_dataset
 from badc.errors import RequestError
@@ -59,6 +58,7 @@ def two_sites(datalad_dataset: Path, make_audio: MakeAudio) -> Path:
     return datalad_dataset
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"virtual": False}, {"hash_chunks": True, "overlap_s": 0.25}])
 def test_printed_lines_run_as_pasted_and_make_what_applying_makes(
@@ -77,6 +77,7 @@ def test_printed_lines_run_as_pasted_and_make_what_applying_makes(
     assert {r.decision for r in again.recordings} == {Decision.SKIP}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("virtual", [True, False])
 def test_a_record_of_several_recordings_can_be_run_again(two_sites: Path, virtual: bool, prefect_api: str) -> None:
@@ -190,18 +191,18 @@ def test_what_was_chunked_but_never_recorded_is_told(datalad_dataset: Path) -> N
 
 
 def test_whether_a_run_is_recorded(datalad_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert recording_wanted(ChunkSettings(dataset=datalad_dataset)) == (True, None)
-    assert recording_wanted(ChunkSettings(dataset=datalad_dataset, record_datalad=False)) == (False, None)
+    assert recording_wanted(datalad_dataset, None) == (True, None)
+    assert recording_wanted(datalad_dataset, False) == (False, None)
     plain = tmp_path / "plain"
     plain.mkdir()
-    assert recording_wanted(ChunkSettings(dataset=plain)) == (False, None)
+    assert recording_wanted(plain, None) == (False, None)
     with pytest.raises(RequestError, match="--record-datalad: "):
-        recording_wanted(ChunkSettings(dataset=plain, record_datalad=True))
+        recording_wanted(plain, True)
     for role in ("AUTHOR", "COMMITTER"):
         for what in ("NAME", "EMAIL"):
             monkeypatch.delenv(f"GIT_{role}_{what}")
     monkeypatch.setenv("EMAIL", "")
-    recorded, why_not = recording_wanted(ChunkSettings(dataset=datalad_dataset))
+    recorded, why_not = recording_wanted(datalad_dataset, None)
     assert (recorded, "git does not know who you are" in str(why_not)) == (False, True)
 
 

@@ -333,6 +333,7 @@ def test_locked_outputs_are_rewritten_and_logs_continued_without_touching_the_an
     assert (dataset / "out/log.jsonl").read_text().count("\n") == 1
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.usefixtures("_fresh_runner")
 def test_a_recorded_inference_is_reproduced_in_a_clone(

@@ -247,6 +247,7 @@ def test_two_recordings_may_share_a_chunk_id(csv_file: Callable[..., Path]) -> N
     assert [chunk.recording_id for chunk in read.chunks] == ["A", "B"]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_million_rows_take_less_than_a_gigabyte_and_a_minute(tmp_path: Path) -> None:
     path = tmp_path / "big.csv"

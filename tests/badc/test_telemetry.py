@@ -149,6 +149,7 @@ def test_a_full_device_is_an_os_error() -> None:
         log.write(event())
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_end_of_a_log_of_a_million_lines_is_read_at_once(tmp_path: Path) -> None:
     write(tmp_path / "few.jsonl", 1000)

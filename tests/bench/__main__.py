@@ -8,12 +8,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import aggregation, birdnet, gpus, hawkears, reports, start_up, task_runners
+from tests.bench import aggregation, birdnet, gpus, hawkears, orchestration, reports, start_up, task_runners
 
 BENCHMARKS = {
     "tasks": task_runners,
     "birdnet": birdnet,
     "hawkears": hawkears,
+    "orchestrate": orchestration,
     "aggregate": aggregation,
     "reports": reports,
     "gpus": gpus,

@@ -120,7 +120,7 @@ def test_a_dataset_is_planned_chunked_and_then_skipped(badc, dataset, tmp_path, 
     assert (code, out.splitlines()[-1]) == (0, "3 recordings: skip 3"), err
 
 
-@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_ctrl_c_leaves_true_statuses_and_the_next_run_does_the_rest(badc, dataset, times):
     ds = dataset(*(f"s{n % 2}/r{n}.wav" for n in range(6)), seconds=120)
     words = [*ORCHESTRATE, "--write-chunks", "--workers", 1, "--apply"]
@@ -151,6 +151,7 @@ def test_ctrl_c_leaves_true_statuses_and_the_next_run_does_the_rest(badc, datase
         assert len(list((ds / "artifacts" / "chunks" / name).glob("*.wav"))) == status.manifest_rows == 120
 
 
+@pytest.mark.long
 def test_after_kill_9_the_interrupted_recording_is_done_again(badc, dataset):
     ds = dataset("r0.wav", "r1.wav", seconds=120)
     words = [*ORCHESTRATE, "--write-chunks", "--workers", 1, "--apply"]
@@ -169,6 +170,7 @@ def test_after_kill_9_the_interrupted_recording_is_done_again(badc, dataset):
     assert (code, states(ds)) == (0, [ChunkState.COMPLETED] * 2), err
 
 
+@pytest.mark.long
 @pytest.mark.datalad
 def test_applied_runs_are_recorded_with_what_was_dropped_fetched_first(badc, datalad_clone, make_recording, tmp_path):
     """Two recordings: one dropped, one that cannot be read. The first one is recorded, the other one left as it is."""

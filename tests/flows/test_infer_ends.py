@@ -110,6 +110,7 @@ def test_a_signal_lets_running_chunks_finish_and_leaves_no_orphans(started, numb
     wait_until(lambda: gone(children), 30)
 
 
+@pytest.mark.long
 def test_a_second_ctrl_c_stops_running_chunks_at_once(badc, make_recording, make_manifest, fake, tmp_path):
     log = tmp_path / "run.jsonl"
     command = fake("detector", "--seconds", 300, "--state", tmp_path / "state")
@@ -250,6 +251,7 @@ def test_a_signal_during_the_start_ends_it_cleanly(badc, make_recording, make_ma
     wait_until(lambda: gone(children), 30)
 
 
+@pytest.mark.long
 def test_a_worker_with_many_threads_analyses_one_chunk_at_a_time(infer, make_recording, make_manifest, fake, tmp_path):
     from distributed import LocalCluster
 

@@ -73,6 +73,7 @@ def test_each_worker_has_its_own_gpu_and_cpu_workers_have_none(gpu_run, fake, tm
     assert "Traceback" not in err
 
 
+@pytest.mark.long
 def test_cuda_visible_devices_max_gpus_and_mig_are_respected(gpu_run, fake, tmp_path):
     ends, err, code = gpu_run(fake("detector"), chunks=3, CUDA_VISIBLE_DEVICES="1")
     assert code == 0, err
@@ -129,6 +130,7 @@ def test_out_of_memory_goes_back_to_the_same_gpu_and_is_its_own_kind_of_failure(
     assert "cut shorter ones (`badc chunk probe`" in err
 
 
+@pytest.mark.long
 def test_a_slow_worker_holds_up_the_end_by_one_chunk_at_most(gpu_run, fake, tmp_path):
     # A CPU worker that is 20 times slower than the GPU worker.
     command = fake("detector", "--seconds", 0, "--cpu-seconds", 8)

@@ -58,6 +58,7 @@ def events(log: Path, status: EventStatus) -> list:
     return [event for event in read_events(log) if event.status is status] if log.exists() else []
 
 
+@pytest.mark.long
 def test_workers_may_join_and_leave_in_mid_run(badc, dask, make_recording, make_manifest, fake, tmp_path):
     import json
 
@@ -83,6 +84,7 @@ def test_workers_may_join_and_leave_in_mid_run(badc, dask, make_recording, make_
     assert unended_starts(log) == []
 
 
+@pytest.mark.long
 def test_workers_of_dask_cuda_are_known_by_their_gpu(
     infer, dask, gpu_driver, make_recording, make_manifest, fake, tmp_path
 ):

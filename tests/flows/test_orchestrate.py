@@ -193,13 +193,14 @@ def test_each_recordings_run_is_recorded_in_its_dataset(orchestrate, datalad_dat
     assert [line for line in git("status", "--porcelain").splitlines() if ".badc-lock" not in line] == []
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_ctrl_c_stops_cleanly_and_the_same_command_finishes_the_rest(badc, dataset, fake):
     root = dataset("A", "B", "C", seconds=4)
     words = ("infer", "orchestrate", root, "--runner-cmd", fake("detector", "--seconds", 0.7), "--apply")
     options = ("--max-gpus", 0, "--concurrent-recordings", 2, "--resume-completed")
     process = badc(*words, *options)
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 180
     while len(outputs(root)) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -220,6 +221,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_finishes_the_rest(badc, datas
     assert {chunk for chunk in starts if starts.count(chunk) > 1} & done == set()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_pipeline_goes_from_recordings_to_reports_and_on_from_where_it_is(badc, make_recording, tmp_path, birds_wav):
     for name in ("A_20230509_094500", "B_20230509_094500"):

@@ -108,6 +108,7 @@ def test_an_array_of_hostile_names_fails_where_it_must_and_goes_on_where_it_ende
     assert len(events(bad_log, EventStatus.SKIPPED)) == 3
 
 
+@pytest.mark.long
 def test_a_task_that_slurm_tells_to_stop_ends_in_order(slurm, setup_with_server, make_task, fake, tmp_path):
     task = make_task("REC", fake("detector", "--seconds", 1), seconds=30)
     settings = SlurmSettings(
@@ -132,6 +133,7 @@ def test_a_task_that_slurm_tells_to_stop_ends_in_order(slurm, setup_with_server,
     assert "submit it again with: sbatch --array=0 " in log_of(settings, job, 0)
 
 
+@pytest.mark.long
 def test_one_job_runs_a_command_on_the_workers_of_several_nodes(slurm, setup_with_server, make_task, fake, tmp_path):
     task = make_task("two words", fake("detector", "--seconds", 0.5), seconds=6)
     settings = SlurmSettings(

@@ -27,7 +27,8 @@ pytestmark = pytest.mark.browser
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge")
 
 
-@pytest.fixture(scope="session")
+# Not for the whole session: Playwright keeps an event loop running, beside which Prefect cannot work in this process.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """A headless Chromium: the system's, or where we may, installed as the Debian package."""
     executable = next(filter(None, map(shutil.which, BROWSERS)), None) or installed_browser()
@@ -226,7 +227,14 @@ def lightness(colour: str) -> float:
     return sum(int(part) for part in re.findall(r"\d+", colour)[:3]) / 765
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (360, "light")])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        pytest.param(1280, "light", marks=pytest.mark.long),
+        pytest.param(1280, "dark", marks=pytest.mark.long),
+        (360, "light"),
+    ],
+)
 def test_axe_finds_no_barrier(open_page, width, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed (extra: dev)")
     page = open_page(width=width, color_scheme=scheme)

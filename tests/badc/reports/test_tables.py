@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import badc.reports.connection
 from badc.aggregate import coverage_path
 from badc.aggregate_tables import COVERAGE_SCHEMA, DETECTIONS_SCHEMA
 from badc.errors import BadcError, RequestError
@@ -207,21 +206,6 @@ def test_nothing_stays_in_the_folder_for_temporary_files(write_detections, tmp_p
     with open_tables(path):
         assert len(list((tmp_path / "temporary").iterdir())) == 1
     assert list((tmp_path / "temporary").iterdir()) == []
-
-
-def test_what_does_not_fit_into_memory_goes_to_the_temporary_folder(write_detections, monkeypatch):
-    path = write_detections([])
-    monkeypatch.setattr(badc.reports.connection, "_MEMORY", "60MB")
-    # Sorted, because DuckDB keeps all rows of a sort: 96 MB here.
-    query = "SELECT sum(i), count(*) FROM (SELECT i, hash(i) AS h FROM range(6000000) t(i) ORDER BY h OFFSET 0)"
-    assert rows(path, query) == [(6_000_000 * 5_999_999 // 2, 6_000_000)]
-
-
-def test_where_even_that_does_not_fit_the_error_names_the_way_out(write_detections, monkeypatch):
-    path = write_detections([])
-    monkeypatch.setattr(badc.reports.connection, "_MEMORY", "10MB")
-    with pytest.raises(BadcError, match=r"d\.parquet: the report needs more memory or space .*; TMPDIR names"):
-        rows(path, "SET max_temp_directory_size = '1MB'; SELECT list(hash(i)) FROM range(3000000) t(i)")
 
 
 CLOCKS = """station,latitude,longitude,timezone,clock

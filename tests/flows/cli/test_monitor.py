@@ -222,6 +222,7 @@ def cpu_s(process_id: int) -> float:
     return (int(fields[11]) + int(fields[12])) / 100  # clock ticks are 10 ms on Linux
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads CPU time and memory from /proc")
 def test_a_million_lines(open_screen, tmp_path):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import FrameType
 
 import duckdb
 
@@ -43,8 +45,39 @@ def connection(database: str = ":memory:", *, read_only: bool = False) -> Iterat
                 "TimeZone": "UTC",
             },
         ) as opened,
+        _ended_by_signals(opened),
     ):
         yield opened
+
+
+@contextlib.contextmanager
+def _ended_by_signals(database: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Let signals also interrupt the query that runs.
+
+    While a query runs, DuckDB runs the handlers of signals that have come, and gives up the query when one raises. But
+    it then waits for what its threads have begun, which can be all of the query.
+    """
+    if threading.current_thread() is not threading.main_thread():  # only there can handlers be set
+        yield
+        return
+
+    handlers = {}
+    for asking in (signal.SIGINT, signal.SIGTERM):
+        handler = signal.getsignal(asking)
+        if callable(handler):
+            handlers[int(asking)] = handler
+
+    def end(number: int, frame: FrameType | None) -> None:
+        database.interrupt()
+        handlers[number](number, frame)
+
+    for number in handlers:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -67,20 +100,6 @@ def explained(path: Path) -> Iterator[None]:
         ) from None
     except duckdb.Error as error:
         raise BadcError(f"{path}: {first_line(error)}") from None
-
-
-def write_by(database: duckdb.DuckDBPyConnection, query: str) -> None:
-    """Run a query that writes a table or a file, so that Ctrl-C ends it at once.
-
-    DuckDB looks for signals between pieces of work only, and the writing of a large table can be one piece.
-    """
-    with ThreadPoolExecutor(1) as pool:
-        written = pool.submit(database.execute, query)
-        try:
-            written.result()
-        except KeyboardInterrupt:
-            database.interrupt()
-            raise
 
 
 def first_line(error: Exception) -> str:

@@ -16,7 +16,7 @@ import duckdb
 
 from badc import atomic
 from badc.dataset import absolute
-from badc.reports.connection import quoted, write_by
+from badc.reports.connection import quoted
 
 MS_PER_HOUR = 3_600_000
 # Rounded: a sum of floats depends on the order in which threads add, and a report made again should be the same.
@@ -208,9 +208,8 @@ def write_csv(database: duckdb.DuckDBPyConnection, query: str, path: Path) -> Pa
     """
     target = absolute(path)
     with atomic.replacing(target) as temporary:
-        write_by(
-            database,
+        database.execute(
             f"COPY ({query}) TO {quoted(str(temporary))} (FORMAT csv, HEADER, COMPRESSION 'none', "
-            "TIMESTAMPFORMAT '%Y-%m-%dT%H:%M:%S.%g', DATEFORMAT '%Y-%m-%d')",
+            "TIMESTAMPFORMAT '%Y-%m-%dT%H:%M:%S.%g', DATEFORMAT '%Y-%m-%d')"
         )
     return target

@@ -12,7 +12,7 @@ import duckdb
 from badc import atomic
 from badc.dataset import absolute
 from badc.errors import RequestError
-from badc.reports.connection import connection, explained, first_line, quoted, write_by
+from badc.reports.connection import connection, explained, first_line, quoted
 from badc.reports.counts import Ranking, choose, ranked, timeline, write_csv
 from badc.reports.notes import notes_on_tables
 from badc.reports.settings import DatabaseSettings
@@ -127,8 +127,8 @@ def write_database(tables: duckdb.DuckDBPyConnection, database: Path, bucket_min
         made = Path(folder, "made.duckdb")
         tables.execute(f"ATTACH {quoted(str(made))} AS made")
         try:
-            write_by(tables, "CREATE TABLE made.detections AS SELECT * FROM chosen")
-            write_by(tables, "CREATE TABLE made.coverage AS SELECT * FROM coverage")
+            tables.execute("CREATE TABLE made.detections AS SELECT * FROM chosen")
+            tables.execute("CREATE TABLE made.coverage AS SELECT * FROM coverage")
         finally:
             tables.execute("DETACH made")
         # By a connection of its own, so that the views name the tables without the name under which they were attached.

@@ -31,7 +31,8 @@ MakeAudio = Callable[..., Path]
 
 
 def git(root: Path, *words: str) -> str:
-    return subprocess.run(["git", "-C", str(root), *words], check=True, capture_output=True, text=True).stdout
+    command = ["git", "-C", str(root), *words]
+    return subprocess.run(command, env=environment(), check=True, capture_output=True, text=True).stdout
 
 
 def datalad(root: Path, *words: str) -> None:

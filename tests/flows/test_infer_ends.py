@@ -89,7 +89,7 @@ def test_after_kill_9_the_telemetry_log_is_enough_to_resume(started, badc, tmp_p
     assert len(read_summary(tmp_path / "third.jsonl")["jobs"]) == 20
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_a_signal_lets_running_chunks_finish_and_leaves_no_orphans(started, number):
     process, _, log = started
     children = family(process)
@@ -130,6 +130,7 @@ def test_a_second_ctrl_c_stops_running_chunks_at_once(badc, make_recording, make
     wait_until(lambda: gone(children), 30)
 
 
+@pytest.mark.long
 def test_a_killed_workers_chunk_runs_again_without_user_action(badc, make_recording, make_manifest, fake, tmp_path):
     log = tmp_path / "run.jsonl"
     manifest = make_manifest(make_recording(seconds=3))
@@ -170,6 +171,7 @@ def test_cancelling_in_prefect_stops_a_run_that_was_started_from_the_shell(start
     assert read_summary(log)["state"] == "interrupted"
 
 
+@pytest.mark.long
 def test_a_run_outlives_its_prefect_server(badc, make_recording, make_manifest, fake, tmp_path):
     log = tmp_path / "run.jsonl"
     manifest = make_manifest(make_recording(seconds=6))
@@ -210,6 +212,7 @@ def test_a_scheduler_that_does_not_answer_is_refused(infer, make_recording, make
         infer(make_manifest(make_recording()), scheduler="tcp://127.0.0.1:9")
 
 
+@pytest.mark.long
 def test_after_200_chunks_prefect_has_200_completed_task_runs(infer, make_recording, make_manifest):
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import TaskRunFilter
@@ -236,6 +239,7 @@ def test_after_200_chunks_prefect_has_200_completed_task_runs(infer, make_record
         assert count() == 200
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("number", "after_s"), [(signal.SIGINT, 4.0), (signal.SIGTERM, 1.5)])
 def test_a_signal_during_the_start_ends_it_cleanly(badc, make_recording, make_manifest, tmp_path, number, after_s):
     log = tmp_path / "run.jsonl"

@@ -88,6 +88,7 @@ def test_cuda_visible_devices_max_gpus_and_mig_are_respected(gpu_run, fake, tmp_
     assert ends[0].details["gpu_metrics"]["peak"]["utilization"] is None, "the driver tells none of a slice"
 
 
+@pytest.mark.long
 def test_the_sampler_sees_load_between_a_chunks_start_and_end(gpu_run, fake):
     ends, err, code = gpu_run(
         fake("detector", "--seconds", 3), "--gpu-sample-interval", 0.2, chunks=1, FAKE_NVML_UTILIZATION="10,90"
@@ -98,6 +99,7 @@ def test_the_sampler_sees_load_between_a_chunks_start_and_end(gpu_run, fake):
     assert 10 < metrics["mean"]["utilization"] < 90
 
 
+@pytest.mark.long
 def test_a_gpu_that_is_lost_in_mid_run_costs_its_metrics_and_one_warning(gpu_run, fake, tmp_path):
     lost = tmp_path / "lost"
     command = fake("detector", "--touch", lost)
@@ -118,6 +120,7 @@ def test_a_driver_that_refuses_leaves_the_cpu(gpu_run, fake):
     assert {event.worker for event in ends} == {"cpu-0"}
 
 
+@pytest.mark.long
 def test_out_of_memory_goes_back_to_the_same_gpu_and_is_its_own_kind_of_failure(gpu_run, fake, tmp_path):
     oom = fake("detector", "--then", "oom", "--only", "_chunk_0_", "--state", tmp_path / "state")
     ends, err, code = gpu_run(oom, "--max-retries", 1, "--keep-going", chunks=4)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -95,7 +96,8 @@ def require_writable(folder: Path, what: str) -> None:
     if not nearest.is_dir():
         raise RequestError(f"{folder}: the {what} cannot be made, because {nearest} is not a folder")
     # A real file, not os.access: for root that says yes to a read-only file system's every folder.
-    probe = nearest / f".badc-write-test-{os.getpid()}"
+    # Of this call alone: two recordings that start at the same moment must not remove each other's.
+    probe = nearest / f".badc-write-test-{os.getpid()}-{secrets.token_hex(4)}"
     try:
         # Some bytes, too: an empty file fits on a full disk.
         probe.write_bytes(bytes(_LEAST_FREE_BYTES))

@@ -91,3 +91,11 @@ def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:
 def test_a_folder_that_nobody_can_write_is_refused() -> None:
     with pytest.raises(RequestError, match="/proc/x: the telemetry folder cannot be written"):
         require_writable(Path("/proc/x"), "telemetry folder")
+
+
+def test_folders_are_tried_out_side_by_side(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: require_writable(tmp_path, "output folder"), range(400)))
+    assert list(tmp_path.iterdir()) == []

@@ -92,6 +92,11 @@ class PrefectApi:
                 "or unset PREFECT_API_URL to let this run use a local one"
             )
 
+    def stop(self) -> None:
+        """Stop the local server, if this is one; the end of the process does so too, unless it skips exit handlers."""
+        if self._server is not None:
+            self._server.stop()
+
     def answers(self) -> bool:
         """Whether the API answers, given a few tries."""
         for _ in range(_ANSWER_TRIES):

@@ -57,6 +57,8 @@ def prefect_api(_own_prefect_home: None) -> Iterator[str]:
     # Whatever imported Prefect first did so before there was a server, and Prefect looks at the environment once.
     with temporary_settings({PREFECT_API_URL: api.url}):
         yield api.url
+    if "PYTEST_XDIST_WORKER" in os.environ:  # such a process ends without its exit handlers
+        api.stop()
 
 
 @pytest.fixture(scope="session")

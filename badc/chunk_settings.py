@@ -8,19 +8,13 @@ from typing import Annotated
 from pydantic import Field
 
 from badc.chunking import DEFAULT_DURATION_S, DEFAULT_MIN_CHUNK_S, Cut
-from badc.dataset import absolute
-from badc.settings_model import ARGUMENT, Settings, turned_off_by
+from badc.dataset_settings import DatasetSettings
+from badc.settings_model import turned_off_by
 
 
-class ChunkSettings(Settings):
+class ChunkSettings(DatasetSettings):
     """Settings of the chunking of a dataset."""
 
-    dataset: Annotated[
-        Path,
-        Field(
-            description="The dataset: a folder with the recordings in audio/, at any depth.", json_schema_extra=ARGUMENT
-        ),
-    ]
     pattern: Annotated[
         tuple[str, ...],
         Field(
@@ -73,11 +67,6 @@ class ChunkSettings(Settings):
             json_schema_extra=turned_off_by("--no-record-datalad"),
         ),
     ] = None
-
-    @property
-    def root(self) -> Path:
-        """The dataset's folder, absolute."""
-        return absolute(self.dataset)
 
     @property
     def cut(self) -> Cut:

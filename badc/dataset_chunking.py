@@ -162,7 +162,7 @@ def plan_dataset(
     """
     order = ChunkOrder.of(settings)
     if not order.root.is_dir():
-        raise RequestError(f"{settings.dataset}: no such folder; name the dataset, the folder that has audio/")
+        raise RequestError(f"{settings.root}: no such folder; name the dataset, the folder that has audio/")
     listing = list_audio(order.root, settings.pattern, lambda found: on_progress("recordings found", found, None))
     chunked = find_chunked(order, lambda done, total: on_progress("manifests read", done, total))
     paths = {file.path for file in listing.files}

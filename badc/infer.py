@@ -55,6 +55,8 @@ class InferOrder:
     in_one_call
         Whether the runner takes all chunks of a task in one call. Not so in a retry: one chunk that breaks the call
         would take the others along each time.
+    worker_memory_gib
+        What a worker and its runner may take of the machine's memory; None for no limit.
     """
 
     runner: RunnerSpec
@@ -62,6 +64,7 @@ class InferOrder:
     dataset_root: Path | None
     gpu_sample_interval_s: float
     in_one_call: bool = False
+    worker_memory_gib: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,9 @@ def plan_inference(
     if todo:
         require_writable(output_dir, "output folder")
         require_writable(log.parent, "telemetry folder")
-    order = InferOrder(spec, output_dir, root, settings.gpu_sample_interval_s, spec.takes_batches)
+    order = InferOrder(
+        spec, output_dir, root, settings.gpu_sample_interval_s, spec.takes_batches, settings.worker_memory_gib
+    )
     return InferPlan(settings, order, manifest, log, keys, todo, done, unusable, earlier)
 
 

@@ -20,6 +20,7 @@ from badc.errors import BadcError, RunnerError
 from badc.gpus import Gpu, GpuReader, GpuSampler, cuda_environment, gpu_of_this_worker
 from badc.infer import InferOrder, PlannedChunk
 from badc.manifest import Chunk
+from badc.memory_limit import MemoryLimit
 from badc.out_of_memory import ADVICE, GPU_OUT_OF_MEMORY, is_gpu_out_of_memory
 from badc.runners import BatchRunner, RunnerOutput, close_runner, runner_for
 
@@ -74,8 +75,16 @@ class _Call:
             self._report(attempt)
         clock = time.perf_counter()
         reader = None if gpu is None else _reader_of(gpu)
-        with GpuSampler(reader, self._order.gpu_sample_interval_s) as sampler:
+        with (
+            GpuSampler(reader, self._order.gpu_sample_interval_s) as sampler,
+            MemoryLimit(self._order.worker_memory_gib) as memory,
+        ):
             outcomes = self._outcomes()
+        if memory.reason is not None:
+            outcomes = [
+                (ok, details if ok else {**details, "error": f"{details['error']}: {memory.reason}"})
+                for ok, details in outcomes
+            ]
         shared: dict[str, Any] = {"runner": self._order.runner.name.value}
         if len(self._chunks) > 1:
             shared["chunks_in_call"] = len(self._chunks)

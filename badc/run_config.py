@@ -1,8 +1,8 @@
 """The run configuration: a TOML file with the settings of `badc infer run`, to keep and to share.
 
 `[runner]` has a key for each option, named like it (`--max-gpus` is `max_gpus`); `[hawkears]` has what is HawkEars'
-own; `[paths]` has `dataset_root`. Relative paths are taken from the dataset's root where `dataset_root` is given, else
-from the file's folder.
+own; `[paths]` has `dataset_root`; `[blocks]` names Prefect blocks (`runner`, `cluster`, `dataset`). Relative paths are
+taken from the dataset's root where `dataset_root` is given, else from the file's folder.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from badc.errors import RequestError
 from badc.settings import InferSettings
 from badc.settings_model import option_name
 
-_RUNNER, _HAWKEARS, _PATHS = "runner", "hawkears", "paths"
+_RUNNER, _HAWKEARS, _PATHS, _BLOCKS = "runner", "hawkears", "paths", "blocks"
+_BLOCK_SUFFIX = "_block"
 _HAWKEARS_PREFIX = "hawkears_"
 # Keys of [hawkears] that stand for words of HawkEars' own command line.
 _HAWKEARS_WORDS = {
@@ -102,6 +103,8 @@ def place_of(field: str) -> tuple[str, str]:
     """Return the table and the key of a field of `InferSettings`."""
     if field == "dataset_root":
         return _PATHS, field
+    if field.endswith(_BLOCK_SUFFIX):
+        return _BLOCKS, field.removesuffix(_BLOCK_SUFFIX)
     if field == "hawkears_arg":
         return _HAWKEARS, "extra_args"
     if field.startswith(_HAWKEARS_PREFIX):
@@ -126,7 +129,7 @@ def _settings_of(document: Mapping[str, Any], path: Path) -> InferSettings:
     words = [word for key in hawkears for word in _words_of(path, key, hawkears[key], base)]
     if words:
         values["hawkears_arg"] = (*words, *values.get("hawkears_arg", ()))
-    if not document.get(_RUNNER, {}).get("use_hawkears"):
+    if not (document.get(_RUNNER, {}).get("use_hawkears") or "runner" in document.get(_BLOCKS, {})):
         # A file may keep its HawkEars table while another runner is chosen.
         values = {name: value for name, value in values.items() if not name.startswith(_HAWKEARS_PREFIX)}
     try:
@@ -167,10 +170,10 @@ def _require_known(document: Mapping[str, Any], where: str) -> None:
 
 @lru_cache(maxsize=1)
 def _known_keys() -> dict[str, frozenset[str]]:
-    known: dict[str, set[str]] = {_RUNNER: set(), _HAWKEARS: {*_HAWKEARS_WORDS, _LOW_BAND}, _PATHS: set()}
+    known: dict[str, set[str]] = {_RUNNER: set(), _HAWKEARS: {*_HAWKEARS_WORDS, _LOW_BAND}}
     for name in InferSettings.model_fields:
         table, key = place_of(name)
-        known[table].add(key)
+        known.setdefault(table, set()).add(key)
     return {table: frozenset(keys) for table, keys in known.items()}
 
 

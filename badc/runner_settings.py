@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import Field, model_validator
 
+from badc.errors import RequestError
 from badc.runners.base import RunnerSpec
 from badc.settings_model import Settings, option_name, turned_off_by
 
-_BIRDNET_FIELDS = frozenset({"species_list", "birdnet_overlap_s", "min_confidence"})
+# What is for one runner only, by the option that chooses it.
+_OWN_FIELDS = {
+    "--runner-cmd": ("runner_env",),
+    "--use-hawkears": ("hawkears_arg", "hawkears_engine", "hawkears_python", "hawkears_data", "hawkears_root"),
+    "--use-birdnet": ("species_list", "birdnet_overlap_s", "min_confidence"),
+}
 
 
 class HawkearsEngine(StrEnum):
@@ -41,6 +48,13 @@ class RunnerSettings(Settings):
     if TYPE_CHECKING:
         chunk_timeout_s: ChunkTimeout
 
+    runner_block: Annotated[
+        str | None,
+        Field(
+            description="Runner that is saved in Prefect, by the name of its block. Options given beside it outweigh "
+            "what it says."
+        ),
+    ] = None
     runner_cmd: Annotated[
         str | None,
         Field(
@@ -48,6 +62,13 @@ class RunnerSettings(Settings):
             "and --use-birdnet a stub runs, which detects nothing."
         ),
     ] = None
+    runner_env: Annotated[
+        tuple[str, ...],
+        Field(
+            description="Environment variable that the command needs, such as a licence token. Every worker gets it; "
+            "its value stands in no record. Repeatable."
+        ),
+    ] = ()
     use_hawkears: Annotated[
         bool,
         Field(
@@ -113,9 +134,10 @@ class RunnerSettings(Settings):
         ]
         if len(chosen) > 1:
             raise ValueError(f"{' and '.join(chosen)} exclude each other; give one of them")
-        for prefix, option in (("hawkears_", "--use-hawkears"), ("", "--use-birdnet")):
-            fields = _BIRDNET_FIELDS if not prefix else {n for n in type(self).model_fields if n.startswith(prefix)}
-            given = {n for n in fields if getattr(self, n) != type(self).model_fields[n].default}
+        if self.runner_block is not None:
+            return self  # checked when the block has filled in the rest
+        for option, fields in _OWN_FIELDS.items():
+            given = {name for name in fields if getattr(self, name) != type(self).model_fields[name].default}
             if given and option not in chosen:
                 raise ValueError(f"{', '.join(sorted(map(option_name, given)))} is for {option}, which is not given")
         return self
@@ -126,7 +148,8 @@ class RunnerSettings(Settings):
         Raises
         ------
         RequestError
-            When that runner is not installed, or its settings name something it does not know.
+            When that runner is not installed, its settings name something it does not know, or an environment variable
+            that it needs is not set.
         """
         if self.use_hawkears:
             return self._hawkears_spec()
@@ -139,7 +162,7 @@ class RunnerSettings(Settings):
         if self.runner_cmd is not None:
             from badc.runners.command import CommandSpec
 
-            return CommandSpec(self.runner_cmd, self.chunk_timeout_s)
+            return CommandSpec(self.runner_cmd, self.chunk_timeout_s, _values_of(self.runner_env))
         from badc.runners.stub import StubSpec
 
         return StubSpec()
@@ -152,3 +175,13 @@ class RunnerSettings(Settings):
         if root is None and self.hawkears_engine is not HawkearsEngine.SCRIPT:
             return hawkears_spec(self.hawkears_python, self.hawkears_data, self.hawkears_arg, self.chunk_timeout_s)
         return script_spec(root, self.hawkears_python, self.hawkears_arg, self.chunk_timeout_s)
+
+
+def _values_of(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Return environment variables of this process with their values."""
+    missing = [name for name in names if name not in os.environ]
+    if missing:
+        raise RequestError(
+            f"--runner-env {missing[0]}: this variable is not set here; set it with `export {missing[0]}=…`"
+        )
+    return tuple((name, os.environ[name]) for name in names)

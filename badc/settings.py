@@ -11,6 +11,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from badc.dataset_settings import DatasetBlock
 from badc.runner_settings import ChunkTimeout, RunnerSettings
 from badc.settings_model import ARGUMENT, Settings, option_name, request_error, settings_from, turned_off_by
 
@@ -31,6 +32,13 @@ __all__ = [
 class InferOptions(RunnerSettings):
     """What every run of inference is told, whether of one manifest or of a whole dataset."""
 
+    cluster_block: Annotated[
+        str | None,
+        Field(
+            description="Workers that are saved in Prefect, by the name of their block. Options given beside it "
+            "outweigh what it says."
+        ),
+    ] = None
     max_gpus: Annotated[
         int | None,
         Field(ge=0, description="Use at most this many of the GPUs found; 0 uses none. Default: all of them."),
@@ -42,6 +50,23 @@ class InferOptions(RunnerSettings):
     gpu_sample_interval_s: Annotated[
         float, Field(ge=0.1, description="Seconds between two readings of a GPU's load while a chunk runs.")
     ] = 1.0
+    worker_memory_gib: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            allow_inf_nan=False,
+            description="Kill the runner when a worker and its processes together take more than so many GiB of the "
+            "machine's memory; a failed attempt.",
+        ),
+    ] = None
+    gpu_pool: Annotated[
+        str | None,
+        Field(
+            description="Prefect's global concurrency limit that the run holds, so that runs take turns at the GPUs. "
+            "Default: the one named gpu, if there is one and the run uses a GPU."
+        ),
+    ] = None
+    no_wait: Annotated[bool, Field(description="Give up, rather than wait, when other runs hold the GPU pool.")] = False
     scheduler: Annotated[
         str | None,
         Field(description="Join the Dask scheduler at this address (tcp://host:8786) instead of starting workers."),
@@ -64,7 +89,7 @@ class InferOptions(RunnerSettings):
             description="After Ctrl-C, SIGTERM or a cancellation, running chunks get so many seconds to finish. A "
             "second Ctrl-C ends them at once.",
         ),
-    ] = 30.0
+    ] = 10.0
 
 
 class InferSettings(InferOptions):
@@ -93,6 +118,7 @@ class InferSettings(InferOptions):
             "artifacts/telemetry of the dataset, or in data/telemetry/infer."
         ),
     ] = None
+    dataset_block: DatasetBlock = None
     dataset_root: Annotated[
         Path | None,
         Field(

@@ -25,6 +25,8 @@ class Settings(BaseModel):
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
             if field.json_schema_extra == ARGUMENT:
+                if value is None:
+                    continue
                 # What starts with a dash would be taken for an option.
                 positional.append(f"./{value}" if str(value).startswith("-") else str(value))
             elif value != field.get_default(call_default_factory=True):

@@ -1,1 +1,1 @@
-"""The compute that a flow runs on: the Dask cluster and the task runner that drives it."""
+"""Prefect blocks: settings that are saved under a name; the Dask cluster, and the task runner that drives it."""

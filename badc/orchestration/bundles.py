@@ -38,7 +38,12 @@ def bundle_recording(plan: OrchestrationPlan, recording: PlannedRecording) -> li
         )
     )
     bundle = make_bundle(
-        BundleSettings(parquet=table, bucket_minutes=settings.bundle_bucket_minutes, audio_root=settings.root)
+        BundleSettings(
+            parquet=table,
+            sites=None if settings.bundle_sites is None else settings.below(settings.bundle_sites),
+            bucket_minutes=settings.bundle_bucket_minutes,
+            audio_root=settings.root,
+        )
     )
     if made.bad:
         reasons = [f"{path}: {reason}" for path, reason in made.bad_files]

@@ -11,11 +11,12 @@ from pydantic import create_model
 from pydantic.fields import FieldInfo
 
 from badc.chunk_settings import ChunkSettings
+from badc.dataset_settings import DatasetSettings
 from badc.orchestration.settings import OrchestrateSettings
-from badc.settings_model import Settings, turned_off_by
+from badc.settings_model import turned_off_by
 from badc.slurm import SlurmSettings
 
-_SAME = frozenset({"dataset", "manifest_dir", "chunks_dir", "record_datalad"})
+_SAME = frozenset({*DatasetSettings.model_fields, "manifest_dir", "chunks_dir", "record_datalad"})
 _LEFT_OUT = frozenset({*SlurmSettings.model_fields, "apply", "plan_csv", "plan_json", "chunk_plan"})
 # A pipeline goes all the way, and can be started again and again.
 _ON = {"bundle": "--no-bundle", "bundle_rollup": "--no-bundle-rollup", "resume_completed": "--rerun-all"}
@@ -50,7 +51,7 @@ _PLACES = _places()
 
 if TYPE_CHECKING:
 
-    class PipelineSettings(Settings):
+    class PipelineSettings(DatasetSettings):
         """Settings of a pipeline."""
 
         def __getattr__(self, name: str) -> Any: ...
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
 else:
     PipelineSettings = create_model(
         "PipelineSettings",
-        __base__=Settings,
+        __base__=DatasetSettings,
         __doc__="Settings of a pipeline.",
         **{name: _field(name, *place) for name, place in _PLACES.items()},
     )

@@ -238,7 +238,7 @@ def _log_of(settings: OrchestrateSettings, recording_id: str) -> Path:
 def _manifests(settings: OrchestrateSettings) -> list[Path]:
     root = settings.root
     if not root.is_dir():
-        raise RequestError(f"{settings.dataset}: no such dataset; name the folder that holds manifests/ and audio/")
+        raise RequestError(f"{settings.root}: no such dataset; name the folder that holds manifests/ and audio/")
     if settings.chunk_plan is not None:
         rows = read_plan(settings.chunk_plan, ChunkPlanRow)
         found = list(dict.fromkeys(absolute(root / row.manifest_path) for row in rows))
@@ -246,7 +246,7 @@ def _manifests(settings: OrchestrateSettings) -> list[Path]:
         folder = settings.below(settings.manifest_dir)
         if not folder.is_dir():
             raise RequestError(
-                f"{folder}: no such folder of manifests; `badc chunk orchestrate {settings.dataset} --apply` makes it"
+                f"{folder}: no such folder of manifests; `badc chunk orchestrate {settings.root} --apply` makes it"
             )
         found = sorted(path for path in folder.rglob("*.csv") if not path.name.startswith("."))
     base = settings.below(settings.manifest_dir)

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from badc.dataset import absolute
+from badc.dataset_settings import DatasetSettings
 from badc.settings import InferOptions, InferSettings
-from badc.settings_model import ARGUMENT, Settings, turned_off_by
+from badc.settings_model import Settings, turned_off_by
 from badc.slurm import SlurmSettings
 
 _BELOW = "a relative path is below the dataset"
@@ -28,6 +29,10 @@ class BundleSettings(Settings):
         "artifacts/aggregate"
     )
     bundle_bucket_minutes: Annotated[int, Field(ge=1, description="Minutes of a step of the reports' timelines.")] = 60
+    bundle_sites: Annotated[
+        Path | None,
+        Field(description=f"CSV of the stations, for the reports (see `badc report bundle --sites`); {_BELOW}."),
+    ] = None
     bundle_rollup: Annotated[
         bool, Field(description="At the end, make the leaderboards of the whole folder (`badc report aggregate-dir`).")
     ] = False
@@ -38,12 +43,9 @@ class BundleSettings(Settings):
     ] = None
 
 
-class OrchestrateSettings(SlurmSettings, BundleSettings, InferOptions):
+class OrchestrateSettings(SlurmSettings, BundleSettings, InferOptions, DatasetSettings):
     """Settings of the inference of a whole dataset."""
 
-    dataset: Annotated[
-        Path, Field(description="The dataset: a folder with manifests/ and the audio.", json_schema_extra=ARGUMENT)
-    ]
     manifest_dir: Annotated[Path, Field(description=f"Folder of the manifests, at any depth; {_BELOW}.")] = Path(
         "manifests"
     )
@@ -106,11 +108,6 @@ class OrchestrateSettings(SlurmSettings, BundleSettings, InferOptions):
             json_schema_extra=turned_off_by("--no-record-datalad"),
         ),
     ] = None
-
-    @property
-    def root(self) -> Path:
-        """The dataset's folder, absolute."""
-        return absolute(self.dataset)
 
     def below(self, path: Path) -> Path:
         """Return a path of the settings as an absolute one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,13 @@ class CommandSpec:
         The command line, split as a POSIX shell splits words; no shell runs it.
     timeout_s
         After so many seconds its whole process group is killed; None waits for ever.
+    secrets
+        Environment variables for it, names and values, which no message or record may show.
     """
 
     command: str
     timeout_s: float | None = None
+    secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     @property
     def name(self) -> RunnerName:
@@ -89,6 +92,7 @@ class CommandRunner:
                 what="the command",
                 timeout_s=self._spec.timeout_s,
                 environment=self._place.environment,
+                secrets=self._spec.secrets,
             )
             if finished.returncode != 0:
                 raise RunnerError(f"the command {leash.how_it_ended(finished.returncode)}", **vars(finished))

@@ -14,6 +14,7 @@ from badc import leash
 from badc.errors import RunnerError
 
 _KEPT_OUTPUT_BYTES = 4096
+_SHORTEST_SECRET = 4
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ def run_process(
     what: str,
     timeout_s: float | None,
     environment: dict[str, str],
+    secrets: Sequence[tuple[str, str]] = (),
     working_dir: Path | None = None,
 ) -> Finished:
     """Run a program to its end.
@@ -53,6 +55,8 @@ def run_process(
         After so many seconds its process group is killed; None waits for ever.
     environment
         Variables added to this process's own.
+    secrets
+        Further variables, names and values, that do not show in what is kept of its output.
     working_dir
         Where it runs; by default here.
 
@@ -69,7 +73,7 @@ def run_process(
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
-                env=os.environ | environment,
+                env=os.environ | environment | dict(secrets),
                 cwd=working_dir,
                 start_new_session=True,
             )
@@ -82,16 +86,22 @@ def run_process(
             leash.kill_group(process)
             raise RunnerError(
                 f"{what} was stopped after --chunk-timeout {timeout_s:g} s",
-                stdout=_end_of(stdout),
-                stderr=_end_of(stderr),
+                stdout=_end_of(stdout, secrets),
+                stderr=_end_of(stderr, secrets),
             ) from None
         finally:
             # What the program left behind in its group goes with it, after a success too.
             leash.kill_group(process)
-        return Finished(_end_of(stdout), _end_of(stderr), returncode)
+        return Finished(_end_of(stdout, secrets), _end_of(stderr, secrets), returncode)
 
 
-def _end_of(stream: IO[bytes]) -> str:
+def _end_of(stream: IO[bytes], secrets: Sequence[tuple[str, str]]) -> str:
+    # Some more than is kept: of a secret at the edge no part may stay either.
+    margin = max((len(value.encode()) for _, value in secrets), default=0)
     size = stream.seek(0, os.SEEK_END)
-    stream.seek(max(0, size - _KEPT_OUTPUT_BYTES))
-    return stream.read().decode(errors="replace")
+    stream.seek(max(0, size - _KEPT_OUTPUT_BYTES - margin))
+    text = stream.read().decode(errors="replace")
+    for name, value in secrets:
+        # Of a very short value nothing is gained, and much else would be replaced.
+        text = text.replace(value, f"<{name}>") if len(value) >= _SHORTEST_SECRET else text
+    return text[-_KEPT_OUTPUT_BYTES:]

@@ -41,6 +41,13 @@ class SlurmSettings(Settings):
             "plan on them."
         ),
     ] = None
+    slurm_profile: Annotated[
+        str | None,
+        Field(
+            description="What the site needs, saved in Prefect, by the name of its block. Options given beside it "
+            "outweigh what it says."
+        ),
+    ] = None
     slurm_job_name: Annotated[str, _sbatch("job_name", "Name of the job.")] = "badc-infer"
     slurm_account: Annotated[str | None, _sbatch("account", "Account that the job is charged to.")] = None
     slurm_partition: Annotated[str | None, _sbatch("partition", "Partition. Default: the site's.")] = None
@@ -145,7 +152,7 @@ class SlurmSettings(Settings):
                 raise ValueError(f"{', '.join(given)} is for --slurm-script or --slurm-dask; neither is given")
         if self.slurm_script is not None and self.slurm_script == self.slurm_dask:
             raise ValueError("--slurm-script and --slurm-dask name the same file; give each its own")
-        if not self.slurm_bundle:
+        if not self.slurm_bundle and self.slurm_profile is None:
             given = sorted(option_name(name) for name in self._changed() if name.startswith("slurm_bundle_"))
             if given:
                 raise ValueError(f"{', '.join(given)} is for --slurm-bundle, which is not given")

@@ -67,13 +67,16 @@ def run_config(
 ) -> int:
     """Analyse a manifest with the settings of a TOML file, as `badc infer run` does with its options.
 
-    The tables are [runner] (a key for each option: --max-gpus is max_gpus), [hawkears] and [paths] (dataset_root).
+    The tables are [runner] (a key for each option: --max-gpus is max_gpus), [hawkears], [paths] (dataset_root) and
+    [blocks] (runner, cluster, dataset: names of Prefect blocks).
     Relative paths are taken from dataset_root where it is given, else from the file's folder. `configs/` has examples,
     `badc infer run --save-config` writes one.
     """
     from badc.run_config import load_run_config
+    from flows.named_blocks import with_blocks
 
-    return _run(load_run_config(config, change or ()), print_datalad_run, verbose)
+    settings = with_blocks(load_run_config(config, change or ()), verbose)
+    return _run(settings, print_datalad_run, verbose)
 
 
 def _run(settings: InferSettings, print_datalad_run: bool, verbose: bool) -> int:

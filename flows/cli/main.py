@@ -14,6 +14,7 @@ import typer
 from flows.cli.demo import demo
 from flows.cli.gpus import gpus
 from flows.cli.settings_options import with_boundary
+from flows.cli.setup import setup
 
 # A group's module is imported when one of its commands is asked for: settings models and their library take a while,
 # and `badc --help` should not.
@@ -40,7 +41,7 @@ def build(groups: Sequence[str]) -> typer.Typer:
     for name, (module, text) in GROUPS.items():
         group = import_module(module).app if name in groups else typer.Typer()
         app.add_typer(group, name=name, help=text, no_args_is_help=True)
-    for function in (telemetry, gpus, demo, version):
+    for function in (telemetry, gpus, setup, demo, version):
         app.command()(with_boundary(function))
     return app
 

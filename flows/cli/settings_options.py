@@ -48,21 +48,25 @@ def options_of(model: Any) -> Callable[[Callable[..., int | None]], Callable[...
         own = [_parameter(name, field) for name, field in model.model_fields.items()]
         further = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
 
-        def call(**values: Any) -> int | None:
+        def call(context: typer.Context, **values: Any) -> int | None:
             from badc.settings import settings_from
+            from flows.named_blocks import with_blocks
 
             given = {name: values.pop(name) for name in model.model_fields}
             changed = {
                 name: tuple(value) if isinstance(value, list) else value
                 for name, value in given.items()
-                if value is not None and value != model.model_fields[name].default
+                # Also a default that is given as such: it outweighs what a block says.
+                if value is not None and (value != model.model_fields[name].default or _is_given(context, name))
             }
-            return function(settings_from(model, changed), **values)
+            settings = with_blocks(settings_from(model, changed), bool(values.get("verbose")))
+            return function(settings, **values)
 
         call.__name__ = function.__name__
         call.__doc__ = function.__doc__
         command = with_boundary(call)
-        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *further)]
+        context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (context, *own, *further)]
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in parameters}
         return command
@@ -70,12 +74,17 @@ def options_of(model: Any) -> Callable[[Callable[..., int | None]], Callable[...
     return decorate
 
 
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def _parameter(name: str, field: Any) -> inspect.Parameter:
     from badc.settings_model import ARGUMENT, option_names
 
     if field.json_schema_extra == ARGUMENT:
         annotation = Annotated[field.annotation, typer.Argument(help=field.description, show_default=False)]
-        default = inspect.Parameter.empty
+        default = inspect.Parameter.empty if field.is_required() else field.default
     else:
         kind = field.annotation
         repeatable = get_origin(kind) is tuple

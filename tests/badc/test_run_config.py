@@ -36,7 +36,7 @@ def test_every_option_has_a_key_of_its_own_named_like_it() -> None:
     for name in InferSettings.model_fields:
         table, key = place_of(name)
         option = option_name(name).removeprefix("--").replace("-", "_")
-        assert (table, key) == ("hawkears", "extra_args") or option in (key, f"{table}_{key}")
+        assert (table, key) == ("hawkears", "extra_args") or option in (key, f"{table}_{key}", f"{key}_block")
 
 
 def test_relative_paths_are_taken_from_the_dataset_root_else_from_the_file(

@@ -1,0 +1,45 @@
+"""The settings that say which dataset a command works on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from badc.dataset import absolute
+from badc.settings_model import ARGUMENT, Settings
+
+DatasetBlock = Annotated[
+    str | None,
+    Field(
+        description="Dataset that is saved in Prefect, by the name of its block: where it is, and its folders. Options "
+        "given beside it outweigh what it says."
+    ),
+]
+
+
+class DatasetSettings(Settings):
+    """Which dataset, for the commands that work on a whole one."""
+
+    dataset: Annotated[
+        Path | None,
+        Field(
+            description="The dataset: a folder with the recordings in audio/, at any depth, and once these are chunked "
+            "with manifests/.",
+            json_schema_extra=ARGUMENT,
+        ),
+    ] = None
+    dataset_block: DatasetBlock = None
+
+    @model_validator(mode="after")
+    def _check_dataset(self) -> Self:
+        if self.dataset is None and self.dataset_block is None:
+            raise ValueError("no dataset is given; name its folder, or give --dataset-block")
+        return self
+
+    @property
+    def root(self) -> Path:
+        """The dataset's folder, absolute."""
+        assert self.dataset is not None, "the block is loaded before anything is planned"
+        return absolute(self.dataset)

@@ -1,0 +1,190 @@
+"""The settings in parts: what is saved as one Prefect block, and what stands together in a form.
+
+A part names fields of the settings of the commands, and what it fixes. Its model is made from these fields, so name,
+type, limits, description and default of a setting are written once, whether it comes from an option, a run
+configuration, a block or a form.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field, create_model
+from pydantic.fields import FieldInfo
+
+from badc.orchestration.settings import OrchestrateSettings
+from badc.runner_settings import HawkearsEngine
+from badc.settings import InferOptions
+from badc.settings_model import Settings
+from badc.slurm import SlurmSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some of the settings.
+
+    Parameters
+    ----------
+    title
+        What a person calls it.
+    description
+        One or two sentences about it.
+    source
+        The settings that its fields come from.
+    fields
+        Names of these fields.
+    required
+        Those of them that have to be given.
+    fixed
+        What is not asked for, because it follows from the choice of this part.
+    beside
+        What has to stand beside it, for its values to be checked by themselves.
+    """
+
+    title: str
+    description: str
+    source: type[Settings]
+    fields: tuple[str, ...] = ()
+    required: frozenset[str] = frozenset()
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    beside: Mapping[str, Any] = field(default_factory=dict)
+
+    def model(self, name: str, base: type[BaseModel], **further: Any) -> Any:
+        """Return a pydantic model of this part.
+
+        Parameters
+        ----------
+        name
+            Name of the class.
+        base
+            Its base class.
+        further
+            More fields, each as type and default, as `pydantic.create_model` takes them.
+        """
+        own: dict[str, Any] = {each: _field(self.source, each, each in self.required) for each in self.fields}
+        own |= further
+        return create_model(name, __base__=base, __doc__=self.description, **own)
+
+    def given(self, filled: BaseModel) -> dict[str, Any]:
+        """Return what a model of this part says: what is fixed, and what differs from the defaults."""
+        values = {name: getattr(filled, name) for name in self.fields}
+        default = {name: self.source.model_fields[name].get_default(call_default_factory=True) for name in self.fields}
+        return {**self.fixed, **{name: value for name, value in values.items() if value != default[name]}}
+
+    def check(self, filled: BaseModel) -> None:
+        """Raise pydantic's ValidationError where the values of a model of this part do not go together."""
+        self.source(**self.beside, **self.given(filled))
+
+
+def _field(source: type[Settings], name: str, required: bool) -> tuple[Any, FieldInfo]:
+    info = source.model_fields[name]
+    changes: dict[str, Any] = {"title": _title(name), "json_schema_extra": None}
+    if required:
+        # `str | None` that has to be given is `str`.
+        kinds = [kind for kind in getattr(info.annotation, "__args__", (info.annotation,)) if kind is not type(None)]
+        return kinds[0], FieldInfo.merge_field_infos(Field(description=info.description), **changes)
+    return info.annotation, FieldInfo.merge_field_infos(info, **changes)
+
+
+def _title(name: str) -> str:
+    for prefix in _PREFIXES:
+        name = name.removeprefix(prefix)
+    unit = next((f" ({text})" for suffix, text in _UNITS.items() if name.endswith(suffix)), "")
+    words = re.sub("|".join(f"{suffix}$" for suffix in _UNITS), "", name).split("_")
+    text = " ".join(_SPELT.get(word, word) for word in words)
+    return text[0].upper() + text[1:] + unit
+
+
+_PREFIXES = ("slurm_", "bundle_", "hawkears_", "birdnet_", "runner_", "infer_")
+_UNITS = {"_s": "s", "_gib": "GiB"}
+_SPELT = {"gpu": "GPU", "gpus": "GPUs", "cpu": "CPU", "cpus": "CPUs", "cmd": "command", "env": "environment"}
+_HAWKEARS = {"use_hawkears": True}
+RUNNERS: Mapping[str, Part] = {
+    "hawkears-resident": Part(
+        "HawkEars 2.x",
+        "HawkEars 2.x, one process a worker that keeps its models.",
+        InferOptions,
+        ("hawkears_arg", "hawkears_python", "hawkears_data", "chunk_timeout_s"),
+        fixed={**_HAWKEARS, "hawkears_engine": HawkearsEngine.RESIDENT},
+    ),
+    "hawkears-script": Part(
+        "HawkEars 1.x",
+        "HawkEars 1.x, its analyze.py once per task.",
+        InferOptions,
+        ("hawkears_arg", "hawkears_python", "hawkears_root", "chunk_timeout_s"),
+        fixed={**_HAWKEARS, "hawkears_engine": HawkearsEngine.SCRIPT},
+    ),
+    "birdnet": Part(
+        "BirdNET 2.4",
+        "BirdNET 2.4, on one CPU core a worker.",
+        InferOptions,
+        ("min_confidence", "birdnet_overlap_s", "species_list", "chunk_timeout_s"),
+        fixed={"use_birdnet": True},
+    ),
+    "command": Part(
+        "A command",
+        "Any command, called as CMD --input WAV --output JSON for each chunk.",
+        InferOptions,
+        ("runner_cmd", "runner_env", "chunk_timeout_s"),
+        required=frozenset({"runner_cmd"}),
+    ),
+    "stub": Part("The stub", "Detects nothing: for trying out everything else.", InferOptions),
+}
+CLUSTER = Part(
+    "Workers",
+    "The workers of a run: the GPUs and CPU cores of its machine, or those of a Dask scheduler.",
+    InferOptions,
+    ("max_gpus", "cpu_workers", "worker_memory_gib", "gpu_sample_interval_s", "gpu_pool", "scheduler"),
+)
+CHUNKS = Part(
+    "Chunks and failures",
+    "How chunks are handed out, and what happens when one fails.",
+    InferOptions,
+    ("chunks_per_task", "max_retries", "keep_going", "grace_period_s", "no_wait"),
+)
+# Its root is `dataset` or `dataset_root`, whichever the settings of a command have.
+DATASET = Part(
+    "Dataset",
+    "A folder of recordings, where its manifests and results are, and whether runs are recorded in DataLad.",
+    OrchestrateSettings,
+    ("manifest_dir", "chunks_dir", "output_dir", "telemetry_dir", "bundle_aggregate_dir", "record_datalad"),
+    beside={"dataset": Path("dataset")},
+)
+SLURM = Part(
+    "Slurm profile",
+    "What the job scripts of a site ask Slurm for.",
+    SlurmSettings,
+    tuple(name for name in SlurmSettings.model_fields if name not in ("slurm_script", "slurm_dask", "slurm_profile")),
+    beside={"slurm_script": Path("job.sh")},
+)
+
+
+def dataset_values(root: Path, sites: Path | None, given: Mapping[str, Any], target: type[Settings]) -> dict[str, Any]:
+    """Return what a saved dataset means for the settings of one command.
+
+    Parameters
+    ----------
+    root
+        The dataset's folder.
+    sites
+        CSV of its stations, or None.
+    given
+        What `DATASET.given` says.
+    target
+        The settings of the command.
+    """
+    known = target.model_fields
+    values = {name: value for name, value in given.items() if name in known}
+    if "dataset" in known:
+        values["dataset"] = root
+    elif "dataset_root" in known:
+        values["dataset_root"] = root
+        # A command for one manifest knows no folders below the dataset.
+        values["output_dir"] = root / given.get("output_dir", DATASET.source.model_fields["output_dir"].default)
+    if sites is not None:
+        values |= {name: root / sites for name in ("bundle_sites", "sites") if name in known}
+    return values

@@ -1,0 +1,92 @@
+"""Settings that name blocks, filled from these."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
+
+from badc.errors import RequestError
+from badc.settings_model import Settings, option_name, settings_from
+from blocks.saved_settings import TYPES_BY_OPTION
+from blocks.settings_block import SettingsBlock
+
+S = TypeVar("S", bound=Settings)
+
+
+def filled_from_blocks(settings: S) -> S:
+    """Return the settings with what the blocks that they name say; what they say themselves outweighs it.
+
+    The names of the blocks are gone afterwards: a record, or a command that goes on with a run, has the values as they
+    were, whatever becomes of the blocks.
+
+    Raises
+    ------
+    RequestError
+        When there is no such block, or what it says cannot stand beside the other settings.
+    """
+    named = {name: getattr(settings, name) for name in TYPES_BY_OPTION if getattr(settings, name, None) is not None}
+    if not named:
+        return settings
+    values: dict[str, Any] = {}
+    for option, name in named.items():
+        values |= _load(option, name).values_for(type(settings))
+    own = {name: getattr(settings, name) for name in settings.model_fields_set if name not in TYPES_BY_OPTION}
+    filled: S = settings_from(type(settings), values | own)
+    return filled
+
+
+def register_block_types() -> list[str]:
+    """Make the types of the blocks known to the Prefect API, or bring them up to date; return their names."""
+    types = [block_type for types in TYPES_BY_OPTION.values() for block_type in types]
+    for block_type in types:
+        block_type.register_type_and_schema()
+    return [block_type.get_block_type_name() for block_type in types]
+
+
+def _load(option: str, name: str) -> SettingsBlock:
+    types = TYPES_BY_OPTION[option]
+    slug, slash, short = name.rpartition("/")
+    candidates = [each for each in types if not slash or each.get_block_type_slug() == slug]
+    found = [each for each in candidates if _exists(each.get_block_type_slug(), short)]
+    if len(found) > 1:
+        names = " or ".join(f"{each.get_block_type_slug()}/{short}" for each in found)
+        raise RequestError(f"{option_name(option)} {name}: there are several of this name; write {names}")
+    if not found:
+        known = _names(types)
+        raise RequestError(
+            f"{option_name(option)} {name}: no such block; "
+            + (
+                f"there is {', '.join(known)}"
+                if known
+                else "save one in Prefect's UI, under Blocks, after `badc setup`"
+            )
+        )
+    try:
+        block: SettingsBlock = found[0].load(short)
+    except ValueError as error:  # pydantic's too: the type may have got stricter since it was saved
+        raise RequestError(f"{option_name(option)} {name}: the block cannot be used: {error}") from None
+    return block
+
+
+def _exists(slug: str, name: str) -> bool:
+    with get_client(sync_client=True) as client:
+        try:
+            client.read_block_document_by_name(name, slug, include_secrets=False)
+        except ObjectNotFound:
+            return False
+    return True
+
+
+def _names(types: tuple[Any, ...]) -> list[str]:
+    names = []
+    with get_client(sync_client=True) as client:
+        for each in types:
+            slug = each.get_block_type_slug()
+            try:
+                documents = client.read_block_documents_by_type(slug, include_secrets=False)
+            except ObjectNotFound:
+                continue
+            names += [f"{slug}/{document.name}" for document in documents]
+    return names

@@ -1,0 +1,37 @@
+"""Settings of a command that name Prefect blocks: the API is needed before anything else is."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from badc.settings_model import Settings
+
+S = TypeVar("S", bound=Settings)
+
+BLOCK_FIELDS = ("runner_block", "cluster_block", "dataset_block", "slurm_profile")
+
+
+def with_blocks(settings: S, verbose: bool = False) -> S:
+    """Return the settings, filled from the blocks that they name.
+
+    Parameters
+    ----------
+    settings
+        What a command was given.
+    verbose
+        Whether Prefect's own messages are to be seen.
+
+    Raises
+    ------
+    RequestError
+        When a block is not there or does not fit, or the configured Prefect API does not answer.
+    """
+    if all(getattr(settings, name, None) is None for name in BLOCK_FIELDS):
+        return settings
+    from flows.server import PrefectApi, quiet_defaults
+
+    quiet_defaults(verbose)
+    PrefectApi.begin().ready()
+    from blocks.loading import filled_from_blocks
+
+    return filled_from_blocks(settings)

@@ -59,18 +59,23 @@ def default_summary_csv(detections_dir: Path) -> Path:
     return (find_dataset_root(detections_dir) or Path.cwd()) / "artifacts" / "aggregate" / "summary.csv"
 
 
+def telemetry_log_named(manifest: Path, dataset_root: Path | None, name: str) -> Path:
+    """Return the place of a telemetry log: `<manifest stem>_<name>.jsonl`, in the folder of `new_telemetry_log`."""
+    folder = dataset_root / "artifacts" / "telemetry" if dataset_root else Path.cwd() / "data" / "telemetry" / "infer"
+    return folder / f"{manifest.stem}_{name}.jsonl"
+
+
 def new_telemetry_log(manifest: Path, dataset_root: Path | None, now: datetime | None = None) -> Path:
     """Return a telemetry path that no run has used: `<manifest stem>_<UTC yyyymmddThhmmssZ>.jsonl`.
 
     It lies in `artifacts/telemetry` of the dataset, outside a dataset in `data/telemetry/infer` of the working
     directory. A second run within the same second gets `_2` and so on.
     """
-    folder = dataset_root / "artifacts" / "telemetry" if dataset_root else Path.cwd() / "data" / "telemetry" / "infer"
     stamp = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
-    path = folder / f"{manifest.stem}_{stamp}.jsonl"
+    path = telemetry_log_named(manifest, dataset_root, stamp)
     number = 2
     while path.exists():
-        path = folder / f"{manifest.stem}_{stamp}_{number}.jsonl"
+        path = telemetry_log_named(manifest, dataset_root, f"{stamp}_{number}")
         number += 1
     return path
 

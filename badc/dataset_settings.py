@@ -39,6 +39,11 @@ class DatasetSettings(Settings):
         return self
 
     @property
+    def title(self) -> str:
+        """What a person calls it: the name of its folder, or of its block."""
+        return str(self.dataset_block) if self.dataset is None else self.root.name
+
+    @property
     def root(self) -> Path:
         """The dataset's folder, absolute."""
         assert self.dataset is not None, "the block is loaded before anything is planned"

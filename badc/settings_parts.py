@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, Field, create_model
 from pydantic.fields import FieldInfo
 
+from badc.orchestration.pipeline_settings import PipelineSettings
 from badc.orchestration.settings import OrchestrateSettings
 from badc.runner_settings import HawkearsEngine
 from badc.settings import InferOptions
@@ -160,6 +161,67 @@ SLURM = Part(
     SlurmSettings,
     tuple(name for name in SlurmSettings.model_fields if name not in ("slurm_script", "slurm_dask", "slurm_profile")),
     beside={"slurm_script": Path("job.sh")},
+)
+
+
+RECORDINGS = Part(
+    "Which recordings",
+    "Which recordings of the dataset, and how many at a time.",
+    OrchestrateSettings,
+    (
+        "pattern",
+        "limit",
+        "include_existing",
+        "resume_completed",
+        "allow_partial_chunks",
+        "concurrent_recordings",
+        "fail_fast",
+        "chunk_plan",
+    ),
+)
+REPORTS = Part(
+    "Reports",
+    "What is made of the detections.",
+    OrchestrateSettings,
+    (
+        "bundle",
+        "bundle_bucket_minutes",
+        "bundle_sites",
+        "bundle_rollup",
+        "bundle_rollup_limit",
+        "bundle_rollup_export_dir",
+    ),
+)
+# The same in a pipeline, where some have other names and defaults.
+PIPELINE_RECORDINGS = replace(
+    RECORDINGS,
+    source=PipelineSettings,
+    fields=(
+        "infer_pattern",
+        "infer_limit",
+        "infer_include_existing",
+        "resume_completed",
+        "allow_partial_chunks",
+        "concurrent_recordings",
+        "fail_fast",
+    ),
+)
+PIPELINE_REPORTS = replace(REPORTS, source=PipelineSettings)
+CUTTING = Part(
+    "Cutting",
+    "How recordings are cut into chunks.",
+    PipelineSettings,
+    (
+        "chunk_duration_s",
+        "overlap_s",
+        "min_chunk_s",
+        "virtual",
+        "hash_chunks",
+        "chunk_pattern",
+        "chunk_limit",
+        "chunk_include_existing",
+        "workers",
+    ),
 )
 
 

@@ -117,6 +117,16 @@ def summary_path(telemetry_log: Path) -> Path:
     return telemetry_log.with_name(f"{telemetry_log.name}.summary.json")
 
 
+def resumable(telemetry_log: Path) -> Path | None:
+    """Return what a run can go on from: the summary beside a log, the log alone after a hard kill, or None."""
+    summary = summary_path(telemetry_log)
+    # A run that was killed leaves a summary that is older than its log.
+    newest = [path for path in (summary, telemetry_log) if path.exists()]
+    if len(newest) == 2 and telemetry_log.stat().st_mtime > summary.stat().st_mtime:
+        return telemetry_log
+    return newest[0] if newest else None
+
+
 def workers_csv_path(telemetry_log: Path) -> Path:
     """Return `<telemetry log>.summary.json.workers.csv`."""
     return telemetry_log.with_name(f"{telemetry_log.name}.summary.json.workers.csv")

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +18,8 @@ from badc.settings import InferOptions
 
 _LOCAL = "127.0.0.1"
 _CONNECT_TIMEOUT_S = 15
+# A worker that is still busy when the run is over does what nobody waits for.
+_CLOSE_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +34,14 @@ class Cluster:
         Label of each worker by its Dask name, such as `gpu-0`; empty where the workers are not ours.
     note
         What a user should know about it, such as why no GPU is used.
+    gpu_workers
+        How many GPU workers it started; 0 where they are not ours.
     """
 
     address: str
     labels: Mapping[object, str]
     note: str
+    gpu_workers: int = 0
 
 
 # Dask watches itself: each process samples its own stacks every 10 ms and ticks every 20 ms, which costs a worker
@@ -73,7 +79,8 @@ def open_cluster(settings: InferOptions) -> Iterator[Cluster]:
     labels |= {f"cpu-{number}": f"cpu-{number}" for number in range(cpu_workers)}
     counts = [f"{n} {kind} worker{'s' * (n > 1)}" for n, kind in ((gpu_workers, "GPU"), (cpu_workers, "CPU")) if n]
     with cluster:
-        yield Cluster(cluster.scheduler_address, labels, " and ".join(counts) + (f" ({reason})" if reason else ""))
+        note = " and ".join(counts) + (f" ({reason})" if reason else "")
+        yield Cluster(cluster.scheduler_address, labels, note, gpu_workers)
 
 
 def _find_gpus() -> tuple[list[int | str], str]:
@@ -105,6 +112,7 @@ def _gpu_cluster(gpus: list[int | str], cpu_workers: int) -> Any:
             for worker in spec.values():
                 options = worker["options"]
                 options["preload_argv"] = [a for a in options["preload_argv"] if a != "--create-cuda-context"]
+                worker["cls"] = _nanny()
             return spec
 
     cluster = WithoutCudaContext(
@@ -125,8 +133,6 @@ def _gpu_cluster(gpus: list[int | str], cpu_workers: int) -> Any:
 
 def _cpu_workers(number: int) -> dict[str, dict[str, Any]]:
     """Return the specification of CPU workers, which see no GPU."""
-    from distributed import Nanny
-
     options = {
         "nthreads": 1,
         # Dask would pause or kill a worker by its share of the memory; the models' memory is that of their hosts.
@@ -137,7 +143,19 @@ def _cpu_workers(number: int) -> dict[str, dict[str, Any]]:
         "preload": ["blocks.worker_preload"],
         "silence_logs": logging.ERROR,
     }
-    return {f"cpu-{n}": {"cls": Nanny, "options": options | {"name": f"cpu-{n}"}} for n in range(number)}
+    return {f"cpu-{n}": {"cls": _nanny(), "options": options | {"name": f"cpu-{n}"}} for n in range(number)}
+
+
+@cache
+def _nanny() -> Any:
+    """Return the class of the processes' keepers: Dask's own, less patient with a worker that is to end."""
+    from distributed import Nanny
+
+    class Keeper(Nanny):
+        async def close(self, timeout: float = _CLOSE_TIMEOUT_S, reason: str = "nanny-close") -> Any:
+            return await super().close(timeout=min(timeout, _CLOSE_TIMEOUT_S), reason=reason)
+
+    return Keeper
 
 
 def _require_scheduler(address: str) -> None:

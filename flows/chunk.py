@@ -16,6 +16,7 @@ from typing import Any
 
 from prefect import State, flow
 from prefect.futures import PrefectFuture
+from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -26,6 +27,7 @@ from badc.datalad import record, recording_wanted
 from badc.dataset_chunking import ChunkOutcome, PlannedRecording, plan_dataset
 from badc.errors import MOST_LISTED
 from badc.summary import RunState
+from blocks.loading import filled_from_blocks
 from flows.cancellation import cancellation_requested
 from flows.chunk_session import GRACE_PERIOD_S, ChunkRunOutcome, ChunkSession, current_session, prepared
 from flows.stopping import Stop
@@ -36,7 +38,7 @@ _TICK_S = 0.25
 
 def _name_of_run() -> str:
     settings = flow_run.parameters["settings"]
-    return f"chunk {ChunkSettings.model_validate(settings).root.name}"
+    return f"chunk {ChunkSettings.model_validate(settings).title}"
 
 
 @flow(name="chunk", flow_run_name=_name_of_run, persist_result=False)
@@ -48,9 +50,10 @@ def chunk(settings: ChunkSettings) -> State:
     session = current_session()
     with ExitStack() as stack:
         if session is None:
+            settings, say = filled_from_blocks(settings), get_run_logger().info
             recording, _ = recording_wanted(settings.root, settings.record_datalad)
             plan = plan_dataset(settings, recording)
-            session = ChunkSession(plan, recording, Stop(GRACE_PERIOD_S, lambda line: None))
+            session = ChunkSession(plan, recording, Stop(GRACE_PERIOD_S, say), say=say)
             stack.enter_context(prepared(plan, recording, session.say))
         session.outcome = _Run(session).complete()
     outcome = session.outcome

@@ -13,24 +13,28 @@ if __name__ == "__main__":
 import queue
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from typing import Any
 
 from prefect import State, Task, flow
 from prefect.futures import PrefectFuture
+from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
+from badc.dataset import absolute, find_dataset_root, telemetry_log_named
 from badc.errors import MOST_LISTED
 from badc.infer import InferPlan, PlannedChunk, plan_inference
 from badc.ledger import RunLedger
 from badc.output_lock import output_lock
 from badc.settings import InferSettings
-from badc.summary import RunState
+from badc.summary import RunState, resumable
 from blocks.cluster import Cluster, WorkerLabels, open_cluster
+from blocks.loading import filled_from_blocks
 from blocks.task_runner import ChunkTaskRunner
 from flows.cancellation import cancellation_requested
+from flows.gpu_pool import turn_at_the_gpus
 from flows.session import InferOutcome, InferSession, current_session
 from flows.stopping import Stop, StopReason
 from tasks.artifacts import RunArtifacts
@@ -52,10 +56,12 @@ def infer(settings: InferSettings) -> State:
     session = current_session()
     with ExitStack() as stack:
         if session is None:
-            plan = plan_inference(settings)
-            stack.enter_context(output_lock(plan.order.output_dir, plan.recordings, plan.telemetry_log))
-            session = InferSession(plan, stack.enter_context(open_cluster(settings)))
+            session = stack.enter_context(_own_session(settings))
         session.on_begin()
+        stack.enter_context(session.stop.while_running(cancellation_requested(flow_run.id)))
+        if not session.shares_cluster:
+            used = session.cluster.gpu_workers > 0
+            stack.enter_context(turn_at_the_gpus(session.plan.settings, used, session.stop, session.say))
         session.outcome = _Run(session.plan, session.cluster, session).complete()
     outcome = session.outcome
     message = f"{outcome.progress.done} chunks done, {outcome.progress.failed} failed, {outcome.left} not run"
@@ -64,6 +70,32 @@ def infer(settings: InferSettings) -> State:
     if outcome.state is RunState.INTERRUPTED:
         return Cancelled(message=message)
     return Failed(message="\n".join([message, *outcome.errors]))
+
+
+@contextmanager
+def _own_session(settings: InferSettings) -> Iterator[InferSession]:
+    """Plan and prepare a run that Prefect started, from a deployment or again after it failed."""
+    say = get_run_logger().info
+    plan = plan_inference(_continued(filled_from_blocks(settings)))
+    stop = Stop(plan.settings.grace_period_s, say)
+    with (
+        output_lock(plan.order.output_dir, plan.recordings, plan.telemetry_log),
+        open_cluster(plan.settings) as cluster,
+    ):
+        say(f"Workers: {cluster.note}")
+        yield InferSession(plan, cluster, say=say, stop=stop)
+
+
+def _continued(settings: InferSettings) -> InferSettings:
+    """Return the settings of a run that goes on with what this flow run did before, where it is run again."""
+    root = settings.dataset_root or find_dataset_root(settings.manifest)
+    # Named after the flow run, so that a retry finds it.
+    log = settings.telemetry_log or telemetry_log_named(
+        settings.manifest, root and absolute(root), str(flow_run.id).split("-", maxsplit=1)[0]
+    )
+    again = settings.telemetry_log is None or (flow_run.run_count or 1) > 1
+    resume = settings.resume_summary or (resumable(log) if again else None)
+    return settings.model_copy(update={"telemetry_log": log, "resume_summary": resume})
 
 
 class _Run:
@@ -76,7 +108,7 @@ class _Run:
         self._session = session
         self._ledger = RunLedger(plan)
         self._artifacts = RunArtifacts(plan)
-        self._stop = session.stop or Stop(settings.grace_period_s, session.say)
+        self._stop = session.stop
         self._wakeups: queue.SimpleQueue[PrefectFuture[Any] | None] = queue.SimpleQueue()
         self._batches = BatchRunner(
             self._ledger,
@@ -121,7 +153,7 @@ class _Run:
             may_start=lambda: not self._stop.requested.is_set(),
             slots=self._session.slots,
         )
-        with self._stop.while_running(cancellation_requested(flow_run.id)), runner:
+        with runner:
             runner.client.subscribe_topic(topic, self._batches.report)
             task = self._batches.task()
             batches = _batches(self._plan.todo, self._plan.settings.chunks_per_task)

@@ -11,6 +11,7 @@ from badc.errors import BadcError
 from badc.infer import InferPlan
 from badc.ledger import Progress
 from badc.output_lock import output_lock
+from flows.handover import error_of
 from flows.server import PrefectApi
 from flows.stopping import Stop
 
@@ -60,13 +61,9 @@ def launch_inference(
         say(f"Workers: {cluster.note}")
         from flows.session import InferSession, handing_over
 
-        session = InferSession(plan, cluster, on_progress, say, stop)
-        reason = ""
+        session = InferSession(plan, cluster, stop, on_progress, say)
         with handing_over(session):
-            try:
-                reason = infer(plan.settings, return_state=True).message or ""
-            except Exception as error:  # such as a server that is gone when the run's end is to be reported
-                reason = f"{type(error).__name__}: {error}"
+            error = error_of(lambda: infer(plan.settings, return_state=True))
         if session.outcome is None:
-            raise BadcError(f"the flow run ended before its chunks did: {reason}")
+            raise error or BadcError("the flow run ended without an outcome")
         return session.outcome, api.answers()

@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
 
 from prefect import State, flow
+from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
@@ -31,8 +32,11 @@ from badc.orchestration.settings import OrchestrateSettings
 from badc.output_lock import output_lock
 from badc.summary import RunState
 from blocks.cluster import open_cluster
+from blocks.loading import filled_from_blocks
 from blocks.worker_slots import WorkerSlots, slots_of
 from flows.cancellation import cancellation_requested
+from flows.gpu_pool import turn_at_the_gpus
+from flows.handover import error_of
 from flows.infer import infer
 from flows.orchestrate_session import OrchestrateOutcome, OrchestrateSession, RecordingOutcome, current_session
 from flows.session import InferOutcome, InferSession, handing_over
@@ -45,7 +49,7 @@ _MOST_FOLLOWING = 4
 
 
 def _name_of_run() -> str:
-    return f"orchestrate {OrchestrateSettings.model_validate(flow_run.parameters['settings']).root.name}"
+    return f"orchestrate {OrchestrateSettings.model_validate(flow_run.parameters['settings']).title}"
 
 
 @flow(name="orchestrate", flow_run_name=_name_of_run, persist_result=False)
@@ -57,14 +61,11 @@ def orchestrate(settings: OrchestrateSettings) -> State:
     session = current_session()
     with ExitStack() as stack:
         if session is None:
-            plan = plan_orchestration(settings)
-            require_runnable(plan)
-            recording, _ = recording_wanted(settings.root, settings.record_datalad)
-            if recording:
-                require_recordable(plan)
-            stop = Stop(settings.grace_period_s, lambda line: None)
-            session = OrchestrateSession(plan, recording, stack.enter_context(open_cluster(settings)), stop)
+            session = stack.enter_context(_own_session(settings))
         slots = stack.enter_context(slots_of(session.cluster.address))
+        stack.enter_context(session.stop.while_running(cancellation_requested(flow_run.id)))
+        used = session.cluster.gpu_workers > 0
+        stack.enter_context(turn_at_the_gpus(session.plan.settings, used, session.stop, session.say))
         session.outcome = _Run(session, slots).complete()
     outcome = session.outcome
     failed = [r for r in outcome.recordings if r.state is RunState.FAILED]
@@ -76,6 +77,25 @@ def orchestrate(settings: OrchestrateSettings) -> State:
     if outcome.state is RunState.INTERRUPTED:
         return Cancelled(message=message)
     return Failed(message="\n".join([message, *(f"{r.recording_id}: {r.error}" for r in failed[:20])]))
+
+
+@contextmanager
+def _own_session(settings: OrchestrateSettings) -> Iterator[OrchestrateSession]:
+    """Plan and prepare a run that Prefect started, from a deployment or again after it failed."""
+    say = get_run_logger().info
+    settings = filled_from_blocks(settings)
+    if (flow_run.run_count or 1) > 1:  # this flow run is tried again: what it did is not done again
+        settings = settings.model_copy(update={"resume_completed": True, "include_existing": False})
+    plan = plan_orchestration(settings)
+    require_runnable(plan)
+    recording, problem = recording_wanted(settings.root, settings.record_datalad)
+    if problem is not None:
+        say(f"the runs are not recorded in the dataset: {problem}")
+    if recording:
+        require_recordable(plan)
+    with open_cluster(settings) as cluster:
+        say(f"Workers: {cluster.note}")
+        yield OrchestrateSession(plan, recording, cluster, Stop(settings.grace_period_s, say), say=say)
 
 
 class _Run:
@@ -100,10 +120,7 @@ class _Run:
         ended: list[RecordingOutcome] = []
         under_way: set[Future[RecordingOutcome]] = set()
         most = self._plan.settings.concurrent_recordings
-        with (
-            self._stop.while_running(cancellation_requested(flow_run.id)),
-            ThreadPoolExecutor(most + _MOST_FOLLOWING) as pool,
-        ):
+        with ThreadPoolExecutor(most + _MOST_FOLLOWING) as pool:
             while under_way or (waiting and not self._stop.requested.is_set()):
                 while waiting and self._may_begin(len(under_way)):
                     recording = waiting.popleft()
@@ -178,16 +195,12 @@ class _Run:
                 self._progress[recording.recording_id] = progress
 
         session = InferSession(
-            plan, self._session.cluster, note, self._say_of(recording), self._stop.part(), slots=self._slots
+            plan, self._session.cluster, self._stop.part(), note, self._say_of(recording), slots=self._slots
         )
-        reason = ""
         with handing_over(session), self._one_start() as session.on_begin:
-            try:
-                reason = infer(plan.settings, return_state=True).message or ""
-            except Exception as error:  # the server, say: what counts is whether the chunks were run
-                reason = f"{type(error).__name__}: {error}"
-        if session.outcome is None:
-            raise BadcError(f"its flow run ended before its chunks did: {reason}")
+            error = error_of(lambda: infer(plan.settings, return_state=True))
+        if session.outcome is None:  # what counts is whether the chunks were run, not what the server knows of it
+            raise error or BadcError("its flow run ended without an outcome")
         return session.outcome
 
     @contextmanager

@@ -12,7 +12,7 @@ from badc.errors import BadcError
 from badc.ledger import Progress
 from badc.orchestration.plan import OrchestrationPlan
 from badc.summary import RunState
-from flows.handover import Handover
+from flows.handover import Handover, error_of
 from flows.server import PrefectApi
 from flows.stopping import Stop
 
@@ -148,12 +148,8 @@ def launch_orchestration(
             raise KeyboardInterrupt
         say(f"Workers: {cluster.note}")
         session = OrchestrateSession(plan, recording, cluster, stop, on_progress, say)
-        reason = ""
         with handing_over(session):
-            try:
-                reason = orchestrate(plan.settings, return_state=True).message or ""
-            except Exception as error:  # such as a server that is gone when the run's end is to be reported
-                reason = f"{type(error).__name__}: {error}"
+            error = error_of(lambda: orchestrate(plan.settings, return_state=True))
         if session.outcome is None:
-            raise BadcError(f"the flow run ended before its recordings did: {reason}")
+            raise error or BadcError("the flow run ended without an outcome")
         return session.outcome, api.answers()

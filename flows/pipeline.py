@@ -11,6 +11,7 @@ if __name__ == "__main__":  # become `badc pipeline run`, as flows.infer does
 from contextlib import ExitStack
 
 from prefect import State, flow
+from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
@@ -21,10 +22,12 @@ from badc.orchestration.pipeline_settings import PipelineSettings, chunk_setting
 from badc.orchestration.plan import OrchestrationPlan, plan_orchestration, require_runnable
 from badc.summary import RunState
 from blocks.cluster import open_cluster
+from blocks.loading import filled_from_blocks
 from flows import chunk_session, orchestrate_session
 from flows.cancellation import cancellation_requested
 from flows.chunk import chunk
 from flows.chunk_session import ChunkRunOutcome, ChunkSession
+from flows.handover import error_of
 from flows.orchestrate import orchestrate
 from flows.orchestrate_session import OrchestrateOutcome, OrchestrateSession
 from flows.pipeline_session import PipelineOutcome, PipelineSession, current_session
@@ -32,7 +35,7 @@ from flows.stopping import Stop
 
 
 def _name_of_run() -> str:
-    return f"pipeline {PipelineSettings.model_validate(flow_run.parameters['settings']).dataset.name}"
+    return f"pipeline {PipelineSettings.model_validate(flow_run.parameters['settings']).title}"
 
 
 @flow(name="pipeline", flow_run_name=_name_of_run, persist_result=False)
@@ -41,7 +44,11 @@ def pipeline(settings: PipelineSettings) -> State:
 
     The state of the flow run says how it ended: Completed, Failed (a recording failed), or Cancelled.
     """
-    session = current_session() or PipelineSession(Stop(settings.grace_period_s, lambda line: None))
+    session = current_session()
+    if session is None:
+        settings = filled_from_blocks(settings)
+        say = get_run_logger().info
+        session = PipelineSession(Stop(settings.grace_period_s, say), say=say)
     plan, inferred = None, None
     with session.stop.while_running(cancellation_requested(flow_run.id)):
         chunked = _chunk(settings, session)
@@ -91,7 +98,9 @@ def _infer(settings: PipelineSettings, session: PipelineSession) -> tuple[Orches
         session.say(f"Workers: {cluster.note}")
         handed = OrchestrateSession(runnable, recording, cluster, session.stop, session.on_progress, session.say)
         stack.enter_context(orchestrate_session.handing_over(handed))
-        orchestrate(wanted, return_state=True)
+        error = error_of(lambda: orchestrate(wanted, return_state=True))
+    if handed.outcome is None and error is not None:
+        raise error
     return plan, handed.outcome
 
 

@@ -11,7 +11,7 @@ from badc.errors import BadcError
 from badc.ledger import Progress
 from badc.orchestration.plan import OrchestrationPlan
 from badc.summary import RunState
-from flows.handover import Handover
+from flows.handover import Handover, error_of
 from flows.server import PrefectApi
 from flows.stopping import Stop
 
@@ -105,14 +105,8 @@ def launch_pipeline(
         if stop.requested.is_set():
             raise KeyboardInterrupt
         session = PipelineSession(stop, on_chunked, on_progress, say)
-        reason: str | BadcError = ""
         with handing_over(session):
-            try:
-                pipeline(settings, return_state=False)
-            except BadcError as error:
-                reason = error
-            except Exception as error:  # a state of failure; or a server that is gone when the end is to be reported
-                reason = f"{type(error).__name__}: {error}"
+            error = error_of(lambda: pipeline(settings, return_state=True))
         if session.outcome is None:
-            raise reason if isinstance(reason, BadcError) else BadcError(f"the pipeline ended early: {reason}")
+            raise error or BadcError("the flow run ended without an outcome")
         return session.outcome, api.answers()

@@ -57,14 +57,14 @@ class InferSession:
         What it will do; planned, and its outputs locked, by the command.
     cluster
         Its cluster, which the command starts while the Prefect server comes up.
+    stop
+        Whether the run is to stop; where a command started the run, it was heeded while everything started.
     on_progress
         Called now and then with how far the run is.
     say
         Called with a line for the user.
-    stop
-        Whether the run is to stop; it was heeded while everything started.
     slots
-        The slots of the cluster's workers, where other runs share them.
+        The slots of the cluster's workers, where other runs share them; whoever made the cluster waited for the GPUs.
     on_begin
         Called when Prefect has made the flow run, and its code begins.
     outcome
@@ -73,12 +73,17 @@ class InferSession:
 
     plan: InferPlan
     cluster: Cluster
+    stop: Stop
     on_progress: Callable[[Progress], None] = field(default=lambda progress: None)
     say: Callable[[str], None] = field(default=lambda line: None)
-    stop: Stop | None = None
     slots: WorkerSlots | None = None
     on_begin: Callable[[], None] = field(default=lambda: None)
     outcome: InferOutcome | None = None
+
+    @property
+    def shares_cluster(self) -> bool:
+        """Whether this is one of several runs on one cluster."""
+        return self.slots is not None
 
 
 _handover: Handover[InferSession] = Handover("infer_session")

@@ -18,7 +18,7 @@ from badc.manifest import Chunk, read_manifest
 from badc.orchestration.settings import OrchestrateSettings
 from badc.plans import ChunkPlanRow, PlanRow, read_plan
 from badc.settings import InferSettings
-from badc.summary import JobStatus, read_jobs, summary_path
+from badc.summary import JobStatus, read_jobs, resumable
 
 _THREADS = 8  # looking is waiting for the disk or the network
 
@@ -219,16 +219,6 @@ def require_runnable(plan: OrchestrationPlan) -> None:
         require_writable(settings.below(settings.telemetry_dir), "telemetry folder")
         if settings.bundle or settings.bundle_rollup:
             require_writable(settings.below(settings.bundle_aggregate_dir), "folder of the tables")
-
-
-def resumable(telemetry_log: Path) -> Path | None:
-    """Return what a run can go on from: the summary beside a log, the log alone after a hard kill, or None."""
-    summary = summary_path(telemetry_log)
-    # A run that was killed leaves a summary that is older than its log.
-    newest = [path for path in (summary, telemetry_log) if path.exists()]
-    if len(newest) == 2 and telemetry_log.stat().st_mtime > summary.stat().st_mtime:
-        return telemetry_log
-    return newest[0] if newest else None
 
 
 def _log_of(settings: OrchestrateSettings, recording_id: str) -> Path:

@@ -1,0 +1,103 @@
+"""The forms in which a person starts a deployed flow: the settings in groups, each made from a part of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union
+
+from pydantic import BaseModel, Field
+
+from badc import settings_parts as parts
+from badc.settings_model import Settings
+from badc.settings_parts import Part
+
+
+class Form(Settings):
+    """One group of a form."""
+
+
+def _runner_form(kind: str, part: Part) -> Any:
+    name = f"{kind.title().replace('-', '')}Form"
+    return part.model(name, Form, kind=(Literal[kind], Field(default=kind, title="Runner", description=part.title)))
+
+
+class SavedRunnerForm(Form):
+    """A runner that is saved as a block."""
+
+    kind: Literal["saved"] = Field(default="saved", title="Runner", description="A saved runner")
+    block: str = Field(title="Block", description="Name of the block, such as careful or badc-birdnet/careful.")
+
+
+RUNNER_FORMS = {kind: _runner_form(kind, part) for kind, part in parts.RUNNERS.items()}
+RunnerForm = Annotated[
+    Union[(SavedRunnerForm, *RUNNER_FORMS.values())],  # type: ignore[valid-type]
+    Field(discriminator="kind", title="Runner", description="The classifier."),
+]
+
+
+def _block_name(title: str) -> Any:
+    text = f"{title} saved in Prefect, by the name of its block; what is filled in below outweighs it."
+    return (str | None, Field(default=None, title="Block", description=text))
+
+
+class PlacesForm(Form):
+    """Where the files of one run are."""
+
+    output_dir: Path | None = Field(
+        default=None, title="Detections", description="Folder of the detections. Default: artifacts/infer."
+    )
+    telemetry_log: Path | None = Field(
+        default=None, title="Telemetry log", description="Default: a new one, named after the flow run."
+    )
+    dataset_root: Path | None = Field(
+        default=None, title="Dataset", description="Default: the folder above the manifest that has a .datalad."
+    )
+    dataset_block: str | None = Field(default=None, title="Dataset block", description="Name of a saved dataset.")
+    resume_summary: Path | None = Field(
+        default=None, title="Go on from", description="Summary or telemetry log of an earlier run."
+    )
+
+
+WorkersForm = parts.CLUSTER.model("WorkersForm", Form, block=_block_name("Workers"))
+ChunksForm = parts.CHUNKS.model("ChunksForm", Form)
+RecordingsForm = parts.RECORDINGS.model("RecordingsForm", Form)
+ReportsForm = parts.REPORTS.model("ReportsForm", Form)
+PipelineRecordingsForm = parts.PIPELINE_RECORDINGS.model("PipelineRecordingsForm", Form)
+PipelineReportsForm = parts.PIPELINE_REPORTS.model("PipelineReportsForm", Form)
+CuttingForm = parts.CUTTING.model("CuttingForm", Form)
+DatasetForm = parts.DATASET.model(
+    "DatasetForm",
+    Form,
+    root=(Path | None, Field(default=None, title="Root", description="The dataset's folder; or name a block.")),
+    block=_block_name("A dataset"),
+)
+
+_PARTS: dict[type[BaseModel], Part] = {
+    WorkersForm: parts.CLUSTER,
+    ChunksForm: parts.CHUNKS,
+    RecordingsForm: parts.RECORDINGS,
+    ReportsForm: parts.REPORTS,
+    PipelineRecordingsForm: parts.PIPELINE_RECORDINGS,
+    PipelineReportsForm: parts.PIPELINE_REPORTS,
+    CuttingForm: parts.CUTTING,
+    DatasetForm: parts.DATASET,
+    **{form: parts.RUNNERS[kind] for kind, form in RUNNER_FORMS.items()},
+}
+_BLOCK_OF = {WorkersForm: "cluster_block", DatasetForm: "dataset_block"}
+
+
+def values_of(*forms: BaseModel) -> dict[str, Any]:
+    """Return what forms say, as fields of the settings of a command."""
+    values: dict[str, Any] = {}
+    for form in forms:
+        if isinstance(form, SavedRunnerForm):
+            values["runner_block"] = form.block
+        elif isinstance(form, PlacesForm):
+            values |= {name: value for name, value in form if value is not None}
+        else:
+            values |= _PARTS[type(form)].given(form)
+        if (block := getattr(form, "block", None)) and type(form) in _BLOCK_OF:
+            values[_BLOCK_OF[type(form)]] = block
+        if isinstance(form, DatasetForm) and form.root is not None:
+            values["dataset"] = form.root
+    return values

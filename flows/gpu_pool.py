@@ -1,0 +1,94 @@
+"""Turns at the GPUs: runs that share some hold a slot of one of Prefect's global concurrency limits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import ConcurrencyLeaseHolder
+from prefect.concurrency.sync import concurrency
+from prefect.exceptions import ObjectNotFound
+from prefect.runtime import flow_run
+
+from badc.errors import RequestError
+from badc.settings import InferOptions
+from flows.stopping import Stop
+
+DEFAULT_POOL = "gpu"
+# A run that dies without a word gives its slot back after so long; while it lives, Prefect renews the lease.
+_LEASE_S = 120
+# An attempt to get a slot waits for so long at the server, then looks whether the run is to stop.
+_ATTEMPT_S = 2.0
+_REMIND_S = 300.0
+
+
+@contextmanager
+def turn_at_the_gpus(settings: InferOptions, uses_gpus: bool, stop: Stop, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold a slot of the GPU pool while the block runs; wait for it, until the run is to stop.
+
+    Parameters
+    ----------
+    settings
+        Which pool, and whether to wait.
+    uses_gpus
+        Whether the run has GPU workers of its own. One that has none takes part only where it names a pool.
+    stop
+        Whether the run is to stop. Where it is, the block runs without a slot: it starts nothing any more.
+    say
+        Called with a line for the user when it has to wait.
+
+    Raises
+    ------
+    RequestError
+        When the pool that is named does not exist, or when it is full and the settings say not to wait.
+    """
+    name = settings.gpu_pool or (DEFAULT_POOL if uses_gpus else None)
+    if name is None or not _exists(name, asked_for=settings.gpu_pool is not None):
+        yield
+        return
+    with ExitStack() as stack:
+        remind_at_s = 0.0
+        while not stop.requested.is_set():
+            try:
+                stack.enter_context(_slot(name))
+                break
+            except TimeoutError:
+                if settings.no_wait:
+                    raise RequestError(
+                        f"the GPU pool {name} is held by other runs; leave out --no-wait to wait for it"
+                    ) from None
+            if time.monotonic() >= remind_at_s:
+                remind_at_s = time.monotonic() + _REMIND_S
+                say(f"Waiting for the GPU pool {name}, which other runs hold (Prefect's UI: Concurrency)")
+        yield
+
+
+def _exists(name: str, asked_for: bool) -> bool:
+    with get_client(sync_client=True) as client:
+        try:
+            client.read_global_concurrency_limit_by_name(name)
+        except ObjectNotFound:
+            if asked_for:
+                raise RequestError(
+                    f"--gpu-pool {name}: Prefect has no global concurrency limit of this name; make it with "
+                    f"`prefect gcl create {name} --limit 1`"
+                ) from None
+            return False
+    return True
+
+
+@contextmanager
+def _slot(name: str) -> Iterator[None]:
+    holder = ConcurrencyLeaseHolder(type="flow_run", id=flow_run.id)
+    # A lease that cannot be renewed must not end a night's run: the GPUs are busy whoever holds the slot.
+    with concurrency(
+        name,
+        timeout_seconds=_ATTEMPT_S,
+        lease_duration=_LEASE_S,
+        strict=True,
+        holder=holder,
+        raise_on_lease_renewal_failure=False,
+    ):
+        yield

@@ -39,7 +39,7 @@ def infer(
         manifest: The manifest, as `badc chunk` writes it, by its path on the worker's machine.
         runner: The classifier: one that is saved, or one that is filled in here.
         workers: The GPUs and CPU workers, or the Dask scheduler to join.
-        chunks: How chunks are handed out, and what happens when one fails.
+        chunks: Retries, and how chunks are handed out.
         places: Where the files of the run are.
     """
     values = forms.values_of(runner, workers, chunks, places)
@@ -60,10 +60,10 @@ def orchestrate(
     Args:
         dataset: Where it is on the worker's machine, or the block that says so.
         runner: The classifier: one that is saved, or one that is filled in here.
-        recordings: Which recordings of the dataset, and how many at a time.
+        recordings: Which ones of the dataset, and how many at a time.
         workers: The GPUs and CPU workers, or the Dask scheduler to join.
-        chunks: How chunks are handed out, and what happens when one fails.
-        reports: What is made of the detections.
+        chunks: Retries, and how chunks are handed out.
+        reports: What to make of the detections in the end.
     """
     values = forms.values_of(dataset, runner, recordings, workers, chunks, reports)
     return orchestrate_flow.fn(settings_from(OrchestrateSettings, {**values, "apply": True}))
@@ -84,11 +84,11 @@ def pipeline(
     Args:
         dataset: Where it is on the worker's machine, or the block that says so.
         runner: The classifier: one that is saved, or one that is filled in here.
-        cutting: How recordings are cut into chunks.
-        recordings: Which recordings of the dataset, and how many at a time.
+        cutting: The length of a chunk, and what overlaps.
+        recordings: Which ones of the dataset, and how many at a time.
         workers: The GPUs and CPU workers, or the Dask scheduler to join.
-        chunks: How chunks are handed out, and what happens when one fails.
-        reports: What is made of the detections.
+        chunks: Retries, and how chunks are handed out.
+        reports: What to make of the detections in the end.
     """
     values = forms.values_of(dataset, runner, cutting, recordings, workers, chunks, reports)
     return pipeline_flow.fn(settings_from(PipelineSettings, values))

@@ -28,6 +28,8 @@ class Attempt:
         How long it took, in seconds.
     details
         What telemetry keeps of it: `output`, `stdout`, `stderr`, `returncode`, `error`, `gpu_metrics`, … as they apply.
+    found
+        The labels that it detected, as of `badc.run_findings.label_counts`; telemetry does not keep them.
     """
 
     key: str
@@ -39,6 +41,7 @@ class Attempt:
     ok: bool | None = None
     runtime_s: float | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    found: dict[str, tuple[int, int, float, float]] = field(default_factory=dict)
 
     def to_message(self) -> dict[str, Any]:
         """Return it as plain values that travel between processes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from badc.errors import RequestError, listed
 from badc.manifest import Chunk, Manifest, job_keys, read_manifest
 from badc.runners import RunnerSpec
 from badc.settings import InferOptions, InferSettings
-from badc.summary import EarlierJobs, Job, JobStatus, read_jobs
+from badc.summary import EarlierJobs, Job, JobStatus, read_jobs, summary_path
 
 _PROBE_THREADS = 8  # opening files is waiting for the disk or the network
 
@@ -107,6 +108,12 @@ class InferPlan:
     def recordings(self) -> frozenset[str]:
         """Ids of the recordings that the run may write."""
         return frozenset(planned.chunk.recording_id for planned in self.todo)
+
+    @property
+    def resume_command(self) -> str:
+        """The command that goes on with this run, to be given where the run was started."""
+        again = self.settings.model_copy(update={"resume_summary": summary_path(self.telemetry_log)})
+        return shlex.join(["badc", "infer", "run", *again.to_arguments()])
 
     def output_of(self, chunk: Chunk) -> str:
         """Return the place of a chunk's detections as telemetry and summary record it."""

@@ -22,8 +22,10 @@ from badc.infer import InferOrder, PlannedChunk
 from badc.manifest import Chunk
 from badc.memory_limit import MemoryLimit
 from badc.out_of_memory import ADVICE, GPU_OUT_OF_MEMORY, is_gpu_out_of_memory
+from badc.run_findings import label_counts
 from badc.runners import BatchRunner, RunnerOutput, close_runner, runner_for
 
+_Outcome = tuple[bool, dict[str, Any], dict[str, tuple[int, int, float, float]]]
 _KEPT_OUTPUT_CHARS = 500
 # A process has one runner. A worker with several threads, given a dead worker's chunk, could want it twice.
 _one_runner = threading.Lock()
@@ -82,8 +84,8 @@ class _Call:
             outcomes = self._outcomes()
         if memory.reason is not None:
             outcomes = [
-                (ok, details if ok else {**details, "error": f"{details['error']}: {memory.reason}"})
-                for ok, details in outcomes
+                (ok, details if ok else {**details, "error": f"{details['error']}: {memory.reason}"}, found)
+                for ok, details, found in outcomes
             ]
         shared: dict[str, Any] = {"runner": self._order.runner.name.value}
         if len(self._chunks) > 1:
@@ -95,19 +97,19 @@ class _Call:
         # A chunk's share of the call, so that sums and averages over chunks stay those of the time spent.
         runtime_s = round((time.perf_counter() - clock) / len(self._chunks), 3)
         ended = [
-            replace(attempt, finished_at=now(), ok=ok, runtime_s=runtime_s, details={**shared, **details})
-            for attempt, (ok, details) in zip(started, outcomes, strict=True)
+            replace(attempt, finished_at=now(), ok=ok, runtime_s=runtime_s, details={**shared, **details}, found=found)
+            for attempt, (ok, details, found) in zip(started, outcomes, strict=True)
         ]
         for attempt in ended:
             self._report(attempt)
         return ended
 
-    def _outcomes(self) -> list[tuple[bool, dict[str, Any]]]:
-        """Return for each chunk whether it succeeded, and what telemetry keeps of it."""
+    def _outcomes(self) -> list[_Outcome]:
+        """Return for each chunk whether it succeeded, what telemetry keeps of it, and the labels found."""
         try:
             outputs = self._detect()
         except Exception as error:
-            return [(False, _failure(error, self._order))] * len(self._chunks)
+            return [(False, _failure(error, self._order), {})] * len(self._chunks)
         return [self._settle(planned.chunk, output) for planned, output in zip(self._chunks, outputs, strict=True)]
 
     def _detect(self) -> list[RunnerOutput | RunnerError]:
@@ -121,13 +123,13 @@ class _Call:
             return runner.detect_batch(items)
         return [runner.detect(*items[0])]
 
-    def _settle(self, chunk: Chunk, output: RunnerOutput | RunnerError) -> tuple[bool, dict[str, Any]]:
+    def _settle(self, chunk: Chunk, output: RunnerOutput | RunnerError) -> _Outcome:
         try:
             if isinstance(output, RunnerError):
                 raise output
-            return True, _write(chunk, output, self._order)
+            return True, _write(chunk, output, self._order), label_counts(output.result.detections)
         except Exception as error:
-            return False, _failure(error, self._order)
+            return False, _failure(error, self._order), {}
 
 
 def _failure(error: Exception, order: InferOrder) -> dict[str, Any]:

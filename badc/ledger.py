@@ -7,12 +7,14 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
 from badc.attempt import Attempt, now
 from badc.infer import InferPlan, PlannedChunk
 from badc.run_config import effective_configuration
+from badc.run_findings import RunFindings
 from badc.summary import (
     Job,
     JobStatus,
@@ -71,6 +73,21 @@ class Progress:
         """Seconds until the end at this pace; None before anything is done."""
         return (self.audio_total_ms - self.audio_ms) / 1000 / self.times_real_time if self.audio_ms else None
 
+    def describe(self, ended: bool = False) -> str:
+        """Return it in one line, with the time left unless the run has ended."""
+        left_s = None if ended or self.done + self.failed == self.total else self.left_s
+        return (
+            f"{self.done}/{self.total} chunks, {self.failed} failed, "
+            f"{self.audio_ms / 3.6e6:.2f} h of audio, {self.times_real_time:.0f} × real time"
+            + (f", {_duration(left_s)} left" if left_s is not None else "")
+        )
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
 
 class RunLedger:
     """Keeps telemetry and summary of one run. Its methods may be called from any thread.
@@ -92,6 +109,7 @@ class RunLedger:
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._backoffs: dict[str, float | None] = {}  # key -> delay that follows if the coming attempt fails
         self._slowest: list[tuple[float, str]] = []
+        self._findings = RunFindings()
         self._clock = time.monotonic()
         self._next_write = 0.0
         self._done = self._failed = self._audio_ms = 0
@@ -145,6 +163,7 @@ class RunLedger:
             job.retries = job.attempts - 1
             count = self.summary.workers.setdefault(label, WorkerCount())
             details = {"attempt": job.attempts} | attempt.details
+            self._findings.add_gpu(label, attempt.gpu_name, attempt.details.get("gpu_metrics"))
             if attempt.ok:
                 self._succeeded(attempt, job, count, details)
                 self._event(attempt, EventStatus.SUCCESS, label, details)
@@ -182,11 +201,26 @@ class RunLedger:
             jobs = ((key, self.summary.jobs[key]) for key in keys)
             return [f"{key}: {job.last_error}" for key, job in jobs if job.last_error is not None]
 
+    def running(self) -> list[tuple[str, str, str]]:
+        """Return what the workers are busy with: worker label, the chunk's key, and when it was begun (ISO-8601)."""
+        with self._lock:
+            return [(label, key, attempt.started_at) for key, (attempt, label) in self._open.items()]
+
     @property
     def slowest(self) -> list[tuple[float, str]]:
         """The chunks that took longest, as (seconds, key), slowest first."""
         with self._lock:
             return sorted(self._slowest, reverse=True)
+
+    def findings(self) -> RunFindings:
+        """Return a copy of what was found so far, and how the GPUs are used."""
+        with self._lock:
+            return deepcopy(self._findings)
+
+    def gpu_utilization(self) -> dict[str, float | None]:
+        """Return the load of each worker's GPU over its last chunk, in percent; None where the driver does not tell."""
+        with self._lock:
+            return {worker: use.utilization for worker, use in sorted(self._findings.gpus.items())}
 
     def progress(self) -> Progress:
         """Return how far the run is."""
@@ -244,6 +278,7 @@ class RunLedger:
             return  # its worker died after it was heard of, and before its result was fetched; so it ran twice
         job.status, job.output, job.last_error = JobStatus.SUCCESS, details["output"], None
         self._done += 1
+        self._findings.add_labels(attempt.found)
         heapq.heappush(self._slowest, (runtime_s, key))
         if len(self._slowest) > _SLOWEST_KEPT:
             heapq.heappop(self._slowest)

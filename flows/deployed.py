@@ -13,6 +13,7 @@ from badc.orchestration.settings import OrchestrateSettings
 from badc.settings import InferSettings, settings_from
 from flows import forms
 from flows.infer import infer as infer_flow
+from flows.infer import name_of_run
 from flows.orchestrate import orchestrate as orchestrate_flow
 from flows.pipeline import pipeline as pipeline_flow
 
@@ -25,7 +26,12 @@ def _dataset_name() -> str:
     return Path(given["root"]).name if given.get("root") else str(given.get("block"))
 
 
-@flow(name="infer", flow_run_name="infer {manifest.stem}", persist_result=False)
+def _name_of_infer() -> str:
+    root = (flow_run.parameters.get("places") or {}).get("dataset_root")
+    return name_of_run(Path(flow_run.parameters["manifest"]), Path(root) if root else None)
+
+
+@flow(name="infer", flow_run_name=_name_of_infer, persist_result=False)
 def infer(
     manifest: Path,
     runner: forms.RunnerForm,

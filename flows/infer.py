@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from prefect import State, Task, flow
@@ -37,8 +38,9 @@ from flows.cancellation import cancellation_requested
 from flows.gpu_pool import turn_at_the_gpus
 from flows.session import InferOutcome, InferSession, current_session
 from flows.stopping import Stop, StopReason
-from tasks.artifacts import RunArtifacts
+from tasks.artifacts import RunArtifacts, run_title
 from tasks.infer import BatchRunner, RunStoppedError, batch_parameters
+from tasks.silent_workers import SilentWorkers
 
 # Two tasks per worker: while one runs, the next one's engine is up and waits for the worker. More gains nothing.
 _IN_FLIGHT_PER_WORKER = 2
@@ -47,7 +49,17 @@ _MOST_UNDER_WAY = 512
 _TICK_S = 0.25
 
 
-@flow(name="infer", flow_run_name="infer {settings.manifest.stem}", persist_result=False)
+def name_of_run(manifest: Path, dataset_root: Path | None) -> str:
+    """Return the name of a run: `infer DATASET/MANIFEST`, with the dataset where there is one."""
+    return f"infer {run_title(manifest, dataset_root or find_dataset_root(manifest))}"
+
+
+def _name_of_run() -> str:
+    settings = InferSettings.model_validate(flow_run.parameters["settings"])
+    return name_of_run(settings.manifest, settings.dataset_root)
+
+
+@flow(name="infer", flow_run_name=_name_of_run, persist_result=False)
 def infer(settings: InferSettings) -> State:
     """Analyse every chunk of a manifest and write its detections.
 
@@ -108,6 +120,7 @@ class _Run:
         self._session = session
         self._ledger = RunLedger(plan)
         self._artifacts = RunArtifacts(plan)
+        self._silent_workers = SilentWorkers(self._ledger, session.say)
         self._stop = session.stop
         self._wakeups: queue.SimpleQueue[PrefectFuture[Any] | None] = queue.SimpleQueue()
         self._batches = BatchRunner(
@@ -125,6 +138,7 @@ class _Run:
     def complete(self) -> InferOutcome:
         """Run until nothing is left to do, or to wait for."""
         state = RunState.FAILED
+        self._artifacts.show_begin()
         try:
             if self._plan.todo:
                 self._run_chunks()
@@ -192,9 +206,10 @@ class _Run:
             self._said_no_worker = True
             self._session.say("No Dask worker is connected; the run goes on as soon as one is")
         self._ledger.save()
+        self._silent_workers.look()
         progress = self._ledger.progress()
         self._session.on_progress(progress)
-        self._artifacts.show_progress(progress)
+        self._artifacts.show_progress(progress, self._ledger.gpu_utilization())
 
     def _take_in(self, future: PrefectFuture[Any]) -> None:
         batch = self._under_way.pop(future)

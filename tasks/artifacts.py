@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
-from typing import Any
+from pathlib import Path
 from uuid import UUID
 
 from prefect.artifacts import (
@@ -16,29 +16,16 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.client.orchestration import get_client
 from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
 
 from badc.infer import InferPlan
 from badc.ledger import Progress, RunLedger
-from badc.summary import JobStatus, RunSummary, WorkerCount
+from tasks.run_report import label_rows, progress_text, run_report, worker_rows
 
-_UPDATE_INTERVAL_S = 2.0
+_UPDATE_INTERVAL_S = 1.0
 _END_TIMEOUT_S = 60.0
-_LISTED = 10
-
-
-def worker_rows(workers: Mapping[str, WorkerCount]) -> list[dict[str, Any]]:
-    """Return the table of the workers, one row each: the same on the console and as an artifact."""
-    return [
-        {
-            "worker": label,
-            "jobs": count.jobs,
-            "failures": count.failure,
-            "retries": count.retries,
-            "failed attempts": count.failed_retries,
-        }
-        for label, count in sorted(workers.items())
-    ]
 
 
 class RunArtifacts:
@@ -55,7 +42,7 @@ class RunArtifacts:
 
     def __init__(self, plan: InferPlan) -> None:
         self._plan = plan
-        self._slug = artifact_key(plan.manifest.path.stem)
+        self._slug = artifact_key(run_title(plan.settings.manifest, plan.manifest.dataset_root))
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="artifacts")
         self._writing: Future[None] | None = None
         self._lost = False
@@ -63,26 +50,39 @@ class RunArtifacts:
         self._next_update = 0.0
         self._shown: Progress | None = None
 
-    def show_progress(self, progress: Progress) -> None:
-        """Bring the progress artifact up to date, at most every two seconds."""
+    def show_begin(self) -> None:
+        """Tag the flow run, so that it is found by its runner, recording and dataset."""
+        new = [f"{key}:{value}" for key, value in _tags(self._plan).items()]
+        run_id, old = UUID(str(flow_run.id)), list(flow_run.tags)
+
+        def write() -> None:
+            with get_client(sync_client=True) as client:
+                client.update_flow_run(run_id, tags=[*old, *(tag for tag in new if tag not in old)])
+
+        self._write(write)
+
+    def show_progress(self, progress: Progress, gpus: Mapping[str, float | None]) -> None:
+        """Bring the progress artifact up to date, at most every second."""
         now = time.monotonic()
         busy = self._writing is not None and not self._writing.done()
         if busy or now < self._next_update or not _differ(progress, self._shown):
             return
         self._next_update = now + _UPDATE_INTERVAL_S
         self._shown = progress
-        self._write(lambda: self._write_progress(progress))
+        self._write(lambda: self._write_progress(progress, progress_text(progress, gpus)))
 
     def show_end(self, ledger: RunLedger) -> None:
-        """Write the last progress, the table of the workers and the report; wait for them, but not for ever."""
-        progress, summary = ledger.progress(), ledger.summary
-        rows = worker_rows(summary.workers)
-        report = _report(self._plan, summary, progress, ledger.slowest)
+        """Write the last progress, the tables and the report; wait for them, but not for ever."""
+        progress, findings = ledger.progress(), ledger.findings()
+        workers, report = worker_rows(ledger.summary.workers), run_report(self._plan, ledger)
 
         def write() -> None:
-            self._write_progress(progress)
+            self._write_progress(progress, progress_text(progress, {}, ended=True))
             key = f"infer-workers-{self._slug}"
-            create_table_artifact(table=rows, key=key, description="What each worker did")
+            create_table_artifact(table=workers, key=key, description="What each worker did")
+            if findings.labels:
+                key, text = f"infer-species-{self._slug}", "What this run detected most"
+                create_table_artifact(table=label_rows(findings), key=key, description=text)
             create_markdown_artifact(markdown=report, key=f"infer-report-{self._slug}")
 
         wait([self._write(write)], timeout=_END_TIMEOUT_S)
@@ -102,9 +102,8 @@ class RunArtifacts:
             self._lost = True
             get_run_logger().warning("The run's artifacts could not be written: %s", error)
 
-    def _write_progress(self, progress: Progress) -> None:
+    def _write_progress(self, progress: Progress, text: str) -> None:
         percent = 100.0 * (progress.done + progress.failed) / progress.total if progress.total else 100.0
-        text = _progress_text(progress)
         if self._progress_id is None:
             key = f"infer-progress-{self._slug}"
             self._progress_id = create_progress_artifact(progress=percent, key=key, description=text)
@@ -116,46 +115,19 @@ def _differ(progress: Progress, shown: Progress | None) -> bool:
     return shown is None or (progress.done, progress.failed) != (shown.done, shown.failed)
 
 
+def _tags(plan: InferPlan) -> dict[str, str]:
+    root, recordings = plan.manifest.dataset_root, {chunk.recording_id for chunk in plan.manifest.chunks}
+    tags = {"runner": plan.order.runner.name.value}
+    if len(recordings) == 1:
+        tags["recording"] = next(iter(recordings))
+    return tags if root is None else tags | {"dataset": root.name}
+
+
+def run_title(manifest: Path, dataset_root: Path | None) -> str:
+    """Return what a run is called: the dataset, where there is one, and the manifest, named after its recording."""
+    return manifest.stem if dataset_root is None else f"{dataset_root.name}/{manifest.stem}"
+
+
 def artifact_key(name: str) -> str:
     """Return a name as Prefect wants keys of artifacts: lower-case letters, digits and single dashes."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run"
-
-
-def _progress_text(progress: Progress) -> str:
-    return (
-        f"{progress.done} of {progress.total} chunks done, {progress.failed} failed, "
-        f"{progress.times_real_time:.1f} × real time"
-    )
-
-
-def _report(plan: InferPlan, summary: RunSummary, progress: Progress, slowest: Sequence[tuple[float, str]]) -> str:
-    retried = sorted(
-        ((job.attempts, key) for key, job in summary.jobs.items() if job.attempts > 1), key=lambda row: -row[0]
-    )
-    failed = [(key, job.last_error or "") for key, job in summary.jobs.items() if job.status is JobStatus.FAILURE]
-    parts = [
-        f"# {_cell(plan.manifest.path.name)}",
-        f"{_progress_text(progress)}; {progress.skipped} were done before.",
-        "| what | where |\n|---|---|\n"
-        f"| detections | {_cell(str(plan.order.output_dir))} |\n"
-        f"| telemetry | {_cell(summary.telemetry_log)} |\n"
-        f"| runner | {summary.runner} |",
-    ]
-    if failed:
-        parts.append("## Failed\n" + _table(("chunk", "last error"), failed[:_LISTED], len(failed)))
-    if retried:
-        parts.append("## Retry hot spots\n" + _table(("attempts", "chunk"), retried[:_LISTED], len(retried)))
-    if slowest:
-        parts.append("## Slowest chunks\n" + _table(("seconds", "chunk"), slowest, len(slowest)))
-    return "\n\n".join(parts)
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[object]], total: int) -> str:
-    lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
-    lines += [f"| {' | '.join(_cell(str(value)) for value in row)} |" for row in rows]
-    return "\n".join(lines) + (f"\n\n… and {total - len(rows)} more" if total > len(rows) else "")
-
-
-def _cell(text: str) -> str:
-    """Return text that stays one cell of a Markdown table, whatever is in it."""
-    return "".join(f"\\{c}" if c in "\\`*_{}[]<>#|$" else c for c in text.replace("\n", " "))

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from distributed import KilledWorker
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
+from prefect.context import TaskRunContext
 from prefect.runtime import task_run
 from prefect.utilities.annotations import quote
 
@@ -128,6 +129,7 @@ class BatchRunner:
             preferred = self._same_worker_again.pop(name, None)
         if self._stopping.is_set():
             raise RunStoppedError("the run is stopping")
+        _tag_task_run(batch, order)
         todo = self._ledger.undone(batch)
         keys = [planned.key for planned in todo]
         backoff_s = self._backoff_after_this_attempt()
@@ -160,6 +162,7 @@ class BatchRunner:
     def _settle(self, name: str, reports: Sequence[dict[str, Any]]) -> None:
         for report in reports:
             worker, attempt = self._read(report)
+            _tag(f"worker:{worker}")
             self._ledger.ended(attempt, worker)
             if attempt.details.get("failure_kind") == GPU_OUT_OF_MEMORY:
                 # Its runner was ended, so the memory is free again; another GPU would be no larger.
@@ -186,6 +189,23 @@ class BatchRunner:
                 self._waiting.add(name)
             self._wake()
         return ChunksFailedError(reason)
+
+
+def _tag_task_run(batch: Sequence[PlannedChunk], order: InferOrder) -> None:
+    _tag(f"runner:{order.runner.name.value}")
+    recordings = {planned.chunk.recording_id for planned in batch}
+    if len(recordings) == 1:
+        _tag(f"recording:{recordings.pop()}")
+
+
+def _tag(tag: str) -> None:
+    """Tag the task run of this thread; the server hears of it with the task's next state.
+
+    Not before it runs: Prefect asks the server for a concurrency limit for each tag that a task run begins with.
+    """
+    context = TaskRunContext.get()
+    if context is not None and tag not in context.task_run.tags:
+        context.task_run.tags.append(tag)
 
 
 def batch_parameters(batch: Sequence[PlannedChunk], order: InferOrder, topic: str) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -152,13 +151,12 @@ def _warn_of_stub(plan: InferPlan) -> None:
 
 def _report(plan: InferPlan, outcome: InferOutcome) -> int:
     from badc.summary import summary_path, workers_csv_path
-    from flows.cli.progress import describe
     from flows.cli.tables import print_table
-    from tasks.artifacts import worker_rows
+    from tasks.run_report import worker_rows
 
     progress = outcome.progress
     print(
-        f"{outcome.state.value}: {describe(progress, ended=True)}"
+        f"{outcome.state.value}: {progress.describe(ended=True)}"
         + (f", {progress.skipped} done before" if progress.skipped else "")
     )
     print_table(worker_rows(outcome.workers), "Workers")
@@ -171,8 +169,7 @@ def _report(plan: InferPlan, outcome: InferOutcome) -> int:
         more = progress.failed - 1
         print(f"badc: {outcome.errors[0]}" + (f"\n… and {more} more failed" if more > 0 else ""), file=sys.stderr)
     if outcome.state is not RunState.COMPLETED:
-        again = plan.settings.model_copy(update={"resume_summary": summary})
-        print(f"Resume with: {shlex.join(['badc', 'infer', 'run', *again.to_arguments()])}", file=sys.stderr)
+        print(f"Resume with: {plan.resume_command}", file=sys.stderr)
     return _EXIT_CODES[outcome.state]
 
 

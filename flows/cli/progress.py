@@ -65,24 +65,14 @@ class RunProgress:
             if self._task is None:
                 self._task = self._bar.add_task("", total=progress.total)
             completed = progress.done + progress.failed
-            self._bar.update(self._task, completed=completed, total=progress.total, description=describe(progress))
+            self._bar.update(self._task, completed=completed, total=progress.total, description=progress.describe())
             return
         if time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + _LINE_INTERVAL_S
-            line = describe(progress)
+            line = progress.describe()
             if line != self._last_line:
                 print(line, file=sys.stderr, flush=True)
             self._last_line = line
-
-
-def describe(progress: Progress, ended: bool = False) -> str:
-    """Return a run's progress in one line, with the time left unless it has ended."""
-    left = None if ended or progress.done + progress.failed == progress.total else progress.left_s
-    return (
-        f"{progress.done}/{progress.total} chunks, {progress.failed} failed, "
-        f"{progress.audio_ms / 3.6e6:.2f} h of audio, {progress.times_real_time:.0f} × real time"
-        + (f", {_duration(left)} left" if left is not None else "")
-    )
 
 
 @contextmanager
@@ -110,9 +100,3 @@ def counting(what: str) -> Iterator[Any]:
     yield show
     if shown_at and terminal:
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

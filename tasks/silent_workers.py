@@ -1,0 +1,69 @@
+"""Prefect events for workers that do not report, on which an automation can send a message."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from prefect.events import emit_event
+from prefect.runtime import flow_run
+
+from badc.ledger import RunLedger
+
+SILENT, HEARD = "badc.worker.silent", "badc.worker.heard"
+# A chunk may take long; one that takes five times as long as the slowest so far, and ten minutes, is not normal.
+LEAST_SILENCE_S = 600.0
+SLOWEST_FACTOR = 5.0
+_LOOK_INTERVAL_S = 10.0
+
+
+class SilentWorkers:
+    """Emits `badc.worker.silent` once when a busy worker has not reported for too long, and `badc.worker.heard` after.
+
+    Parameters
+    ----------
+    ledger
+        The run's books.
+    say
+        Called with a line for the user.
+    least_silence_s
+        What is never too long, in seconds.
+    """
+
+    def __init__(self, ledger: RunLedger, say: Callable[[str], None], least_silence_s: float = LEAST_SILENCE_S) -> None:
+        self._ledger = ledger
+        self._say = say
+        self._least_silence_s = least_silence_s
+        self._silent: dict[str, str] = {}
+        self._next_look_s = 0.0
+
+    def look(self) -> None:
+        """See who is silent; it does so now and then, however often it is called."""
+        if time.monotonic() < self._next_look_s:
+            return
+        self._next_look_s = time.monotonic() + min(_LOOK_INTERVAL_S, self._least_silence_s)
+        slowest = self._ledger.slowest
+        limit_s = max(self._least_silence_s, SLOWEST_FACTOR * (slowest[0][0] if slowest else 0.0))
+        now = datetime.now(UTC)
+        running = self._ledger.running()
+        for worker, key, started_at in running:
+            silence_s = (now - datetime.fromisoformat(started_at)).total_seconds()
+            if silence_s > limit_s and self._silent.get(worker) != key:
+                self._silent[worker] = key
+                self._say(f"{worker}: no report for {silence_s:.0f} s, since it began {key}")
+                _emit(SILENT, worker, key)
+        busy_with = {worker: key for worker, key, _ in running}
+        for worker, key in list(self._silent.items()):
+            if busy_with.get(worker) != key:
+                del self._silent[worker]
+                _emit(HEARD, worker, key)
+
+
+def _emit(event: str, worker: str, key: str) -> None:
+    emit_event(
+        event,
+        resource={"prefect.resource.id": f"badc.worker.{worker}", "prefect.resource.name": worker},
+        related=[{"prefect.resource.id": f"prefect.flow-run.{flow_run.id}", "prefect.resource.role": "flow-run"}],
+        payload={"chunk": key, "flow_run": flow_run.name},
+    )

@@ -1,0 +1,183 @@
+"""What Prefect knows and shows of a run: names, tags, artifacts; asked of the API, and read in a real browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
+
+ROOT = Path(__file__).parents[2]
+# Where set, the pictures of the documentation are taken again.
+PICTURES = ROOT / "docs" / "images" if os.environ.get("BADC_TAKE_PICTURES") else None
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Prefect server with its UI."""
+    from flows.server import _free_port
+
+    home, port = tmp_path_factory.mktemp("ui-server"), _free_port()
+    url = f"http://127.0.0.1:{port}"
+    environment = os.environ | {
+        "PREFECT_HOME": str(home),
+        "PREFECT_API_URL": f"{url}/api",
+        "PREFECT_UI_API_URL": f"{url}/api",
+    }
+    with (home / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    import urllib.request
+
+    end = time.monotonic() + 120
+    while True:
+        try:
+            urllib.request.urlopen(f"{url}/api/health", timeout=2).close()
+            break
+        except OSError:
+            assert time.monotonic() < end, (home / "log").read_text()
+            time.sleep(0.3)
+    yield url
+    process.terminate()
+    process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def finished(server: str, tmp_path_factory: pytest.TempPathFactory, gpu_driver: dict[str, str]) -> tuple[str, Path]:
+    """A run of six chunks of a dataset on two simulated GPUs, of which one fails once and one for good."""
+    import numpy as np
+    import soundfile as sf
+
+    from badc.chunking import plan_chunks, write_virtual_manifest
+
+    folder = (
+        tmp_path_factory.mktemp("study") if PICTURES is None else Path(tempfile.mkdtemp(prefix="birds-", dir="/tmp"))
+    )
+    root = folder / "Ridge"
+    (root / "audio").mkdir(parents=True)
+    (root / ".datalad").mkdir()
+    sf.write(root / "audio" / "GNWT-290.wav", np.random.default_rng(1).normal(0, 0.1, 48000), 8000)
+    manifest = root / "manifests" / "GNWT-290.csv"
+    write_virtual_manifest(plan_chunks(root / "audio" / "GNWT-290.wav", 1.0), manifest, hash_chunks=False)
+    shutil.copy(Path(__file__).parents[1] / "fakes" / "detector.py", root)
+    command = "python detector.py --seconds 0.3 --state state --only chunk_2000 --fail-times 9"
+    environment = os.environ | gpu_driver | {"PREFECT_API_URL": f"{server}/api", "PREFECT_HOME": str(folder / "home")}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    words = ["--max-retries", "1", "--keep-going", "--gpu-sample-interval", "0.1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "flows", "infer", "run", "manifests/GNWT-290.csv", "--runner-cmd", command, *words],
+        env=environment,
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 1, done.stderr
+    return done.stderr, root
+
+
+def api(server: str, path: str, **body: Any) -> Any:
+    import httpx
+
+    return httpx.post(f"{server}/api/{path}", json=body, timeout=30).raise_for_status().json()
+
+
+def the_run(server: str) -> dict[str, Any]:
+    (run,) = api(server, "flow_runs/filter")
+    return run
+
+
+def test_the_flow_run_is_found_by_dataset_recording_and_runner(server: str, finished: Any) -> None:
+    run = the_run(server)
+    assert run["name"] == "infer Ridge/GNWT-290"
+    assert {"dataset:Ridge", "recording:GNWT-290", "runner:custom"} <= set(run["tags"])
+
+
+def test_task_runs_are_named_after_their_chunk_and_say_who_did_it(server: str, finished: Any) -> None:
+    end = time.monotonic() + 30  # they travel as events
+    while any(run["state_type"] not in ("COMPLETED", "FAILED") for run in api(server, "task_runs/filter")):
+        assert time.monotonic() < end
+        time.sleep(0.5)
+    runs = {run["name"]: run for run in api(server, "task_runs/filter")}
+    assert set(runs) == {f"GNWT-290_chunk_{n}_{n + 1000}" for n in range(0, 6000, 1000)}
+    for run in runs.values():
+        assert {"recording:GNWT-290", "runner:custom"} <= set(run["tags"])
+        assert [tag for tag in run["tags"] if tag.startswith("worker:")][:1] in (["worker:gpu-0"], ["worker:gpu-1"])
+    assert runs["GNWT-290_chunk_2000_3000"]["state_type"] == "FAILED"
+    assert runs["GNWT-290_chunk_2000_3000"]["run_count"] == 2
+
+
+def artifacts(server: str) -> dict[str, dict[str, Any]]:
+    return {artifact["key"]: artifact for artifact in api(server, "artifacts/filter")}
+
+
+def test_artifacts_have_keys_that_the_next_run_of_the_recording_has_too(server: str, finished: Any) -> None:
+    kinds = ("progress", "workers", "species", "report")
+    assert set(artifacts(server)) == {f"infer-{kind}-ridge-gnwt-290" for kind in kinds}
+    progress = artifacts(server)["infer-progress-ridge-gnwt-290"]
+    assert progress["data"] == 100
+    assert "5/6 chunks, 1 failed" in progress["description"]
+    assert "× real time" in progress["description"]
+
+
+def test_the_report_has_the_command_that_the_console_printed(server: str, finished: Any) -> None:
+    said, root = finished
+    report = artifacts(server)["infer-report-ridge-gnwt-290"]["data"]
+    (resume,) = [line.partition(": ")[2] for line in said.splitlines() if line.startswith("Resume with: ")]
+    assert f"```\n{resume}\n```" in report
+    for heading in ("Species", "Workers", "GPUs", "Failed", "Retry hot spots", "Slowest chunks", "Outputs"):
+        assert f"## {heading}\n" in report
+    assert (root / "artifacts" / "infer").as_uri() in report
+    assert "data:image/png;base64," in report
+    assert "GNWT-290\\_chunk\\_2000\\_3000" in report
+
+
+def test_the_pages_show_it(server: str, finished: Any) -> None:
+    from playwright.sync_api import expect, sync_playwright
+
+    run = the_run(server)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1200, "height": 900})
+        page.goto(f"{server}/runs/flow-run/{run['id']}")
+        expect(page.get_by_text("infer Ridge/GNWT-290").first).to_be_visible(timeout=60_000)
+        expect(page.get_by_text("recording:GNWT-290").first).to_be_visible(timeout=30_000)
+        take(page, "prefect-flow-run.png")
+        page.goto(f"{server}/artifacts/artifact/{artifacts(server)['infer-report-ridge-gnwt-290']['id']}")
+        expect(page.get_by_text("Retry hot spots").first).to_be_visible(timeout=60_000)
+        expect(page.get_by_text("--resume-summary").first).to_be_visible()
+        picture = page.get_by_role("img", name="load of gpu-0")
+        expect(picture).to_be_visible()
+        assert picture.evaluate("image => image.naturalWidth") == 240
+        page.set_viewport_size({"width": 1200, "height": 1900})
+        take(page, "prefect-report.png")
+        page.goto(f"{server}/artifacts/artifact/{artifacts(server)['infer-workers-ridge-gnwt-290']['id']}")
+        expect(page.get_by_text("gpu-1").first).to_be_visible(timeout=60_000)
+        browser.close()
+
+
+def take(page: Any, name: str) -> None:
+    if PICTURES is not None:
+        page.wait_for_timeout(1500)
+        page.screenshot(path=PICTURES / name)
+
+
+def chromium() -> str:
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("no browser is installed (Debian: chromium)")
+    return path

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import Any, Literal, Union
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from badc import settings_parts as parts
 from badc.settings_model import Settings
@@ -17,22 +17,29 @@ class Form(Settings):
 
 
 def _runner_form(kind: str, part: Part) -> Any:
-    name = f"{kind.title().replace('-', '')}Form"
-    return part.model(name, Form, kind=(Literal[kind], Field(default=kind, title="Runner", description=part.title)))
+    form = part.model(f"{kind.title().replace('-', '')}Form", Form, kind=_kind(kind, part.description))
+    form.model_config["title"] = part.title  # stands on the tab that chooses it
+    form.model_rebuild(force=True)
+    return form
+
+
+def _kind(kind: str, description: str) -> Any:
+    return (Literal[kind], Field(default=kind, title="Kind", description=description))
 
 
 class SavedRunnerForm(Form):
     """A runner that is saved as a block."""
 
-    kind: Literal["saved"] = Field(default="saved", title="Runner", description="A saved runner")
+    model_config = ConfigDict(title="Saved")
+
+    kind: Literal["saved"] = Field(default="saved", title="Kind", description="A runner that is saved as a block.")
     block: str = Field(title="Block", description="Name of the block, such as careful or badc-birdnet/careful.")
 
 
 RUNNER_FORMS = {kind: _runner_form(kind, part) for kind, part in parts.RUNNERS.items()}
-RunnerForm = Annotated[
-    Union[(SavedRunnerForm, *RUNNER_FORMS.values())],  # type: ignore[valid-type]
-    Field(discriminator="kind", title="Runner", description="The classifier."),
-]
+# Each has a kind of its own, which tells them apart. Were that said to Prefect as a discriminator, its UI would show no
+# choice, but a box for JSON.
+RunnerForm = Union[(SavedRunnerForm, *RUNNER_FORMS.values())]
 
 
 def _block_name(title: str) -> Any:

@@ -39,6 +39,8 @@ def quiet_defaults(verbose: bool) -> None:
     if not verbose:
         os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")
         logging.raiseExceptions = False  # or each log record that does not reach the server is announced on stderr
+    # By which a server notices runs that died without a word (deployments/automations/dead-runs.yaml).
+    os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
     # After 2, 4, 8 and 16 s. A server needs some ten seconds to come back; one that is away longer stays away.
     os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "4")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
@@ -65,10 +67,10 @@ class PrefectApi:
     @classmethod
     def begin(cls) -> PrefectApi:
         """Find the configured API, or start a local server in the background and export its URL."""
-        url = _configured_url()
+        url = configured_url()
         if url is not None:
             return cls(url, None)
-        server = _LocalServer(_free_port())
+        server = _LocalServer(free_port())
         # Registered before Prefect is imported, so it runs after Prefect has sent its last logs and events.
         atexit.register(server.stop)
         os.environ["PREFECT_API_URL"] = server.url
@@ -166,10 +168,10 @@ class _LocalServer:
 
 def api_is_configured() -> bool:
     """Whether the environment or the Prefect profile names an API."""
-    return _configured_url() is not None
+    return configured_url() is not None
 
 
-def _configured_url() -> str | None:
+def configured_url() -> str | None:
     """Return the API URL of the environment or of the Prefect profile, without importing Prefect where that can be."""
     if url := os.environ.get("PREFECT_API_URL"):
         return url
@@ -191,7 +193,7 @@ def _mentions_prefect(path: Path) -> bool:
     return "PREFECT_" in text or "[tool.prefect" in text or path.name == "prefect.toml"
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

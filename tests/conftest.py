@@ -62,6 +62,50 @@ def prefect_api(_own_prefect_home: None) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def start_server_with_ui() -> Iterator[Callable[[Path], str]]:
+    """Return a function that starts a Prefect server with its UI and a PREFECT_HOME, and returns its address."""
+    import subprocess
+    import time
+
+    from flows.server import PrefectApi, free_port
+
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(home: Path) -> str:
+        url = f"http://127.0.0.1:{(port := free_port())}"
+        with (home / "server.log").open("w") as log:
+            started.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+                    env=os.environ | {"PREFECT_HOME": str(home), "PREFECT_API_URL": f"{url}/api"},
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+            )
+        end = time.monotonic() + 120
+        while not PrefectApi(f"{url}/api", None).answers():
+            assert time.monotonic() < end, (home / "server.log").read_text()
+        return url
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The program of a browser."""
+    import shutil
+
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("no browser is installed (Debian: chromium)")
+    return path
+
+
+@pytest.fixture(scope="session")
 def dask_scheduler() -> Iterator[str]:
     """Address of a real Dask cluster with two CPU workers that stay warm for the whole session."""
     from badc.settings import InferSettings

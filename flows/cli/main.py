@@ -22,6 +22,7 @@ GROUPS = {
     "pipeline": ("flows.cli.pipeline", "Take a dataset from recordings to reports in one command."),
     "chunk": ("flows.cli.chunk", "Cut recordings into chunks and write their manifests."),
     "infer": ("flows.cli.infer", "Analyse chunks on every GPU, resume, and aggregate the detections."),
+    "server": ("flows.cli.server", "Look after a Prefect server: how full it is, and clearing old runs."),
     "report": ("flows.cli.report", "Answers from the tables: counts, rates, a database, a page to send."),
 }
 

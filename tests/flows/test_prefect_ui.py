@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,38 +21,10 @@ PICTURES = ROOT / "docs" / "images" if os.environ.get("BADC_TAKE_PICTURES") else
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server(start_server_with_ui: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A Prefect server with its UI."""
-    from flows.server import _free_port
-
-    home, port = tmp_path_factory.mktemp("ui-server"), _free_port()
-    url = f"http://127.0.0.1:{port}"
-    environment = os.environ | {
-        "PREFECT_HOME": str(home),
-        "PREFECT_API_URL": f"{url}/api",
-        "PREFECT_UI_API_URL": f"{url}/api",
-    }
-    with (home / "log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
-            env=environment,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    import urllib.request
-
-    end = time.monotonic() + 120
-    while True:
-        try:
-            urllib.request.urlopen(f"{url}/api/health", timeout=2).close()
-            break
-        except OSError:
-            assert time.monotonic() < end, (home / "log").read_text()
-            time.sleep(0.3)
-    yield url
-    process.terminate()
-    process.wait(30)
+    url: str = start_server_with_ui(tmp_path_factory.mktemp("ui-server"))
+    return url
 
 
 @pytest.fixture(scope="module")
@@ -146,12 +117,12 @@ def test_the_report_has_the_command_that_the_console_printed(server: str, finish
     assert "GNWT-290\\_chunk\\_2000\\_3000" in report
 
 
-def test_the_pages_show_it(server: str, finished: Any) -> None:
+def test_the_pages_show_it(server: str, finished: Any, chromium: str) -> None:
     from playwright.sync_api import expect, sync_playwright
 
     run = the_run(server)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1200, "height": 900})
         page.goto(f"{server}/runs/flow-run/{run['id']}")
         expect(page.get_by_text("infer Ridge/GNWT-290").first).to_be_visible(timeout=60_000)
@@ -174,10 +145,3 @@ def take(page: Any, name: str) -> None:
     if PICTURES is not None:
         page.wait_for_timeout(1500)
         page.screenshot(path=PICTURES / name)
-
-
-def chromium() -> str:
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("no browser is installed (Debian: chromium)")
-    return path

@@ -1,0 +1,88 @@
+"""What stands in the files of `deployments/`: scripts without faults, units and a compose file that fit each other."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+FOLDER = Path(__file__).parents[2] / "deployments"
+
+
+def test_the_script_has_no_faults() -> None:
+    shellcheck = Path(sys.executable).with_name("shellcheck")
+    done = subprocess.run([shellcheck, FOLDER / "up.sh"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--help"], 0, "Usage: deployments/up.sh"),
+        (["--gpus"], 2, "Usage: deployments/up.sh"),
+        (["--gpu-limit", "0"], 2, "not a number"),
+        ([], 2, "PREFECT_API_URL is not set"),
+    ],
+)
+def test_the_script_says_what_is_wrong(words: list[str], code: int, said: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    done = subprocess.run([FOLDER / "up.sh", *words], env=environment, capture_output=True, text=True)
+    assert done.returncode == code
+    assert said in done.stdout + done.stderr
+
+
+def test_no_server_is_a_clear_error() -> None:
+    environment = os.environ | {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    done = subprocess.run([FOLDER / "up.sh"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "up.sh: no Prefect server answers at http://127.0.0.1:9/api" in done.stderr
+
+
+@pytest.mark.parametrize("path", sorted((FOLDER / "automations").glob("*.yaml")), ids=lambda path: path.stem)
+def test_prefect_takes_each_automation(path: Path) -> None:
+    from prefect.events.schemas.automations import AutomationCore
+
+    text = path.read_text().replace("@MESSAGE_BLOCK_ID@", "7b2bb0ee-9b0f-4a4c-b0c4-2a5d2c9b3f10")
+    automation = AutomationCore.model_validate(yaml.safe_load(text))
+    assert automation.name.startswith("BADC: ")
+    assert automation.actions
+
+
+def test_the_silent_worker_message_is_about_the_event_that_runs_emit() -> None:
+    from tasks.silent_workers import SILENT
+
+    automation = yaml.safe_load((FOLDER / "automations" / "message-silent-worker.yaml").read_text())
+    assert automation["trigger"]["expect"] == [SILENT]
+
+
+@pytest.mark.parametrize("name", ["badc-server", "badc-worker"])
+def test_a_unit_has_what_a_service_needs(name: str) -> None:
+    parser = configparser.RawConfigParser(strict=False)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read(FOLDER / "systemd" / f"{name}.service")
+    service = parser["Service"]
+    assert service["ExecStart"].startswith("%h/badc/.venv/bin/prefect ")
+    assert service["Restart"] == "on-failure"
+    # Longer than a run's own grace period and end, or systemd would kill it over its summary.
+    assert int(service["TimeoutStopSec"]) >= 30
+    assert parser["Install"]["WantedBy"] == "default.target"
+
+
+def test_the_compose_file_joins_a_server_to_its_database() -> None:
+    document = yaml.safe_load((FOLDER / "compose.yaml").read_text())
+    database, server = document["services"]["database"], document["services"]["server"]
+    url = server["environment"]["PREFECT_API_DATABASE_CONNECTION_URL"]
+    user, name = database["environment"]["POSTGRES_USER"], database["environment"]["POSTGRES_DB"]
+    assert url == f"postgresql+asyncpg://{user}:${{POSTGRES_PASSWORD}}@database:5432/{name}"
+    assert server["depends_on"]["database"]["condition"] == "service_healthy"
+    assert all(mapping.startswith("127.0.0.1:") for mapping in server["ports"])
+    used = {volume.partition(":")[0] for service in (database, server) for volume in service["volumes"]}
+    assert used == set(document["volumes"])
+    import prefect
+
+    assert server["image"] == f"prefecthq/prefect:{prefect.__version__}-python3.12"

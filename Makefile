@@ -1,4 +1,4 @@
-# make demo · make test · make check · make bench · make hawkears: each builds what it needs.
+# make demo · make test · make check · make docs · make bench · make hawkears: each builds what it needs.
 VENV := .venv
 PY := $(VENV)/bin/python
 HAWKEARS := .venv-hawkears
@@ -6,7 +6,7 @@ HAWKEARS_STAMP := $(HAWKEARS)/.built-from-lock
 STAMP := $(VENV)/.built-from-lock
 SHELL := /bin/bash
 
-.PHONY: env demo test test-all check bench hawkears test-hawkears lock clean
+.PHONY: env demo test test-all check docs bench hawkears test-hawkears lock clean
 env: $(STAMP)
 
 # The lock pins every version for every Python from 3.11 on and every extra; --no-deps keeps the two installers
@@ -38,6 +38,11 @@ check: env
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+# The site, in build/site; every warning is an error.
+docs: env
+	$(VENV)/bin/zensical build --strict --clean
+	@echo "build/site/index.html"
 
 bench: env
 	$(PY) -m tests.bench

@@ -1,0 +1,35 @@
+"""The documentation site: it builds without a warning, and has every page."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_site_builds_without_a_warning_and_has_every_page(tmp_path: Path) -> None:
+    config = tmp_path / "mkdocs.yml"
+    text = (ROOT / "mkdocs.yml").read_text()
+    config.write_text(text.replace("site_dir: build/site", f"site_dir: {tmp_path / 'site'}"))
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    zensical = Path(sys.executable).with_name("zensical")
+    done = subprocess.run(
+        [zensical, "build", "--strict", "--clean", "-f", config], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    pages = {path.stem for path in (ROOT / "docs").glob("*.md")}
+    assert pages == {path.stem for path in (tmp_path / "site").glob("*.html")} - {"404"}
+    assert "ToneRunner" in (tmp_path / "site" / "add-a-runner.html").read_text()
+
+
+def test_every_page_is_in_the_navigation_once() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text().partition("\nnav:\n")[2]
+    named = re.findall(r": ([\w-]+\.md)$", navigation, re.MULTILINE)
+    assert sorted(named) == sorted(path.name for path in (ROOT / "docs").glob("*.md"))
+
+
+def test_nothing_is_fetched_from_elsewhere_to_read_a_page() -> None:
+    assert "font: false" in (ROOT / "mkdocs.yml").read_text()

@@ -119,7 +119,9 @@ def test_a_run_is_started_from_the_form_and_cancelled(
         return list((ROOT / "data" / "telemetry" / "infer").glob(f"REC_{run_id[:8]}.jsonl"))
 
     try:
-        wait_until(logs)
+        wait_until(lambda: logs() or state_of(environment, run_id) in ("FAILED", "CRASHED"))
+        runs = api(environment, "flow_runs/filter")
+        assert logs(), [(run["state"]["message"], run["parameters"]) for run in runs]
         wait_until(lambda: b'"start"' in logs()[0].read_bytes())
         started = worker.children(recursive=True)
         assert len(started) >= 3

@@ -20,14 +20,19 @@ from flows.pipeline import pipeline as pipeline_flow
 # Prefect shows what stands under Args in the form, which is why it stands there.
 
 
+def _filled_in(group: str) -> dict[str, Any]:
+    """Return what a group of the form says: Prefect gives it as it was sent, or as the object that was made of it."""
+    form = flow_run.parameters.get(group) or {}
+    return form.model_dump(mode="json") if isinstance(form, forms.Form) else dict(form)
+
+
 def _dataset_name() -> str:
-    form = flow_run.parameters["dataset"]
-    given: dict[str, Any] = form if isinstance(form, dict) else form.model_dump(mode="json")
+    given = _filled_in("dataset")
     return Path(given["root"]).name if given.get("root") else str(given.get("block"))
 
 
 def _name_of_infer() -> str:
-    root = (flow_run.parameters.get("places") or {}).get("dataset_root")
+    root = _filled_in("places").get("dataset_root")
     return name_of_run(Path(flow_run.parameters["manifest"]), Path(root) if root else None)
 
 

@@ -20,6 +20,16 @@ def test_the_site_builds_without_a_warning_and_has_every_page(tmp_path: Path) ->
     pages = {path.stem for path in (ROOT / "docs").glob("*.md")}
     assert pages == {path.stem for path in (tmp_path / "build" / "site").glob("*.html")} - {"404"}
     assert "ToneRunner" in (tmp_path / "build" / "site" / "add-a-runner.html").read_text()
+    not_inserted = [
+        page.name for page in (tmp_path / "build" / "site").glob("*.html") if "docs/examples/" in _marks(page)
+    ]
+    assert not not_inserted, "a snippet's mark is shown instead of the file"
+
+
+def _marks(page: Path) -> str:
+    """Return what the page shows of marks of snippets: those that were understood are gone."""
+    text = re.sub("<[^>]*>", "", page.read_text())
+    return "\n".join(re.findall(r"--\s*8\s*(?:&lt;|<).*", text))
 
 
 def test_every_page_is_in_the_navigation_once() -> None:

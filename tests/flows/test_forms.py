@@ -27,7 +27,7 @@ def fields_of(flow: Any) -> set[str]:
     for parameter, schema in parameter_schema(flow).properties.items():
         kinds = [
             reference["$ref"].rsplit("/", 1)[1]
-            for reference in [*schema.get("oneOf", []), schema]
+            for reference in [*schema.get("anyOf", []), schema]
             if "$ref" in reference
         ]
         names |= {field for kind in kinds for field in parameter_schema(flow).definitions[kind]["properties"]}

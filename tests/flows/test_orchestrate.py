@@ -125,7 +125,8 @@ def test_prefect_shows_a_subflow_for_each_recording_and_one_table(orchestrate, d
         key = f"orchestrate-{artifact_key(root.name)}"
         (artifact,) = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
         parent = client.read_flow_run(artifact.flow_run_id)
-        children = [run for run in client.read_flow_runs(limit=20) if run.name in ("infer A", "infer B")]
+        names = {f"infer {root.name}/A", f"infer {root.name}/B"}
+        children = [run for run in client.read_flow_runs(limit=20) if run.name in names]
         tasks = {run.id: run.flow_run_id for run in client.read_task_runs(limit=200)}
     rows = json.loads(artifact.data)
     assert [(row["recording"], row["state"], row["done"]) for row in rows] == [
@@ -134,7 +135,7 @@ def test_prefect_shows_a_subflow_for_each_recording_and_one_table(orchestrate, d
     ]
     assert parent.name == f"orchestrate {root.name}"
     mine = [run for run in children if tasks.get(run.parent_task_run_id) == parent.id]
-    assert {run.name for run in mine} == {"infer A", "infer B"}
+    assert {run.name for run in mine} == names
 
 
 def test_tables_and_reports_follow_each_recording(orchestrate, dataset, birds_wav):

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes a Prefect server ready for BADC: work pool, types of block, GPU pool, automations, deployments.
-# It can be run again at any time; what an operator has changed (the limit of the GPU pool) stays.
+# It can be run again at any time; what an operator has changed stays: the limit of the GPU pool, schedules and
+# parameters of the deployments, and which automations are switched off.
 set -euo pipefail
 
 usage() {
@@ -65,29 +66,10 @@ else
 fi
 
 say "Automations"
-message_block_id=
-if [[ -n $message_block ]]; then
-  message_block_id=$(python deployments/automations/block_id.py "$message_block")
-fi
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-for file in deployments/automations/*.yaml; do
-  if grep -q '@MESSAGE_BLOCK_ID@' "$file" && [[ -z $message_block_id ]]; then
-    echo "left out, no --message-block is given: $file"
-    continue
-  fi
-  name=$(sed -n 's/^name: "\(.*\)"$/\1/p' "$file")
-  sed "s/@MESSAGE_BLOCK_ID@/$message_block_id/" "$file" >"$scratch/automation.yaml"
-  if prefect automation inspect "$name" >/dev/null 2>&1; then
-    quietly prefect --no-prompt automation delete "$name"
-  fi
-  quietly prefect automation create --from-file "$scratch/automation.yaml"
-  echo "$name"
-done
+python deployments/automations/apply.py "$message_block"
 
 say "Deployments"
-quietly prefect --no-prompt deploy --all --prefect-file deployments/prefect.yaml
-prefect deployment ls 2>/dev/null | grep -oE '(infer|aggregate|orchestrate|pipeline|report)/[a-z]+' || true
+python deployments/deploy.py
 
 say "Ready"
 echo "Start a worker in this folder, on each machine that is to run something:"

@@ -21,6 +21,7 @@ FAKES = Path(__file__).parent / "fakes"
 ONE_PROCESS = ("slurm", "browser")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep tests together that share something costly."""
     for item in items:
@@ -35,6 +36,15 @@ def _own_prefect_home(tmp_path_factory: pytest.TempPathFactory) -> None:
 
     os.environ["PREFECT_HOME"] = str(tmp_path_factory.mktemp("prefect"))
     quiet_defaults(verbose=False)
+    _make_prefect_look_again()
+
+
+def _make_prefect_look_again() -> None:
+    """Prefect reads the environment when it is imported, which may have been while the tests were collected."""
+    if "prefect" in sys.modules:
+        from prefect.context import refresh_global_settings_context
+
+        refresh_global_settings_context()
 
 
 @pytest.fixture(scope="session")
@@ -48,15 +58,12 @@ def birds_wav() -> Path:
 @pytest.fixture(scope="session")
 def prefect_api(_own_prefect_home: None) -> Iterator[str]:
     """URL of a real Prefect server, with its own database; the server is stopped when the session's process ends."""
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
     from flows.server import PrefectApi
 
     api = PrefectApi.begin()
     api.ready()
-    # Whatever imported Prefect first did so before there was a server, and Prefect looks at the environment once.
-    with temporary_settings({PREFECT_API_URL: api.url}):
-        yield api.url
+    _make_prefect_look_again()
+    yield api.url
     if "PYTEST_XDIST_WORKER" in os.environ:  # such a process ends without its exit handlers
         api.stop()
 
@@ -125,6 +132,23 @@ def make_recording(tmp_path: Path) -> Callable[..., Path]:
         noise = np.random.default_rng(len(name)).normal(0, 0.1, round(seconds * rate))
         sf.write(path, noise, rate, subtype="PCM_16")
         return path
+
+    return make
+
+
+@pytest.fixture
+def make_dataset(make_recording: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that makes a dataset of recordings in chunks of a second, and returns its root."""
+    from badc.chunk_settings import ChunkSettings
+    from badc.dataset_chunking import chunk_recording, plan_dataset
+
+    def make(*names: str, seconds: float = 3) -> Path:
+        for name in names:
+            make_recording(f"{name}.wav", seconds)
+        plan = plan_dataset(ChunkSettings(dataset=tmp_path, chunk_duration_s=1), False)
+        for recording in plan.todo:
+            assert chunk_recording(recording, plan.order).error is None
+        return tmp_path
 
     return make
 

@@ -15,6 +15,8 @@ from badc.orchestration.settings import OrchestrateSettings
 from badc.settings import InferSettings
 from badc.settings_model import option_name
 
+pytestmark = pytest.mark.xdist_group("blocks")
+
 MANIFEST = Path("m.csv")
 
 

@@ -80,19 +80,22 @@ def test_what_is_filled_in_is_what_the_settings_say() -> None:
 def test_the_example_schedule_fits_its_form_and_is_off() -> None:
     document = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())
     schedules = [(d, schedule) for d in document["deployments"] for schedule in d.get("schedules", [])]
-    assert [d["name"] for d, _ in schedules] == ["orchestrate"]
-    for _, schedule in schedules:
+    assert [d["name"] for d, _ in schedules] == ["nightly"]
+    for deployment, schedule in schedules:
         assert schedule["active"] is False
-        deployed.orchestrate.validate_parameters(schedule["parameters"])
+        assert "parameters" not in schedule, "`prefect deployment schedule resume` wipes them"
+        deployed.orchestrate.validate_parameters(deployment["parameters"])
 
 
 def test_each_deployment_starts_a_flow_that_is_there() -> None:
     from importlib import import_module
 
     document = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())
-    assert {d["name"] for d in document["deployments"]} == {"infer", "aggregate", "orchestrate", "pipeline", "report"}
+    names = {d["name"] for d in document["deployments"]}
+    assert names == {"infer", "aggregate", "orchestrate", "nightly", "pipeline", "report"}
     for deployment in document["deployments"]:
         path, name = deployment["entrypoint"].split(":")
         flow = getattr(import_module(path.removesuffix(".py").replace("/", ".")), name)
-        assert flow.name == deployment["name"]
+        assert flow.name == name
+        assert deployment["name"] in (name, "nightly")
         assert deployment["work_pool"]["name"] == "badc"

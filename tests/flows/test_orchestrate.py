@@ -20,23 +20,6 @@ STANDIN = Path(__file__).parents[1] / "fakes" / "hawkears2"
 
 
 @pytest.fixture
-def dataset(make_recording, tmp_path):
-    """Return a function that makes a dataset of recordings in chunks of a second, and returns its root."""
-    from badc.chunk_settings import ChunkSettings
-    from badc.dataset_chunking import chunk_recording, plan_dataset
-
-    def make(*names: str, seconds: float = 3) -> Path:
-        for name in names:
-            make_recording(f"{name}.wav", seconds)
-        plan = plan_dataset(ChunkSettings(dataset=tmp_path, chunk_duration_s=1), False)
-        for recording in plan.todo:
-            assert chunk_recording(recording, plan.order).error is None
-        return tmp_path
-
-    return make
-
-
-@pytest.fixture
 def orchestrate(prefect_api, dask_scheduler):
     """Return a function that runs a dataset in this process, on the session's server and cluster."""
     from badc.orchestration.plan import plan_orchestration, require_runnable
@@ -62,8 +45,8 @@ def log_of(root: Path, name: str) -> Path:
     return root / "artifacts" / "telemetry" / "infer" / f"{name}.jsonl"
 
 
-def test_a_failed_recording_does_not_stop_the_others_and_is_resumed(orchestrate, dataset, fake):
-    root = dataset("A", "B bad", "C")
+def test_a_failed_recording_does_not_stop_the_others_and_is_resumed(orchestrate, make_dataset, fake):
+    root = make_dataset("A", "B bad", "C")
     command = fake("detector", "--only", "B bad_chunk_1000", "--then", "crash")
     outcome = orchestrate(root, runner_cmd=command, max_retries=0)
 
@@ -82,8 +65,8 @@ def test_a_failed_recording_does_not_stop_the_others_and_is_resumed(orchestrate,
     assert starts.count("B bad_chunk_0_1000") == 1, "what was done is not done again"
 
 
-def test_fail_fast_begins_no_further_recording(orchestrate, dataset, fake):
-    root = dataset("A", "B", "C", "D")
+def test_fail_fast_begins_no_further_recording(orchestrate, make_dataset, fake):
+    root = make_dataset("A", "B", "C", "D")
     outcome = orchestrate(
         root,
         runner_cmd=fake("detector", "--only", "A_", "--then", "crash"),
@@ -96,13 +79,13 @@ def test_fail_fast_begins_no_further_recording(orchestrate, dataset, fake):
     assert list(outcome.not_begun) == ["B", "C", "D"]
 
 
-def test_models_are_loaded_once_per_worker_for_the_whole_dataset(orchestrate, dataset, tmp_path):
+def test_models_are_loaded_once_per_worker_for_the_whole_dataset(orchestrate, make_dataset, tmp_path):
     python = tmp_path / "python"
     loads = tmp_path / "loads"
     python.write_text(f'#!/bin/sh\nexport HAWKEARS2_LOADS={loads} PYTHONPATH={STANDIN}\nexec {sys.executable} "$@"\n')
     python.chmod(0o755)
     (tmp_path / "root" / "data" / "ckpt").mkdir(parents=True)
-    root = dataset("A", "B", "C", "D", "E")
+    root = make_dataset("A", "B", "C", "D", "E")
     outcome = orchestrate(
         root, use_hawkears=True, hawkears_python=python, hawkears_data=tmp_path / "root", hawkears_engine="resident"
     )
@@ -113,33 +96,35 @@ def test_models_are_loaded_once_per_worker_for_the_whole_dataset(orchestrate, da
     assert len(by_process) == len(set(by_process)) <= 2, "two workers, five recordings"
 
 
-def test_prefect_shows_a_subflow_for_each_recording_and_one_table(orchestrate, dataset, prefect_api):
+def test_prefect_shows_a_subflow_for_each_recording_and_one_table(orchestrate, make_dataset, prefect_api):
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowRunFilter, FlowRunFilterId
+    from prefect.client.schemas.sorting import FlowRunSort
 
     from tasks.artifacts import artifact_key
 
-    root = dataset("A", "B")
+    root = make_dataset("A", "B")
     orchestrate(root, concurrent_recordings=2)
     with get_client(sync_client=True) as client:
         key = f"orchestrate-{artifact_key(root.name)}"
         (artifact,) = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
         parent = client.read_flow_run(artifact.flow_run_id)
         names = {f"infer {root.name}/A", f"infer {root.name}/B"}
-        children = [run for run in client.read_flow_runs(limit=20) if run.name in names]
-        tasks = {run.id: run.flow_run_id for run in client.read_task_runs(limit=200)}
+        children = [run for run in client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC) if run.name in names]
+        of_parent = FlowRunFilter(id=FlowRunFilterId(any_=[parent.id]))
+        tasks = {run.id for run in client.read_task_runs(flow_run_filter=of_parent)}
     rows = json.loads(artifact.data)
     assert [(row["recording"], row["state"], row["done"]) for row in rows] == [
         ("A", "completed", 3),
         ("B", "completed", 3),
     ]
     assert parent.name == f"orchestrate {root.name}"
-    mine = [run for run in children if tasks.get(run.parent_task_run_id) == parent.id]
+    mine = [run for run in children if run.parent_task_run_id in tasks]
     assert {run.name for run in mine} == names
 
 
-def test_tables_and_reports_follow_each_recording(orchestrate, dataset, birds_wav):
-    root = dataset("SITE_20230509_094500", seconds=1)
+def test_tables_and_reports_follow_each_recording(orchestrate, make_dataset, birds_wav):
+    root = make_dataset("SITE_20230509_094500", seconds=1)
     shutil.copy(birds_wav, root / "audio" / "SITE_20230509_094500.wav")
     samples, rate = sf.read(birds_wav, stop=32_000 * 3)
     sf.write(root / "audio" / "SITE_20230509_094500.wav", samples, rate)
@@ -196,8 +181,8 @@ def test_each_recordings_run_is_recorded_in_its_dataset(orchestrate, datalad_dat
 
 @pytest.mark.long
 @pytest.mark.slow
-def test_ctrl_c_stops_cleanly_and_the_same_command_finishes_the_rest(badc, dataset, fake):
-    root = dataset("A", "B", "C", seconds=4)
+def test_ctrl_c_stops_cleanly_and_the_same_command_finishes_the_rest(badc, make_dataset, fake):
+    root = make_dataset("A", "B", "C", seconds=4)
     words = ("infer", "orchestrate", root, "--runner-cmd", fake("detector", "--seconds", 0.7), "--apply")
     options = ("--max-gpus", 0, "--concurrent-recordings", 2, "--resume-completed")
     process = badc(*words, *options)

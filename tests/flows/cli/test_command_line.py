@@ -65,6 +65,16 @@ def test_every_command_and_option_is_documented():
     assert missing == []
 
 
+def test_the_readme_names_every_command():
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    app = typer.main.get_command(build(list(GROUPS)))
+    leaves = [words for words in commands() if words and not hasattr(app.commands.get(words[0]), "commands")]
+    leaves += [words for words in commands() if len(words) == 2]
+    names = {f"badc {' '.join(words)}" if words[0] != "report" else "badc report …" for words in leaves}
+    assert len(names) > 15
+    assert [name for name in sorted(names) if f"`{name}`" not in readme] == []
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

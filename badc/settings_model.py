@@ -11,12 +11,19 @@ from badc.errors import RequestError
 
 # What a field's json_schema_extra may say of its option: that it is an argument. See `also_called`, `turned_off_by`.
 ARGUMENT = {"argument": True}
+# The settings that name what is saved elsewhere, and filled in before a command begins.
+BLOCK_FIELDS = ("runner_block", "cluster_block", "dataset_block", "slurm_profile")
 
 
 class Settings(BaseModel):
     """A frozen set of settings; an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @property
+    def named_blocks(self) -> dict[str, str]:
+        """The blocks that these settings name, by the field that does."""
+        return {name: value for name in BLOCK_FIELDS if (value := getattr(self, name, None)) is not None}
 
     def to_arguments(self) -> list[str]:
         """Return the words of the command line that give these settings: what differs from the defaults."""

@@ -1,16 +1,20 @@
-"""Settings that name blocks, filled from these."""
+"""Settings that name blocks, filled from these.
+
+The types of block are imported when one is needed: Prefect takes long to make their schemas, and most runs name none.
+"""
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 
 from badc.errors import RequestError
-from badc.settings_model import Settings, option_name, settings_from
-from blocks.saved_settings import TYPES_BY_OPTION
-from blocks.settings_block import SettingsBlock
+from badc.settings_model import BLOCK_FIELDS, Settings, option_name, settings_from
+
+if TYPE_CHECKING:
+    from blocks.settings_block import SettingsBlock
 
 S = TypeVar("S", bound=Settings)
 
@@ -26,19 +30,20 @@ def filled_from_blocks(settings: S) -> S:
     RequestError
         When there is no such block, or what it says cannot stand beside the other settings.
     """
-    named = {name: getattr(settings, name) for name in TYPES_BY_OPTION if getattr(settings, name, None) is not None}
-    if not named:
+    if not settings.named_blocks:
         return settings
     values: dict[str, Any] = {}
-    for option, name in named.items():
+    for option, name in settings.named_blocks.items():
         values |= _load(option, name).values_for(type(settings))
-    own = {name: getattr(settings, name) for name in settings.model_fields_set if name not in TYPES_BY_OPTION}
+    own = {name: getattr(settings, name) for name in settings.model_fields_set if name not in BLOCK_FIELDS}
     filled: S = settings_from(type(settings), values | own)
     return filled
 
 
 def register_block_types() -> list[str]:
     """Make the types of the blocks known to the Prefect API, or bring them up to date; return their names."""
+    from blocks.saved_settings import TYPES_BY_OPTION
+
     types = [block_type for types in TYPES_BY_OPTION.values() for block_type in types]
     for block_type in types:
         block_type.register_type_and_schema()
@@ -46,6 +51,8 @@ def register_block_types() -> list[str]:
 
 
 def _load(option: str, name: str) -> SettingsBlock:
+    from blocks.saved_settings import TYPES_BY_OPTION
+
     types = TYPES_BY_OPTION[option]
     slug, slash, short = name.rpartition("/")
     candidates = [each for each in types if not slash or each.get_block_type_slug() == slug]

@@ -8,8 +8,6 @@ from badc.settings_model import Settings
 
 S = TypeVar("S", bound=Settings)
 
-BLOCK_FIELDS = ("runner_block", "cluster_block", "dataset_block", "slurm_profile")
-
 
 def with_blocks(settings: S, verbose: bool = False) -> S:
     """Return the settings, filled from the blocks that they name.
@@ -26,7 +24,7 @@ def with_blocks(settings: S, verbose: bool = False) -> S:
     RequestError
         When a block is not there or does not fit, or the configured Prefect API does not answer.
     """
-    if all(getattr(settings, name, None) is None for name in BLOCK_FIELDS):
+    if not settings.named_blocks:
         return settings
     from flows.server import PrefectApi, quiet_defaults
 

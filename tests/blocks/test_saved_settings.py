@@ -13,7 +13,7 @@ import pytest
 from badc.errors import RequestError
 from badc.orchestration.settings import OrchestrateSettings
 from badc.settings import InferSettings
-from badc.settings_model import option_name
+from badc.settings_model import BLOCK_FIELDS, option_name
 
 pytestmark = pytest.mark.xdist_group("blocks")
 
@@ -117,7 +117,6 @@ def test_a_block_is_as_strict_as_the_options(saved: Any) -> None:
 
 def test_every_option_for_a_block_is_in_the_settings() -> None:
     from blocks.saved_settings import TYPES_BY_OPTION
-    from flows.named_blocks import BLOCK_FIELDS
 
     assert set(TYPES_BY_OPTION) == set(BLOCK_FIELDS) <= set(OrchestrateSettings.model_fields)
     assert option_name("runner_block") == "--runner-block"

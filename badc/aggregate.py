@@ -69,6 +69,10 @@ class Aggregation:
     bad_files: list[tuple[Path, str]] = field(default_factory=list)
     written: list[Path] = field(default_factory=list)
 
+    def describe(self) -> str:
+        """Return what the tables hold, as a sentence without its full stop."""
+        return f"{self.detections} detections in {self.chunks} chunks, {self.missing} of them without an output"
+
     def leave_out(self, path: str, reason: str) -> None:
         """Count a file that cannot be used, and keep it with its reason unless there are very many."""
         self.bad += 1

@@ -18,8 +18,9 @@ from pydantic.fields import FieldInfo
 
 from badc.orchestration.pipeline_settings import PipelineSettings
 from badc.orchestration.settings import OrchestrateSettings
+from badc.reports.settings import BundleSettings
 from badc.runner_settings import HawkearsEngine
-from badc.settings import InferOptions
+from badc.settings import AggregateSettings, InferOptions
 from badc.settings_model import Settings
 from badc.slurm import SlurmSettings
 
@@ -222,6 +223,20 @@ CUTTING = Part(
         "chunk_include_existing",
         "workers",
     ),
+)
+TABLES = Part(
+    "Tables",
+    "Which tables are made of the detections, and where they go.",
+    AggregateSettings,
+    tuple(name for name in AggregateSettings.model_fields if name != "detections_dir"),
+    beside={"detections_dir": Path("detections")},
+)
+BUNDLE = Part(
+    "Contents",
+    "What is made of the table, and where it goes.",
+    BundleSettings,
+    tuple(name for name in BundleSettings.model_fields if name != "parquet"),
+    beside={"parquet": Path("detections.parquet")},
 )
 
 

@@ -8,9 +8,11 @@ from distributed import Worker
 
 
 def dask_setup(worker: Worker) -> None:
-    """Leave Ctrl-C to the run's own process.
+    """Leave Ctrl-C and SIGTERM to the run's own process.
 
-    A terminal sends it to every process of the foreground group. The run then lets running chunks finish, for which
-    it needs its workers.
+    A terminal sends the one, Prefect's worker and systemd the other, to every process of a group. The run then lets
+    running chunks finish, for which it needs its workers; these end with it, whatever ends it.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Not SIG_IGN, which the runner's processes would inherit, and then nothing could stop their children.
+        signal.signal(number, lambda number, frame: None)

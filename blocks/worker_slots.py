@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from asyncio import CancelledError
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 
 _LOOK_INTERVAL_S = 2.0

@@ -13,9 +13,11 @@ from prefect import flow
 from badc.aggregate import Aggregation
 from badc.settings import AggregateSettings
 from tasks.aggregate import aggregate_detections
+from tasks.plain_log import log_plainly
 
 
 @flow(name="aggregate", flow_run_name="aggregate {settings.detections_dir.name}", persist_result=False)
 def aggregate(settings: AggregateSettings) -> Aggregation:
     """Write the table of detections and the table of coverage of a folder of detections."""
+    log_plainly()
     return aggregate_detections(settings)

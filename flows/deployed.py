@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from prefect import State, flow
 from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
 
+from badc.errors import BadcError, listed
 from badc.orchestration.pipeline_settings import PipelineSettings
 from badc.orchestration.settings import OrchestrateSettings
-from badc.settings import InferSettings, settings_from
+from badc.reports.settings import BundleSettings
+from badc.settings import AggregateSettings, InferSettings, settings_from
 from flows import forms
+from flows.aggregate import aggregate as aggregate_flow
 from flows.infer import infer as infer_flow
 from flows.infer import name_of_run
 from flows.orchestrate import orchestrate as orchestrate_flow
 from flows.pipeline import pipeline as pipeline_flow
+from flows.report import report as report_flow
+from tasks.plain_log import log_plainly
 
 # Prefect shows what stands under Args in the form, which is why it stands there.
 
@@ -26,9 +33,22 @@ def _filled_in(group: str) -> dict[str, Any]:
     return form.model_dump(mode="json") if isinstance(form, forms.Form) else dict(form)
 
 
+def _ended(run: Callable[[], State]) -> State:
+    """Run a flow to its end; a request that is wrong is a failed run whose message says why."""
+    log_plainly()
+    try:
+        return run()
+    except BadcError as error:
+        return Failed(message=str(error))
+
+
 def _dataset_name() -> str:
     given = _filled_in("dataset")
     return Path(given["root"]).name if given.get("root") else str(given.get("block"))
+
+
+def _name_of(parameter: str) -> str:
+    return Path(flow_run.parameters[parameter]).name
 
 
 def _name_of_infer() -> str:
@@ -54,7 +74,7 @@ def infer(
         places: Where the files of the run are.
     """
     values = forms.values_of(runner, workers, chunks, places)
-    return infer_flow.fn(settings_from(InferSettings, {"manifest": manifest, **values}))
+    return _ended(lambda: infer_flow.fn(settings_from(InferSettings, {"manifest": manifest, **values})))
 
 
 @flow(name="orchestrate", flow_run_name=lambda: f"orchestrate {_dataset_name()}", persist_result=False)
@@ -77,7 +97,7 @@ def orchestrate(
         reports: What to make of the detections in the end.
     """
     values = forms.values_of(dataset, runner, recordings, workers, chunks, reports)
-    return orchestrate_flow.fn(settings_from(OrchestrateSettings, {**values, "apply": True}))
+    return _ended(lambda: orchestrate_flow.fn(settings_from(OrchestrateSettings, {**values, "apply": True})))
 
 
 @flow(name="pipeline", flow_run_name=lambda: f"pipeline {_dataset_name()}", persist_result=False)
@@ -102,4 +122,46 @@ def pipeline(
         reports: What to make of the detections in the end.
     """
     values = forms.values_of(dataset, runner, cutting, recordings, workers, chunks, reports)
-    return pipeline_flow.fn(settings_from(PipelineSettings, values))
+    return _ended(lambda: pipeline_flow.fn(settings_from(PipelineSettings, values)))
+
+
+@flow(name="aggregate", flow_run_name=lambda: f"aggregate {_name_of('detections_dir')}", persist_result=False)
+def aggregate(
+    detections_dir: Path,
+    tables: forms.TablesForm = forms.TablesForm(),  # noqa: B008
+) -> State:
+    """Make one table of all detections in a folder, and one of the chunks that were analysed.
+
+    Args:
+        detections_dir: The folder, by its path on the worker's machine.
+        tables: Which tables are made, and where they go.
+    """
+
+    def run() -> State:
+        values = {"detections_dir": detections_dir, **forms.values_of(tables)}
+        made = aggregate_flow.fn(settings_from(AggregateSettings, values))
+        if made.bad:
+            reasons = listed([f"{path}: {reason}" for path, reason in made.bad_files], made.bad)
+            return Failed(message=f"{made.describe()}; {made.bad} files could not be used:\n{reasons}")
+        return Completed(message=made.describe() if made.written else "No detections are in the folder.")
+
+    return _ended(run)
+
+
+@flow(name="report", flow_run_name=lambda: f"report {_name_of('parquet')}", persist_result=False)
+def report(
+    parquet: Path,
+    contents: forms.BundleForm = forms.BundleForm(),  # noqa: B008
+) -> State:
+    """Make all reports of a table of detections: CSVs, a DuckDB database, and a page to send.
+
+    Args:
+        parquet: The table, as `badc infer aggregate --parquet` writes it, by its path on the worker's machine.
+        contents: What is made of it, and where it goes.
+    """
+
+    def run() -> State:
+        made = report_flow.fn(settings_from(BundleSettings, {"parquet": parquet, **forms.values_of(contents)}))
+        return Completed(message="\n".join([f"{len(made.written)} files", *made.notes]))
+
+    return _ended(run)

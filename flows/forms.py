@@ -72,6 +72,8 @@ ReportsForm = parts.REPORTS.model("ReportsForm", Form)
 PipelineRecordingsForm = parts.PIPELINE_RECORDINGS.model("PipelineRecordingsForm", Form)
 PipelineReportsForm = parts.PIPELINE_REPORTS.model("PipelineReportsForm", Form)
 CuttingForm = parts.CUTTING.model("CuttingForm", Form)
+TablesForm = parts.TABLES.model("TablesForm", Form)
+BundleForm = parts.BUNDLE.model("BundleForm", Form)
 DatasetForm = parts.DATASET.model(
     "DatasetForm",
     Form,
@@ -87,6 +89,8 @@ _PARTS: dict[type[BaseModel], Part] = {
     PipelineRecordingsForm: parts.PIPELINE_RECORDINGS,
     PipelineReportsForm: parts.PIPELINE_REPORTS,
     CuttingForm: parts.CUTTING,
+    TablesForm: parts.TABLES,
+    BundleForm: parts.BUNDLE,
     DatasetForm: parts.DATASET,
     **{form: parts.RUNNERS[kind] for kind, form in RUNNER_FORMS.items()},
 }

@@ -40,6 +40,7 @@ from flows.session import InferOutcome, InferSession, current_session
 from flows.stopping import Stop, StopReason
 from tasks.artifacts import RunArtifacts, run_title
 from tasks.infer import BatchRunner, RunStoppedError, batch_parameters
+from tasks.plain_log import log_plainly
 from tasks.silent_workers import SilentWorkers
 
 # Two tasks per worker: while one runs, the next one's engine is up and waits for the worker. More gains nothing.
@@ -65,6 +66,7 @@ def infer(settings: InferSettings) -> State:
 
     The state of the flow run says how it ended: Completed, Failed (a chunk failed for good), or Cancelled.
     """
+    log_plainly()
     session = current_session()
     with ExitStack() as stack:
         if session is None:
@@ -202,7 +204,7 @@ class _Run:
             pass
         if self._stop.out_of_patience:
             runner.abandon()
-        if runner.worker_count() == 0 and not self._said_no_worker:
+        if runner.worker_count() == 0 and not (self._said_no_worker or self._stop.requested.is_set()):
             self._said_no_worker = True
             self._session.say("No Dask worker is connected; the run goes on as soon as one is")
         self._ledger.save()

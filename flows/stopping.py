@@ -113,7 +113,9 @@ class Stop:
             # Nothing of the run exists yet; its server and workers end with their parent.
             os._exit(INTERRUPTED_EXIT_CODE)
         if self.interrupted:
-            self.lose_patience()
+            # Prefect's worker sends SIGTERM to what is cancelled, which may have heard of it already.
+            if not (self.reason is StopReason.CANCELLED and number == signal.SIGTERM):
+                self.lose_patience()
             return
         self.request(StopReason.INTERRUPTED)
         if self._running:

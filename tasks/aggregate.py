@@ -7,10 +7,17 @@ from prefect.cache_policies import NO_CACHE
 
 import badc.aggregate
 from badc.aggregate import Aggregation
+from badc.errors import listed
 from badc.settings import AggregateSettings
+from tasks.artifacts import artifact_key, folder_title, show_files
 
 
 @task(name="aggregate-detections", cache_policy=NO_CACHE, persist_result=False)
 def aggregate_detections(settings: AggregateSettings) -> Aggregation:
-    """Write the tables of a folder of detections (see `badc.aggregate.aggregate`)."""
-    return badc.aggregate.aggregate(settings)
+    """Write the tables of a folder of detections (see `badc.aggregate.aggregate`), and show what they hold."""
+    made = badc.aggregate.aggregate(settings)
+    name = folder_title(settings.detections_dir)
+    unusable = [f"{path}: {reason}" for path, reason in made.bad_files]
+    lines = [f"{made.describe()}.", *listed(unusable, made.bad).splitlines()]
+    show_files(f"aggregate-{artifact_key(name)}", f"Tables of {name}", lines, made.written)
+    return made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from pathlib import Path
@@ -20,9 +20,10 @@ from prefect.client.orchestration import get_client
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
+from badc.dataset import absolute, find_dataset_root
 from badc.infer import InferPlan
 from badc.ledger import Progress, RunLedger
-from tasks.run_report import label_rows, progress_text, run_report, worker_rows
+from tasks.run_report import label_rows, link, plain, progress_text, run_report, worker_rows
 
 _UPDATE_INTERVAL_S = 1.0
 _END_TIMEOUT_S = 60.0
@@ -94,13 +95,7 @@ class RunArtifacts:
         return self._writing
 
     def _try(self, write: Callable[[], None]) -> None:
-        if self._lost:
-            return
-        try:
-            write()
-        except Exception as error:  # whatever the client or the server does, detections matter more
-            self._lost = True
-            get_run_logger().warning("The run's artifacts could not be written: %s", error)
+        self._lost = self._lost or not shown(write)
 
     def _write_progress(self, progress: Progress, text: str) -> None:
         percent = 100.0 * (progress.done + progress.failed) / progress.total if progress.total else 100.0
@@ -109,6 +104,41 @@ class RunArtifacts:
             self._progress_id = create_progress_artifact(progress=percent, key=key, description=text)
         else:
             update_progress_artifact(artifact_id=self._progress_id, progress=percent, description=text)
+
+
+def shown(write: Callable[[], object]) -> bool:
+    """Write an artifact, and say whether it could be; where not, the run's log has a warning.
+
+    Parameters
+    ----------
+    write
+        Calls Prefect.
+    """
+    try:
+        write()
+    except Exception as error:  # whatever the client or the server does, what the run is for matters more
+        get_run_logger().warning("What Prefect shows of the run could not be written: %s", error)
+        return False
+    return True
+
+
+def show_files(key: str, title: str, lines: Sequence[str], written: Sequence[Path]) -> None:
+    """Write the artifact of a run that makes files: what is in them, and links to them.
+
+    Parameters
+    ----------
+    key
+        Key of the artifact (see `artifact_key`).
+    title
+        Its heading.
+    lines
+        What the reader should know, a paragraph each.
+    written
+        The files.
+    """
+    files = "\n".join(f"- {link(path)}" for path in written) or "None."
+    text = "\n\n".join([f"# {plain(title)}", *map(plain, lines), "## Files", files])
+    shown(lambda: create_markdown_artifact(markdown=text, key=key))
 
 
 def _differ(progress: Progress, shown: Progress | None) -> bool:
@@ -126,6 +156,12 @@ def _tags(plan: InferPlan) -> dict[str, str]:
 def run_title(manifest: Path, dataset_root: Path | None) -> str:
     """Return what a run is called: the dataset, where there is one, and the manifest, named after its recording."""
     return manifest.stem if dataset_root is None else f"{dataset_root.name}/{manifest.stem}"
+
+
+def folder_title(folder: Path) -> str:
+    """Return what a folder of results is called: with the dataset, where it is in one."""
+    name, root = absolute(folder).name, find_dataset_root(folder)
+    return name if root is None else f"{root.name}/{name}"
 
 
 def artifact_key(name: str) -> str:

@@ -8,14 +8,13 @@ from typing import Any
 from prefect import State, Task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed, Failed
 from prefect.utilities.annotations import quote
 
 from badc.chunked_recordings import ChunkOrder
 from badc.dataset_chunking import ChunkingInterruptedError, ChunkOutcome, PlannedRecording, chunk_recording
 from badc.errors import BadcError, listed
-from tasks.artifacts import artifact_key
+from tasks.artifacts import artifact_key, shown
 
 
 class BatchChunker:
@@ -101,10 +100,8 @@ def batch_parameters(batch: Sequence[PlannedRecording]) -> dict[str, Any]:
 def show_failures(dataset: str, message: str, failures: Sequence[tuple[str, str]]) -> None:
     """Write the table artifact of a run: the recordings that failed, with the reason, and the counts above it."""
     rows = [{"recording": name, "error": error} for name, error in failures]
-    try:
-        create_table_artifact(table=rows, key=f"chunk-{artifact_key(dataset)}", description=message)
-    except Exception as error:  # whatever the client or the server does, the chunks matter more
-        get_run_logger().warning("The run's artifact could not be written: %s", error)
+    key = f"chunk-{artifact_key(dataset)}"
+    shown(lambda: create_table_artifact(table=rows, key=key, description=message))
 
 
 def _name_of_batch(parameters: dict[str, Any]) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from asyncio import CancelledError
 from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import replace
 from typing import Any, Protocol
 

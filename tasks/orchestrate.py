@@ -12,12 +12,11 @@ from typing import Any
 from prefect.artifacts import create_table_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
-from prefect.logging import get_run_logger
 
 from badc.ledger import Progress
 from badc.orchestration.plan import OrchestrationPlan
 from badc.summary import RunState
-from tasks.artifacts import artifact_key
+from tasks.artifacts import artifact_key, shown
 
 _INTERVAL_S = 2.0
 _END_TIMEOUT_S = 10.0
@@ -85,13 +84,7 @@ class RecordingsTable:
         return self._writing
 
     def _try(self, rows: list[dict[str, Any]]) -> None:
-        if self._lost:
-            return
-        try:
-            self._publish(rows)
-        except Exception as error:  # whatever the client or the server does, detections matter more
-            self._lost = True
-            get_run_logger().warning("The table of the recordings could not be written: %s", error)
+        self._lost = self._lost or not shown(lambda: self._publish(rows))
 
     def _publish(self, rows: list[dict[str, Any]]) -> None:
         states = [row["state"] for row in rows]

@@ -8,9 +8,13 @@ from prefect.cache_policies import NO_CACHE
 import badc.reports.bundle
 from badc.reports.bundle import Bundle
 from badc.reports.settings import BundleSettings
+from tasks.artifacts import artifact_key, folder_title, show_files
 
 
 @task(name="make-bundle", cache_policy=NO_CACHE, persist_result=False)
 def make_bundle(settings: BundleSettings) -> Bundle:
-    """Write all reports of a table of detections (see `badc.reports.bundle.make_bundle`)."""
-    return badc.reports.bundle.make_bundle(settings)
+    """Write all reports of a table of detections (see `badc.reports.bundle.make_bundle`), and show where they are."""
+    made = badc.reports.bundle.make_bundle(settings)
+    name = f"{folder_title(settings.folder)}/{settings.prefix}"
+    show_files(f"report-{artifact_key(name)}", f"Reports of {settings.prefix}", made.notes, made.written)
+    return made

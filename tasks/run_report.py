@@ -57,11 +57,11 @@ def run_report(plan: InferPlan, ledger: RunLedger) -> str:
     )
     failed = [(key, job.last_error or "") for key, job in summary.jobs.items() if job.status is JobStatus.FAILURE]
     parts = [
-        f"# {_cell(plan.manifest.path.name)}: {summary.state.value}",
+        f"# {plain(plan.manifest.path.name)}: {summary.state.value}",
         f"{progress.describe(ended=True)}; {progress.skipped} chunks were done before.",
     ]
     if summary.state is not RunState.COMPLETED:
-        parts.append(f"## Go on with\nIn the folder {_cell(str(Path.cwd()))}:\n\n```\n{plan.resume_command}\n```")
+        parts.append(f"## Go on with\nIn the folder {plain(str(Path.cwd()))}:\n\n```\n{plan.resume_command}\n```")
     parts.append(_places(plan))
     if findings.labels:
         rows = [list(row.values()) for row in label_rows(findings)]
@@ -87,12 +87,12 @@ def _places(plan: InferPlan) -> str:
         "summary": summary_path(plan.telemetry_log),
         "workers": workers_csv_path(plan.telemetry_log),
     }
-    rows = [(what, _link(path)) for what, path in places.items()]
-    rows.append(("runner", _cell(plan.order.runner.description)))
+    rows = [(what, link(path)) for what, path in places.items()]
+    rows.append(("runner", plain(plan.order.runner.description)))
     return "## Outputs\n" + _raw_table(("what", "where"), rows)
 
 
-def _link(path: Path) -> str:
+def link(path: Path) -> str:
     """Return a path as a link: browsers follow it where the page is opened on the same machine."""
     # In the text of a link the page takes nothing but these for Markdown, and would show other backslashes.
     text = "".join(f"\\{c}" if c in "\\[]|" else c for c in str(path))
@@ -106,7 +106,7 @@ def _gpu_table(gpus: Mapping[str, GpuUse]) -> str:
         mean = "not told" if use.utilization_mean is None else f"{use.utilization_mean:.0f} %"
         memory = "" if use.memory_used_mb is None else f"{use.memory_used_mb} of {use.memory_total_mb} MiB"
         picture = f"![load of {worker}]({as_data_uri(sparkline_png(use.history, 100.0))})" if use.history else ""
-        rows.append((_cell(worker), _cell(use.name), mean, memory, picture))
+        rows.append((plain(worker), plain(use.name), mean, memory, picture))
     return _raw_table(header, rows)
 
 
@@ -115,7 +115,7 @@ def _table_of(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[object]], total: int) -> str:
-    cells = [[_cell("" if value is None else str(value)) for value in row] for row in rows]
+    cells = [[plain("" if value is None else str(value)) for value in row] for row in rows]
     return _raw_table(header, cells) + (f"\n\n… and {total - len(rows)} more" if total > len(rows) else "")
 
 
@@ -124,6 +124,6 @@ def _raw_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
-def _cell(text: str) -> str:
-    """Return text that stays one cell of a Markdown table, whatever is in it."""
+def plain(text: str) -> str:
+    """Return text as Markdown that shows it as it is, in one line: also as the cell of a table."""
     return "".join(f"\\{c}" if c in "\\`*_{}[]<>#|$" else c for c in text.replace("\n", " "))

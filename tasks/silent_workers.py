@@ -52,15 +52,16 @@ class SilentWorkers:
             if silence_s > limit_s and self._silent.get(worker) != key:
                 self._silent[worker] = key
                 self._say(f"{worker}: no report for {silence_s:.0f} s, since it began {key}")
-                _emit(SILENT, worker, key)
+                tell_of_worker(SILENT, worker, key)
         busy_with = {worker: key for worker, key, _ in running}
         for worker, key in list(self._silent.items()):
             if busy_with.get(worker) != key:
                 del self._silent[worker]
-                _emit(HEARD, worker, key)
+                tell_of_worker(HEARD, worker, key)
 
 
-def _emit(event: str, worker: str, key: str) -> None:
+def tell_of_worker(event: str, worker: str, key: str) -> None:
+    """Emit an event about a worker of this flow run, and the chunk that it was last known to do."""
     emit_event(
         event,
         resource={"prefect.resource.id": f"badc.worker.{worker}", "prefect.resource.name": worker},

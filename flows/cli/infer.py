@@ -179,7 +179,7 @@ def _report_aggregation(settings: AggregateSettings, made: Aggregation) -> int:
             f"WARNING: {settings.detections_dir}: no detections files (*.json) in it; nothing written", file=sys.stderr
         )
         return 0
-    print(f"{made.detections} detections in {made.chunks} chunks, {made.missing} of them without an output")
+    print(made.describe())
     for path in made.written:
         print(path)
     if made.merged:

@@ -42,7 +42,8 @@ def status(
     print(f"prefect\t{__version__}")
     print(f"database\t{found.database}")
     print(f"size\t{found.size_bytes / 2**20:.1f} MiB")
-    print(f"oldest end of a run\t{found.oldest_finished or 'none has ended'}")
+    oldest = found.oldest_finished
+    print(f"oldest end of a run\t{oldest.isoformat(timespec='seconds') if oldest else 'none has ended'}")
     print_table([{"state": state, "flow runs": count} for state, count in found.flow_runs.items()], "Flow runs")
     print_table([{"table": name, "rows": count} for name, count in found.rows.items()], "Rows")
     for name, silent_s in found.silent:

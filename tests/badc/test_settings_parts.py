@@ -11,9 +11,9 @@ from badc.orchestration.settings import OrchestrateSettings
 from badc.reports.settings import BundleSettings
 from badc.settings import InferSettings
 from badc.settings_model import Settings
-from badc.settings_parts import CHUNKS, CLUSTER, DATASET, RUNNERS, SLURM, dataset_values
+from badc.settings_parts import BUNDLE, CHUNKS, CLUSTER, DATASET, RUNNERS, SLURM, TABLES, dataset_values
 
-PARTS = [*RUNNERS.values(), CLUSTER, CHUNKS, DATASET, SLURM]
+PARTS = [*RUNNERS.values(), CLUSTER, CHUNKS, DATASET, SLURM, TABLES, BUNDLE]
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.title)

@@ -11,7 +11,8 @@ from prefect.utilities.callables import parameter_schema
 
 from badc.orchestration.pipeline_settings import PipelineSettings
 from badc.orchestration.settings import OrchestrateSettings
-from badc.settings import InferSettings
+from badc.reports.settings import BundleSettings
+from badc.settings import AggregateSettings, InferSettings
 from badc.slurm import SlurmSettings
 from flows import deployed, forms
 
@@ -41,6 +42,8 @@ def fields_of(flow: Any) -> set[str]:
         (deployed.infer, InferSettings, {"cluster_block"}),
         (deployed.orchestrate, OrchestrateSettings, {"cluster_block", "dataset_block", "dataset"}),
         (deployed.pipeline, PipelineSettings, {"cluster_block", "dataset_block", "dataset"}),
+        (deployed.aggregate, AggregateSettings, set()),
+        (deployed.report, BundleSettings, set()),
     ],
 )
 def test_every_setting_is_in_the_form(flow: Any, settings: Any, also: set[str]) -> None:
@@ -52,7 +55,7 @@ def test_every_setting_is_in_the_form(flow: Any, settings: Any, also: set[str]) 
 
 
 def test_every_field_says_what_it_is() -> None:
-    for flow in (deployed.infer, deployed.orchestrate, deployed.pipeline):
+    for flow in (deployed.infer, deployed.orchestrate, deployed.pipeline, deployed.aggregate, deployed.report):
         schema = parameter_schema(flow)
         assert [name for name, each in schema.properties.items() if not each.get("description")] == []
         for definition in schema.definitions.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
@@ -139,6 +141,53 @@ def test_the_pages_show_it(server: str, finished: Any, chromium: str) -> None:
         page.goto(f"{server}/artifacts/artifact/{artifacts(server)['infer-workers-ridge-gnwt-290']['id']}")
         expect(page.get_by_text("gpu-1").first).to_be_visible(timeout=60_000)
         browser.close()
+
+
+def test_a_dataset_is_seen_while_it_goes(
+    server: str, finished: Any, chromium: str, make_dataset: Any, gpu_driver: dict[str, str], fake: Any, tmp_path: Path
+) -> None:
+    from playwright.sync_api import expect, sync_playwright
+
+    from tasks.artifacts import artifact_key
+
+    root = make_dataset("A", "B", seconds=40)
+    words = ["infer", "orchestrate", str(root), "--apply", "--runner-cmd", fake("detector", "--seconds", 1)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows", *words, "--gpu-sample-interval", "0.1"],
+        env=os.environ | gpu_driver | {"PREFECT_API_URL": f"{server}/api", "PREFECT_HOME": str(tmp_path / "home")},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+    def shown(kind: str) -> Any:
+        end = time.monotonic() + 60
+        while True:
+            for key, artifact in artifacts(server).items():
+                if kind in key and key.endswith(("-a", artifact_key(root.name))):
+                    return artifact
+            assert time.monotonic() < end, f"{kind} is not shown"
+            time.sleep(0.2)
+
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+            page = browser.new_page(viewport={"width": 1200, "height": 600})
+            page.goto(f"{server}/artifacts/artifact/{shown('orchestrate-')['id']}")
+            expect(page.get_by_text("running").first).to_be_visible(timeout=60_000)
+            page.goto(f"{server}/artifacts/artifact/{shown('infer-progress-')['id']}")
+            expect(page.get_by_text(re.compile("GPU load: gpu-[01] [0-9]+ %")).first).to_be_visible(timeout=60_000)
+            expect(page.get_by_text(re.compile("× real time, [0-9:]+ left")).first).to_be_visible()
+            browser.close()
+        first = shown("infer-progress-")["description"]
+        time.sleep(2.5)
+        assert shown("infer-progress-")["description"] != first, "it is brought up to date"
+        assert process.poll() is None, "all of this was seen while the run went"
+    finally:
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    rows = orjson.loads(shown("orchestrate-")["data"])
+    assert {row["recording"]: row["state"] for row in rows} == {"A": "interrupted", "B": "interrupted"}
 
 
 def take(page: Any, name: str) -> None:

@@ -1,0 +1,124 @@
+"""A lab: a Prefect server with its UI that `deployments/up.sh` has made ready, and a worker in the checkout."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+class Lab:
+    """The lab's server, as its API and its commands show it.
+
+    Parameters
+    ----------
+    environment
+        The variables of a shell in this lab.
+    """
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.environment = environment
+        self.api = environment["PREFECT_API_URL"]
+        self.ui = self.api.removesuffix("/api")
+
+    def ask(self, path: str, **body: Any) -> Any:
+        """Return what the API says."""
+        return httpx.post(f"{self.api}/{path}", json=body, timeout=30).raise_for_status().json()
+
+    def change(self, path: str, **body: Any) -> None:
+        """Change something through the API."""
+        httpx.patch(f"{self.api}/{path}", json=body, timeout=30).raise_for_status()
+
+    def up(self, *words: str) -> str:
+        """Run `deployments/up.sh`, and return what it said."""
+        command = [ROOT / "deployments" / "up.sh", *words]
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def prefect(self, *words: str) -> str:
+        """Run a command of Prefect's, and return what it said."""
+        command = [sys.executable, "-m", "prefect", "--no-prompt", *words]
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def deployments(self) -> dict[str, Any]:
+        """Return the deployments by their names."""
+        return {deployment["name"]: deployment for deployment in self.ask("deployments/filter")}
+
+    def start(self, deployment: str, **parameters: Any) -> str:
+        """Start a run of a deployment as `prefect deployment run` does it, and return its id."""
+        known = self.run_ids()
+        self.prefect("deployment", "run", deployment, "--params", orjson.dumps(parameters).decode())
+        (run_id,) = self.run_ids() - known
+        return run_id
+
+    def run_ids(self) -> set[str]:
+        """Return the ids of all flow runs that are no subflows."""
+        return {run["id"] for run in self.ask("flow_runs/filter") if run["parent_task_run_id"] is None}
+
+    def state_of(self, run_id: str) -> dict[str, Any]:
+        """Return the state of a flow run."""
+        answer = httpx.get(f"{self.api}/flow_runs/{run_id}", timeout=30).raise_for_status()
+        state: dict[str, Any] = answer.json()["state"]
+        return state
+
+    def ended(self, run_id: str, timeout_s: float = 120) -> dict[str, Any]:
+        """Wait for the end of a flow run, and return its state."""
+        ends = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
+        wait_until(lambda: self.state_of(run_id)["type"] in ends, timeout_s)
+        return self.state_of(run_id)
+
+    def log_of(self, run_id: str) -> str:
+        """Return the log of a flow run, as its page shows it."""
+        of_run = {"flow_run_id": {"any_": [run_id]}}
+        return "\n".join(entry["message"] for entry in self.ask("logs/filter", logs=of_run, sort="TIMESTAMP_ASC"))
+
+
+def wait_until(condition: Callable[[], Any], timeout_s: float = 120) -> float:
+    """Wait, and return how many seconds it took."""
+    begin = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begin < timeout_s, "what the test waits for did not happen"
+        time.sleep(0.2)
+    return time.monotonic() - begin
+
+
+@pytest.fixture(scope="session")
+def lab(start_server_with_ui: Any, tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """The lab's server, made ready."""
+    home = tmp_path_factory.mktemp("lab")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    variables = {"PREFECT_HOME": str(home), "PREFECT_API_URL": start_server_with_ui(home) + "/api", "PATH": path}
+    made = Lab(os.environ | variables)
+    assert "made; runs that use GPUs at the same time: 1" in made.up()
+    return made
+
+
+@pytest.fixture(scope="session")
+def worker(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[psutil.Process]:
+    """A worker of the pool, in the checkout."""
+    with (tmp_path_factory.mktemp("worker") / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "worker", "start", "--pool", "badc"],
+            env=lab.environment,
+            cwd=ROOT,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    yield psutil.Process(process.pid)
+    process.terminate()
+    process.wait(60)

@@ -1,0 +1,185 @@
+"""Runs of the deployments, as a person starts, cancels and repeats them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psutil
+import pytest
+
+from badc.telemetry import EventStatus, read_events
+from tests.deployments.conftest import ROOT, Lab, wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.xdist_group("deployments")]
+
+PICTURES = ROOT / "docs" / "images" if os.environ.get("BADC_TAKE_PICTURES") else None
+
+
+def test_a_run_is_started_from_the_form_and_cancelled(
+    lab: Lab,
+    worker: psutil.Process,
+    chromium: str,
+    make_recording: Any,
+    make_manifest: Any,
+    fake: Any,
+    tmp_path: Path,
+) -> None:
+    from playwright.sync_api import expect, sync_playwright
+
+    manifest = make_manifest(make_recording(seconds=6))
+    infer = lab.deployments()["infer"]["id"]
+    before = lab.run_ids()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1200, "height": 1300})
+        page.goto(f"{lab.ui}/deployments/deployment/{infer}/run")
+        expect(page.get_by_text("Use at most this many of the GPUs found")).to_be_visible(timeout=60_000)
+        page.get_by_text("BirdNET 2.4", exact=True).click()
+        expect(page.get_by_text("BirdNET: leave out detections below this confidence")).to_be_visible()
+        if PICTURES is not None:
+            page.screenshot(path=PICTURES / "prefect-form.png")
+        page.get_by_text("A command", exact=True).click()
+        boxes = page.locator("textarea:not([disabled])")
+        boxes.nth(0).fill(str(manifest))
+        boxes.nth(1).fill(fake("detector", "--seconds", 120))
+        page.get_by_role("button", name="Submit").click()
+        wait_until(lambda: lab.run_ids() - before, 30)
+        (run_id,) = lab.run_ids() - before
+        browser.close()
+
+    def logs() -> list[Path]:
+        return list((ROOT / "data" / "telemetry" / "infer").glob(f"REC_{run_id[:8]}.jsonl"))
+
+    try:
+        wait_until(lambda: logs() or lab.state_of(run_id)["type"] in ("FAILED", "CRASHED"))
+        assert logs(), [log["message"][-1500:] for log in lab.ask("logs/filter")]
+        wait_until(lambda: b'"start"' in logs()[0].read_bytes())
+        started = worker.children(recursive=True)
+        assert len(started) >= 3
+        assert cancelled_after_s(lab, run_id, started) < 20
+        summary = orjson.loads(logs()[0].with_name(f"{logs()[0].name}.summary.json").read_bytes())
+        assert summary["state"] == "interrupted"
+        assert {job["status"] for job in summary["jobs"].values()} == {"not_run"}
+        assert "Traceback" not in lab.log_of(run_id)
+    finally:
+        for path in (ROOT / "data" / "telemetry" / "infer").glob(f"REC_{run_id[:8]}.jsonl*"):
+            path.unlink()
+
+
+def cancelled_after_s(lab: Lab, run_id: str, processes: list[psutil.Process]) -> float:
+    """Cancel a run, and return the seconds until it is cancelled and its processes are gone."""
+    lab.prefect("flow-run", "cancel", run_id)
+    return wait_until(
+        lambda: lab.state_of(run_id)["type"] == "CANCELLED" and not any(map(psutil.Process.is_running, processes)), 40
+    )
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("deployment", ["orchestrate", "pipeline"])
+def test_a_run_of_a_whole_dataset_is_cancelled(
+    lab: Lab, worker: psutil.Process, deployment: str, make_dataset: Any, make_recording: Any, fake: Any, tmp_path: Path
+) -> None:
+    root = make_dataset("A", "B", seconds=4) if deployment == "orchestrate" else make_recording("A.wav").parents[1]
+    runner = {"kind": "command", "runner_cmd": fake("detector", "--seconds", 120)}
+    given = {"dataset": {"root": str(root)}, "runner": runner, "workers": {"max_gpus": 0, "cpu_workers": 2}}
+    run_id = lab.start(f"{deployment}/{deployment}", **given)
+    telemetry = root / "artifacts" / "telemetry" / "infer"
+
+    def begun() -> list[Path]:
+        return [log for log in telemetry.glob("*.jsonl") if b'"start"' in log.read_bytes()]
+
+    wait_until(begun)
+    log = begun()[0]  # either recording may have the workers first
+    started = worker.children(recursive=True)
+    assert cancelled_after_s(lab, run_id, started) < 20
+    assert orjson.loads(log.with_name(f"{log.name}.summary.json").read_bytes())["state"] == "interrupted"
+    attempts = [(event.status, event.details.get("error")) for event in read_events(log)]
+    assert (EventStatus.FAILURE, "interrupted before it ended") in attempts
+    assert not any("worker died" in (error or "") for _, error in attempts), "workers were left their grace period"
+
+
+@pytest.mark.long
+def test_a_run_started_from_the_shell_is_completed(
+    lab: Lab, worker: psutil.Process, make_recording: Any, make_manifest: Any, fake: Any, tmp_path: Path
+) -> None:
+    parameters = {
+        "manifest": str(make_manifest(make_recording(seconds=3))),
+        "runner": {"kind": "command", "runner_cmd": fake("detector")},
+        "places": {"output_dir": str(tmp_path / "out"), "telemetry_log": str(tmp_path / "run.jsonl")},
+    }
+    lab.prefect("deployment", "run", "infer/infer", "--params", orjson.dumps(parameters).decode(), "--watch")
+    assert len(list((tmp_path / "out" / "REC").glob("*.json"))) == 3
+
+
+@pytest.mark.long
+def test_a_run_that_failed_goes_on_where_it_was_when_it_is_retried(
+    lab: Lab, worker: psutil.Process, make_dataset: Any, fake: Any, tmp_path: Path
+) -> None:
+    root = make_dataset("A", "B", seconds=4)
+    # Fails at its first attempt at one chunk, and there is no other in this run.
+    command = fake("detector", "--only", "A_chunk_2000", "--fail-times", 1, "--state", tmp_path / "state")
+    given = {"dataset": {"root": str(root)}, "chunks": {"max_retries": 0, "keep_going": True}}
+    run_id = lab.start("orchestrate/orchestrate", runner={"kind": "command", "runner_cmd": command}, **given)
+    assert lab.ended(run_id)["type"] == "FAILED"
+    assert "A_chunk_2000_3000: the command ended with exit code 3" in lab.state_of(run_id)["message"]
+    assert "Traceback" not in lab.log_of(run_id)
+    lab.prefect("flow-run", "retry", run_id)
+    wait_until(lambda: lab.state_of(run_id)["type"] == "COMPLETED")
+    attempts = {path.name: len(path.read_text().splitlines()) for path in (tmp_path / "state").iterdir()}
+    assert attempts == {f"{name}_chunk_{n}_{n + 1000}": 1 for name in "AB" for n in range(0, 4000, 1000)} | {
+        "A_chunk_2000_3000": 2
+    }
+
+
+@pytest.mark.long
+def test_tables_and_reports_say_what_they_made_and_where(
+    lab: Lab, worker: psutil.Process, chromium: str, make_dataset: Any, fake: Any, tmp_path: Path
+) -> None:
+    from playwright.sync_api import expect, sync_playwright
+
+    root = make_dataset("A")
+    runner = {"kind": "command", "runner_cmd": fake("detector")}
+    given = {"dataset": {"root": str(root)}, "runner": runner}
+    assert lab.ended(lab.start("orchestrate/orchestrate", **given))["type"] == "COMPLETED"
+    table = tmp_path / "made" / "detections.parquet"
+    tables = {"output": str(table.with_suffix(".csv")), "parquet": str(table)}
+    state = lab.ended(lab.start("aggregate/aggregate", detections_dir=str(root / "artifacts" / "infer"), tables=tables))
+    assert (state["type"], state["message"]) == (
+        "COMPLETED",
+        "3 detections in 3 chunks, 0 of them without an output",
+    )
+    state = lab.ended(lab.start("report/report", parquet=str(table), contents={"no_clips": True}))
+    assert state["type"] == "COMPLETED"
+    page = table.with_name("detections_report.html")
+    assert page.is_file()
+    artifacts = {artifact["key"]: artifact for artifact in lab.ask("artifacts/filter") if artifact["key"]}
+    assert table.as_uri() in artifacts["aggregate-infer"]["data"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        opened = browser.new_page()
+        opened.goto(f"{lab.ui}/artifacts/artifact/{artifacts['report-made-detections']['id']}")
+        expect(opened.get_by_role("link", name=str(page))).to_have_attribute("href", page.as_uri(), timeout=60_000)
+        browser.close()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("deployment", "parameters", "said"),
+    [
+        ("infer", {"manifest": "/nowhere/REC.csv", "runner": {"kind": "stub"}}, "/nowhere/REC.csv: no such manifest"),
+        ("orchestrate", {"dataset": {"block": "none"}, "runner": {"kind": "stub"}}, "none: no such block"),
+        ("aggregate", {"detections_dir": "/nowhere"}, "/nowhere"),
+        ("report", {"parquet": "/nowhere/table.parquet"}, "no such table of detections"),
+    ],
+)
+def test_a_request_that_is_wrong_fails_with_a_clear_error(
+    lab: Lab, worker: psutil.Process, deployment: str, parameters: dict[str, Any], said: str
+) -> None:
+    run_id = lab.start(f"{deployment}/{deployment}", **parameters)
+    state = lab.ended(run_id)
+    assert state["type"] == "FAILED"
+    assert said in state["message"]
+    assert "Traceback" not in lab.log_of(run_id)

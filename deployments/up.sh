@@ -73,4 +73,4 @@ python deployments/deploy.py
 
 say "Ready"
 echo "Start a worker in this folder, on each machine that is to run something:"
-echo "  prefect worker start --pool badc"
+echo "  deployments/worker.sh"

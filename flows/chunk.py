@@ -28,8 +28,8 @@ from badc.dataset_chunking import ChunkOutcome, PlannedRecording, plan_dataset
 from badc.errors import MOST_LISTED
 from badc.summary import RunState
 from blocks.loading import filled_from_blocks
-from flows.cancellation import cancellation_requested
 from flows.chunk_session import GRACE_PERIOD_S, ChunkRunOutcome, ChunkSession, current_session, prepared
+from flows.own_run import cancellation_requested
 from flows.stopping import Stop
 from tasks.chunk import BatchChunker, batch_parameters, show_failures
 
@@ -41,7 +41,7 @@ def _name_of_run() -> str:
     return f"chunk {ChunkSettings.model_validate(settings).title}"
 
 
-@flow(name="chunk", flow_run_name=_name_of_run, persist_result=False)
+@flow(name="chunk", flow_run_name=_name_of_run, persist_result=False, retries=0)
 def chunk(settings: ChunkSettings) -> State:
     """Cut every recording of a dataset into chunks: manifests, chunk statuses, and chunk WAVs where they are wanted.
 

@@ -33,13 +33,24 @@ def _filled_in(group: str) -> dict[str, Any]:
     return form.model_dump(mode="json") if isinstance(form, forms.Form) else dict(form)
 
 
+class RunFailedError(BadcError):
+    """A run failed; the text says why, as the state of its flow does."""
+
+
 def _ended(run: Callable[[], State]) -> State:
-    """Run a flow to its end; a request that is wrong is a failed run whose message says why."""
+    """Run a flow to its end, and return its state.
+
+    Raises
+    ------
+    RunFailedError
+        When it failed. Prefect tries a flow again that raises, where it is to be tried again; were the state returned,
+        the flow run would be left waiting for its retry, and the worker would take it for crashed.
+    """
     log_plainly()
-    try:
-        return run()
-    except BadcError as error:
-        return Failed(message=str(error))
+    state = run()
+    if state.is_failed():
+        raise RunFailedError(state.message or "the run failed")
+    return state
 
 
 def _dataset_name() -> str:

@@ -34,8 +34,8 @@ from badc.summary import RunState, resumable
 from blocks.cluster import Cluster, WorkerLabels, open_cluster
 from blocks.loading import filled_from_blocks
 from blocks.task_runner import ChunkTaskRunner
-from flows.cancellation import cancellation_requested
 from flows.gpu_pool import turn_at_the_gpus
+from flows.own_run import cancellation_requested, tried_before
 from flows.session import InferOutcome, InferSession, current_session
 from flows.stopping import Stop, StopReason
 from tasks.artifacts import RunArtifacts, run_title
@@ -60,7 +60,8 @@ def _name_of_run() -> str:
     return name_of_run(settings.manifest, settings.dataset_root)
 
 
-@flow(name="infer", flow_run_name=_name_of_run, persist_result=False)
+# retries=0: only runs of deployments are tried again; who started one from a shell has the command that goes on.
+@flow(name="infer", flow_run_name=_name_of_run, persist_result=False, retries=0)
 def infer(settings: InferSettings) -> State:
     """Analyse every chunk of a manifest and write its detections.
 
@@ -107,7 +108,7 @@ def _continued(settings: InferSettings) -> InferSettings:
     log = settings.telemetry_log or telemetry_log_named(
         settings.manifest, root and absolute(root), str(flow_run.id).split("-", maxsplit=1)[0]
     )
-    again = settings.telemetry_log is None or (flow_run.run_count or 1) > 1
+    again = settings.telemetry_log is None or tried_before(flow_run.id)
     resume = settings.resume_summary or (resumable(log) if again else None)
     return settings.model_copy(update={"telemetry_log": log, "resume_summary": resume})
 

@@ -34,11 +34,11 @@ from badc.summary import RunState
 from blocks.cluster import open_cluster
 from blocks.loading import filled_from_blocks
 from blocks.worker_slots import WorkerSlots, slots_of
-from flows.cancellation import cancellation_requested
 from flows.gpu_pool import turn_at_the_gpus
 from flows.handover import error_of
 from flows.infer import infer
 from flows.orchestrate_session import OrchestrateOutcome, OrchestrateSession, RecordingOutcome, current_session
+from flows.own_run import cancellation_requested, tried_before
 from flows.session import InferOutcome, InferSession, handing_over
 from flows.stopping import Stop, StopReason
 from tasks.orchestrate import RecordingsTable
@@ -52,7 +52,7 @@ def _name_of_run() -> str:
     return f"orchestrate {OrchestrateSettings.model_validate(flow_run.parameters['settings']).title}"
 
 
-@flow(name="orchestrate", flow_run_name=_name_of_run, persist_result=False)
+@flow(name="orchestrate", flow_run_name=_name_of_run, persist_result=False, retries=0)
 def orchestrate(settings: OrchestrateSettings) -> State:
     """Analyse every recording of a dataset that is not complete, on one cluster, and make the reports that are wanted.
 
@@ -84,7 +84,7 @@ def _own_session(settings: OrchestrateSettings) -> Iterator[OrchestrateSession]:
     """Plan and prepare a run that Prefect started, from a deployment or again after it failed."""
     say = get_run_logger().info
     settings = filled_from_blocks(settings)
-    if (flow_run.run_count or 1) > 1:  # this flow run is tried again: what it did is not done again
+    if tried_before(flow_run.id):
         settings = settings.model_copy(update={"resume_completed": True, "include_existing": False})
     plan = plan_orchestration(settings)
     require_runnable(plan)

@@ -24,21 +24,24 @@ from badc.summary import RunState
 from blocks.cluster import open_cluster
 from blocks.loading import filled_from_blocks
 from flows import chunk_session, orchestrate_session
-from flows.cancellation import cancellation_requested
 from flows.chunk import chunk
 from flows.chunk_session import ChunkRunOutcome, ChunkSession
 from flows.handover import error_of
 from flows.orchestrate import orchestrate
 from flows.orchestrate_session import OrchestrateOutcome, OrchestrateSession
+from flows.own_run import cancellation_requested, tried_before
 from flows.pipeline_session import PipelineOutcome, PipelineSession, current_session
 from flows.stopping import Stop
+
+# What a pipeline is told that is tried again.
+_GOES_ON = {"resume_completed": True, "infer_include_existing": False, "chunk_include_existing": False}
 
 
 def _name_of_run() -> str:
     return f"pipeline {PipelineSettings.model_validate(flow_run.parameters['settings']).title}"
 
 
-@flow(name="pipeline", flow_run_name=_name_of_run, persist_result=False)
+@flow(name="pipeline", flow_run_name=_name_of_run, persist_result=False, retries=0)
 def pipeline(settings: PipelineSettings) -> State:
     """Take a dataset from recordings to reports; what was done before is not done again.
 
@@ -47,6 +50,8 @@ def pipeline(settings: PipelineSettings) -> State:
     session = current_session()
     if session is None:
         settings = filled_from_blocks(settings)
+        if tried_before(flow_run.id):
+            settings = settings.model_copy(update=_GOES_ON)
         say = get_run_logger().info
         session = PipelineSession(Stop(settings.grace_period_s, say), say=say)
     plan, inferred = None, None

@@ -58,10 +58,10 @@ class Lab:
         """Return the deployments by their names."""
         return {deployment["name"]: deployment for deployment in self.ask("deployments/filter")}
 
-    def start(self, deployment: str, **parameters: Any) -> str:
+    def start(self, deployment: str, *options: str, **parameters: Any) -> str:
         """Start a run of a deployment as `prefect deployment run` does it, and return its id."""
         known = self.run_ids()
-        self.prefect("deployment", "run", deployment, "--params", orjson.dumps(parameters).decode())
+        self.prefect("deployment", "run", deployment, *options, "--params", orjson.dumps(parameters).decode())
         (run_id,) = self.run_ids() - known
         return run_id
 
@@ -109,16 +109,22 @@ def lab(start_server_with_ui: Any, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="session")
 def worker(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[psutil.Process]:
-    """A worker of the pool, in the checkout."""
+    """Prefect's worker, whose children are the runs; `deployments/worker.sh` has started it."""
     with (tmp_path_factory.mktemp("worker") / "log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "worker", "start", "--pool", "badc"],
+            [ROOT / "deployments" / "worker.sh"],
             env=lab.environment,
             cwd=ROOT,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
-    yield psutil.Process(process.pid)
+
+    def started() -> list[psutil.Process]:
+        found = psutil.Process(process.pid).children()
+        return [child for child in found if child.is_running() and "worker" in child.cmdline()]
+
+    wait_until(started, 30)
+    yield started()[0]
     process.terminate()
     process.wait(60)

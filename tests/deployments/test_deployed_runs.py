@@ -115,19 +115,25 @@ def test_a_run_started_from_the_shell_is_completed(
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("by", ["a person", "Prefect"])
 def test_a_run_that_failed_goes_on_where_it_was_when_it_is_retried(
-    lab: Lab, worker: psutil.Process, make_dataset: Any, fake: Any, tmp_path: Path
+    lab: Lab, worker: psutil.Process, by: str, make_dataset: Any, fake: Any, tmp_path: Path
 ) -> None:
     root = make_dataset("A", "B", seconds=4)
     # Fails at its first attempt at one chunk, and there is no other in this run.
     command = fake("detector", "--only", "A_chunk_2000", "--fail-times", 1, "--state", tmp_path / "state")
     given = {"dataset": {"root": str(root)}, "chunks": {"max_retries": 0, "keep_going": True}}
-    run_id = lab.start("orchestrate/orchestrate", runner={"kind": "command", "runner_cmd": command}, **given)
-    assert lab.ended(run_id)["type"] == "FAILED"
-    assert "A_chunk_2000_3000: the command ended with exit code 3" in lab.state_of(run_id)["message"]
-    assert "Traceback" not in lab.log_of(run_id)
-    lab.prefect("flow-run", "retry", run_id)
+    runner = {"kind": "command", "runner_cmd": command}
+    if by == "a person":
+        run_id = lab.start("orchestrate/orchestrate", runner=runner, **given)
+        assert lab.ended(run_id)["type"] == "FAILED"
+        assert "A_chunk_2000_3000: the command ended with exit code 3" in lab.state_of(run_id)["message"]
+        lab.prefect("flow-run", "retry", run_id)
+    else:
+        variables = ("--job-variable", 'env={"PREFECT_FLOWS_DEFAULT_RETRIES": "1"}')
+        run_id = lab.start("orchestrate/orchestrate", *variables, runner=runner, **given)
     wait_until(lambda: lab.state_of(run_id)["type"] == "COMPLETED")
+    assert "Traceback" not in lab.log_of(run_id)
     attempts = {path.name: len(path.read_text().splitlines()) for path in (tmp_path / "state").iterdir()}
     assert attempts == {f"{name}_chunk_{n}_{n + 1000}": 1 for name in "AB" for n in range(0, 4000, 1000)} | {
         "A_chunk_2000_3000": 2

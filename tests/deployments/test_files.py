@@ -14,24 +14,27 @@ import yaml
 FOLDER = Path(__file__).parents[2] / "deployments"
 
 
-def test_the_script_has_no_faults() -> None:
+def test_the_scripts_have_no_faults() -> None:
     shellcheck = Path(sys.executable).with_name("shellcheck")
-    done = subprocess.run([shellcheck, FOLDER / "up.sh"], capture_output=True, text=True)
+    done = subprocess.run([shellcheck, *sorted(FOLDER.glob("*.sh"))], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["--help"], 0, "Usage: deployments/up.sh"),
-        (["--gpus"], 2, "Usage: deployments/up.sh"),
-        (["--gpu-limit", "0"], 2, "not a number"),
-        ([], 2, "PREFECT_API_URL is not set"),
+        (["up.sh", "--help"], 0, "Usage: deployments/up.sh"),
+        (["up.sh", "--gpus"], 2, "Usage: deployments/up.sh"),
+        (["up.sh", "--gpu-limit", "0"], 2, "not a number"),
+        (["up.sh"], 2, "PREFECT_API_URL is not set"),
+        (["worker.sh", "--help"], 0, "Usage: deployments/worker.sh"),
+        (["worker.sh"], 2, "PREFECT_API_URL is not set"),
     ],
 )
-def test_the_script_says_what_is_wrong(words: list[str], code: int, said: str) -> None:
+def test_a_script_says_what_is_wrong(words: list[str], code: int, said: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
-    done = subprocess.run([FOLDER / "up.sh", *words], env=environment, capture_output=True, text=True)
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    done = subprocess.run([FOLDER / words[0], *words[1:]], env=environment, capture_output=True, text=True)
     assert done.returncode == code
     assert said in done.stdout + done.stderr
 
@@ -61,12 +64,15 @@ def test_the_silent_worker_message_is_about_the_event_that_runs_emit() -> None:
 
 
 @pytest.mark.parametrize("name", ["badc-server", "badc-worker"])
-def test_a_unit_has_what_a_service_needs(name: str) -> None:
+def test_a_unit_starts_a_program_of_the_checkout(name: str) -> None:
     parser = configparser.RawConfigParser(strict=False)
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     parser.read(FOLDER / "systemd" / f"{name}.service")
     service = parser["Service"]
-    assert service["ExecStart"].startswith("%h/badc/.venv/bin/prefect ")
+    program = service["ExecStart"].split()[0]
+    assert program.startswith("%h/badc/")
+    if ".venv" not in program:
+        assert os.access(FOLDER.parent / program.removeprefix("%h/badc/"), os.X_OK)
     assert service["Restart"] == "on-failure"
     # Longer than a run's own grace period and end, or systemd would kill it over its summary.
     assert int(service["TimeoutStopSec"]) >= 30

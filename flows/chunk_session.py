@@ -15,7 +15,7 @@ from flows.handover import Handover
 from flows.server import PrefectApi
 from flows.stopping import Stop
 
-GRACE_PERIOD_S = 30.0
+GRACE_PERIOD_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,12 @@ LONG = {"infer.md", "probe.md", "run-configuration.md", "laptop.md"}
 # What a page supposes beyond the folder that all of them have.
 BEFORE = {
     "aggregate.md": "cp artifacts/aggregate/summary_coverage.csv out_coverage.csv",
+    "blocks.md": "rm ridge/manifests/*; badc chunk orchestrate ridge --chunk-duration 5 --apply",
     "chunk.md": "rm manifests/GNWT-290_*",
     "datalad.md": "mkdir .datalad",
 }
+# Pages whose Python is part of what their commands suppose; the dataset that it names is the desk's.
+WITH_PYTHON = {"blocks.md"}
 _SHELL = {"", "sh", "bash", "console"}
 _COMMANDS = "badc|make|prefect|python|datalad|git|sbatch|dask|export|cd|cp|rm|ssh|apptainer|docker|pip|deployments/"
 
@@ -50,6 +53,9 @@ def examples(page: Path) -> Iterator[Example]:
             continue
         end = next(n for n in range(number + 1, len(lines)) if re.match(r"\s*```\s*$", lines[n]))
         commands = commands_of([line.strip() for line in lines[number + 1 : end]])
+        if fence[1] == "python" and page.name in WITH_PYTHON:
+            code = "\n".join(lines[number + 1 : end]).replace('"/data/ridge"', '"ridge"')
+            yield Example(f"{page.name}:{number + 1}", [f"python - <<'EOF'\n{code}\nEOF"], None, ["0"])
         if fence[1] in _SHELL and commands:
             note = lines[number - 1]
             reason = re.search(r"<!-- not run: (.+) -->", note)

@@ -1,9 +1,9 @@
-"""The chunking of a dataset started from the shell: what its flow run is handed, and the start of that run."""
+"""What the flow run of a dataset's chunking is handed by the command that starts it, and leaves behind."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from badc.chunk_provenance import fetch_audio, require_recordable
@@ -12,7 +12,6 @@ from badc.errors import BadcError
 from badc.output_lock import output_lock
 from badc.summary import RunState
 from flows.handover import Handover
-from flows.server import PrefectApi
 from flows.stopping import Stop
 
 GRACE_PERIOD_S = 10.0
@@ -94,50 +93,3 @@ def prepared(plan: DatasetPlan, recording: bool, say: Callable[[str], None]) -> 
             except BadcError as error:  # the recordings that are still not here fail, each with its reason
                 say(str(error))
         yield
-
-
-def launch_chunking(
-    plan: DatasetPlan, recording: bool, on_progress: Callable[[int, int], None], say: Callable[[str], None]
-) -> tuple[ChunkRunOutcome, bool]:
-    """Run a plan as a flow run; return how it ended, and whether Prefect could be told.
-
-    Parameters
-    ----------
-    plan
-        What to do.
-    recording
-        Whether it is recorded in a DataLad dataset.
-    on_progress
-        Called with the number of recordings that have ended, and of all.
-    say
-        Called with a line for the user.
-
-    Raises
-    ------
-    RequestError
-        See `prepared`; also when the configured Prefect API does not answer.
-    KeyboardInterrupt
-        When a signal asked to stop before anything of the run was written.
-    """
-    stop = Stop(GRACE_PERIOD_S, say)
-    with ExitStack() as stack:
-        # Signals still end this part at once: fetching may take hours.
-        stack.enter_context(prepared(plan, recording, say))
-        stack.enter_context(stop.heeding_signals())
-        say("Starting: Prefect")
-        api = PrefectApi.begin()
-        from flows.chunk import chunk
-
-        api.ready(give_up=stop.requested.is_set)
-        if stop.requested.is_set():
-            raise KeyboardInterrupt
-        session = ChunkSession(plan, recording, stop, on_progress, say)
-        reason = ""
-        with handing_over(session):
-            try:
-                reason = chunk(plan.settings, return_state=True).message or ""
-            except Exception as error:  # such as a server that is gone when the run's end is to be reported
-                reason = f"{type(error).__name__}: {error}"
-        if session.outcome is None:
-            raise BadcError(f"the flow run ended before its recordings did: {reason}")
-        return session.outcome, api.answers()

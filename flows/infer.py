@@ -35,8 +35,8 @@ from blocks.cluster import Cluster, WorkerLabels, open_cluster
 from blocks.loading import filled_from_blocks
 from blocks.task_runner import ChunkTaskRunner
 from flows.gpu_pool import turn_at_the_gpus
+from flows.infer_session import InferOutcome, InferSession, current_session
 from flows.own_run import cancellation_requested, tried_before
-from flows.session import InferOutcome, InferSession, current_session
 from flows.stopping import Stop, StopReason
 from tasks.artifacts import RunArtifacts, run_title
 from tasks.infer import BatchRunner, RunStoppedError, batch_parameters

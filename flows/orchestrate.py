@@ -37,9 +37,9 @@ from blocks.worker_slots import WorkerSlots, slots_of
 from flows.gpu_pool import turn_at_the_gpus
 from flows.handover import error_of
 from flows.infer import infer
+from flows.infer_session import InferOutcome, InferSession, handing_over
 from flows.orchestrate_session import OrchestrateOutcome, OrchestrateSession, RecordingOutcome, current_session
 from flows.own_run import cancellation_requested, tried_before
-from flows.session import InferOutcome, InferSession, handing_over
 from flows.stopping import Stop, StopReason
 from tasks.orchestrate import RecordingsTable
 

@@ -1,19 +1,15 @@
-"""The inference of a dataset started from the shell: what its flow run is handed, and the start of that run."""
+"""What the flow run of a dataset's inference is handed by the command that starts it, and leaves behind."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from badc.errors import BadcError
 from badc.ledger import Progress
 from badc.orchestration.plan import OrchestrationPlan
 from badc.summary import RunState
-from flows.handover import Handover, error_of
-from flows.server import PrefectApi
+from flows.handover import Handover
 from flows.stopping import Stop
 
 if TYPE_CHECKING:  # importing them imports Dask or DuckDB, for which the server must not wait
@@ -106,50 +102,3 @@ class OrchestrateSession:
 
 _handover: Handover[OrchestrateSession] = Handover("orchestrate_session")
 handing_over, current_session = _handover.giving, _handover.taken
-
-
-def launch_orchestration(
-    plan: OrchestrationPlan, recording: bool, on_progress: Callable[[Progress], None], say: Callable[[str], None]
-) -> tuple[OrchestrateOutcome, bool]:
-    """Run a plan as a flow run; return how it ended, and whether Prefect could be told.
-
-    Parameters
-    ----------
-    plan
-        What to do; it may be run (see `require_runnable`).
-    recording
-        Whether it is recorded in a DataLad dataset.
-    on_progress, say
-        See `OrchestrateSession`.
-
-    Raises
-    ------
-    RequestError
-        When the configured Prefect API or Dask scheduler does not answer.
-    KeyboardInterrupt
-        When a signal asked to stop before anything of the run was written.
-    """
-    stop = Stop(plan.settings.grace_period_s, say)
-    with ExitStack() as stack:
-        stack.enter_context(stop.heeding_signals())
-        say("Starting: Prefect and the workers")
-        api = PrefectApi.begin()
-        from blocks.cluster import open_cluster
-
-        opening = open_cluster(plan.settings)
-        with ThreadPoolExecutor(1) as pool:
-            entering = pool.submit(opening.__enter__)
-            from flows.orchestrate import orchestrate
-
-            cluster = entering.result()
-        stack.push(opening)
-        api.ready(give_up=stop.requested.is_set)
-        if stop.requested.is_set():
-            raise KeyboardInterrupt
-        say(f"Workers: {cluster.note}")
-        session = OrchestrateSession(plan, recording, cluster, stop, on_progress, say)
-        with handing_over(session):
-            error = error_of(lambda: orchestrate(plan.settings, return_state=True))
-        if session.outcome is None:
-            raise error or BadcError("the flow run ended without an outcome")
-        return session.outcome, api.answers()

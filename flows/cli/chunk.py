@@ -223,8 +223,8 @@ def _show_plan(plan: DatasetPlan) -> None:
 
 
 def _apply(plan: DatasetPlan, recording: bool) -> int:
-    from flows.chunk_session import launch_chunking
     from flows.cli.progress import counting
+    from flows.launch import launch_chunking
 
     with counting("recordings chunked") as show:
         outcome, told = launch_chunking(plan, recording, show, lambda line: print(line, file=sys.stderr, flush=True))

@@ -19,7 +19,7 @@ from flows.stopping import INTERRUPTED_EXIT_CODE
 if TYPE_CHECKING:
     from badc.aggregate import Aggregation
     from badc.infer import InferPlan
-    from flows.session import InferOutcome
+    from flows.infer_session import InferOutcome
 
 app = typer.Typer()
 _EXIT_CODES = {RunState.COMPLETED: 0, RunState.FAILED: 1, RunState.INTERRUPTED: INTERRUPTED_EXIT_CODE}

@@ -126,7 +126,7 @@ def _apply(plan: OrchestrationPlan) -> int:
     if recording:
         require_recordable(plan)
     from flows.cli.progress import RunProgress
-    from flows.orchestrate_session import launch_orchestration
+    from flows.launch import launch_orchestration
 
     with RunProgress() as progress:
         outcome, told = launch_orchestration(plan, recording, progress.update, progress.say)

@@ -42,7 +42,7 @@ def run(
     quiet_defaults(verbose)
     from badc.orchestration.pipeline_settings import orchestrate_settings
     from flows.cli.progress import RunProgress
-    from flows.pipeline_session import launch_pipeline
+    from flows.launch import launch_pipeline
 
     orchestrate_settings(settings).runner_spec()
     with RunProgress() as progress:

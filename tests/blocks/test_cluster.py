@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -43,8 +45,29 @@ def test_a_cpu_cluster_has_the_workers_that_were_asked_for():
         assert "2 CPU workers" in cluster.note
         assert list(client.nthreads().values()) == [1, 1]
         assert set(client.run(lambda: os.environ.get("CUDA_VISIBLE_DEVICES")).values()) == {""}
-        handlers = client.run(lambda: signal.getsignal(signal.SIGINT) is signal.SIG_IGN)
-        assert set(handlers.values()) == {True}, "Ctrl-C in a terminal reaches the workers too"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_worker_lives_through_what_is_sent_to_its_whole_group(number):
+    with (
+        open_cluster(settings(cpu_workers=1, max_gpus=0)) as cluster,
+        Client(cluster.address, set_as_default=False) as client,
+    ):
+        client.wait_for_workers(1)
+        (worker,) = client.run(os.getpid).values()
+        os.kill(worker, number)
+        time.sleep(0.5)
+        assert list(client.run(os.getpid).values()) == [worker]
+        # What it starts can be stopped: a signal that is ignored would be ignored by its children too.
+        (ended,) = client.run(ended_by, number).values()
+        assert ended == -number
+
+
+def ended_by(number):
+    process = subprocess.Popen(["sleep", "60"])
+    time.sleep(0.2)
+    process.send_signal(number)
+    return process.wait(10)
 
 
 def test_foreign_workers_are_numbered_by_kind_as_they_show_up():

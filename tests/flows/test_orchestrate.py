@@ -24,7 +24,7 @@ def orchestrate(prefect_api, dask_scheduler):
     """Return a function that runs a dataset in this process, on the session's server and cluster."""
     from badc.orchestration.plan import plan_orchestration, require_runnable
     from badc.orchestration.settings import OrchestrateSettings
-    from flows.orchestrate_session import launch_orchestration
+    from flows.launch import launch_orchestration
 
     def run(root: Path, recording: bool = False, **settings):
         plan = plan_orchestration(OrchestrateSettings(dataset=root, **{"scheduler": dask_scheduler} | settings))

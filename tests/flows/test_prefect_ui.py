@@ -150,7 +150,7 @@ def test_a_dataset_is_seen_while_it_goes(
 
     from tasks.artifacts import artifact_key
 
-    root = make_dataset("A", "B", seconds=40)
+    root = make_dataset("A", "B", seconds=150)  # longer than a slow machine takes to open the pages
     words = ["infer", "orchestrate", str(root), "--apply", "--runner-cmd", fake("detector", "--seconds", 1)]
     process = subprocess.Popen(
         [sys.executable, "-m", "flows", *words, "--gpu-sample-interval", "0.1"],
@@ -159,11 +159,12 @@ def test_a_dataset_is_seen_while_it_goes(
         text=True,
     )
 
-    def shown(kind: str) -> Any:
+    def shown(kind: str, text: str = "") -> Any:
         end = time.monotonic() + 60
         while True:
             for key, artifact in artifacts(server).items():
-                if kind in key and key.endswith(("-a", artifact_key(root.name))):
+                of_mine = kind in key and key.endswith(("-a", artifact_key(root.name)))
+                if of_mine and text in artifact["description"]:
                     return artifact
             assert time.monotonic() < end, f"{kind} is not shown"
             time.sleep(0.2)
@@ -174,7 +175,7 @@ def test_a_dataset_is_seen_while_it_goes(
             page = browser.new_page(viewport={"width": 1200, "height": 600})
             page.goto(f"{server}/artifacts/artifact/{shown('orchestrate-')['id']}")
             expect(page.get_by_text("running").first).to_be_visible(timeout=60_000)
-            page.goto(f"{server}/artifacts/artifact/{shown('infer-progress-')['id']}")
+            page.goto(f"{server}/artifacts/artifact/{shown('infer-progress-', 'GPU load: gpu-')['id']}")
             expect(page.get_by_text(re.compile("GPU load: gpu-[01] [0-9]+ %")).first).to_be_visible(timeout=60_000)
             expect(page.get_by_text(re.compile("× real time, [0-9:]+ left")).first).to_be_visible()
             browser.close()

@@ -50,6 +50,8 @@ class Aggregation:
         Rows of coverage and of detections.
     missing
         Chunks of the manifests without an output.
+    unlisted
+        Chunks with an output that were left out, because the manifest of their recording does not list them.
     merged
         Rows that went because an overlapping chunk detected the same call.
     bad
@@ -64,14 +66,18 @@ class Aggregation:
     chunks: int = 0
     detections: int = 0
     missing: int = 0
+    unlisted: int = 0
     merged: int = 0
     bad: int = 0
     bad_files: list[tuple[Path, str]] = field(default_factory=list)
     written: list[Path] = field(default_factory=list)
 
     def describe(self) -> str:
-        """Return what the tables hold, as a sentence without its full stop."""
-        return f"{self.detections} detections in {self.chunks} chunks, {self.missing} of them without an output"
+        """Return what the tables hold, and what they do not, in one line."""
+        held = f"{self.detections} detections in {self.chunks} chunks, {self.missing} of them without an output"
+        if not self.unlisted:
+            return held
+        return f"{held}; {self.unlisted} chunks of an earlier cut, which the manifests do not list, are left out"
 
     def leave_out(self, path: str, reason: str) -> None:
         """Count a file that cannot be used, and keep it with its reason unless there are very many."""
@@ -160,7 +166,6 @@ def aggregate(settings: AggregateSettings, on_progress: Callable[[int], None] = 
         _stage(folder, staging, on_progress)
         if manifests:
             _fill_in(manifests, staging)
-            made.missing = coverage.number("SELECT count(*) FROM this WHERE status = 'missing'")
         detections.sort(("recording_id", "chunk_start_ms", "timestamp_ms", "label"))
         coverage.sort(("recording_id", "start_ms"))
         if staging.overlapping if settings.merge_overlaps is None else settings.merge_overlaps:
@@ -308,7 +313,10 @@ def _fill_in(manifests: Sequence[Path], staging: _Staging) -> None:
                 listed.add(_columns_of(chunk, manifest, staging.times), 0)
                 if number % _BATCH_CHUNKS == 0:
                     listed.flush()
+    before = staging.coverage.rows
     staging.coverage.fill_in(listed)
+    missing = staging.coverage.number("SELECT count(*) FROM this WHERE status = 'missing'")
+    staging.made.missing, staging.made.unlisted = missing, before - (staging.coverage.rows - missing)
     staging.detections.fill_in(listed)
 
 

@@ -157,8 +157,12 @@ class TableStage:
         target.replace(self.path)
 
     def fill_in(self, listed: TableStage) -> None:
-        """Take from the chunks that manifests list what this table lacks; coverage gets the missing chunks too."""
+        """Take from the chunks that manifests list what this table lacks; coverage gets the missing chunks too.
+
+        Rows go of chunks that a listed recording does not have: they are of an earlier cut, and would count twice.
+        """
         once = "(SELECT DISTINCT ON (recording_id, chunk_id) * FROM listed)"
+        wanted = "m.chunk_id IS NOT NULL OR this.recording_id NOT IN (SELECT recording_id FROM listed)"
         self._sorted = False
         if self.schema is DETECTIONS_SCHEMA:
             self.rewrite(
@@ -172,7 +176,7 @@ class TableStage:
                     coalesce(this.recorded_at, m.recorded_at) AS recorded_at,
                     CASE WHEN this.recorded_at IS NULL THEN m.recorded_utc_offset_min
                       ELSE this.recorded_utc_offset_min END AS recorded_utc_offset_min)
-                  FROM this LEFT JOIN {once} m USING (recording_id, chunk_id)),
+                  FROM this LEFT JOIN {once} m USING (recording_id, chunk_id) WHERE {wanted}),
                 timed AS (
                   SELECT * REPLACE (
                     chunk_start_ms + timestamp_ms AS absolute_time_ms,
@@ -191,7 +195,7 @@ class TableStage:
               coalesce(this.recorded_at, m.recorded_at) AS recorded_at,
               CASE WHEN this.recorded_at IS NULL THEN m.recorded_utc_offset_min
                 ELSE this.recorded_utc_offset_min END AS recorded_utc_offset_min
-            FROM this FULL OUTER JOIN {once} m USING (recording_id, chunk_id)
+            FROM this FULL OUTER JOIN {once} m USING (recording_id, chunk_id) WHERE {wanted}
             """,
             {"listed": listed},
         )

@@ -80,6 +80,13 @@ def new_telemetry_log(manifest: Path, dataset_root: Path | None, now: datetime |
     return path
 
 
+def newest_telemetry_log(folder: Path) -> Path | None:
+    """Return the telemetry log that was written last, of those that runs in this folder or dataset leave, or None."""
+    places = (folder / "data" / "telemetry" / "infer", folder / "artifacts" / "telemetry")
+    logs = (log for place in places for log in place.rglob("*.jsonl"))
+    return max(logs, key=lambda log: log.stat().st_mtime_ns, default=None)
+
+
 def require_writable(folder: Path, what: str) -> None:
     """Refuse a folder that a run could not write to, before the run.
 

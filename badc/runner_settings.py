@@ -13,11 +13,11 @@ from badc.errors import RequestError
 from badc.runners.base import RunnerSpec
 from badc.settings_model import Settings, option_name, turned_off_by
 
-# What is for one runner only, by the option that chooses it.
+# The fields that choose a runner, of which one may be given, and what is for that runner only.
 _OWN_FIELDS = {
-    "--runner-cmd": ("runner_env",),
-    "--use-hawkears": ("hawkears_arg", "hawkears_engine", "hawkears_python", "hawkears_data", "hawkears_root"),
-    "--use-birdnet": ("species_list", "birdnet_overlap_s", "min_confidence"),
+    "runner_cmd": ("runner_env",),
+    "use_hawkears": ("hawkears_arg", "hawkears_engine", "hawkears_python", "hawkears_data", "hawkears_root"),
+    "use_birdnet": ("species_list", "birdnet_overlap_s", "min_confidence"),
 }
 
 
@@ -123,24 +123,25 @@ class RunnerSettings(Settings):
 
     @model_validator(mode="after")
     def _check_runner(self) -> Self:
-        chosen = [
-            option
-            for option, given in (
-                ("--runner-cmd", self.runner_cmd is not None),
-                ("--use-hawkears", self.use_hawkears),
-                ("--use-birdnet", self.use_birdnet),
-            )
-            if given
-        ]
+        chosen = self._chosen()
         if len(chosen) > 1:
-            raise ValueError(f"{' and '.join(chosen)} exclude each other; give one of them")
+            raise ValueError(f"{' and '.join(map(option_name, chosen))} exclude each other; give one of them")
         if self.runner_block is not None:
             return self  # checked when the block has filled in the rest
-        for option, fields in _OWN_FIELDS.items():
+        for choice, fields in _OWN_FIELDS.items():
             given = {name for name in fields if getattr(self, name) != type(self).model_fields[name].default}
-            if given and option not in chosen:
-                raise ValueError(f"{', '.join(sorted(map(option_name, given)))} is for {option}, which is not given")
+            if given and choice not in chosen:
+                names = ", ".join(sorted(map(option_name, given)))
+                raise ValueError(f"{names} is for {option_name(choice)}, which is not given")
         return self
+
+    @property
+    def runs_stub(self) -> bool:
+        """Whether no runner is chosen, so that the stub runs, which detects nothing."""
+        return not self._chosen()
+
+    def _chosen(self) -> list[str]:
+        return [name for name in _OWN_FIELDS if getattr(self, name) not in (None, False)]
 
     def runner_spec(self) -> RunnerSpec:
         """Return the settings of the chosen runner.

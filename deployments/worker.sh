@@ -52,7 +52,8 @@ end_worker() {
 }
 
 set -m # in a process group of its own: what a terminal sends reaches only this script
-prefect worker start --pool badc --type process "$@" &
+# Prefect's worker ends itself by SIGINT, which is ignored in what a script has started in the background.
+env --default-signal=INT prefect worker start --pool badc --type process "$@" &
 worker=$!
 set +m
 trap 'let_runs_end' INT TERM

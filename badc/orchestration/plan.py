@@ -142,9 +142,9 @@ class OrchestrationPlan:
         return status_path(self.settings.below(self.settings.chunks_dir), recording.recording_id)
 
     def infer_settings(self, recording: PlannedRecording) -> InferSettings:
-        """Return the settings of a recording's run, which goes on from its telemetry where that is asked for."""
+        """Return the settings of a recording's run, which goes on from its telemetry where that was decided."""
         log = self.telemetry_log(recording)
-        resume = resumable(log) if self.settings.resume_completed else None
+        resume = resumable(log) if recording.decision is Decision.RESUME else None
         return self.settings.infer_settings(recording.manifest, log, resume)
 
     def rows(self) -> list[InferPlanRow]:

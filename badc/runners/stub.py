@@ -11,7 +11,7 @@ from badc.runners.base import RunnerOutput, WorkerPlace
 
 WARNING = (
     "The stub runner detects NOTHING. Its outputs say status 'stub' and hold no detections. "
-    "Choose --use-birdnet or --runner-cmd to find birds."
+    "Choose --use-hawkears, --use-birdnet or --runner-cmd to find birds."
 )
 
 

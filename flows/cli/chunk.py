@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from badc.chunk_settings import ChunkSettings
 from badc.chunking import DEFAULT_DURATION_S, DEFAULT_MIN_CHUNK_S
 from badc.summary import RunState
 from flows.cli.probe import probe
+from flows.cli.runs import end
 from flows.cli.settings_options import options_of, with_boundary
 from flows.stopping import INTERRUPTED_EXIT_CODE
 
@@ -229,13 +229,7 @@ def _apply(plan: DatasetPlan, recording: bool) -> int:
     with counting("recordings chunked") as show:
         outcome, told = launch_chunking(plan, recording, show, lambda line: print(line, file=sys.stderr, flush=True))
     code = _report(plan, outcome)
-    if not told:
-        print("badc: Prefect does not answer any more, so its UI does not show how this run ended", file=sys.stderr)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # Not sys.exit: Prefect would try for minutes to deliver the events that it still holds.
-        os._exit(code)
-    return code
+    return end(code, told)
 
 
 def _report(plan: DatasetPlan, outcome: ChunkRunOutcome) -> int:

@@ -21,7 +21,9 @@ _REPEAT_S = 12
 
 
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Folder to make; an earlier demo in it is replaced.")] = Path("demo"),
+    folder: Annotated[
+        Path, typer.Argument(help="Folder to make. In that of an earlier demo, what you have added stays.")
+    ] = Path("demo"),
 ) -> None:
     """Make a six-minute recording out of real bird song, find the birds in it with BirdNET, and show them.
 
@@ -48,8 +50,11 @@ def _make_way(folder: Path) -> None:
     if folder.exists():
         if not (folder / _MARK).exists() and any(folder.iterdir()):
             raise RequestError(f"{folder}: is there already and no demo of BADC; name another folder")
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
+        # Only what an earlier demo made: people go on working in its folder.
+        for own in (f"audio/{RECORDING}.wav", f"manifests/{RECORDING}.csv"):
+            (folder / own).unlink(missing_ok=True)
+        shutil.rmtree(folder / "artifacts" / "infer" / RECORDING, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / _MARK).touch()
 
 
@@ -62,7 +67,7 @@ def _write_recording(folder: Path, clip: Path) -> Path:
     padded = np.zeros(_REPEAT_S * rate, dtype=np.int16)
     padded[: 10 * rate] = samples[: 10 * rate]
     path = folder / "audio" / f"{RECORDING}.wav"
-    path.parent.mkdir()
+    path.parent.mkdir(exist_ok=True)
     sf.write(path, np.tile(padded, _REPEATS), rate, subtype="PCM_16")
     return path
 

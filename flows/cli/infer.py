@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +12,7 @@ from badc.settings import AggregateSettings, InferSettings
 from badc.summary import RunState
 from flows.cli.monitor import monitor
 from flows.cli.orchestrate import orchestrate
+from flows.cli.runs import end, warn_of_stub
 from flows.cli.settings_options import options_of, with_boundary
 from flows.stopping import INTERRUPTED_EXIT_CODE
 
@@ -94,20 +94,14 @@ def _run(settings: InferSettings, print_datalad_run: bool, verbose: bool) -> int
         plan = plan_inference(settings, show)
     if not plan.todo and not plan.unusable:
         return _nothing_to_do(plan)
-    _warn_of_stub(plan)
+    warn_of_stub(settings)
     from flows.launch import launch_inference
 
     with RunProgress() as progress:
         progress.say(f"Runner: {plan.order.runner.description}")
         outcome, told = launch_inference(plan, progress.update, progress.say)
     code = _report(plan, outcome)
-    if not told:
-        print("badc: Prefect does not answer any more, so its UI does not show how this run ended", file=sys.stderr)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # Not sys.exit: Prefect would try for minutes to deliver the events that it still holds.
-        os._exit(code)
-    return code
+    return end(code, told)
 
 
 @app.command()
@@ -140,13 +134,6 @@ def _nothing_to_do(plan: InferPlan) -> int:
     else:
         print(f"{plan.manifest.path}: no chunks; nothing to run.")
     return 0
-
-
-def _warn_of_stub(plan: InferPlan) -> None:
-    from badc.runners.stub import WARNING, StubSpec
-
-    if isinstance(plan.order.runner, StubSpec):
-        print(f"WARNING: {WARNING}", file=sys.stderr)
 
 
 def _report(plan: InferPlan, outcome: InferOutcome) -> int:

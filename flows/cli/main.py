@@ -16,6 +16,7 @@ from flows.cli.demo import demo
 from flows.cli.gpus import gpus
 from flows.cli.settings_options import with_boundary
 from flows.cli.setup import setup
+from flows.stopping import INTERRUPTED_EXIT_CODE
 
 # A group's module is imported when one of its commands is asked for: settings models and their library take a while,
 # and `badc --help` should not.
@@ -90,7 +91,10 @@ def main() -> None:
     # Imports make a million objects that stay; looking among them for garbage takes a tenth of a command's start.
     gc.set_threshold(100_000, 50, 50)
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
-    build(words[:1])(prog_name="badc")
+    try:
+        build(words[:1])(prog_name="badc")
+    except KeyboardInterrupt:  # while the command's module was being imported
+        sys.exit(INTERRUPTED_EXIT_CODE)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from badc.dataset import newest_telemetry_log
 from badc.monitor import TREND_BUCKET_S, TREND_BUCKETS, Monitor, ShownEvent, WorkerStats
 from badc.summary_counts import epoch_s
 
@@ -27,6 +28,7 @@ _REFRESH_BUDGET_S = 0.015  # at each later one; drawing takes about as long
 _RESIZE_LOOK_S = 0.25
 _PIPED_WIDTH = 100
 _MUCH_UNREAD_BYTES = 1 << 20
+_DEFAULT_LOG = Path("data/telemetry/infer/log.jsonl")
 _LEAST_ID_WIDTH = 12
 _LEAST_EVENTS = 5
 _BARS = "▁▂▃▄▅▆▇█"
@@ -53,9 +55,13 @@ class Column:
 
 
 def monitor(
-    log: Annotated[Path, typer.Option(help="Telemetry log (JSONL) of a run; `badc infer run` prints its path.")] = Path(
-        "data/telemetry/infer/log.jsonl"
-    ),
+    log: Annotated[
+        Path,
+        typer.Option(
+            help="Telemetry log (JSONL) of a run; `badc infer run` prints its path. Where the default is not there, "
+            "the newest log of data/telemetry/infer and artifacts/telemetry is shown."
+        ),
+    ] = _DEFAULT_LOG,
     tail: Annotated[int, typer.Option(min=1, max=10_000, help="How many of the last events to show.")] = 20,
     follow: Annotated[
         bool, typer.Option("--follow", help="On a terminal: refresh until Ctrl-C, instead of printing once.")
@@ -68,6 +74,8 @@ def monitor(
     once. Of a log of hundreds of MB, printing once counts what it can in three seconds, and says how much that is.
     Exit codes: 0; 2 the log cannot be read.
     """
+    if log == _DEFAULT_LOG and not log.exists():
+        log = newest_telemetry_log(Path()) or log
     watched = Monitor(log, tail)
     try:
         if follow and sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):

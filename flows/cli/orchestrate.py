@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ import typer
 
 from badc.orchestration.settings import OrchestrateSettings
 from badc.summary import RunState
+from flows.cli.runs import end, warn_of_stub
 from flows.cli.settings_options import options_of
 from flows.stopping import INTERRUPTED_EXIT_CODE
 
@@ -54,6 +54,8 @@ def orchestrate(
             print(line)
         return 0
     _show_plan(plan)
+    if plan.todo:
+        warn_of_stub(settings)
     _write_plan(plan)
     return _apply(plan) if settings.apply else _write_scripts(plan)
 
@@ -136,13 +138,7 @@ def _apply(plan: OrchestrationPlan) -> int:
         words = ["badc", "infer", "orchestrate", *again.to_arguments()]
         print(f"Resume with: {shlex.join(words)}", file=sys.stderr)
     code = EXIT_CODES[outcome.state]
-    if not told:
-        print("badc: Prefect does not answer any more, so its UI does not show how this run ended", file=sys.stderr)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # Not sys.exit: Prefect would try for minutes to deliver the events that it still holds.
-        os._exit(code)
-    return code
+    return end(code, told)
 
 
 def report_outcome(outcome: OrchestrateOutcome) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +11,7 @@ import typer
 from badc.orchestration.pipeline_settings import PipelineSettings
 from badc.summary import RunState
 from flows.cli.orchestrate import EXIT_CODES, report_outcome
+from flows.cli.runs import end, warn_of_stub
 from flows.cli.settings_options import options_of
 
 if TYPE_CHECKING:
@@ -44,18 +44,14 @@ def run(
     from flows.cli.progress import RunProgress
     from flows.launch import launch_pipeline
 
-    orchestrate_settings(settings).runner_spec()
+    inference = orchestrate_settings(settings)
+    inference.runner_spec()
+    warn_of_stub(inference)
     with RunProgress() as progress:
         outcome, told = launch_pipeline(settings, progress.count, progress.update, progress.say)
     _report(settings, outcome)
     code = EXIT_CODES[outcome.state]
-    if not told:
-        print("badc: Prefect does not answer any more, so its UI does not show how this run ended", file=sys.stderr)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # Not sys.exit: Prefect would try for minutes to deliver the events that it still holds.
-        os._exit(code)
-    return code
+    return end(code, told)
 
 
 def _report(settings: PipelineSettings, outcome: PipelineOutcome) -> None:

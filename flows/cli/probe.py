@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from badc.probe_settings import ProbeSettings
+from flows.cli.runs import warn_of_stub
 from flows.cli.settings_options import options_of
 
 if TYPE_CHECKING:
@@ -23,12 +24,7 @@ def probe(settings: ProbeSettings) -> int:
     from badc.probe import probe as find_longest
     from flows.cli.tables import print_table
 
-    if settings.runner_cmd is None and not settings.use_birdnet:
-        print(
-            "WARNING: no runner is chosen, so this probes the stub, which only reads the audio. "
-            "Choose --use-birdnet or --runner-cmd.",
-            file=sys.stderr,
-        )
+    warn_of_stub(settings)
     report = find_longest(settings, lambda attempt: print(_progress(attempt), file=sys.stderr, flush=True))
     print_table([_row(attempt) for attempt in report.attempts], "Attempts")
     code = _recommend(settings, report)

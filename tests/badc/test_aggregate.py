@@ -331,6 +331,19 @@ def test_manifests_tell_which_chunks_are_missing(chunk: MakeChunk, detections_fi
     assert_csv_and_parquet_agree()
 
 
+def test_outputs_of_an_earlier_cut_are_left_out(chunk: MakeChunk, detections_file: Write, tmp_path: Path) -> None:
+    for start_ms in (0, 1000):
+        detections_file(chunk(STATION, start_ms, start_ms + 1000), ("bird", 0.5, 0, 10))
+    detections_file(chunk(STATION, 0, 2000), ("bird", 0.5, 0, 10), ("bird", 0.5, 1000, 1010))
+    detections_file(chunk("OTHER", 0, 1000), ("bird", 0.5, 0, 10))
+    write_manifest(tmp_path / "m.csv", [chunk(STATION, 0, 2000)])
+    made = table(manifest=(tmp_path / "m.csv",))
+    assert (made.chunks, made.missing, made.unlisted, made.detections) == (2, 0, 2, 3)
+    assert "2 chunks of an earlier cut, which the manifests do not list, are left out" in made.describe()
+    assert sorted(row["chunk_id"] for row in rows()) == [*[f"{STATION}_chunk_0_2000"] * 2, "OTHER_chunk_0_1000"]
+    assert_csv_and_parquet_agree()
+
+
 def test_manifests_fill_in_what_detections_lack(chunk: MakeChunk, tmp_path: Path) -> None:
     (tmp_path / "out" / STATION).mkdir(parents=True)
     bare = {"chunk_id": "c", "detections": [{"label": "bird", "timestamp_ms": 500, "end_ms": 900}]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from badc.dataset import (
     default_summary_csv,
     find_dataset_root,
     new_telemetry_log,
+    newest_telemetry_log,
     require_writable,
 )
 from badc.errors import RequestError
@@ -99,3 +101,15 @@ def test_folders_are_tried_out_side_by_side(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: require_writable(tmp_path, "output folder"), range(400)))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_newest_log_is_found_wherever_a_run_wrote_it(tmp_path: Path) -> None:
+    assert newest_telemetry_log(tmp_path) is None
+    places = ("data/telemetry/infer/A.jsonl", "artifacts/telemetry/B.jsonl", "artifacts/telemetry/infer/C.jsonl")
+    for name in places:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for newest in range(3):
+        for number, name in enumerate(places):
+            os.utime(tmp_path / name, (number == newest,) * 2)
+        assert newest_telemetry_log(tmp_path) == tmp_path / places[newest]

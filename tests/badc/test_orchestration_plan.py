@@ -203,6 +203,19 @@ def test_a_recordings_run_has_the_datasets_places(dataset: Callable[..., Path]) 
     assert (settings.dataset_root, settings.max_retries, settings.resume_summary) == (root, 0, None)
 
 
+def test_only_what_is_partly_done_is_gone_on_with(dataset: Callable[..., Path]) -> None:
+    root = dataset("cut anew", "partial", "whole")
+    write_outputs(root, "partial", 1)
+    write_outputs(root, "whole", 3)
+    made = plan(root, resume_completed=True, include_existing=True)
+    for recording in made.todo:
+        log = made.telemetry_log(recording)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.touch()
+    resumed = {r.recording_id: made.infer_settings(r).resume_summary for r in made.todo}
+    assert resumed == {"cut anew": None, "partial": made.telemetry_log(made.todo[1]), "whole": None}
+
+
 def test_the_slurm_array_has_a_task_for_each_recording_to_run(dataset: Callable[..., Path], tmp_path: Path) -> None:
     root = dataset("o'brien $(x)", "whole")
     write_outputs(root, "whole", 3)

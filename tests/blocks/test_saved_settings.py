@@ -115,6 +115,13 @@ def test_a_block_is_as_strict_as_the_options(saved: Any) -> None:
         saved.SlurmProfile(slurm_time="soon")
 
 
+def test_every_runner_has_a_block() -> None:
+    from badc.settings_parts import RUNNERS
+    from blocks.saved_settings import RUNNER_BLOCKS
+
+    assert [block.part for block in RUNNER_BLOCKS] == list(RUNNERS.values())
+
+
 def test_every_option_for_a_block_is_in_the_settings() -> None:
     from blocks.saved_settings import TYPES_BY_OPTION
 

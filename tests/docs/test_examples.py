@@ -30,6 +30,7 @@ BEFORE = {
 WITH_PYTHON = {"blocks.md"}
 _SHELL = {"", "sh", "bash", "console"}
 _COMMANDS = "badc|make|prefect|python|datalad|git|sbatch|dask|export|cd|cp|rm|ssh|apptainer|docker|pip|deployments/"
+_COMMANDS += "|squeue|scancel|sacct|rsync|module|tail|hawkears|systemctl|curl|env"
 
 
 @dataclass(frozen=True)

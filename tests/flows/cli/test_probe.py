@@ -105,7 +105,7 @@ def test_a_wrong_request_is_exit_code_2(options, message, make_recording, tmp_pa
 def test_without_a_runner_the_stub_is_named(make_recording, tmp_path):
     code, lines, err = badc_chunk("probe", make_recording(seconds=30), cwd=tmp_path)
     assert code == 0
-    assert err.startswith("WARNING: no runner is chosen, so this probes the stub")
+    assert err.startswith("WARNING: The stub runner detects NOTHING")
     assert ["longest", "30 s on the CPU: the whole recording; the limit, if there is one, is beyond it"] in lines
 
 

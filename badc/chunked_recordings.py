@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -43,6 +43,8 @@ class ChunkOrder:
         Whether only manifests are written, and no WAVs.
     hash_chunks
         Whether virtual chunks get hashes.
+    any_lengths
+        Whether recordings that are chunked completely stay as they are, whatever the lengths of their chunks.
     """
 
     root: Path
@@ -52,6 +54,7 @@ class ChunkOrder:
     cut: Cut
     virtual: bool
     hash_chunks: bool
+    any_lengths: bool = False
 
     @classmethod
     def of(cls, settings: ChunkSettings) -> ChunkOrder:
@@ -191,6 +194,8 @@ def _look(order: ChunkOrder, recording_id: str) -> Chunked | DroppedContentError
         return Chunked(
             recording_id, _named_by(status, order), status, 0, f"its manifest is broken: {_first_line(error)}"
         )
+    if order.any_lengths:
+        order = replace(order, cut=_own_cut(status, order.cut))
     missing = (
         problem or _unfinished(status) or _other_cut(status, order.cut) or _what_is_missing(order, manifest, status)
     )
@@ -219,6 +224,13 @@ def _unfinished(status: ChunkStatus | None) -> str | None:
     if status.state is ChunkState.IN_PROGRESS:
         return f"begun {status.started_at or 'before'} and not finished"
     return None
+
+
+def _own_cut(status: ChunkStatus | None, cut: Cut) -> Cut:
+    """Return the lengths that a recording was cut with, where its chunk status tells."""
+    if status is None or status.duration_s is None:
+        return cut
+    return replace(cut, duration_ms=round(status.duration_s * 1000), overlap_ms=round((status.overlap_s or 0) * 1000))
 
 
 def _other_cut(status: ChunkStatus | None, cut: Cut) -> str | None:

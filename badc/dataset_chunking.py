@@ -141,7 +141,10 @@ class ChunkOutcome:
 
 
 def plan_dataset(
-    settings: ChunkSettings, fetching: bool, on_progress: Progress = lambda what, done, total: None
+    settings: ChunkSettings,
+    fetching: bool,
+    on_progress: Progress = lambda what, done, total: None,
+    any_lengths: bool = False,
 ) -> DatasetPlan:
     """Decide what is to be done with each recording of a dataset; nothing is written.
 
@@ -153,6 +156,8 @@ def plan_dataset(
         Whether dropped content would be fetched.
     on_progress
         Called with what is counted, how many were done, and of how many.
+    any_lengths
+        See `ChunkOrder`.
 
     Raises
     ------
@@ -160,7 +165,7 @@ def plan_dataset(
         When there is no dataset, the lengths make no sense, a pattern matches nothing, or the content of manifests or
         chunk statuses was dropped.
     """
-    order = ChunkOrder.of(settings)
+    order = replace(ChunkOrder.of(settings), any_lengths=any_lengths)
     if not order.root.is_dir():
         raise RequestError(f"{settings.root}: no such folder; name the dataset, the folder that has audio/")
     listing = list_audio(order.root, settings.pattern, lambda found: on_progress("recordings found", found, None))

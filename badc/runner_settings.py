@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from badc.errors import RequestError
 from badc.runners.base import RunnerSpec
@@ -58,8 +59,8 @@ class RunnerSettings(Settings):
     runner_cmd: Annotated[
         str | None,
         Field(
-            description="Command to run on each chunk as CMD --input WAV --output JSON. Without this, --use-hawkears "
-            "and --use-birdnet a stub runs, which detects nothing."
+            description="Command to run on each chunk as CMD --input WAV --output JSON. Where no runner is chosen, a "
+            "stub runs, which detects nothing."
         ),
     ] = None
     runner_env: Annotated[
@@ -80,8 +81,8 @@ class RunnerSettings(Settings):
     hawkears_arg: Annotated[
         tuple[str, ...],
         Field(
-            description="A word for HawkEars' own command line, such as --min_score and then 0.7; repeatable. Write "
-            "words that start with a dash as --hawkears-arg=--min_score or in quotes."
+            description="A word for HawkEars' own command line, such as --min_score and then 0.7; repeatable. On a "
+            "command line: --hawkears-arg=--min_score."
         ),
     ] = ()
     hawkears_engine: Annotated[
@@ -120,6 +121,14 @@ class RunnerSettings(Settings):
         Path | None,
         Field(description="BirdNET: report only the species in this file, one scientific or common name a line."),
     ] = None
+
+    @field_validator("runner_env")
+    @classmethod
+    def _only_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        # The text of the error must not have what may be a secret.
+        if not all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) for name in value):
+            raise ValueError("give the name of an environment variable, and not its value: LICENCE_TOKEN")
+        return value
 
     @model_validator(mode="after")
     def _check_runner(self) -> Self:
@@ -183,6 +192,7 @@ def _values_of(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     missing = [name for name in names if name not in os.environ]
     if missing:
         raise RequestError(
-            f"--runner-env {missing[0]}: this variable is not set here; set it with `export {missing[0]}=…`"
+            f"--runner-env {missing[0]}: this variable is not set here; set it with `export {missing[0]}=…`, or give "
+            "the --runner-block that keeps it"
         )
     return tuple((name, os.environ[name]) for name in names)

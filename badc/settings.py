@@ -80,7 +80,7 @@ class InferOptions(RunnerSettings):
     ] = 2
     chunk_timeout_s: ChunkTimeout = None
     keep_going: Annotated[
-        bool, Field(description="Go on with the other chunks after one has failed for good. The exit code stays 1.")
+        bool, Field(description="Go on with the other chunks after one has failed for good. The run has still failed.")
     ] = False
     grace_period_s: Annotated[
         float,

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, Field, create_model
@@ -23,6 +24,8 @@ from badc.runner_settings import HawkearsEngine
 from badc.settings import AggregateSettings, InferOptions
 from badc.settings_model import Settings
 from badc.slurm import SlurmSettings
+
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class Part:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     beside: Mapping[str, Any] = field(default_factory=dict)
 
-    def model(self, name: str, base: type[BaseModel], **further: Any) -> Any:
+    def model(self, name: str, base: type[BaseModel], first: Mapping[str, Any] = _NONE, **further: Any) -> Any:
         """Return a pydantic model of this part.
 
         Parameters
@@ -64,12 +67,12 @@ class Part:
             Name of the class.
         base
             Its base class.
-        further
-            More fields, each as type and default, as `pydantic.create_model` takes them.
+        first, further
+            More fields, before and after those of the part; each as type and default, as `pydantic.create_model` takes
+            them.
         """
         own: dict[str, Any] = {each: _field(self.source, each, each in self.required) for each in self.fields}
-        own |= further
-        return create_model(name, __base__=base, __doc__=self.description, **own)
+        return create_model(name, __base__=base, __doc__=self.description, **{**first, **own, **further})
 
     def given(self, filled: BaseModel) -> dict[str, Any]:
         """Return what a model of this part says: what is fixed, and what differs from the defaults."""

@@ -56,6 +56,18 @@ _UNWATCHED = {
 }
 
 
+def import_dask(settings: InferOptions) -> None:
+    """Import what `open_cluster` needs: to be called before another thread imports anything that uses Dask.
+
+    A hook that comes with dask-cuda (rapids_dask_dependency) waits for Dask's modules while it holds the lock of
+    all imports: two threads that import them at the same time may wait for each other for ever.
+    """
+    import distributed  # noqa: F401
+
+    if settings.scheduler is None and _find_gpus()[0]:
+        import dask_cuda  # noqa: F401
+
+
 @contextmanager
 def open_cluster(settings: InferOptions) -> Iterator[Cluster]:
     """Start the workers that the settings ask for, or join the scheduler that they name; stop what was started.

@@ -36,7 +36,11 @@ def filled_from_blocks(settings: S) -> S:
     for option, name in settings.named_blocks.items():
         values |= _load(option, name).values_for(type(settings))
     own = {name: getattr(settings, name) for name in settings.model_fields_set if name not in BLOCK_FIELDS}
-    filled: S = settings_from(type(settings), values | own)
+    try:
+        filled: S = settings_from(type(settings), values | own)
+    except RequestError as error:
+        blocks = ", ".join(f"{option_name(option)} {name}" for option, name in settings.named_blocks.items())
+        raise RequestError(f"{error} (with what is saved as {blocks})") from None
     return filled
 
 
@@ -72,7 +76,7 @@ def _load(option: str, name: str) -> SettingsBlock:
         )
     try:
         block: SettingsBlock = found[0].load(short)
-    except ValueError as error:  # pydantic's too: the type may have got stricter since it was saved
+    except (ValueError, RuntimeError) as error:  # pydantic's too: the type may have got stricter since it was saved
         raise RequestError(f"{option_name(option)} {name}: the block cannot be used: {error}") from None
     return block
 

@@ -6,7 +6,6 @@ A block is saved in Prefect's UI, or from Python, and named in the options `--ru
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +13,7 @@ from prefect.types import SecretDict
 from pydantic import Field
 
 from badc import settings_parts
-from badc.settings_model import Settings
 from blocks import settings_block
-
-
-class _Command(settings_block.SettingsBlock):
-    """The base of `CommandRunner`, whose secrets are handed on through the environment."""
-
-    def values_for(self, target: type[Settings]) -> dict[str, Any]:
-        """Put the secrets into this process's environment; the settings have only their names, for the records."""
-        environment: SecretDict = self.environment  # type: ignore[attr-defined]
-        secrets = {name: str(value) for name, value in environment.get_secret_value().items()}
-        os.environ.update(secrets)
-        values = super().values_for(target)
-        names = dict.fromkeys((*values.get("runner_env", ()), *secrets))
-        return values | ({"runner_env": tuple(names)} if names else {})
-
-
-class _Dataset(settings_block.SettingsBlock):
-    """The base of `Dataset`, whose root has another name in each command."""
-
-    def values_for(self, target: type[Settings]) -> dict[str, Any]:
-        """Return what the block means for a command."""
-        root, sites = getattr(self, "root", Path()), getattr(self, "sites", None)
-        return settings_parts.dataset_values(root, sites, self.part.given(self), target)
 
 
 def _runner(name: str, kind: str, **further: Any) -> Any:
@@ -50,14 +26,14 @@ BirdnetRunner = _runner("BirdnetRunner", "birdnet")
 CommandRunner = _runner(
     "CommandRunner",
     "command",
-    base=_Command,
+    base=settings_block.CommandBlock,
     environment=(
         # A dict of SecretStr would not do: Prefect gives such values to everyone who reads the block.
         SecretDict,
         Field(
             default_factory=lambda: SecretDict({}),
             title="Secrets",
-            description="Environment variables for the command, such as a licence token; they are stored encrypted.",
+            description='Environment variables for the command, such as {"LICENCE_TOKEN": "…"}. Stored encrypted.',
         ),
     ),
 )
@@ -67,8 +43,10 @@ Dataset = settings_block.block_type(
     "Dataset",
     "badc-dataset",
     settings_parts.DATASET,
-    _Dataset,
-    root=(Path, Field(title="Root", description="The dataset's folder, as the machine that runs BADC sees it.")),
+    settings_block.DatasetBlock,
+    first={
+        "root": (Path, Field(title="Root", description="The dataset's folder, as the machine that runs BADC sees it."))
+    },
     sites=(
         Path | None,
         Field(

@@ -35,7 +35,7 @@ if [[ -z ${PREFECT_API_URL:-} ]]; then
   echo "up.sh: PREFECT_API_URL is not set; export PREFECT_API_URL=http://127.0.0.1:4200/api" >&2
   exit 2
 fi
-python - <<'PY' || { echo "up.sh: no Prefect server answers at $PREFECT_API_URL" >&2; exit 1; }
+python - 2>/dev/null <<'PY' || { echo "up.sh: no Prefect server answers at $PREFECT_API_URL" >&2; exit 1; }
 import os, urllib.request
 urllib.request.urlopen(os.environ["PREFECT_API_URL"] + "/health", timeout=30)
 PY

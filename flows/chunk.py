@@ -29,7 +29,7 @@ from badc.errors import MOST_LISTED
 from badc.summary import RunState
 from blocks.loading import filled_from_blocks
 from flows.chunk_session import GRACE_PERIOD_S, ChunkRunOutcome, ChunkSession, current_session, prepared
-from flows.own_run import cancellation_requested
+from flows.own_run import leave_if_suspended, stop_wanted
 from flows.stopping import Stop
 from tasks.chunk import BatchChunker, batch_parameters, show_failures
 
@@ -56,6 +56,7 @@ def chunk(settings: ChunkSettings) -> State:
             session = ChunkSession(plan, recording, Stop(GRACE_PERIOD_S, say), say=say)
             stack.enter_context(prepared(plan, recording, session.say))
         session.outcome = _Run(session).complete()
+    leave_if_suspended(flow_run.id, session.stop)
     outcome = session.outcome
     message = f"{outcome.done} recordings chunked, {outcome.failed} failed, {outcome.left} not begun or not finished"
     if outcome.state is RunState.COMPLETED:
@@ -95,7 +96,7 @@ class _Run:
         waiting = batches(self._todo, self._session.recording)
         under_way: dict[PrefectFuture[Any], Sequence[PlannedRecording]] = {}
         runner = ThreadPoolTaskRunner(max_workers=workers)
-        with stop.while_running(cancellation_requested(flow_run.id)), runner:
+        with stop.while_running(stop_wanted(flow_run.id)), runner:
             while True:
                 # One more than there are workers, so that none waits for the next one's start.
                 while len(under_way) <= workers and not stop.requested.is_set():

@@ -55,7 +55,7 @@ def _ended(run: Callable[[], State]) -> State:
 
 def _dataset_name() -> str:
     given = _filled_in("dataset")
-    return Path(given["root"]).name if given.get("root") else str(given.get("block"))
+    return Path(given["root"]).name if given.get("root") else given.get("block") or "without a dataset"
 
 
 def _name_of(parameter: str) -> str:
@@ -82,7 +82,7 @@ def infer(
         runner: The classifier: one that is saved, or one that is filled in here.
         workers: The GPUs and CPU workers, or the Dask scheduler to join.
         chunks: Retries, and how chunks are handed out.
-        places: Where the files of the run are.
+        places: Where the files of the run are. Relative paths are below the worker's checkout.
     """
     values = forms.values_of(runner, workers, chunks, places)
     return _ended(lambda: infer_flow.fn(settings_from(InferSettings, {"manifest": manifest, **values})))
@@ -145,7 +145,7 @@ def aggregate(
 
     Args:
         detections_dir: The folder, by its path on the worker's machine.
-        tables: Which tables are made, and where they go.
+        tables: Which tables are made, and where they go. Relative paths are below the worker's checkout.
     """
 
     def run() -> State:

@@ -17,7 +17,7 @@ class Form(Settings):
 
 
 def _runner_form(kind: str, part: Part) -> Any:
-    form = part.model(f"{kind.title().replace('-', '')}Form", Form, kind=_kind(kind, part.description))
+    form = part.model(f"{kind.title().replace('-', '')}Form", Form, {"kind": _kind(kind, part.description)})
     form.model_config["title"] = part.title  # stands on the tab that chooses it
     form.model_rebuild(force=True)
     return form
@@ -43,15 +43,18 @@ RunnerForm = Union[(SavedRunnerForm, *RUNNER_FORMS.values())]
 
 
 def _block_name(title: str) -> Any:
-    text = f"{title} saved in Prefect, by the name of its block; what is filled in below outweighs it."
-    return (str | None, Field(default=None, title="Block", description=text))
+    text = f"{title} saved in Prefect, by the name of its block. What differs from the defaults below outweighs it."
+    return {"block": (str | None, Field(default=None, title="Block", description=text))}
 
 
 class PlacesForm(Form):
     """Where the files of one run are."""
 
     output_dir: Path | None = Field(
-        default=None, title="Detections", description="Folder of the detections. Default: artifacts/infer."
+        default=None,
+        title="Detections",
+        description="Folder of the detections. Default: artifacts/infer, in the dataset if there is one, else in the "
+        "worker's checkout.",
     )
     telemetry_log: Path | None = Field(
         default=None, title="Telemetry log", description="Default: a new one, named after the flow run."
@@ -65,7 +68,7 @@ class PlacesForm(Form):
     )
 
 
-WorkersForm = parts.CLUSTER.model("WorkersForm", Form, block=_block_name("Workers"))
+WorkersForm = parts.CLUSTER.model("WorkersForm", Form, _block_name("Workers"))
 ChunksForm = parts.CHUNKS.model("ChunksForm", Form)
 RecordingsForm = parts.RECORDINGS.model("RecordingsForm", Form)
 ReportsForm = parts.REPORTS.model("ReportsForm", Form)
@@ -74,12 +77,8 @@ PipelineReportsForm = parts.PIPELINE_REPORTS.model("PipelineReportsForm", Form)
 CuttingForm = parts.CUTTING.model("CuttingForm", Form)
 TablesForm = parts.TABLES.model("TablesForm", Form)
 BundleForm = parts.BUNDLE.model("BundleForm", Form)
-DatasetForm = parts.DATASET.model(
-    "DatasetForm",
-    Form,
-    root=(Path | None, Field(default=None, title="Root", description="The dataset's folder; or name a block.")),
-    block=_block_name("A dataset"),
-)
+_ROOT = (Path | None, Field(default=None, title="Root", description="The dataset's folder; or name a block."))
+DatasetForm = parts.DATASET.model("DatasetForm", Form, {"root": _ROOT} | _block_name("A dataset"))
 
 _PARTS: dict[type[BaseModel], Part] = {
     WorkersForm: parts.CLUSTER,

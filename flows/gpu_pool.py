@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -79,8 +80,14 @@ def _exists(name: str, asked_for: bool) -> bool:
     return True
 
 
+def _is_no_attempt(record: logging.LogRecord) -> bool:
+    return "ConcurrencySlotAcquisition" not in record.getMessage()
+
+
 @contextmanager
 def _slot(name: str) -> Iterator[None]:
+    # Prefect logs each attempt that times out as an error of its own.
+    logging.getLogger("prefect._internal.concurrency").addFilter(_is_no_attempt)
     holder = ConcurrencyLeaseHolder(type="flow_run", id=flow_run.id)
     # A lease that cannot be renewed must not end a night's run: the GPUs are busy whoever holds the slot.
     with concurrency(

@@ -52,6 +52,8 @@ def error_of(run: Callable[[], State[Any]]) -> BadcError | None:
     run
         Runs the flow and returns its final state.
     """
+    from prefect.exceptions import Pause
+
     try:
         state = run()
         if state.is_completed():
@@ -60,6 +62,8 @@ def error_of(run: Callable[[], State[Any]]) -> BadcError | None:
     except Exception as caught:  # such as a server that is gone when the run's end is to be reported
         error = caught
         state = None
+    except Pause:
+        return BadcError("the flow run was suspended in Prefect")
     if isinstance(error, BadcError):
         return error
     reason = f"{type(error).__name__}: {error}" if isinstance(error, Exception) else state and state.message

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect import State, Task, flow
+from prefect.exceptions import Pause
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
@@ -36,7 +37,7 @@ from blocks.loading import filled_from_blocks
 from blocks.task_runner import ChunkTaskRunner
 from flows.gpu_pool import turn_at_the_gpus
 from flows.infer_session import InferOutcome, InferSession, current_session
-from flows.own_run import cancellation_requested, tried_before
+from flows.own_run import begun_before, leave_if_suspended, stop_wanted
 from flows.stopping import Stop, StopReason
 from tasks.artifacts import RunArtifacts, run_title
 from tasks.infer import BatchRunner, RunStoppedError, batch_parameters
@@ -73,13 +74,16 @@ def infer(settings: InferSettings) -> State:
         if session is None:
             session = stack.enter_context(_own_session(settings))
         session.on_begin()
-        stack.enter_context(session.stop.while_running(cancellation_requested(flow_run.id)))
+        stack.enter_context(session.stop.while_running(stop_wanted(flow_run.id)))
         if not session.shares_cluster:
             used = session.cluster.gpu_workers > 0
             stack.enter_context(turn_at_the_gpus(session.plan.settings, used, session.stop, session.say))
         session.outcome = _Run(session.plan, session.cluster, session).complete()
+    leave_if_suspended(flow_run.id, session.stop, is_part=session.shares_cluster)
     outcome = session.outcome
     message = f"{outcome.progress.done} chunks done, {outcome.progress.failed} failed, {outcome.left} not run"
+    if outcome.progress.skipped:
+        message += f", {outcome.progress.skipped} done before"
     if outcome.state is RunState.COMPLETED:
         return Completed(message=message)
     if outcome.state is RunState.INTERRUPTED:
@@ -108,7 +112,7 @@ def _continued(settings: InferSettings) -> InferSettings:
     log = settings.telemetry_log or telemetry_log_named(
         settings.manifest, root and absolute(root), str(flow_run.id).split("-", maxsplit=1)[0]
     )
-    again = settings.telemetry_log is None or tried_before(flow_run.id)
+    again = settings.telemetry_log is None or begun_before(flow_run.id)
     resume = settings.resume_summary or (resumable(log) if again else None)
     return settings.model_copy(update={"telemetry_log": log, "resume_summary": resume})
 
@@ -216,7 +220,11 @@ class _Run:
 
     def _take_in(self, future: PrefectFuture[Any]) -> None:
         batch = self._under_way.pop(future)
-        future.wait()
+        try:
+            future.wait()
+        except Pause:  # Prefect begins no task of a run that is suspended
+            self._stop.request(StopReason.SUSPENDED)
+            return
         if future.state.is_completed():
             return
         if self._stop.interrupted or isinstance(future.state.result(raise_on_failure=False), RunStoppedError):

@@ -189,8 +189,9 @@ def _api_and_cluster(settings: InferOptions, flow: str, stop: Stop, say: Say) ->
     """Give an API and a cluster that are up; the module of the flow is imported meanwhile."""
     say("Starting: Prefect and the workers")
     api = PrefectApi.begin()
-    from blocks.cluster import open_cluster
+    from blocks.cluster import import_dask, open_cluster
 
+    import_dask(settings)
     with ExitStack() as stack:
         with ThreadPoolExecutor(1) as pool:
             opening = pool.submit(stack.enter_context, open_cluster(settings))

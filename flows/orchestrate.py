@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
+from pathlib import Path
 
 from prefect import State, flow
 from prefect.logging import get_run_logger
@@ -39,9 +40,9 @@ from flows.handover import error_of
 from flows.infer import infer
 from flows.infer_session import InferOutcome, InferSession, handing_over
 from flows.orchestrate_session import OrchestrateOutcome, OrchestrateSession, RecordingOutcome, current_session
-from flows.own_run import cancellation_requested, tried_before
+from flows.own_run import begun_before, leave_if_suspended, stop_wanted
 from flows.stopping import Stop, StopReason
-from tasks.orchestrate import RecordingsTable
+from tasks.orchestrate import RecordingsTable, show_reports
 
 _TICK_S = 0.25
 # Recordings whose chunks are done, and whose record and reports are being made; workers do not wait for these.
@@ -63,10 +64,11 @@ def orchestrate(settings: OrchestrateSettings) -> State:
         if session is None:
             session = stack.enter_context(_own_session(settings))
         slots = stack.enter_context(slots_of(session.cluster.address))
-        stack.enter_context(session.stop.while_running(cancellation_requested(flow_run.id)))
+        stack.enter_context(session.stop.while_running(stop_wanted(flow_run.id)))
         used = session.cluster.gpu_workers > 0
         stack.enter_context(turn_at_the_gpus(session.plan.settings, used, session.stop, session.say))
         session.outcome = _Run(session, slots).complete()
+    leave_if_suspended(flow_run.id, session.stop)
     outcome = session.outcome
     failed = [r for r in outcome.recordings if r.state is RunState.FAILED]
     message = (
@@ -84,7 +86,7 @@ def _own_session(settings: OrchestrateSettings) -> Iterator[OrchestrateSession]:
     """Plan and prepare a run that Prefect started, from a deployment or again after it failed."""
     say = get_run_logger().info
     settings = filled_from_blocks(settings)
-    if tried_before(flow_run.id):
+    if begun_before(flow_run.id):
         settings = settings.model_copy(update={"resume_completed": True, "include_existing": False})
     plan = plan_orchestration(settings)
     require_runnable(plan)
@@ -110,6 +112,7 @@ class _Run:
         self._progress: dict[str, Progress] = {}
         self._analysing: set[str] = set()
         self._one_report = threading.Lock()
+        self._pages: list[Path] = []
         self._starting = threading.Lock()
         self._begin = time.monotonic()
         self._table = RecordingsTable(self._plan)
@@ -138,6 +141,8 @@ class _Run:
                 self._tell()
         outcome = self._outcome(ended, [recording.recording_id for recording in waiting])
         self._table.close()
+        if self._plan.settings.bundle or outcome.rollup is not None:
+            show_reports(self._plan, self._pages, outcome.rollup)
         return outcome
 
     def _may_begin(self, under_way: int) -> bool:
@@ -232,7 +237,9 @@ class _Run:
             commit = record_recording(self._plan, recording)
         if self._plan.settings.bundle and state is RunState.COMPLETED:
             with self._one_report:  # each takes a core, which the workers need more
-                bundle_recording(self._plan, recording)
+                made = bundle_recording(self._plan, recording)
+            with self._lock:
+                self._pages += [path for path in made if path.suffix == ".html"]
         if outcome is None:
             return RecordingOutcome(recording.recording_id, state, recording.chunks, 0, 0, commit=commit)
         progress = outcome.progress

@@ -7,22 +7,58 @@ from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import Pause
+from prefect.states import Cancelled
+
+from flows.stopping import Stop, StopReason
 
 
-def cancellation_requested(run_id: str) -> Callable[[], bool]:
-    """Return a function that asks whether this flow run is to be cancelled, however it was started."""
+def stop_wanted(run_id: str) -> Callable[[], StopReason | None]:
+    """Return a function that asks whether this flow run is to stop, however it was started, and why."""
 
-    def ask() -> bool:
+    def ask() -> StopReason | None:
         state = _ask(run_id).state
-        return state is not None and (state.is_cancelling() or state.is_cancelled())
+        if state is None:
+            return None
+        if state.is_cancelling() or state.is_cancelled():
+            return StopReason.CANCELLED
+        return StopReason.SUSPENDED if state.is_paused() else None
 
     return ask
 
 
-def tried_before(run_id: str) -> bool:
-    """Whether this flow run is tried again, by Prefect or by a person, so that what it did is not to be done again."""
-    # Not prefect.runtime, which knows only how often it was begun when this process began it.
-    return (_ask(run_id).run_count or 1) > 1
+def begun_before(run_id: str) -> bool:
+    """Whether this flow run is tried again, or resumed, so that what it did is not to be done again."""
+    # Not its run count: a run that is resumed has the same, and Prefect's runtime has that of the process's start.
+    with get_client(sync_client=True) as client:
+        states = client.read_flow_run_states(UUID(run_id))
+    return sum(state.is_running() for state in states) > 1
+
+
+def leave_if_suspended(run_id: str, stop: Stop, is_part: bool = False) -> None:
+    """End a flow run that was suspended without a state of its own, so that it can be resumed in Prefect.
+
+    Parameters
+    ----------
+    run_id
+        The flow run.
+    stop
+        Why it stopped.
+    is_part
+        Whether it is a subflow of the run that was suspended. It is cancelled: when that goes on, it gets a new one.
+
+    Raises
+    ------
+    Pause
+        When it was suspended; Prefect's engine takes that for the end of this process's part.
+    """
+    if stop.reason is not StopReason.SUSPENDED:
+        return
+    if is_part:
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(UUID(run_id), Cancelled(message="its run was suspended"), force=True)
+        return
+    raise Pause(state=_ask(run_id).state)
 
 
 def _ask(run_id: str) -> FlowRun:

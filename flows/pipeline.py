@@ -29,10 +29,12 @@ from flows.chunk_session import ChunkRunOutcome, ChunkSession
 from flows.handover import error_of
 from flows.orchestrate import orchestrate
 from flows.orchestrate_session import OrchestrateOutcome, OrchestrateSession
-from flows.own_run import cancellation_requested, tried_before
+from flows.own_run import begun_before, leave_if_suspended, stop_wanted
 from flows.pipeline_session import PipelineOutcome, PipelineSession, current_session
 from flows.stopping import Stop
 
+# A recording that is chunked keeps the lengths that it has, unless others are asked for.
+_LENGTHS = {"chunk_duration_s", "overlap_s", "min_chunk_s"}
 # What a pipeline is told that is tried again.
 _GOES_ON = {"resume_completed": True, "infer_include_existing": False, "chunk_include_existing": False}
 
@@ -50,16 +52,17 @@ def pipeline(settings: PipelineSettings) -> State:
     session = current_session()
     if session is None:
         settings = filled_from_blocks(settings)
-        if tried_before(flow_run.id):
+        if begun_before(flow_run.id):
             settings = settings.model_copy(update=_GOES_ON)
         say = get_run_logger().info
         session = PipelineSession(Stop(settings.grace_period_s, say), say=say)
     plan, inferred = None, None
-    with session.stop.while_running(cancellation_requested(flow_run.id)):
+    with session.stop.while_running(stop_wanted(flow_run.id)):
         chunked = _chunk(settings, session)
         if not session.stop.interrupted:
             plan, inferred = _infer(settings, session)
     session.outcome = PipelineOutcome(_state(session, chunked, plan, inferred), chunked, plan, inferred)
+    leave_if_suspended(flow_run.id, session.stop)
     message = (
         f"chunked: {chunked.done if chunked else 0} recordings, run: {len(inferred.recordings) if inferred else 0}"
     )
@@ -76,7 +79,7 @@ def _chunk(settings: PipelineSettings, session: PipelineSession) -> ChunkRunOutc
     recording, problem = recording_wanted(wanted.root, wanted.record_datalad)
     if problem is not None:
         session.say(f"the runs are not recorded in the dataset: {problem}")
-    plan = plan_dataset(wanted, recording)
+    plan = plan_dataset(wanted, recording, any_lengths=not settings.model_fields_set & _LENGTHS)
     if not plan.todo:
         return None
     session.say(f"Chunking {len(plan.todo)} recordings")

@@ -39,6 +39,7 @@ def quiet_defaults(verbose: bool) -> None:
     if not verbose:
         os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")
         logging.raiseExceptions = False  # or each log record that does not reach the server is announced on stderr
+        logging.lastResort = None  # some of Prefect's loggers have no handler, and so would write there
     # By which a server notices runs that died without a word (deployments/automations/dead-runs.yaml).
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
     # After 2, 4, 8 and 16 s. A server needs some ten seconds to come back; one that is away longer stays away.

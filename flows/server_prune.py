@@ -56,7 +56,12 @@ def age(text: str) -> timedelta:
     found = re.fullmatch(r"(\d+)([mhdw])", text.strip())
     if found is None:
         raise RequestError(f"--older-than {text}: write a number and m, h, d or w: 30d is thirty days")
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    try:
+        length = timedelta(**{_UNITS[found[2]]: int(found[1])})
+        datetime.now(UTC) - length
+    except OverflowError:
+        raise RequestError(f"--older-than {text}: there is no time so long ago") from None
+    return length
 
 
 async def prune(

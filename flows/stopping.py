@@ -1,4 +1,4 @@
-"""Why and how a run stops early: a failure, Ctrl-C, SIGTERM, or a cancellation asked for in Prefect."""
+"""Why and how a run stops early: a failure, Ctrl-C, SIGTERM, or what a person asked for in Prefect."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from enum import StrEnum
 from types import FrameType
 
-_CANCELLATION_POLL_S = 2.0
+_POLL_S = 2.0
 INTERRUPTED_EXIT_CODE = 130
 
 
@@ -21,6 +21,7 @@ class StopReason(StrEnum):
     FAILED = "a chunk failed"
     INTERRUPTED = "interrupted"
     CANCELLED = "cancelled in Prefect"
+    SUSPENDED = "suspended in Prefect"
 
 
 class Stop:
@@ -70,7 +71,7 @@ class Stop:
     @property
     def interrupted(self) -> bool:
         """Whether a person or a system wants the run to end."""
-        return self.reason in (StopReason.INTERRUPTED, StopReason.CANCELLED)
+        return self.reason not in (None, StopReason.FAILED)
 
     @property
     def out_of_patience(self) -> bool:
@@ -95,10 +96,10 @@ class Stop:
                 signal.signal(number, handler)
 
     @contextmanager
-    def while_running(self, cancelled: Callable[[], bool]) -> Iterator[None]:
-        """Heed signals, and every few seconds what `cancelled` says, while chunks run."""
+    def while_running(self, wanted: Callable[[], StopReason | None]) -> Iterator[None]:
+        """Heed signals, and every few seconds what `wanted` says, while chunks run."""
         ended = threading.Event()
-        threading.Thread(target=self._poll, args=(cancelled, ended), daemon=True).start()
+        threading.Thread(target=self._poll, args=(wanted, ended), daemon=True).start()
         self._running = True
         try:
             # Again: Prefect has put a SIGTERM handler of its own in the place of ours.
@@ -126,9 +127,9 @@ class Stop:
         else:
             self._say(f"{name}: stopping before the first chunk (Ctrl-C again to stop at once)")
 
-    def _poll(self, cancelled: Callable[[], bool], ended: threading.Event) -> None:
-        while not ended.wait(_CANCELLATION_POLL_S):
-            with suppress(Exception):  # an API that does not answer has not cancelled anything
-                if not self.interrupted and cancelled():
-                    self._say("cancelled in Prefect: no new chunks")
-                    self.request(StopReason.CANCELLED)
+    def _poll(self, wanted: Callable[[], StopReason | None], ended: threading.Event) -> None:
+        while not ended.wait(_POLL_S):
+            with suppress(Exception):  # an API that does not answer wants nothing
+                if not self.interrupted and (reason := wanted()) is not None:
+                    self._say(f"{reason}: no new chunks")
+                    self.request(reason)

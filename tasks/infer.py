@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from distributed import KilledWorker
+from distributed.client import FutureCancelledError
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
@@ -138,9 +139,11 @@ class BatchRunner:
             # What broke a call for several chunks must not break it again: a retry takes them one by one.
             order = order if (task_run.run_count or 1) == 1 else replace(order, in_one_call=False)
             self._settle(name, on_worker.preferring(preferred)(todo, order, topic))
-        except CancelledError:
+        except FutureCancelledError:
             self._ledger.close_open(keys, "interrupted before it ended")
             raise RunStoppedError("the run was stopped while a worker was busy with it") from None
+        except CancelledError:
+            raise RunStoppedError("the run is stopping, so it was not begun") from None
         except KilledWorker as error:
             # Dask gave up: several workers in a row died while they had this task.
             self._ledger.close_open(keys, "the worker died during this attempt")

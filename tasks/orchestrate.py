@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
+from pathlib import Path
 from typing import Any
 
 from prefect.artifacts import create_table_artifact
@@ -15,13 +16,15 @@ from prefect.client.schemas.actions import ArtifactUpdate
 
 from badc.ledger import Progress
 from badc.orchestration.plan import OrchestrationPlan
+from badc.reports.rollup import Rollup
 from badc.summary import RunState
-from tasks.artifacts import artifact_key, shown
+from tasks.artifacts import artifact_key, show_files, shown
 
 _INTERVAL_S = 2.0
 _END_TIMEOUT_S = 10.0
 # A table of a hundred thousand rows would be too much for the page that shows it.
 _MOST_ROWS = 1000
+_MOST_PAGES = 100
 
 
 class RecordingsTable:
@@ -102,3 +105,25 @@ class RecordingsTable:
         update = ArtifactUpdate(data=orjson.dumps(rows).decode(), description=text)
         with get_client(sync_client=True) as client:
             client.update_artifact(self._artifact_id, update)
+
+
+def show_reports(plan: OrchestrationPlan, pages: Sequence[Path], rollup: Rollup | None) -> None:
+    """Write the artifact with the links to what a run made of a dataset's detections.
+
+    Parameters
+    ----------
+    plan
+        What was run.
+    pages
+        The reports of its recordings.
+    rollup
+        The leaderboards, where there are any.
+    """
+    settings = plan.settings
+    lines = [f"Everything is in {settings.below(settings.bundle_aggregate_dir)}."]
+    if len(pages) > _MOST_PAGES:
+        lines.append(f"The pages of {_MOST_PAGES} of {len(pages)} recordings are listed.")
+    leaderboards = () if rollup is None else rollup.written
+    name = settings.root.name
+    files = [*leaderboards, *sorted(pages)[:_MOST_PAGES]]
+    show_files(f"orchestrate-reports-{artifact_key(name)}", f"Reports of {name}", lines, files)

@@ -17,6 +17,7 @@ from badc.errors import BadcError, RequestError, listed
 from badc.manifest import Chunk, read_manifest
 from badc.orchestration.settings import OrchestrateSettings
 from badc.plans import ChunkPlanRow, PlanRow, read_plan
+from badc.reports.sites import read_sites
 from badc.settings import InferSettings
 from badc.summary import JobStatus, read_jobs, resumable
 
@@ -219,6 +220,8 @@ def require_runnable(plan: OrchestrationPlan) -> None:
         require_writable(settings.below(settings.telemetry_dir), "telemetry folder")
         if settings.bundle or settings.bundle_rollup:
             require_writable(settings.below(settings.bundle_aggregate_dir), "folder of the tables")
+        if settings.bundle and settings.bundle_sites is not None:
+            read_sites(settings.below(settings.bundle_sites))
 
 
 def _log_of(settings: OrchestrateSettings, recording_id: str) -> Path:

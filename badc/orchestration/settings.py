@@ -25,9 +25,9 @@ class BundleSettings(Settings):
             description="After each recording, make its tables (`badc infer aggregate`) and its `badc report bundle`."
         ),
     ] = False
-    bundle_aggregate_dir: Annotated[Path, Field(description=f"Folder of these tables and reports; {_BELOW}.")] = Path(
-        "artifacts/aggregate"
-    )
+    bundle_aggregate_dir: Annotated[
+        Path, Field(description=f"Folder of the recordings' tables and reports; {_BELOW}.")
+    ] = Path("artifacts/aggregate")
     bundle_bucket_minutes: Annotated[int, Field(ge=1, description="Minutes of a step of the reports' timelines.")] = 60
     bundle_sites: Annotated[
         Path | None,
@@ -103,8 +103,8 @@ class OrchestrateSettings(SlurmSettings, BundleSettings, InferOptions, DatasetSe
     record_datalad: Annotated[
         bool | None,
         Field(
-            description="With --apply: fetch dropped audio, and record each recording's run in the DataLad dataset. "
-            "Default: if the dataset is one and DataLad is installed.",
+            description="Fetch dropped audio, and record each recording's run in the DataLad dataset. Default: if the "
+            "dataset is one and DataLad is installed.",
             json_schema_extra=turned_off_by("--no-record-datalad"),
         ),
     ] = None

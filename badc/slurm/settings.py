@@ -129,6 +129,13 @@ class SlurmSettings(Settings):
             raise ValueError(f"{value!r} is no time limit of Slurm; write hours:minutes:seconds, or days-hours")
         return value
 
+    @field_validator("slurm_mem")
+    @classmethod
+    def _readable_memory(cls, value: str | None) -> str | None:
+        if value is not None and re.fullmatch(r"\d+[KMGTkmgt]?", value) is None:
+            raise ValueError(f"{value!r} is no amount of memory for Slurm; write a number of MB, or one with G: 16G")
+        return value
+
     @field_validator("slurm_log_dir", "slurm_script", "slurm_dask")
     @classmethod
     def _usable_in_a_header(cls, value: Path | None) -> Path | None:

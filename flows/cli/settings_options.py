@@ -53,8 +53,9 @@ def options_of(model: Any) -> Callable[[Callable[..., int | None]], Callable[...
             from flows.named_blocks import with_blocks
 
             given = {name: values.pop(name) for name in model.model_fields}
+            given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
             changed = {
-                name: tuple(value) if isinstance(value, list) else value
+                name: value
                 for name, value in given.items()
                 # Also a default that is given as such: it outweighs what a block says.
                 if value is not None and (value != model.model_fields[name].default or _is_given(context, name))

@@ -175,6 +175,19 @@ def test_what_is_not_complete_or_not_the_same_is_planned_again(
     assert {d for d, _ in decisions(plan(dataset, **settings)).values()} == {Decision.SKIP}
 
 
+def test_other_lengths_may_be_left_as_they_are(dataset: Path) -> None:
+    run(dataset, chunk_duration_s=2.0, overlap_s=0.5)
+    manifest = dataset / "manifests" / "c.csv"
+    rows = manifest.read_text().splitlines()
+    settings = ChunkSettings(dataset=dataset, chunk_duration_s=1.0)
+    assert len(plan_dataset(settings, False).todo) == 3
+    assert plan_dataset(settings, False, any_lengths=True).todo == []
+    manifest.write_text("\n".join(rows[:-1]) + "\n")
+    (left,) = plan_dataset(settings, False, any_lengths=True).todo
+    assert left.recording_id == "c"
+    assert "other chunks than wanted" in left.reason
+
+
 def test_chunk_wavs_are_written_checked_and_removed_by_another_cut(dataset: Path) -> None:
     run(dataset, virtual=False)
     folder = dataset / "artifacts" / "chunks" / "c"

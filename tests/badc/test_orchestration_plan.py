@@ -203,6 +203,14 @@ def test_a_recordings_run_has_the_datasets_places(dataset: Callable[..., Path]) 
     assert (settings.dataset_root, settings.max_retries, settings.resume_summary) == (root, 0, None)
 
 
+def test_sites_that_cannot_be_read_are_refused_before_anything_is_run(dataset: Callable[..., Path]) -> None:
+    made = plan(dataset("REC"), bundle=True, bundle_sites=Path("sites.csv"))
+    with pytest.raises(RequestError, match=r"sites\.csv: the sites cannot be read"):
+        require_runnable(made)
+    (made.settings.root / "sites.csv").write_text("station,latitude,longitude\nREC,62,-114\n")
+    require_runnable(made)
+
+
 def test_only_what_is_partly_done_is_gone_on_with(dataset: Callable[..., Path]) -> None:
     root = dataset("cut anew", "partial", "whole")
     write_outputs(root, "partial", 1)

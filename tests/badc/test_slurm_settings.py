@@ -23,6 +23,7 @@ SCRIPT = {"slurm_script": "array.sh"}
         ({"slurm_dask": "array.sh", **SCRIPT}, "--slurm-script and --slurm-dask name the same file"),
         ({"slurm_bundle_bucket_minutes": 5, **SCRIPT}, "--slurm-bundle-bucket-minutes is for --slurm-bundle, which"),
         ({"slurm_time": "6 hours", **SCRIPT}, "--slurm-time: '6 hours' is no time limit of Slurm"),
+        ({"slurm_mem": "a lot", **SCRIPT}, "--slurm-mem: 'a lot' is no amount of memory for Slurm"),
         ({"slurm_job_name": "a/b", **SCRIPT}, "--slurm-job-name: the logs are named after the job"),
         ({"slurm_account": "a\n#SBATCH --x", **SCRIPT}, "--slurm-account: has to be one line"),
         ({"slurm_partition": " ", **SCRIPT}, "--slurm-partition: has to be one line"),

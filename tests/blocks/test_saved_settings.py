@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from badc.settings_model import BLOCK_FIELDS, option_name
 pytestmark = pytest.mark.xdist_group("blocks")
 
 MANIFEST = Path("m.csv")
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +116,33 @@ def test_a_block_is_as_strict_as_the_options(saved: Any) -> None:
             saved.BirdnetRunner(**wrong)
     with pytest.raises(ValueError, match="no time limit of Slurm"):
         saved.SlurmProfile(slurm_time="soon")
+
+
+def test_prefects_own_command_registers_the_same_types(prefect_api: str, tmp_path: Path) -> None:
+    from prefect.client.orchestration import get_client
+
+    from blocks.saved_settings import TYPES_BY_OPTION
+
+    ours = {block.get_block_type_slug() for types in TYPES_BY_OPTION.values() for block in types}
+    command = [sys.executable, "-m", "prefect", "block", "register", "-f", "blocks/saved_settings.py"]
+    environment = os.environ | {"PREFECT_API_URL": prefect_api}
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    with get_client(sync_client=True) as client:
+        known = {kind.slug for kind in client.read_block_types()}
+    assert ours <= known
+    assert {"command", "dataset", "commandblock", "datasetblock", "settingsblock"} & known == set()
+
+
+def test_the_snippet_beside_a_block_can_be_imported(saved: Any) -> None:
+    for block in (saved.CommandRunner, saved.Dataset):
+        assert f"from blocks.saved_settings import {block.__name__}" in block.get_code_example()
+
+
+def test_a_secret_given_as_a_name_is_refused_and_not_repeated() -> None:
+    with pytest.raises(ValueError, match="name of an environment variable") as caught:
+        InferSettings(manifest=MANIFEST, runner_cmd="c", runner_env=("TOKEN=s3cret",))
+    assert "s3cret" not in str(caught.value.errors(include_input=False))
 
 
 def test_every_runner_has_a_block() -> None:

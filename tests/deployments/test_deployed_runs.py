@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import orjson
 import psutil
 import pytest
@@ -138,6 +140,45 @@ def test_a_run_that_failed_goes_on_where_it_was_when_it_is_retried(
     assert attempts == {f"{name}_chunk_{n}_{n + 1000}": 1 for name in "AB" for n in range(0, 4000, 1000)} | {
         "A_chunk_2000_3000": 2
     }
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("deployment", ["infer", "orchestrate"])
+def test_a_run_is_suspended_and_resumed(
+    lab: Lab, worker: psutil.Process, deployment: str, make_dataset: Any, fake: Any, tmp_path: Path
+) -> None:
+    root = make_dataset("A", seconds=12)
+    runner = {"kind": "command", "runner_cmd": fake("detector", "--seconds", 1.5, "--state", tmp_path / "state")}
+    given = {"runner": runner, "workers": {"max_gpus": 0, "cpu_workers": 1}}
+    log = root / "artifacts" / "telemetry" / "infer" / "A.jsonl"
+    if deployment == "infer":
+        places = {"telemetry_log": str(log), "dataset_root": str(root)}
+        run_id = lab.start("infer/infer", manifest=str(root / "manifests" / "A.csv"), places=places, **given)
+    else:
+        run_id = lab.start("orchestrate/orchestrate", dataset={"root": str(root)}, **given)
+    wait_until(lambda: log.exists() and log.read_bytes().count(b'"success"') >= 2)
+    started = worker.children(recursive=True)
+    # As the button in Prefect's UI does it.
+    in_an_hour = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    details = {"pause_timeout": in_an_hour, "pause_reschedule": True}
+    wanted = {"type": "PAUSED", "name": "Suspended", "state_details": details}
+    lab.ask(f"flow_runs/{run_id}/set_state", state=wanted)
+    wait_until(lambda: not any(map(psutil.Process.is_running, started)), 40)
+    assert lab.state_of(run_id)["name"] == "Suspended"
+    summary = log.with_name(f"{log.name}.summary.json")
+    assert orjson.loads(summary.read_bytes())["state"] == "interrupted"
+    done = {path.stem for path in (root / "artifacts" / "infer" / "A").glob("*.json")}
+    assert 2 <= len(done) < 12
+    assert "Traceback" not in lab.log_of(run_id)
+
+    httpx.post(f"{lab.api}/flow_runs/{run_id}/resume", json={}, timeout=30).raise_for_status()
+    assert lab.ended(run_id)["type"] == "COMPLETED"
+    assert orjson.loads(summary.read_bytes())["state"] == "completed"
+    attempts = {path.name: len(path.read_text().splitlines()) for path in (tmp_path / "state").iterdir()}
+    assert len(attempts) == 12
+    assert {name for name, number in attempts.items() if number > 1} & done == set(), "what was done is not done again"
+    unended = [run["name"] for run in lab.ask("flow_runs/filter") if run["state"]["type"] == "RUNNING"]
+    assert unended == []
 
 
 @pytest.mark.long

@@ -146,3 +146,22 @@ def test_a_slow_worker_holds_up_the_end_by_one_chunk_at_most(gpu_run, fake, tmp_
     assert begun_after == [], "no chunk waited for the slow worker while the fast one was free"
     assert 1 <= len(slow) <= 3
     assert read_summary(tmp_path / "0.jsonl")["state"] == "completed"
+
+
+@pytest.mark.parametrize("options", [("--runner-block", "on-gpus"), ("--cluster-block", "two-gpus")])
+def test_blocks_that_bring_prefect_in_before_dask_do_not_stop_the_start(
+    badc, prefect_api, gpu_driver, make_recording, make_manifest, tmp_path, options
+):
+    from blocks import saved_settings
+    from blocks.loading import register_block_types
+
+    register_block_types()
+    saved_settings.StubRunner().save("on-gpus", overwrite=True)
+    saved_settings.GpuCluster(max_gpus=2).save("two-gpus", overwrite=True)
+    process = badc("infer", "run", make_manifest(make_recording()), *options, **gpu_driver)
+    try:
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0, err
+    assert "Workers: 2 GPU workers" in err

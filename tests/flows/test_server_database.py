@@ -176,6 +176,14 @@ def test_what_is_no_age_is_refused(text: str) -> None:
         age(text)
 
 
+@pytest.mark.parametrize("text", ["999999999999w", "5000000d", "900000w"])
+def test_an_age_before_all_time_is_refused(text: str) -> None:
+    from flows.server_prune import age
+
+    with pytest.raises(RequestError, match=f"--older-than {text}: there is no time so long ago"):
+        age(text)
+
+
 @pytest.fixture
 def postgresql(tmp_path: Path) -> Iterator[str]:
     """A real PostgreSQL of this test's own: its URL for Prefect."""

@@ -17,7 +17,7 @@ class Form(Settings):
 
 
 def _runner_form(kind: str, part: Part) -> Any:
-    form = part.model(f"{kind.title().replace('-', '')}Form", Form, {"kind": _kind(kind, part.description)})
+    form = part.model(f"{kind.title().replace('-', '')}Form", Form, kind=_kind(kind, part.description))
     form.model_config["title"] = part.title  # stands on the tab that chooses it
     form.model_rebuild(force=True)
     return form

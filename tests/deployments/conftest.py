@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +122,9 @@ def worker(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[psuti
         )
 
     def started() -> list[psutil.Process]:
-        found = psutil.Process(process.pid).children()
-        return [child for child in found if child.is_running() and "worker" in child.cmdline()]
+        with suppress(psutil.Error):  # a child of the script's that has just ended
+            return [child for child in psutil.Process(process.pid).children() if "worker" in child.cmdline()]
+        return []
 
     wait_until(started, 30)
     yield started()[0]

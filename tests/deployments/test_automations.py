@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.deployments.conftest import ROOT, Lab, wait_until
@@ -36,9 +37,13 @@ def messages(lab: Lab) -> Iterator[list[str]]:
         "json_data={'subject': '{{subject}}', 'text': '{{body}}'}).save('lab', overwrite=True)"
     )
     subprocess.run([sys.executable, "-c", save], env=lab.environment, check=True, timeout=60)
+    before = {automation["id"] for automation in lab.ask("automations/filter")}
     lab.up("--message-block", "custom-webhook/lab")
     yield received
     server.shutdown()
+    for automation in lab.ask("automations/filter"):
+        if automation["id"] not in before:
+            httpx.delete(f"{lab.api}/automations/{automation['id']}", timeout=30).raise_for_status()
 
 
 def test_a_run_that_was_killed_is_marked_crashed_and_a_message_says_so(

@@ -242,7 +242,7 @@ def test_after_200_chunks_prefect_has_200_completed_task_runs(infer, make_record
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("number", "after_s"), [(signal.SIGINT, 4.0), (signal.SIGTERM, 1.5)])
+@pytest.mark.parametrize(("number", "after_s"), [(signal.SIGINT, 1.5), (signal.SIGTERM, 0.7)])
 def test_a_signal_during_the_start_ends_it_cleanly(badc, make_recording, make_manifest, tmp_path, number, after_s):
     log = tmp_path / "run.jsonl"
     process = badc("infer", "run", make_manifest(make_recording()), "--output-dir", "out", "--telemetry-log", log)

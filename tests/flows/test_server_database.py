@@ -197,8 +197,9 @@ def postgresql(tmp_path: Path) -> Iterator[str]:
     user: str | None = None
     if os.geteuid() == 0:  # PostgreSQL refuses root
         user = "postgres"
-        for folder in (tmp_path, *tmp_path.parents[:2]):
-            folder.chmod(0o755)
+        for folder in (tmp_path, *tmp_path.parents):
+            if folder.stat().st_mode & 0o777 == 0o700:  # those of pytest
+                folder.chmod(0o755)
         data.mkdir()
         os.chown(data, pwd.getpwnam(user).pw_uid, -1)
     options: dict[str, Any] = {"user": user, "check": True, "capture_output": True, "cwd": "/"}

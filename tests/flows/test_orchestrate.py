@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import soundfile as sf
 
@@ -230,3 +231,38 @@ def test_a_pipeline_goes_from_recordings_to_reports_and_on_from_where_it_is(badc
     assert process.returncode == 0, err
     assert "Nothing to analyse" in out
     assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+@pytest.mark.long
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [("infer", "orchestrate"), ("pipeline", "run")])
+def test_cancelling_in_prefect_stops_a_dataset_that_was_started_from_the_shell(
+    badc, prefect_api, make_dataset, fake, command
+):
+    from prefect.client.orchestration import get_client
+    from prefect.states import Cancelling
+
+    root = make_dataset("A", "B", seconds=4)
+    apply = ("--apply",) if command[0] == "infer" else ()
+    runner = ("--runner-cmd", fake("detector", "--seconds", 120))
+    process = badc(*command, root, *runner, "--max-gpus", 0, "--cpu-workers", 2, *apply)
+    logs = root / "artifacts" / "telemetry" / "infer"
+    deadline = time.monotonic() + 90
+    while not any(b'"start"' in log.read_bytes() for log in logs.glob("*.jsonl")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    children = psutil.Process(process.pid).children(recursive=True)
+    with get_client(sync_client=True) as client:
+        mine = f"{'orchestrate' if apply else 'pipeline'} {root.name}"
+        (run,) = [run for run in client.read_flow_runs(sort="START_TIME_DESC") if run.name == mine]
+        client.set_flow_run_state(run.id, Cancelling())
+        begin = time.monotonic()
+        _, err = process.communicate(timeout=60)
+        psutil.wait_procs(children, timeout=10)
+        took_s = time.monotonic() - begin
+        assert client.read_flow_run(run.id).state.is_cancelled()
+    assert process.returncode == 130, err
+    assert not any(child.is_running() for child in children), "no orphans"
+    assert took_s < 20
+    for log in logs.glob("*.jsonl"):
+        assert json.loads(Path(f"{log}.summary.json").read_text())["state"] == "interrupted"

@@ -162,7 +162,7 @@ class TableStage:
         Rows go of chunks that a listed recording does not have: they are of an earlier cut, and would count twice.
         """
         once = "(SELECT DISTINCT ON (recording_id, chunk_id) * FROM listed)"
-        wanted = "m.chunk_id IS NOT NULL OR this.recording_id NOT IN (SELECT recording_id FROM listed)"
+        wanted = "m.chunk_id IS NOT NULL OR this.recording_id NOT IN (SELECT DISTINCT recording_id FROM listed)"
         self._sorted = False
         if self.schema is DETECTIONS_SCHEMA:
             self.rewrite(

@@ -79,7 +79,7 @@ def infer(settings: InferSettings) -> State:
             used = session.cluster.gpu_workers > 0
             stack.enter_context(turn_at_the_gpus(session.plan.settings, used, session.stop, session.say))
         session.outcome = _Run(session.plan, session.cluster, session).complete()
-    leave_if_suspended(flow_run.id, session.stop, is_part=session.shares_cluster)
+    leave_if_suspended(flow_run.id, session.stop)
     outcome = session.outcome
     message = f"{outcome.progress.done} chunks done, {outcome.progress.failed} failed, {outcome.left} not run"
     if outcome.progress.skipped:

@@ -35,17 +35,10 @@ def begun_before(run_id: str) -> bool:
     return sum(state.is_running() for state in states) > 1
 
 
-def leave_if_suspended(run_id: str, stop: Stop, is_part: bool = False) -> None:
+def leave_if_suspended(run_id: str, stop: Stop) -> None:
     """End a flow run that was suspended without a state of its own, so that it can be resumed in Prefect.
 
-    Parameters
-    ----------
-    run_id
-        The flow run.
-    stop
-        Why it stopped.
-    is_part
-        Whether it is a subflow of the run that was suspended. It is cancelled: when that goes on, it gets a new one.
+    A subflow of the run that was suspended is cancelled instead: when that goes on, it gets a new one.
 
     Raises
     ------
@@ -54,11 +47,11 @@ def leave_if_suspended(run_id: str, stop: Stop, is_part: bool = False) -> None:
     """
     if stop.reason is not StopReason.SUSPENDED:
         return
-    if is_part:
-        with get_client(sync_client=True) as client:
-            client.set_flow_run_state(UUID(run_id), Cancelled(message="its run was suspended"), force=True)
-        return
-    raise Pause(state=_ask(run_id).state)
+    run = _ask(run_id)
+    if run.parent_task_run_id is None:
+        raise Pause(state=run.state)
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run.id, Cancelled(message="its run was suspended"), force=True)
 
 
 def _ask(run_id: str) -> FlowRun:

@@ -143,7 +143,7 @@ def test_a_run_that_failed_goes_on_where_it_was_when_it_is_retried(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("deployment", ["infer", "orchestrate"])
+@pytest.mark.parametrize("deployment", ["infer", "orchestrate", "pipeline"])
 def test_a_run_is_suspended_and_resumed(
     lab: Lab, worker: psutil.Process, deployment: str, make_dataset: Any, fake: Any, tmp_path: Path
 ) -> None:
@@ -155,7 +155,7 @@ def test_a_run_is_suspended_and_resumed(
         places = {"telemetry_log": str(log), "dataset_root": str(root)}
         run_id = lab.start("infer/infer", manifest=str(root / "manifests" / "A.csv"), places=places, **given)
     else:
-        run_id = lab.start("orchestrate/orchestrate", dataset={"root": str(root)}, **given)
+        run_id = lab.start(f"{deployment}/{deployment}", dataset={"root": str(root)}, **given)
     wait_until(lambda: log.exists() and log.read_bytes().count(b'"success"') >= 2)
     started = worker.children(recursive=True)
     # As the button in Prefect's UI does it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,9 @@ import soundfile as sf
 
 # Before anything imports Prefect: its database must not be the user's own.
 os.environ.pop("PREFECT_API_URL", None)
+
+# A shell lets what it starts in the background ignore Ctrl-C, and all that this starts; tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 FAKES = Path(__file__).parent / "fakes"
 

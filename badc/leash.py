@@ -14,9 +14,25 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 
 _lock = threading.Lock()
 _watcher: subprocess.Popen[bytes] | None = None
+_held: set[int] = set()
+
+
+@contextlib.contextmanager
+def children_hear_no_signals() -> Iterator[None]:
+    """Let processes and threads that are started meanwhile have SIGINT and SIGTERM blocked, until they unblock them.
+
+    A new process belongs to the terminal's foreground group until it leaves it or has handlers of its own. Ctrl-C in
+    this moment would end it, and with it what its parent was about to do.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def hold(process: subprocess.Popen[bytes]) -> None:
@@ -27,12 +43,21 @@ def hold(process: subprocess.Popen[bytes]) -> None:
     process
         A child started with `start_new_session=True`, so that its pid is its process group's id.
     """
-    _tell(f"+{process.pid}\n")
+    with _lock:
+        _held.add(process.pid)
+        try:
+            _tell(f"+{process.pid}\n")
+        except OSError:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
 
 
 def let_off(process: subprocess.Popen[bytes]) -> None:
     """Forget a process that has ended and was waited for."""
-    _tell(f"-{process.pid}\n")
+    with _lock:
+        _held.discard(process.pid)
+        _tell(f"-{process.pid}\n")
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
@@ -49,22 +74,25 @@ def how_it_ended(returncode: int) -> str:
 
 
 def _tell(message: str) -> None:
-    with _lock:
-        stdin = _running_watcher().stdin
-        assert stdin is not None
-        stdin.write(message.encode())
-        stdin.flush()
-
-
-def _running_watcher() -> subprocess.Popen[bytes]:
     global _watcher
-    if _watcher is None or _watcher.poll() is not None:
+    if _watcher is not None:
+        with contextlib.suppress(BrokenPipeError):  # it was killed
+            _write(_watcher, message)
+            return
+        _watcher.wait()
+    with children_hear_no_signals():
         # -I -S: it needs nothing but the standard library, and is up in some 15 ms.
         _watcher = subprocess.Popen(
             [sys.executable, "-I", "-S", __file__], stdin=subprocess.PIPE, start_new_session=True
         )
-        atexit.register(_stop, _watcher)
-    return _watcher
+    atexit.register(_stop, _watcher)
+    _write(_watcher, "".join(f"+{group}\n" for group in sorted(_held)))
+
+
+def _write(watcher: subprocess.Popen[bytes], message: str) -> None:
+    assert watcher.stdin is not None
+    watcher.stdin.write(message.encode())
+    watcher.stdin.flush()
 
 
 def _stop(watcher: subprocess.Popen[bytes]) -> None:

@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from multiprocessing import resource_tracker
 from typing import Any
 from urllib.parse import urlsplit
 
+from badc import leash
 from badc.errors import RequestError
 from badc.gpus import NoGpuError, usable_gpus
 from badc.infer import workers_wanted
@@ -86,7 +88,9 @@ def open_cluster(settings: InferOptions) -> Iterator[Cluster]:
     dask.config.set(_UNWATCHED)
     gpus, reason = _find_gpus()
     gpu_workers, cpu_workers = workers_wanted(settings, len(gpus))
-    cluster = _gpu_cluster(gpus[:gpu_workers], cpu_workers) if gpu_workers else _cpu_cluster(cpu_workers)
+    resource_tracker.ensure_running()  # what starts it, as the first worker would, unblocks signals
+    with leash.children_hear_no_signals():  # until blocks.worker_preload has handlers for them
+        cluster = _gpu_cluster(gpus[:gpu_workers], cpu_workers) if gpu_workers else _cpu_cluster(cpu_workers)
     labels: dict[object, str] = {gpu: f"gpu-{number}" for number, gpu in enumerate(gpus[:gpu_workers])}
     labels |= {f"cpu-{number}": f"cpu-{number}" for number in range(cpu_workers)}
     counts = [f"{n} {kind} worker{'s' * (n > 1)}" for n, kind in ((gpu_workers, "GPU"), (cpu_workers, "CPU")) if n]

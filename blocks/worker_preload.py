@@ -13,6 +13,8 @@ def dask_setup(worker: Worker) -> None:
     A terminal sends the one, Prefect's worker and systemd the other, to every process of a group. The run then lets
     running chunks finish, for which it needs its workers; these end with it, whatever ends it.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
         # Not SIG_IGN, which the runner's processes would inherit, and then nothing could stop their children.
         signal.signal(number, lambda number, frame: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)  # blocked while this process started; see blocks.cluster

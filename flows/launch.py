@@ -16,7 +16,7 @@ from badc.errors import BadcError
 from badc.output_lock import output_lock
 from flows.handover import error_of
 from flows.server import PrefectApi
-from flows.stopping import Stop
+from flows.stopping import Stop, let_command_report
 
 if TYPE_CHECKING:
     from badc.dataset_chunking import DatasetPlan
@@ -209,6 +209,7 @@ def _wait(api: PrefectApi, stop: Stop) -> None:
 
 
 def _outcome(outcome: Outcome | None, error: BadcError | None) -> Outcome:
+    let_command_report()
     if outcome is None:
         raise error or BadcError("the flow run ended without an outcome")
     return outcome

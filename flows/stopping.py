@@ -13,6 +13,20 @@ from types import FrameType
 
 _POLL_S = 2.0
 INTERRUPTED_EXIT_CODE = 130
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+_command_only_reports = threading.Event()
+
+
+def interrupt_command(number: int, frame: FrameType | None) -> None:
+    """Handle a signal in a command: tear it out of what it does, unless its run has ended and is only reported."""
+    if not _command_only_reports.is_set():
+        raise KeyboardInterrupt
+
+
+def let_command_report() -> None:
+    """From now on, let no signal keep this process's command from telling how its run ended, and from its exit code."""
+    _command_only_reports.set()
 
 
 class StopReason(StrEnum):
@@ -42,6 +56,7 @@ class Stop:
         self._deadline: float | None = None
         self._say = say
         self._running = False
+        self._over = False
         self._parts: list[Stop] = []
 
     def request(self, reason: StopReason) -> None:
@@ -88,7 +103,7 @@ class Stop:
         """
         before = {}
         if threading.current_thread() is threading.main_thread():
-            before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+            before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
         try:
             yield
         finally:
@@ -99,6 +114,7 @@ class Stop:
     def while_running(self, wanted: Callable[[], StopReason | None]) -> Iterator[None]:
         """Heed signals, and every few seconds what `wanted` says, while chunks run."""
         ended = threading.Event()
+        outermost = not self._running
         threading.Thread(target=self._poll, args=(wanted, ended), daemon=True).start()
         self._running = True
         try:
@@ -106,9 +122,12 @@ class Stop:
             with self.heeding_signals():
                 yield
         finally:
+            self._over = outermost
             ended.set()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._over:
+            return
         name = signal.Signals(number).name
         if self.interrupted and not self._running:
             # Nothing of the run exists yet; its server and workers end with their parent.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import gc
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -16,7 +19,7 @@ from flows.cli.demo import demo
 from flows.cli.gpus import gpus
 from flows.cli.settings_options import with_boundary
 from flows.cli.setup import setup
-from flows.stopping import INTERRUPTED_EXIT_CODE
+from flows.stopping import INTERRUPTED_EXIT_CODE, SIGNALS, interrupt_command
 
 # A group's module is imported when one of its commands is asked for: settings models and their library take a while,
 # and `badc --help` should not.
@@ -85,17 +88,28 @@ def version() -> None:
 
 
 def main() -> None:
-    """Run the command line of this process."""
-    # As Ctrl-C: what a command has begun is cleaned up. `infer run` and `infer monitor` have handlers of their own.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Run the command line of this process, and end the process when the handlers of its end have run."""
+    code = 1  # that of a bug, whose traceback Python shows
+
+    def leave(*signalled: object) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):  # whoever read it has gone
+                stream.flush()
+        os._exit(code)
+
+    # Registered first, it is called last. What Python would do after it has no use: it lets Ctrl-C kill a run that is
+    # complete, and libraries report what they have not tidied up.
+    atexit.register(leave)
+    for number in SIGNALS:  # what a command has begun is cleaned up; runs have handlers of their own
+        signal.signal(number, interrupt_command)
     # Imports make a million objects that stay; looking among them for garbage takes a tenth of a command's start.
     gc.set_threshold(100_000, 50, 50)
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
     try:
         build(words[:1])(prog_name="badc")
     except KeyboardInterrupt:  # while the command's module was being imported
-        sys.exit(INTERRUPTED_EXIT_CODE)
-
-
-if __name__ == "__main__":
-    main()
+        code = INTERRUPTED_EXIT_CODE
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    for number in SIGNALS:
+        signal.signal(number, leave)

@@ -103,6 +103,30 @@ def test_a_watcher_that_was_killed_is_replaced(script: Callable[..., list[str]])
         wait_until_gone(pid)
 
 
+def test_the_next_watcher_knows_what_the_killed_one_held(script: Callable[..., list[str]]) -> None:
+    source = FAMILY + (
+        "leash._watcher.kill(); leash._watcher.wait()\n"
+        "other = subprocess.Popen(SLEEP, start_new_session=True)\n"
+        "leash.hold(other)\n"
+        "print(other.pid)\n"
+    )
+    done = subprocess.run(script(source), capture_output=True, text=True, timeout=60, check=True)
+    pids = [int(word) for word in done.stdout.split()]
+    assert len(pids) == 3
+    for pid in pids:
+        wait_until_gone(pid)
+
+
+def test_ctrl_c_does_not_reach_the_watcher_even_before_it_has_a_session_of_its_own(
+    script: Callable[..., list[str]],
+) -> None:
+    source = FAMILY + "print(open(f'/proc/{leash._watcher.pid}/status').read())\n"
+    done = subprocess.run(script(source), capture_output=True, text=True, timeout=60, check=True)
+    (blocked,) = (int(line.split()[1], 16) for line in done.stdout.splitlines() if line.startswith("SigBlk"))
+    assert blocked & 1 << (signal.SIGINT - 1)
+    assert blocked & 1 << (signal.SIGTERM - 1)
+
+
 def test_how_a_process_ended_is_a_sentence() -> None:
     assert leash.how_it_ended(3) == "ended with exit code 3"
     assert leash.how_it_ended(-9) == "was killed by signal 9"

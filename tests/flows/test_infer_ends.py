@@ -257,6 +257,32 @@ def test_a_signal_during_the_start_ends_it_cleanly(badc, make_recording, make_ma
     wait_until(lambda: gone(children), 30)
 
 
+def test_ctrl_c_while_the_workers_come_up_ends_a_run_cleanly(badc, make_recording, make_manifest):
+    process = badc("infer", "run", make_manifest(make_recording()), "--max-gpus", 0, "--cpu-workers", 2)
+    # As a terminal does it, and Prefect's worker: the workers get it too, in the middle of their imports.
+    wait_until(lambda: any("spawn_main" in " ".join(child.cmdline()) for child in family(process)))
+    children = family(process)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "badc: interrupted" in err
+    wait_until(lambda: gone(children), 30)
+
+
+@pytest.mark.parametrize("after_s", [0, 0.1])
+def test_ctrl_c_after_the_last_line_takes_nothing_back(badc, make_recording, make_manifest, after_s):
+    process = badc("infer", "run", make_manifest(make_recording(seconds=1)), "--max-gpus", 0)
+    while not process.stdout.readline().startswith("workers\t"):
+        assert process.poll() is None
+    time.sleep(after_s)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "interrupted" not in err
+    assert "Traceback" not in err
+
+
 @pytest.mark.long
 def test_a_worker_with_many_threads_analyses_one_chunk_at_a_time(infer, make_recording, make_manifest, fake, tmp_path):
     from distributed import LocalCluster

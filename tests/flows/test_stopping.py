@@ -39,3 +39,18 @@ def test_the_first_signal_gives_running_chunks_their_grace_period() -> None:
     assert stop.reason is StopReason.INTERRUPTED
     assert not stop.out_of_patience
     assert "running ones get 600 s to finish" in said[0]
+
+
+def test_a_step_that_has_ended_leaves_the_run_its_stop_and_the_end_of_the_run_hears_nothing_more() -> None:
+    said: list[str] = []
+    stop = Stop(grace_period_s=600, say=said.append)
+    with stop.heeding_signals():
+        with stop.while_running(lambda: None):
+            with stop.while_running(lambda: None):
+                pass
+            assert stop.reason is None
+            signal.raise_signal(signal.SIGINT)
+            assert stop.reason is StopReason.INTERRUPTED
+        said.clear()
+        signal.raise_signal(signal.SIGINT)
+    assert said == []

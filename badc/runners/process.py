@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -96,12 +97,18 @@ def run_process(
 
 
 def _end_of(stream: IO[bytes], secrets: Sequence[tuple[str, str]]) -> str:
-    # Some more than is kept: of a secret at the edge no part may stay either.
-    margin = max((len(value.encode()) for _, value in secrets), default=0)
+    # Of a very short value nothing is gained, and much else would be replaced.
+    hidden = {value.encode(): f"<{name}>".encode() for name, value in secrets if len(value) >= _SHORTEST_SECRET}
+    # More is read than is kept, by the longest of them: a secret whose beginning is not read ends before what is kept.
     size = stream.seek(0, os.SEEK_END)
-    stream.seek(max(0, size - _KEPT_OUTPUT_BYTES - margin))
-    text = stream.read().decode(errors="replace")
-    for name, value in secrets:
-        # Of a very short value nothing is gained, and much else would be replaced.
-        text = text.replace(value, f"<{name}>") if len(value) >= _SHORTEST_SECRET else text
-    return text[-_KEPT_OUTPUT_BYTES:]
+    stream.seek(max(0, size - _KEPT_OUTPUT_BYTES - max(map(len, hidden), default=0)))
+    raw = stream.read()
+    at = max(0, len(raw) - _KEPT_OUTPUT_BYTES)
+    kept = b""
+    # The longest first: one secret may hold another.
+    pattern = b"|".join(re.escape(value) for value in sorted(hidden, key=len, reverse=True))
+    for found in re.finditer(pattern, raw) if hidden else ():
+        if found.end() > at:
+            kept += raw[at : found.start()] + hidden[found[0]]
+            at = found.end()
+    return (kept + raw[at:]).decode(errors="replace")[-_KEPT_OUTPUT_BYTES:]

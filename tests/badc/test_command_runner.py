@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shlex
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from badc.errors import RunnerError
 from badc.manifest import Chunk
 from badc.runners.base import RunnerOutput, WorkerPlace
 from badc.runners.command import CommandSpec
+from badc.runners.process import run_process
 
 Detect = Callable[..., RunnerOutput]
 
@@ -231,3 +233,24 @@ def test_a_full_disk_fails_the_attempt_and_leaves_nothing(
     with pytest.raises(OSError, match="No space left"):
         runner.detect(chunk(), window_of(audio, probe(audio), 0, 1000))
     assert [path.name for path in tmp_path.iterdir()] == ["REC.wav"]
+
+
+@pytest.mark.parametrize(
+    ("printed", "kept"),
+    [
+        ("user lab1 password lab1-Winter2024", "user <USER> password <PASSWORD>"),
+        # What is kept begins in the middle of the first.
+        ("> {token}\n" * 6, "<TOKEN>\n" + "> <TOKEN>\n" * 3),
+        ("x" * 5000 + "lab1", "x" * 3000 + "<USER>"),
+    ],
+)
+def test_of_no_secret_a_part_is_kept(script: Callable[..., list[str]], printed: str, kept: str) -> None:
+    token = "".join(f"{n:03}" for n in range(350))
+    secrets = {"USER": "lab1", "PASSWORD": "lab1-Winter2024", "TOKEN": token, "SHORT": "x"}
+    source = f"import os; print({printed!r}.replace('{{token}}', os.environ['TOKEN']), end='')"
+    finished = run_process(
+        script(source), what="the command", timeout_s=60, environment={}, secrets=list(secrets.items())
+    )
+    assert finished.stdout.endswith(kept), finished.stdout
+    digits = [part for part in re.findall(r"[0-9]{3,}", finished.stdout) if part != "2024"]
+    assert digits == []

@@ -135,8 +135,12 @@ class _Deleting:
         for first in range(0, len(runs), 100):
             some = runs[first : first + 100]
             for name, table in belongings.items():
+                conditions = [table.flow_run_id.in_(some)]
+                if table is tables.TaskRun and not flow_runs:
+                    # One that stands for a subflow is what ties that to its run; both stay.
+                    conditions.append(~sa.exists().where(tables.FlowRun.parent_task_run_id == table.id))
                 # A task run takes its states along.
-                await self._delete(name, table, table.flow_run_id.in_(some))
+                await self._delete(name, table, *conditions)
             if flow_runs:
                 await self._delete("flow runs", tables.FlowRun, tables.FlowRun.id.in_(some))
 

@@ -120,6 +120,37 @@ def test_old_runs_are_cleared_and_younger_ones_stay(prefect_api: str, database: 
     assert run_with_tasks(), "the server still takes runs"
 
 
+def test_subflow_runs_stay_those_of_their_run(prefect_api: str, database: Callable[..., Any]) -> None:
+    from prefect import flow
+
+    @flow(name="recording", persist_result=False)
+    def recording() -> str:
+        from prefect.runtime import flow_run
+
+        return str(flow_run.id)
+
+    @flow(name="dataset", persist_result=False)
+    def dataset() -> tuple[str, str]:
+        from prefect.runtime import flow_run
+
+        return str(flow_run.id), recording()
+
+    parent, child = dataset()
+    for run_id in (parent, child):
+        move_into_the_past(database, run_id)
+    tied = (
+        "SELECT count(*) FROM flow_run JOIN task_run ON task_run.id = flow_run.parent_task_run_id WHERE flow_run.id = ?"
+    )
+    assert database(tied, child) == [(1,)]
+    done = badc("server", "prune", "--older-than", "30d", "--no-vacuum", PREFECT_API_URL=prefect_api)
+    assert done.returncode == 0, done.stderr
+    assert database(tied, child) == [(1,)]
+    done = badc("server", "prune", "--older-than", "30d", "--flow-runs", "--no-vacuum", PREFECT_API_URL=prefect_api)
+    assert done.returncode == 0, done.stderr
+    assert database("SELECT count(*) FROM flow_run WHERE id IN (?, ?)", parent, child) == [(0,)]
+    assert database("SELECT count(*) FROM task_run WHERE flow_run_id = ?", parent) == [(0,)]
+
+
 def test_the_status_counts_what_is_there(prefect_api: str, database: Callable[..., Any]) -> None:
     run_with_tasks()
     done = badc("server", "status", "--json", PREFECT_API_URL=prefect_api)

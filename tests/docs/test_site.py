@@ -16,7 +16,8 @@ _WEB = ("http", "https")
 
 
 def test_the_site_builds_without_a_warning_and_has_every_page(tmp_path: Path) -> None:
-    shutil.copy(ROOT / "mkdocs.yml", tmp_path)
+    for name in ("mkdocs.yml", "CONTRIBUTING.md"):
+        shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
     words = [Path(sys.executable).with_name("zensical"), "build", "--strict", "--clean"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)

@@ -117,9 +117,8 @@ def probe(path: Path) -> AudioInfo:
                 raise AudioError(f"{path}: the audio file holds no samples")
             _require_whole_data(path, stream.extra_info, info)
             # A FLAC or MP3 that was cut off still claims its full length.
-            stream.seek(info.frames - 1)
-            if len(stream.read(1)) != 1:
-                raise AudioError(f"{path}: the audio file is truncated; it claims {info.duration_ms} ms")
+            if not _has_last_frame(stream, info):
+                raise AudioError(f"{path}: the audio file is truncated or damaged; it claims {info.duration_ms} ms")
     except (sf.LibsndfileError, RuntimeError) as error:
         reason = getattr(error, "error_string", str(error)).rstrip(".")
         raise AudioError(f"{path}: cannot be read as audio ({reason})") from None
@@ -194,6 +193,16 @@ def _without_time_of_writing(wav: bytes) -> bytes:
         return wav
     # PEAK, size, version: then four bytes of seconds since 1970.
     return wav[: at + 12] + bytes(4) + wav[at + 16 :]
+
+
+def _has_last_frame(stream: Any, info: AudioInfo) -> bool:
+    import soundfile as sf
+
+    try:
+        stream.seek(info.frames - 1)
+        return len(stream.read(1)) == 1
+    except sf.LibsndfileError:
+        return False
 
 
 def _read(window: AudioWindow, dtype: str | None) -> tuple[np.ndarray[Any, Any], AudioInfo]:

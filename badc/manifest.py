@@ -182,6 +182,10 @@ def _numbered(reader: _csv.Reader, path: Path) -> Iterator[tuple[int, list[str] 
         except csv.Error as error:
             yield line, f"{path}:{line}: not CSV: {error}"
         except UnicodeDecodeError:
+            if _is_binary(path):
+                raise RequestError(
+                    f"{path}: no manifest, but a binary file; of a recording, `badc chunk manifest {path}` writes one"
+                ) from None
             raise RequestError(f"{path}:{_first_undecodable_line(path)}: not UTF-8; save it as UTF-8") from None
         else:
             yield line, row
@@ -205,6 +209,12 @@ def _open(path: Path) -> TextIO:
         raise RequestError(f"{path}: is a folder, not a manifest; name a CSV file in it") from None
     except OSError as error:
         raise RequestError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _is_binary(path: Path) -> bool:
+    with path.open("rb") as stream:
+        begin = stream.read(4096)
+    return b"\0" in begin and not begin.startswith((b"\xff\xfe", b"\xfe\xff"))  # UTF-16 has such bytes too
 
 
 def _first_undecodable_line(path: Path) -> int:

@@ -62,6 +62,11 @@ def test_a_manifest_that_is_not_utf_8_is_refused_with_the_line(tmp_path: Path) -
     assert "UTF-8" in message
 
 
+def test_a_recording_is_no_manifest(tmp_path: Path) -> None:
+    path = manifest(tmp_path, b"RIFF\x00\x00\x00\x00WAVE" + bytes(range(256)))
+    assert f"no manifest, but a binary file; of a recording, `badc chunk manifest {path}` writes one" in refusal(path)
+
+
 def test_utf_16_is_refused(tmp_path: Path) -> None:
     assert "UTF-8" in refusal(manifest(tmp_path, (HEADER + GOOD).encode("utf-16")))
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from badc.chunking import DEFAULT_DURATION_S, DEFAULT_MIN_CHUNK_S, Cut
 from badc.dataset_settings import DatasetSettings
+from badc.redo import RedoBefore
 from badc.settings_model import turned_off_by
 
 
@@ -55,6 +56,7 @@ class ChunkSettings(DatasetSettings):
             json_schema_extra=turned_off_by("--skip-existing"),
         ),
     ] = False
+    redo_before: RedoBefore = None
     limit: Annotated[
         int | None, Field(ge=1, description="Chunk at most so many recordings; those that are skipped do not count.")
     ] = None
@@ -67,6 +69,12 @@ class ChunkSettings(DatasetSettings):
             json_schema_extra=turned_off_by("--no-record-datalad"),
         ),
     ] = None
+
+    def going_on(self, begun: str) -> ChunkSettings:
+        """Return the settings that go on with a run of these that began at this time (ISO 8601)."""
+        if not self.include_existing:
+            return self
+        return self.model_copy(update={"include_existing": False, "redo_before": begun})
 
     @property
     def cut(self) -> Cut:

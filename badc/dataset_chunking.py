@@ -18,6 +18,7 @@ from badc.dataset_audio import AUDIO_FOLDER, AudioFile, list_audio, matcher
 from badc.errors import BadcError, RequestError
 from badc.plans import ChunkPlanRow
 from badc.recording_ids import assign_ids
+from badc.redo import moment
 
 Progress = Callable[[str, int, int | None], None]
 
@@ -289,6 +290,8 @@ def _decide(
     missing = "new" if found is None else found.missing or _changed(file, found, order)
     if missing is None and settings.include_existing:
         missing = "chunked before; --include-existing"
+    if missing is None and settings.redo_before is not None and _chunked_before(found, settings.redo_before):
+        missing = f"chunked before {settings.redo_before}"
     planned = PlannedRecording(identifier, file.in_dataset, Decision.CHUNK, missing or "")
     if found is not None and found.unfinished:
         planned = replace(planned, resumed=True)
@@ -301,6 +304,14 @@ def _decide(
     if fetching:
         return replace(planned, decision=Decision.FETCH)
     return replace(planned, decision=Decision.ABSENT, reason=f"{missing}; `datalad get` brings the content")
+
+
+def _chunked_before(found: Chunked | None, time: str) -> bool:
+    at = None if found is None or found.status is None else found.status.completed_at
+    try:
+        return at is None or moment(at) < moment(time)
+    except ValueError:  # what another program wrote there
+        return True
 
 
 def _changed(file: AudioFile, found: Chunked, order: ChunkOrder) -> str | None:

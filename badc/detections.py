@@ -14,6 +14,7 @@ import orjson
 from badc import atomic
 from badc.errors import BadcError
 from badc.manifest import Chunk
+from badc.redo import moment
 
 
 class RunnerName(StrEnum):
@@ -227,14 +228,26 @@ def result_document(result: ChunkResult) -> dict[str, Any]:
     return document | {key: value for key, value in result.extra.items() if key not in document}
 
 
-def result_problem(path: Path, chunk: Chunk, runner: RunnerName) -> str | None:
-    """Return why a chunk's file does not count as done by this runner, or None when it does."""
+def result_problem(path: Path, chunk: Chunk, runner: RunnerName, redo_before: str | None = None) -> str | None:
+    """Return why a chunk's file does not count as done by this runner, or None when it does.
+
+    Parameters
+    ----------
+    path
+        The file.
+    chunk, runner
+        What it has to be of.
+    redo_before
+        The time (ISO 8601) before which it must not have been written, or None.
+    """
     try:
         document = orjson.loads(path.read_bytes())
     except FileNotFoundError:
         return "its output is not there"
     except (OSError, orjson.JSONDecodeError) as error:
         return f"its output cannot be read ({error})"
+    if redo_before is not None and path.stat().st_mtime < moment(redo_before).timestamp():
+        return f"its output is from before {redo_before}"
     if not isinstance(document, dict):
         return "its output is not a JSON object"
     if (document.get("recording_id"), document.get("chunk_id")) != (chunk.recording_id, chunk.chunk_id):

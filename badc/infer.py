@@ -149,7 +149,7 @@ def plan_inference(
         raise RequestError(f"{log}: --telemetry-log is a folder; name a file in it, such as {log / 'run.jsonl'}")
     keys = job_keys(manifest.chunks)
     earlier = _read_earlier(settings, manifest)
-    done, open_chunks = _split_done(manifest, keys, earlier, spec, output_dir)
+    done, open_chunks = _split_done(manifest, keys, earlier, spec, output_dir, settings.redo_before)
     todo, unusable = _locate_audio(manifest, open_chunks, on_progress)
     if unusable and not settings.keep_going:
         raise _unusable_error(unusable, len(manifest.chunks))
@@ -175,7 +175,12 @@ def _read_earlier(settings: InferSettings, manifest: Manifest) -> EarlierJobs | 
 
 
 def _split_done(
-    manifest: Manifest, keys: Sequence[str], earlier: EarlierJobs | None, spec: RunnerSpec, output_dir: Path
+    manifest: Manifest,
+    keys: Sequence[str],
+    earlier: EarlierJobs | None,
+    spec: RunnerSpec,
+    output_dir: Path,
+    redo_before: str | None,
 ) -> tuple[list[tuple[str, Chunk, Job]], list[tuple[str, Chunk]]]:
     """Part the chunks into those that the resumed run did, with their outputs still valid, and the others."""
     done: list[tuple[str, Chunk, Job]] = []
@@ -183,7 +188,7 @@ def _split_done(
     for key, chunk in zip(keys, manifest.chunks, strict=True):
         job = earlier.find(chunk) if earlier else None
         claimed = job is not None and job.status is JobStatus.SUCCESS
-        if claimed and result_problem(result_path(output_dir, chunk), chunk, spec.name) is None:
+        if claimed and result_problem(result_path(output_dir, chunk), chunk, spec.name, redo_before) is None:
             assert job is not None
             done.append((key, chunk, job))
         else:

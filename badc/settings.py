@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import Field
 
 from badc.dataset_settings import DatasetBlock
+from badc.redo import RedoBefore
 from badc.runner_settings import ChunkTimeout, RunnerSettings
 from badc.settings_model import ARGUMENT, Settings, option_name, request_error, settings_from, turned_off_by
 
@@ -82,6 +83,7 @@ class InferOptions(RunnerSettings):
     keep_going: Annotated[
         bool, Field(description="Go on with the other chunks after one has failed for good. The run has still failed.")
     ] = False
+    redo_before: RedoBefore = None
     grace_period_s: Annotated[
         float,
         Field(

@@ -25,7 +25,6 @@ from badc.chunk_provenance import batch_run, batches
 from badc.chunk_settings import ChunkSettings
 from badc.datalad import record, recording_wanted
 from badc.dataset_chunking import ChunkOutcome, PlannedRecording, plan_dataset
-from badc.errors import MOST_LISTED
 from badc.summary import RunState
 from blocks.loading import filled_from_blocks
 from flows.chunk_session import GRACE_PERIOD_S, ChunkRunOutcome, ChunkSession, current_session, prepared
@@ -58,13 +57,12 @@ def chunk(settings: ChunkSettings) -> State:
         session.outcome = _Run(session).complete()
     leave_if_suspended(flow_run.id, session.stop)
     outcome = session.outcome
-    message = f"{outcome.done} recordings chunked, {outcome.failed} failed, {outcome.left} not begun or not finished"
+    message = outcome.describe()
     if outcome.state is RunState.COMPLETED:
         return Completed(message=message)
     if outcome.state is RunState.INTERRUPTED:
         return Cancelled(message=message)
-    reasons = [f"{name}: {error}" for name, error in (*outcome.failures, *outcome.not_recorded)]
-    return Failed(message="\n".join([message, *reasons[:MOST_LISTED]]))
+    return Failed(message="\n".join([message, *outcome.reasons()]))
 
 
 class _Run:
@@ -150,6 +148,6 @@ class _Run:
         if self._session.stop.interrupted and left:
             state = RunState.INTERRUPTED
         failures = sorted(self._failures.items())
-        message = f"{done} recordings chunked, {failed} failed, {left} not begun or not finished"
-        show_failures(self._plan.order.root.name, message, failures)
-        return ChunkRunOutcome(state, done, failed, left, failures, sorted(self._not_recorded))
+        outcome = ChunkRunOutcome(state, done, failed, left, failures, sorted(self._not_recorded))
+        show_failures(self._plan.order.root.name, outcome.describe(), failures)
+        return outcome

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from badc.chunk_provenance import fetch_audio, require_recordable
 from badc.dataset_chunking import DatasetPlan, require_places
-from badc.errors import BadcError
+from badc.errors import MOST_LISTED, BadcError
 from badc.output_lock import output_lock
 from badc.summary import RunState
 from flows.handover import Handover
@@ -39,6 +39,14 @@ class ChunkRunOutcome:
     left: int
     failures: Sequence[tuple[str, str]]
     not_recorded: Sequence[tuple[str, str]] = ()
+
+    def describe(self) -> str:
+        """Return it in one line."""
+        return f"{self.done} recordings chunked, {self.failed} failed, {self.left} not begun or not finished"
+
+    def reasons(self) -> list[str]:
+        """Return a line for everything that failed, but not for more than a person reads."""
+        return [f"{name}: {error}" for name, error in (*self.failures, *self.not_recorded)][:MOST_LISTED]
 
 
 @dataclass(slots=True)

@@ -10,11 +10,13 @@ from prefect import State, flow
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
+from badc.dataset_settings import DatasetSettings
 from badc.errors import BadcError, listed
 from badc.orchestration.pipeline_settings import PipelineSettings
 from badc.orchestration.settings import OrchestrateSettings
 from badc.reports.settings import BundleSettings
 from badc.settings import AggregateSettings, InferSettings, settings_from
+from blocks.loading import filled_from_blocks
 from flows import forms
 from flows.aggregate import aggregate as aggregate_flow
 from flows.infer import infer as infer_flow
@@ -55,7 +57,17 @@ def _ended(run: Callable[[], State]) -> State:
 
 def _dataset_name() -> str:
     given = _filled_in("dataset")
-    return Path(given["root"]).name if given.get("root") else given.get("block") or "without a dataset"
+    return (_root_of(given.get("root"), given.get("block")) or Path("without a dataset")).name
+
+
+def _root_of(root: str | None, block: str | None) -> Path | None:
+    """Return where a dataset is, for the name of its run; by the name of its block where that cannot be used."""
+    if root or not block:
+        return Path(root) if root else None
+    try:
+        return filled_from_blocks(DatasetSettings(dataset_block=block)).root
+    except BadcError:  # the run will say why
+        return Path(block)
 
 
 def _name_of(parameter: str) -> str:
@@ -63,8 +75,9 @@ def _name_of(parameter: str) -> str:
 
 
 def _name_of_infer() -> str:
-    root = _filled_in("places").get("dataset_root")
-    return name_of_run(Path(flow_run.parameters["manifest"]), Path(root) if root else None)
+    given = _filled_in("places")
+    root = _root_of(given.get("dataset_root"), given.get("dataset_block"))
+    return name_of_run(Path(flow_run.parameters["manifest"]), root)
 
 
 @flow(name="infer", flow_run_name=_name_of_infer, persist_result=False)

@@ -37,8 +37,8 @@ from blocks.loading import filled_from_blocks
 from blocks.task_runner import ChunkTaskRunner
 from flows.gpu_pool import turn_at_the_gpus
 from flows.infer_session import InferOutcome, InferSession, current_session
-from flows.own_run import begun_before, leave_if_suspended, stop_wanted
-from flows.stopping import Stop, StopReason
+from flows.own_run import begun_before, leave_if_suspended, stop_of_own_run, stop_wanted
+from flows.stopping import StopReason
 from tasks.artifacts import RunArtifacts, run_title
 from tasks.infer import BatchRunner, RunStoppedError, batch_parameters
 from tasks.plain_log import log_plainly
@@ -96,7 +96,7 @@ def _own_session(settings: InferSettings) -> Iterator[InferSession]:
     """Plan and prepare a run that Prefect started, from a deployment or again after it failed."""
     say = get_run_logger().info
     plan = plan_inference(_continued(filled_from_blocks(settings)))
-    stop = Stop(plan.settings.grace_period_s, say)
+    stop = stop_of_own_run(plan.settings.grace_period_s, say)
     with (
         output_lock(plan.order.output_dir, plan.recordings, plan.telemetry_log),
         open_cluster(plan.settings) as cluster,
@@ -113,7 +113,7 @@ def _continued(settings: InferSettings) -> InferSettings:
         settings.manifest, root and absolute(root), str(flow_run.id).split("-", maxsplit=1)[0]
     )
     again = settings.telemetry_log is None or begun_before(flow_run.id)
-    resume = settings.resume_summary or (resumable(log) if again else None)
+    resume = (resumable(log) if again else None) or settings.resume_summary
     return settings.model_copy(update={"telemetry_log": log, "resume_summary": resume})
 
 

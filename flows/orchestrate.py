@@ -40,8 +40,8 @@ from flows.handover import error_of
 from flows.infer import infer
 from flows.infer_session import InferOutcome, InferSession, handing_over
 from flows.orchestrate_session import OrchestrateOutcome, OrchestrateSession, RecordingOutcome, current_session
-from flows.own_run import begun_before, leave_if_suspended, stop_wanted
-from flows.stopping import Stop, StopReason
+from flows.own_run import begun_before, leave_if_suspended, stop_of_own_run, stop_wanted
+from flows.stopping import StopReason
 from tasks.orchestrate import RecordingsTable, show_reports
 
 _TICK_S = 0.25
@@ -70,15 +70,12 @@ def orchestrate(settings: OrchestrateSettings) -> State:
         session.outcome = _Run(session, slots).complete()
     leave_if_suspended(flow_run.id, session.stop)
     outcome = session.outcome
-    failed = [r for r in outcome.recordings if r.state is RunState.FAILED]
-    message = (
-        f"{len(outcome.recordings)} recordings run, {len(failed)} of them failed, {len(outcome.not_begun)} not begun"
-    )
+    message = outcome.describe()
     if outcome.state is RunState.COMPLETED:
         return Completed(message=message)
     if outcome.state is RunState.INTERRUPTED:
         return Cancelled(message=message)
-    return Failed(message="\n".join([message, *(f"{r.recording_id}: {r.error}" for r in failed[:20])]))
+    return Failed(message="\n".join([message, *outcome.reasons()]))
 
 
 @contextmanager
@@ -86,8 +83,8 @@ def _own_session(settings: OrchestrateSettings) -> Iterator[OrchestrateSession]:
     """Plan and prepare a run that Prefect started, from a deployment or again after it failed."""
     say = get_run_logger().info
     settings = filled_from_blocks(settings)
-    if begun_before(flow_run.id):
-        settings = settings.model_copy(update={"resume_completed": True, "include_existing": False})
+    if begun := begun_before(flow_run.id):
+        settings = settings.going_on(begun)
     plan = plan_orchestration(settings)
     require_runnable(plan)
     recording, problem = recording_wanted(settings.root, settings.record_datalad)
@@ -97,7 +94,7 @@ def _own_session(settings: OrchestrateSettings) -> Iterator[OrchestrateSession]:
         require_recordable(plan)
     with open_cluster(settings) as cluster:
         say(f"Workers: {cluster.note}")
-        yield OrchestrateSession(plan, recording, cluster, Stop(settings.grace_period_s, say), say=say)
+        yield OrchestrateSession(plan, recording, cluster, stop_of_own_run(settings.grace_period_s, say), say=say)
 
 
 class _Run:

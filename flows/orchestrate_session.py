@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from badc.errors import MOST_LISTED
 from badc.ledger import Progress
 from badc.orchestration.plan import OrchestrationPlan
 from badc.summary import RunState
@@ -67,6 +68,18 @@ class OrchestrateOutcome:
     not_begun: Sequence[str]
     rollup: Rollup | None = None
     rollup_error: str | None = None
+
+    def describe(self) -> str:
+        """Return it in one line."""
+        failed = sum(r.state is RunState.FAILED for r in self.recordings)
+        return f"{len(self.recordings)} recordings run, {failed} of them failed, {len(self.not_begun)} not begun"
+
+    def reasons(self) -> list[str]:
+        """Return a line for everything that failed, but not for more than a person reads."""
+        lines = [f"{r.recording_id}: {r.error}" for r in self.recordings if r.state is RunState.FAILED]
+        if self.rollup_error is not None:
+            lines.append(f"the leaderboards could not be made: {self.rollup_error}")
+        return lines[:MOST_LISTED]
 
 
 @dataclass(slots=True)

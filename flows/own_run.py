@@ -12,6 +12,9 @@ from prefect.states import Cancelled
 
 from flows.stopping import Stop, StopReason
 
+# Prefect's worker kills a run 30 s after it was cancelled, and to end truthfully takes some seconds too.
+_LONGEST_GRACE_PERIOD_S = 15.0
+
 
 def stop_wanted(run_id: str) -> Callable[[], StopReason | None]:
     """Return a function that asks whether this flow run is to stop, however it was started, and why."""
@@ -27,12 +30,26 @@ def stop_wanted(run_id: str) -> Callable[[], StopReason | None]:
     return ask
 
 
-def begun_before(run_id: str) -> bool:
-    """Whether this flow run is tried again, or resumed, so that what it did is not to be done again."""
+def stop_of_own_run(grace_period_s: float, say: Callable[[str], None]) -> Stop:
+    """Return the stop of a flow run that Prefect started, whose grace period is as long as Prefect lets it live."""
+    if grace_period_s > _LONGEST_GRACE_PERIOD_S:
+        say(
+            f"Should this run be cancelled, running chunks get {_LONGEST_GRACE_PERIOD_S:g} s to finish, not "
+            f"{grace_period_s:g} s: Prefect kills what it has cancelled after 30 s"
+        )
+    return Stop(min(grace_period_s, _LONGEST_GRACE_PERIOD_S), say)
+
+
+def begun_before(run_id: str) -> str | None:
+    """Return when this flow run first began (ISO 8601), if it is tried again or resumed; else None.
+
+    What it did since is not to be done again.
+    """
     # Not its run count: a run that is resumed has the same, and Prefect's runtime has that of the process's start.
     with get_client(sync_client=True) as client:
         states = client.read_flow_run_states(UUID(run_id))
-    return sum(state.is_running() for state in states) > 1
+    begun = sorted(state.timestamp for state in states if state.is_running())
+    return begun[0].isoformat() if len(begun) > 1 else None
 
 
 def leave_if_suspended(run_id: str, stop: Stop) -> None:

@@ -16,9 +16,11 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from badc.datalad import recording_wanted
+from badc.dataset_audio import AUDIO_FOLDER
 from badc.dataset_chunking import plan_dataset
+from badc.errors import MOST_LISTED, RequestError
 from badc.orchestration import provenance
-from badc.orchestration.pipeline_settings import PipelineSettings, chunk_settings, orchestrate_settings
+from badc.orchestration.pipeline_settings import PipelineSettings, chunk_settings, going_on, orchestrate_settings
 from badc.orchestration.plan import OrchestrationPlan, plan_orchestration, require_runnable
 from badc.summary import RunState
 from blocks.cluster import open_cluster
@@ -29,14 +31,11 @@ from flows.chunk_session import ChunkRunOutcome, ChunkSession
 from flows.handover import error_of
 from flows.orchestrate import orchestrate
 from flows.orchestrate_session import OrchestrateOutcome, OrchestrateSession
-from flows.own_run import begun_before, leave_if_suspended, stop_wanted
+from flows.own_run import begun_before, leave_if_suspended, stop_of_own_run, stop_wanted
 from flows.pipeline_session import PipelineOutcome, PipelineSession, current_session
-from flows.stopping import Stop
 
 # A recording that is chunked keeps the lengths that it has, unless others are asked for.
 _LENGTHS = {"chunk_duration_s", "overlap_s", "min_chunk_s"}
-# What a pipeline is told that is tried again.
-_GOES_ON = {"resume_completed": True, "infer_include_existing": False, "chunk_include_existing": False}
 
 
 def _name_of_run() -> str:
@@ -52,10 +51,10 @@ def pipeline(settings: PipelineSettings) -> State:
     session = current_session()
     if session is None:
         settings = filled_from_blocks(settings)
-        if begun_before(flow_run.id):
-            settings = settings.model_copy(update=_GOES_ON)
+        if begun := begun_before(flow_run.id):
+            settings = going_on(settings, begun)
         say = get_run_logger().info
-        session = PipelineSession(Stop(settings.grace_period_s, say), say=say)
+        session = PipelineSession(stop_of_own_run(settings.grace_period_s, say), say=say)
     plan, inferred = None, None
     with session.stop.while_running(stop_wanted(flow_run.id)):
         chunked = _chunk(settings, session)
@@ -63,14 +62,16 @@ def pipeline(settings: PipelineSettings) -> State:
             plan, inferred = _infer(settings, session)
     session.outcome = PipelineOutcome(_state(session, chunked, plan, inferred), chunked, plan, inferred)
     leave_if_suspended(flow_run.id, session.stop)
-    message = (
-        f"chunked: {chunked.done if chunked else 0} recordings, run: {len(inferred.recordings) if inferred else 0}"
-    )
+    parts = [part.describe() for part in (chunked, inferred) if part is not None]
+    message = "; ".join(parts) or "every recording is complete"
     if session.outcome.state is RunState.COMPLETED:
         return Completed(message=message)
     if session.outcome.state is RunState.INTERRUPTED:
         return Cancelled(message=message)
-    return Failed(message=message)
+    reasons = [reason for part in (chunked, inferred) if part is not None for reason in part.reasons()]
+    if plan is not None:
+        reasons += [f"{refused.recording_id}: not analysed: {refused.reason}" for refused in plan.refused]
+    return Failed(message="\n".join([message, *reasons[:MOST_LISTED]]))
 
 
 def _chunk(settings: PipelineSettings, session: PipelineSession) -> ChunkRunOutcome | None:
@@ -80,6 +81,8 @@ def _chunk(settings: PipelineSettings, session: PipelineSession) -> ChunkRunOutc
     if problem is not None:
         session.say(f"the runs are not recorded in the dataset: {problem}")
     plan = plan_dataset(wanted, recording, any_lengths=not settings.model_fields_set & _LENGTHS)
+    if not plan.recordings and not plan.order.manifest_dir.is_dir():
+        raise RequestError(f"{plan.order.root / AUDIO_FOLDER}: no recordings are in it")
     if not plan.todo:
         return None
     session.say(f"Chunking {len(plan.todo)} recordings")

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 from uuid import UUID
 
 from prefect.artifacts import (
@@ -23,7 +25,7 @@ from prefect.runtime import flow_run
 from badc.dataset import absolute, find_dataset_root
 from badc.infer import InferPlan
 from badc.ledger import Progress, RunLedger
-from tasks.run_report import label_rows, link, plain, progress_text, run_report, worker_rows
+from tasks.run_report import label_rows, link, plain, progress_text, run_report, table_of, worker_rows
 
 _UPDATE_INTERVAL_S = 1.0
 _END_TIMEOUT_S = 60.0
@@ -122,7 +124,13 @@ def shown(write: Callable[[], object]) -> bool:
     return True
 
 
-def show_files(key: str, title: str, lines: Sequence[str], written: Sequence[Path]) -> None:
+def show_files(
+    key: str,
+    title: str,
+    lines: Sequence[str],
+    written: Sequence[Path],
+    tables: Mapping[str, Sequence[Mapping[str, Any]]] = MappingProxyType({}),
+) -> None:
     """Write the artifact of a run that makes files: what is in them, and links to them.
 
     Parameters
@@ -135,9 +143,12 @@ def show_files(key: str, title: str, lines: Sequence[str], written: Sequence[Pat
         What the reader should know, a paragraph each.
     written
         The files.
+    tables
+        Rows of tables, by the tables' headings.
     """
+    parts = [f"## {plain(heading)}\n\n{table_of(rows)}" for heading, rows in tables.items()]
     files = "\n".join(f"- {link(path)}" for path in written) or "None."
-    text = "\n\n".join([f"# {plain(title)}", *map(plain, lines), "## Files", files])
+    text = "\n\n".join([f"# {plain(title)}", *map(plain, lines), *parts, "## Files", files])
     shown(lambda: create_markdown_artifact(markdown=text, key=key))
 
 

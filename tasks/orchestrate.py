@@ -126,4 +126,5 @@ def show_reports(plan: OrchestrationPlan, pages: Sequence[Path], rollup: Rollup 
     leaderboards = () if rollup is None else rollup.written
     name = settings.root.name
     files = [*leaderboards, *sorted(pages)[:_MOST_PAGES]]
-    show_files(f"orchestrate-reports-{artifact_key(name)}", f"Reports of {name}", lines, files)
+    tables = {} if rollup is None else {title: ranking.as_dicts() for title, ranking in rollup.rankings.items()}
+    show_files(f"orchestrate-reports-{artifact_key(name)}", f"Reports of {name}", lines, files, tables)

@@ -67,7 +67,7 @@ def run_report(plan: InferPlan, ledger: RunLedger) -> str:
         rows = [list(row.values()) for row in label_rows(findings)]
         header = ("label", "detections", "mean confidence", "highest")
         parts.append("## Species\n" + _table(header, rows, len(findings.labels)))
-    parts.append("## Workers\n" + _table_of(worker_rows(summary.workers)))
+    parts.append("## Workers\n" + table_of(worker_rows(summary.workers)))
     if findings.gpus:
         parts.append("## GPUs\n" + _gpu_table(findings.gpus))
     if failed:
@@ -110,7 +110,8 @@ def _gpu_table(gpus: Mapping[str, GpuUse]) -> str:
     return _raw_table(header, rows)
 
 
-def _table_of(rows: Sequence[Mapping[str, Any]]) -> str:
+def table_of(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows as a table in Markdown; their keys are its heading."""
     return _table(tuple(rows[0]), [list(row.values()) for row in rows], len(rows)) if rows else "None."
 
 

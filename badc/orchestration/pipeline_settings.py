@@ -65,6 +65,15 @@ else:
     )
 
 
+def going_on(settings: PipelineSettings, begun: str) -> PipelineSettings:
+    """Return the settings that go on with a pipeline of these that began at this time (ISO 8601)."""
+    changes: dict[str, Any] = {"resume_completed": True}
+    for step in ("chunk", "infer"):
+        if getattr(settings, f"{step}_include_existing"):
+            changes |= {f"{step}_include_existing": False, f"{step}_redo_before": begun}
+    return settings.model_copy(update=changes)
+
+
 def chunk_settings(settings: PipelineSettings) -> ChunkSettings:
     """Return the chunking's part of a pipeline's settings."""
     return ChunkSettings(**{chunk: getattr(settings, name) for name, (chunk, _) in _PLACES.items() if chunk})

@@ -262,7 +262,8 @@ def _look(path: Path, settings: OrchestrateSettings, runner: RunnerName) -> Plan
     ids = {chunk.recording_id for chunk in chunks}
     recording_id = ids.pop() if len(ids) == 1 else path.stem
     output_dir = settings.below(settings.output_dir)
-    open_chunks = [c for c in chunks if result_problem(result_path(output_dir, c), c, runner) is not None]
+    redo = settings.redo_before
+    open_chunks = [c for c in chunks if result_problem(result_path(output_dir, c), c, runner, redo) is not None]
     status = "missing"
     try:
         if (found := read_chunk_status(status_path(settings.below(settings.chunks_dir), recording_id))) is not None:

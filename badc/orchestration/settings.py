@@ -109,6 +109,13 @@ class OrchestrateSettings(SlurmSettings, BundleSettings, InferOptions, DatasetSe
         ),
     ] = None
 
+    def going_on(self, begun: str) -> OrchestrateSettings:
+        """Return the settings that go on with a run of these that began at this time (ISO 8601)."""
+        changes: dict[str, Any] = {"resume_completed": True}
+        if self.include_existing:
+            changes |= {"include_existing": False, "redo_before": begun}
+        return self.model_copy(update=changes)
+
     def below(self, path: Path) -> Path:
         """Return a path of the settings as an absolute one."""
         return absolute(self.root / path)

@@ -93,6 +93,11 @@ class Rollup:
     bad_files: tuple[tuple[Path, str], ...]
     written: tuple[Path, ...]
 
+    @property
+    def rankings(self) -> dict[str, Ranking]:
+        """The leaderboards by their titles."""
+        return {"Labels": self.labels, "Recordings": self.recordings, "Stations": self.stations}
+
 
 @dataclass(frozen=True, slots=True)
 class _Found:

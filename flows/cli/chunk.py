@@ -148,6 +148,7 @@ def orchestrate(
     Recordings that are chunked completely and in the same way are skipped. What failed or was interrupted is done
     again. Exit codes: 0; 1 a recording could not be chunked (the others were); 2 the request is wrong; 130 interrupted.
     """
+    from badc.attempt import now
     from badc.chunk_provenance import recording_run, unsaved_before
     from badc.datalad import recording_wanted
     from badc.dataset_chunking import plan_dataset
@@ -155,6 +156,7 @@ def orchestrate(
     from flows.server import quiet_defaults
 
     quiet_defaults(verbose)
+    began = now()
     recording, why_not = recording_wanted(settings.root, settings.record_datalad)
     with _counting_stages() as show:
         plan = plan_dataset(settings, recording, show)
@@ -175,7 +177,7 @@ def orchestrate(
         print(f"WARNING: {unsaved}", file=sys.stderr)
     if not plan.todo:
         return _report_not_possible(plan)
-    return _apply(plan, recording)
+    return _apply(plan, recording, began)
 
 
 def _what_it_makes(plan: ChunkPlan) -> str:
@@ -222,17 +224,17 @@ def _show_plan(plan: DatasetPlan) -> None:
     print(f"{len(rows):,} recordings: {counts}" if rows else "no recordings")
 
 
-def _apply(plan: DatasetPlan, recording: bool) -> int:
+def _apply(plan: DatasetPlan, recording: bool, began: str) -> int:
     from flows.cli.progress import counting
     from flows.launch import launch_chunking
 
     with counting("recordings chunked") as show:
         outcome, told = launch_chunking(plan, recording, show, lambda line: print(line, file=sys.stderr, flush=True))
-    code = _report(plan, outcome)
+    code = _report(plan, outcome, began)
     return end(code, told)
 
 
-def _report(plan: DatasetPlan, outcome: ChunkRunOutcome) -> int:
+def _report(plan: DatasetPlan, outcome: ChunkRunOutcome, began: str) -> int:
     from badc.errors import listed
 
     print(f"{outcome.state.value}: {outcome.done} recordings chunked, {outcome.failed} failed, {outcome.left} left")
@@ -245,7 +247,7 @@ def _report(plan: DatasetPlan, outcome: ChunkRunOutcome) -> int:
     code = _EXIT_CODES[outcome.state]
     impossible = _report_not_possible(plan)
     if code == INTERRUPTED_EXIT_CODE:
-        words = ["badc", "chunk", "orchestrate", *plan.settings.to_arguments(), "--apply"]
+        words = ["badc", "chunk", "orchestrate", *plan.settings.going_on(began).to_arguments(), "--apply"]
         print(f"Go on with: {shlex.join(words)}", file=sys.stderr)
     return code or impossible
 

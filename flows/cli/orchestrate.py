@@ -42,9 +42,11 @@ def orchestrate(
     from flows.server import quiet_defaults
 
     quiet_defaults(verbose)
+    from badc.attempt import now
     from badc.orchestration.plan import plan_orchestration
     from flows.cli.progress import counting
 
+    began = now()
     with counting("manifests looked at") as show:
         plan = plan_orchestration(settings, show)
     if print_datalad_run:
@@ -57,7 +59,7 @@ def orchestrate(
     if plan.todo:
         warn_of_stub(settings)
     _write_plan(plan)
-    return _apply(plan) if settings.apply else _write_scripts(plan)
+    return _apply(plan, began) if settings.apply else _write_scripts(plan)
 
 
 def _show_plan(plan: OrchestrationPlan) -> None:
@@ -113,7 +115,7 @@ def _write_scripts(plan: OrchestrationPlan) -> int:
     return 0
 
 
-def _apply(plan: OrchestrationPlan) -> int:
+def _apply(plan: OrchestrationPlan, began: str) -> int:
     from badc.datalad import recording_wanted
     from badc.orchestration.plan import require_runnable
     from badc.orchestration.provenance import require_recordable
@@ -134,8 +136,7 @@ def _apply(plan: OrchestrationPlan) -> int:
         outcome, told = launch_orchestration(plan, recording, progress.update, progress.say)
     report_outcome(outcome)
     if outcome.state is not RunState.COMPLETED:
-        again = plan.settings.model_copy(update={"resume_completed": True})
-        words = ["badc", "infer", "orchestrate", *again.to_arguments()]
+        words = ["badc", "infer", "orchestrate", *plan.settings.going_on(began).to_arguments()]
         print(f"Resume with: {shlex.join(words)}", file=sys.stderr)
     code = EXIT_CODES[outcome.state]
     return end(code, told)
@@ -161,6 +162,10 @@ def report_outcome(outcome: OrchestrateOutcome) -> None:
     if outcome.not_begun:
         print(f"{len(outcome.not_begun)} recordings were not begun", file=sys.stderr)
     if outcome.rollup is not None:
+        from flows.cli.rankings import show_rankings
+
+        print()
+        show_rankings(outcome.rollup.rankings)
         for path in outcome.rollup.written:
             print(path)
     if outcome.rollup_error is not None:

@@ -40,21 +40,25 @@ def run(
     from flows.server import quiet_defaults
 
     quiet_defaults(verbose)
+    from badc.attempt import now
     from badc.orchestration.pipeline_settings import orchestrate_settings
     from flows.cli.progress import RunProgress
     from flows.launch import launch_pipeline
 
+    began = now()
     inference = orchestrate_settings(settings)
     inference.runner_spec()
     warn_of_stub(inference)
     with RunProgress() as progress:
         outcome, told = launch_pipeline(settings, progress.count, progress.update, progress.say)
-    _report(settings, outcome)
+    _report(settings, outcome, began)
     code = EXIT_CODES[outcome.state]
     return end(code, told)
 
 
-def _report(settings: PipelineSettings, outcome: PipelineOutcome) -> None:
+def _report(settings: PipelineSettings, outcome: PipelineOutcome, began: str) -> None:
+    from badc.orchestration.pipeline_settings import going_on
+
     if outcome.chunked is not None:
         done, failed = outcome.chunked.done, outcome.chunked.failed
         print(f"chunked: {done} recordings, {failed} failed, {outcome.chunked.left} left")
@@ -68,5 +72,5 @@ def _report(settings: PipelineSettings, outcome: PipelineOutcome) -> None:
     elif outcome.state is RunState.COMPLETED:
         print("Nothing to analyse: every recording is complete.")
     if outcome.state is not RunState.COMPLETED:
-        words = ["badc", "pipeline", "run", *settings.to_arguments()]
+        words = ["badc", "pipeline", "run", *going_on(settings, began).to_arguments()]
         print(f"Go on with: {shlex.join(words)}", file=sys.stderr)

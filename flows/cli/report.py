@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -19,28 +18,16 @@ from badc.reports.settings import (
     RollupSettings,
     SummarySettings,
 )
+from flows.cli.rankings import show_ranking, show_rankings, shown_value
 from flows.cli.report_export import export
 from flows.cli.report_plot import plot
 from flows.cli.settings_options import options_of
 from flows.cli.tables import print_table
 
 if TYPE_CHECKING:
-    from badc.reports.counts import Ranking
     from badc.reports.parquet_report import Figures
 
 app = typer.Typer()
-_HEADINGS = {
-    "recording_id": "recording",
-    "label_name": "name",
-    "avg_confidence": "mean conf.",
-    "max_confidence": "max conf.",
-    "analysed_hours": "hours",
-    "analysed_chunks": "chunks",
-    "detections_per_hour": "per hour",
-    "chunk_start_ms": "chunk from",
-    "bucket_index": "step",
-    "bucket_start_ms": "from",
-}
 
 
 @app.command()
@@ -53,7 +40,7 @@ def summary(settings: SummarySettings) -> int:
     from badc.reports.summary import summarise
 
     made = summarise(settings)
-    _show(made.groups, f"Detections by {', '.join(settings.groups)}")
+    show_ranking(made.groups, f"Detections by {', '.join(settings.groups)}")
     if made.groups.total > len(made.groups.rows):
         _say(f"{made.groups.total - len(made.groups.rows)} more groups; --limit 0 prints all")
     _end(made.notes, [] if made.written is None else [made.written])
@@ -70,7 +57,7 @@ def quicklook(settings: QuicklookSettings) -> int:
     from badc.reports.quicklook import quicklook as look
 
     made = look(settings)
-    _show_all({"Labels": made.labels, "Recordings": made.recordings, "By start of the chunk": made.chunks})
+    show_rankings({"Labels": made.labels, "Recordings": made.recordings, "By start of the chunk": made.chunks})
     if made.sparkline and _can_print(made.sparkline):
         print(f"\ndetections along the recordings\t|{made.sparkline}|")
     _end(made.notes, made.written)
@@ -87,7 +74,7 @@ def parquet(settings: ParquetReportSettings) -> int:
     from badc.reports.parquet_report import parquet_report
 
     made = parquet_report(settings)
-    _show_all({"Labels": made.labels, "Recordings": made.recordings, "Timeline": made.timeline})
+    show_rankings({"Labels": made.labels, "Recordings": made.recordings, "Timeline": made.timeline})
     _show_figures(made.figures)
     _end(made.notes, made.written)
     return 0
@@ -103,7 +90,7 @@ def database(settings: DatabaseSettings) -> int:
     from badc.reports.database import make_database
 
     made = make_database(settings)
-    _show_all({"Labels": made.labels, "Recordings": made.recordings, "Timeline": made.timeline})
+    show_rankings({"Labels": made.labels, "Recordings": made.recordings, "Timeline": made.timeline})
     print(f"\n{made.detections} detections, {made.chunks} chunks")
     _end(made.notes, [made.database, *made.written])
     return 0
@@ -143,7 +130,7 @@ def aggregate_dir(settings: RollupSettings) -> int:
     from badc.reports.rollup import roll_up
 
     made = roll_up(settings)
-    _show_all({"Labels": made.labels, "Recordings": made.recordings, "Stations": made.stations})
+    show_rankings(made.rankings)
     copies = f", {len(made.copies)} copies left out" if made.copies else ""
     repeated = f", {made.repeated} left out because a newer table has their chunk" if made.repeated else ""
     tables = "1 table" if len(made.tables) == 1 else f"{len(made.tables)} tables"
@@ -158,62 +145,15 @@ app.command()(export)
 app.command()(plot)
 
 
-def _show_all(rankings: dict[str, Ranking]) -> None:
-    for number, (title, ranking) in enumerate(rankings.items()):
-        if number:
-            print()
-        _show(ranking, title)
-
-
-def _show(ranking: Ranking, title: str) -> None:
-    if not ranking.rows:
-        _say(f"{title[0].lower()}{title[1:]}: none")
-        return
-    more = f" (first {len(ranking.rows)} of {ranking.total})" if ranking.total > len(ranking.rows) else ""
-    rows = [{name: _shown(value) for name, value in row.items()} for row in ranking.as_dicts()]
-    print_table(_for_a_screen(rows) if sys.stdout.isatty() else rows, f"{title}{more}")
-
-
-def _for_a_screen(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return rows with short headings, without what only repeats the label or the recording's id.
-
-    Programs that read the output, and the CSVs, get all columns by their own names.
-    """
-    repeated = {"station", "recorded_at"} if "recorded_at" in rows[0] else set()
-    if all(row.get("label_name") in (None, row.get("label")) for row in rows):
-        repeated.add("label_name")
-    rows = [{name: value for name, value in row.items() if name not in repeated} for row in rows]
-    return [
-        {
-            _HEADINGS.get(name, name): _clock(value) if name.endswith("_start_ms") else value
-            for name, value in row.items()
-        }
-        for row in rows
-    ]
-
-
-def _clock(time_ms: int) -> str:
-    seconds = time_ms // 1000
-    return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
-
-
-def _shown(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.4g}") if abs(value) < 1000 else round(value, 1)
-    if isinstance(value, datetime):
-        return value.isoformat(sep=" ", timespec="seconds")
-    if isinstance(value, str):  # on one line, and without what a terminal would obey
-        return "".join(letter if letter.isprintable() else " " for letter in value)
-    return value
-
-
 def _show_figures(figures: Figures) -> None:
     rows = []
     for name, value in asdict(figures).items():
         if isinstance(value, dict):
-            rows += [{"figure": f"chunks {_shown(status)}", "value": str(number)} for status, number in value.items()]
+            rows += [
+                {"figure": f"chunks {shown_value(status)}", "value": str(number)} for status, number in value.items()
+            ]
         else:
-            rows.append({"figure": name, "value": "" if value is None else str(_shown(value))})
+            rows.append({"figure": name, "value": "" if value is None else str(shown_value(value))})
     print()
     print_table(rows, "Summary")
 

@@ -175,6 +175,17 @@ def test_what_is_not_complete_or_not_the_same_is_planned_again(
     assert {d for d, _ in decisions(plan(dataset, **settings)).values()} == {Decision.SKIP}
 
 
+def test_chunking_everything_again_is_gone_on_with(dataset: Path) -> None:
+    run(dataset)
+    everything = ChunkSettings(dataset=dataset, include_existing=True)
+    before, after = "2001-01-01T00:00:00Z", "2101-01-01T00:00:00Z"
+    assert everything.going_on(before).redo_before == before
+    assert {r.decision for r in plan(dataset, redo_before=before).recordings} == {Decision.SKIP}
+    assert {(r.decision, r.reason) for r in plan(dataset, redo_before=after).recordings} == {
+        (Decision.CHUNK, f"chunked before {after}")
+    }
+
+
 def test_other_lengths_may_be_left_as_they_are(dataset: Path) -> None:
     run(dataset, chunk_duration_s=2.0, overlap_s=0.5)
     manifest = dataset / "manifests" / "c.csv"

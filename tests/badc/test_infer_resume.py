@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,15 @@ def test_resume_with_another_runner_runs_everything_again(plan: Callable[..., In
     again = plan(resume_summary=summary_of(jobs, tmp_path / "s.json"), runner_cmd="true")
     assert len(again.todo) == 4
     assert list(again.done) == []
+
+
+def test_what_was_done_before_a_time_is_done_again(plan: Callable[..., InferPlan], tmp_path: Path) -> None:
+    first = plan()
+    run(first)
+    os.utime(result_path(first.order.output_dir, first.todo[2].chunk), (1e9, 1e9))
+    jobs = {planned.key: {"status": "success", "recording_id": "REC"} for planned in first.todo}
+    again = plan(resume_summary=summary_of(jobs, tmp_path / "s.json"), redo_before="2002-01-01T00:00:00+02:00")
+    assert [planned.key for planned in again.todo] == [first.todo[2].key]
 
 
 def test_a_finished_chunk_needs_its_audio_no_more(plan: Callable[..., InferPlan], tmp_path: Path) -> None:

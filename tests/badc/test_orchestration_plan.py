@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +18,7 @@ from badc.chunking import plan_chunks, write_virtual_manifest
 from badc.detections import ChunkResult, ResultStatus, RunnerName, result_path, write_result
 from badc.errors import RequestError
 from badc.manifest import read_manifest
+from badc.orchestration.pipeline_settings import PipelineSettings, chunk_settings, going_on, orchestrate_settings
 from badc.orchestration.plan import (
     Decision,
     InferPlanRow,
@@ -27,6 +29,7 @@ from badc.orchestration.plan import (
 from badc.orchestration.scripts import write_slurm_scripts
 from badc.orchestration.settings import OrchestrateSettings
 from badc.plans import read_plan, write_plan_csv, write_plan_json
+from badc.settings_model import settings_from
 from badc.summary import Job, JobStatus, RunSummary, summary_path, write_summary
 
 
@@ -75,6 +78,39 @@ def test_each_recording_has_its_counts_its_decision_and_the_reason(dataset: Call
     assert plan(root, include_existing=True).counts() == {Decision.RUN: 4}
     resumed = {r.recording_id: r.decision for r in plan(root, resume_completed=True).todo}
     assert resumed == {"new": Decision.RUN, "partial": Decision.RESUME, "other runner": Decision.RUN}
+
+
+def test_a_run_of_everything_again_is_gone_on_with(dataset: Callable[..., Path]) -> None:
+    root = dataset("A", "B", "C")
+    for name in "ABC":
+        write_outputs(root, name, 3)
+        for path in (root / "artifacts" / "infer" / name).iterdir():
+            os.utime(path, (1e9, 1e9))
+    everything = OrchestrateSettings(dataset=root, include_existing=True)
+    assert plan_orchestration(everything).counts() == {Decision.RUN: 3}
+    rest = everything.going_on("2026-05-09T20:00:00+00:00")
+    assert "--include-existing" not in rest.to_arguments()
+    # Since it began, A was done, and B in part.
+    write_outputs(root, "A", 3)
+    write_outputs(root, "B", 1)
+    found = {r.recording_id: (r.done, r.decision) for r in plan_orchestration(rest).recordings}
+    assert found == {"A": (3, Decision.SKIP), "B": (1, Decision.RESUME), "C": (0, Decision.RUN)}
+    assert plan_orchestration(rest).infer_settings(plan_orchestration(rest).todo[0]).redo_before == rest.redo_before
+    assert not everything.model_copy(update={"include_existing": False}).going_on("2026-05-09").redo_before
+
+
+def test_a_pipeline_of_everything_again_is_gone_on_with_step_by_step(tmp_path: Path) -> None:
+    settings = PipelineSettings(dataset=tmp_path, infer_include_existing=True)
+    rest = going_on(settings, "2026-05-09T20:00:00Z")
+    assert rest.to_arguments() == [str(tmp_path), "--infer-redo-before", "2026-05-09T20:00:00Z"]
+    assert (chunk_settings(rest).redo_before, chunk_settings(rest).include_existing) == (None, False)
+    assert orchestrate_settings(rest).redo_before == "2026-05-09T20:00:00Z"
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2026-13-01", ""])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(RequestError, match=r"^--redo-before: .*write it as 2026-05-09T20:00:00Z"):
+        settings_from(OrchestrateSettings, {"dataset": Path("ds"), "redo_before": text})
 
 
 def test_a_broken_output_does_not_count(dataset: Callable[..., Path]) -> None:

@@ -117,7 +117,7 @@ def test_a_run_started_from_the_shell_is_completed(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("by", ["a person", "Prefect"])
+@pytest.mark.parametrize("by", ["a person", "a person who wanted everything again", "Prefect"])
 def test_a_run_that_failed_goes_on_where_it_was_when_it_is_retried(
     lab: Lab, worker: psutil.Process, by: str, make_dataset: Any, fake: Any, tmp_path: Path
 ) -> None:
@@ -126,7 +126,11 @@ def test_a_run_that_failed_goes_on_where_it_was_when_it_is_retried(
     command = fake("detector", "--only", "A_chunk_2000", "--fail-times", 1, "--state", tmp_path / "state")
     given = {"dataset": {"root": str(root)}, "chunks": {"max_retries": 0, "keep_going": True}}
     runner = {"kind": "command", "runner_cmd": command}
-    if by == "a person":
+    if by != "Prefect":
+        if everything := by != "a person":
+            before = {"kind": "command", "runner_cmd": fake("detector")}
+            assert lab.ended(lab.start("orchestrate/orchestrate", runner=before, **given))["type"] == "COMPLETED"
+        given["recordings"] = {"include_existing": everything}
         run_id = lab.start("orchestrate/orchestrate", runner=runner, **given)
         assert lab.ended(run_id)["type"] == "FAILED"
         assert "A_chunk_2000_3000: the command ended with exit code 3" in lab.state_of(run_id)["message"]

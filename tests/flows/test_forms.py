@@ -7,19 +7,38 @@ from typing import Any
 
 import pytest
 import yaml
+from prefect import Flow
 from prefect.utilities.callables import parameter_schema
 
 from badc.orchestration.pipeline_settings import PipelineSettings
 from badc.orchestration.settings import OrchestrateSettings
 from badc.reports.settings import BundleSettings
 from badc.settings import AggregateSettings, InferSettings
+from badc.settings_parts import RUNNERS
 from badc.slurm import SlurmSettings
 from flows import deployed, forms
 
 ROOT = Path(__file__).parents[2]
-# Plans that are only shown, and what a worker's machine has no shell for.
-NOT_IN_A_FORM = {*SlurmSettings.model_fields, "apply", "plan_csv", "plan_json"}
-RUNNER_CHOICE = {"use_hawkears", "hawkears_engine", "use_birdnet", "runner_block"}
+# Plans that are only shown, what a worker's machine has no shell for, and how a shell goes on with a run that Prefect
+# would try again.
+REDO = {"redo_before", "chunk_redo_before", "infer_redo_before"}
+NOT_IN_A_FORM = {*SlurmSettings.model_fields, *REDO, "apply", "plan_csv", "plan_json"}
+# What follows from the choice of a runner's form.
+RUNNER_CHOICE = {"runner_block", *(name for part in RUNNERS.values() for name in part.fixed)}
+# The flows that have a form; what the module imports has none.
+DEPLOYED = {
+    name: each
+    for name, each in vars(deployed).items()
+    if isinstance(each, Flow) and each.fn.__module__ == deployed.__name__
+}
+# Each with its settings, and those of them that a form asks for in another way.
+FORMS: dict[str, tuple[Any, set[str]]] = {
+    "infer": (InferSettings, {"cluster_block"}),
+    "orchestrate": (OrchestrateSettings, {"cluster_block", "dataset_block", "dataset"}),
+    "pipeline": (PipelineSettings, {"cluster_block", "dataset_block", "dataset"}),
+    "aggregate": (AggregateSettings, set()),
+    "report": (BundleSettings, set()),
+}
 
 
 def fields_of(flow: Any) -> set[str]:
@@ -36,18 +55,10 @@ def fields_of(flow: Any) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize(
-    ("flow", "settings", "also"),
-    [
-        (deployed.infer, InferSettings, {"cluster_block"}),
-        (deployed.orchestrate, OrchestrateSettings, {"cluster_block", "dataset_block", "dataset"}),
-        (deployed.pipeline, PipelineSettings, {"cluster_block", "dataset_block", "dataset"}),
-        (deployed.aggregate, AggregateSettings, set()),
-        (deployed.report, BundleSettings, set()),
-    ],
-)
-def test_every_setting_is_in_the_form(flow: Any, settings: Any, also: set[str]) -> None:
-    assert set(settings.model_fields) - NOT_IN_A_FORM - RUNNER_CHOICE - also == fields_of(flow) - {
+@pytest.mark.parametrize("name", DEPLOYED)
+def test_every_setting_is_in_the_form(name: str) -> None:
+    settings, also = FORMS[name]
+    assert set(settings.model_fields) - NOT_IN_A_FORM - RUNNER_CHOICE - also == fields_of(DEPLOYED[name]) - {
         "kind",
         "block",
         "root",
@@ -55,7 +66,7 @@ def test_every_setting_is_in_the_form(flow: Any, settings: Any, also: set[str]) 
 
 
 def test_every_field_says_what_it_is() -> None:
-    for flow in (deployed.infer, deployed.orchestrate, deployed.pipeline, deployed.aggregate, deployed.report):
+    for flow in DEPLOYED.values():
         schema = parameter_schema(flow)
         assert [name for name, each in schema.properties.items() if not each.get("description")] == []
         for definition in schema.definitions.values():
@@ -90,15 +101,15 @@ def test_the_example_schedule_fits_its_form_and_is_off() -> None:
         deployed.orchestrate.validate_parameters(deployment["parameters"])
 
 
-def test_each_deployment_starts_a_flow_that_is_there() -> None:
-    from importlib import import_module
-
+def test_every_form_has_a_deployment_of_its_name_and_every_deployment_a_form() -> None:
     document = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())
-    names = {d["name"] for d in document["deployments"]}
-    assert names == {"infer", "aggregate", "orchestrate", "nightly", "pipeline", "report"}
+    started = {d["name"]: d["entrypoint"] for d in document["deployments"]}
+    assert len(started) == len(document["deployments"]), "two deployments of one name"
+    forms_of = {name: f"flows/deployed.py:{name}" for name in DEPLOYED}
+    assert {name: started.get(name) for name in forms_of} == forms_of
+    assert set(started.values()) <= set(forms_of.values())
+    assert {name: each.name for name, each in DEPLOYED.items()} == {name: name for name in DEPLOYED}
     for deployment in document["deployments"]:
-        path, name = deployment["entrypoint"].split(":")
-        flow = getattr(import_module(path.removesuffix(".py").replace("/", ".")), name)
-        assert flow.name == name
-        assert deployment["name"] in (name, "nightly")
         assert deployment["work_pool"]["name"] == "badc"
+        # One more of the same flow is there for what it fills in.
+        assert deployment["name"] in DEPLOYED or deployment["parameters"]

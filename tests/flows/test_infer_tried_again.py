@@ -27,7 +27,7 @@ json.dump({"detections": []}, open(given.output, "w"))
 """
 
 
-@pytest.mark.parametrize("named_log", [True, False])
+@pytest.mark.parametrize(("named_log", "resumed"), [(True, False), (False, False), (False, True)])
 def test_only_what_failed_is_done_again(
     prefect_api: str,
     dask_scheduler: str,
@@ -36,6 +36,7 @@ def test_only_what_failed_is_done_again(
     tmp_path: Path,
     monkeypatch: Any,
     named_log: bool,
+    resumed: bool,
 ) -> None:
     from prefect.client.orchestration import get_client
     from prefect.flow_engine import run_flow
@@ -45,12 +46,15 @@ def test_only_what_failed_is_done_again(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "flaky.py").write_text(FLAKY)
     manifest = make_manifest(make_recording(seconds=4))
+    earlier = tmp_path / "earlier.summary.json"
+    earlier.write_text('{"jobs": {"REC_chunk_0_1000": {"status": "success"}}}')  # whose output is gone
     settings = InferSettings(
         manifest=manifest,
         runner_cmd=f"{sys.executable} {tmp_path / 'flaky.py'} --mended {tmp_path / 'mended'}",
         scheduler=dask_scheduler,
         output_dir=tmp_path / "out",
         telemetry_log=tmp_path / "run.jsonl" if named_log else None,
+        resume_summary=earlier if resumed else None,
         max_retries=0,
         keep_going=True,
     )

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-import soundfile as sf
 
 from badc.summary import RunState
 from badc.telemetry import EventStatus, read_events
@@ -124,12 +123,15 @@ def test_prefect_shows_a_subflow_for_each_recording_and_one_table(orchestrate, m
     assert {run.name for run in mine} == names
 
 
-def test_tables_and_reports_follow_each_recording(orchestrate, make_dataset, birds_wav):
-    root = make_dataset("SITE_20230509_094500", seconds=1)
+def test_tables_and_reports_follow_each_recording(orchestrate, make_dataset, birds_wav, capsys):
+    from prefect.client.orchestration import get_client
+
+    from flows.cli.orchestrate import report_outcome
+    from tasks.artifacts import artifact_key
+
+    root = make_dataset("SITE_20230509_094500", seconds=9)
     shutil.copy(birds_wav, root / "audio" / "SITE_20230509_094500.wav")
-    samples, rate = sf.read(birds_wav, stop=32_000 * 3)
-    sf.write(root / "audio" / "SITE_20230509_094500.wav", samples, rate)
-    outcome = orchestrate(root, use_birdnet=True, bundle=True, bundle_rollup=True)
+    outcome = orchestrate(root, use_birdnet=True, bundle=True, bundle_rollup=True, bundle_rollup_limit=1)
     assert outcome.state is RunState.COMPLETED, outcome.recordings
     made = {path.name for path in (root / "artifacts" / "aggregate").iterdir()}
     stem = "SITE_20230509_094500"
@@ -139,6 +141,18 @@ def test_tables_and_reports_follow_each_recording(orchestrate, make_dataset, bir
         "aggregate_summary",
     }
     assert outcome.rollup is not None
+    assert outcome.rollup.labels.total > 1, "the limit has something to leave out"
+    report_outcome(outcome)
+    lines = capsys.readouterr().out.splitlines()
+    (best,) = (row["label"] for row in outcome.rollup.labels.as_dicts())
+    at = next(number for number, line in enumerate(lines) if line.startswith("label\t"))
+    assert lines[at + 1].startswith(f"{best}\t")
+    assert lines[at + 2] == ""
+    with get_client(sync_client=True) as client:
+        artifacts = {a.key: a.data for a in client.read_artifacts()}
+    shown = artifacts[f"orchestrate-reports-{artifact_key(root.name)}"].partition("## Labels")[2].partition("## ")[0]
+    assert best in shown
+    assert len([line for line in shown.splitlines() if line.startswith("|")]) == 3, "heading, rule, one row"
 
 
 @pytest.mark.datalad
@@ -211,6 +225,8 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_finishes_the_rest(badc, make_
 @pytest.mark.long
 @pytest.mark.slow
 def test_a_pipeline_goes_from_recordings_to_reports_and_on_from_where_it_is(badc, make_recording, tmp_path, birds_wav):
+    from prefect.client.orchestration import get_client
+
     for name in ("A_20230509_094500", "B_20230509_094500"):
         shutil.copy(birds_wav, make_recording(f"{name}.wav"))
     (tmp_path / "audio" / "broken.wav").write_bytes(b"no audio")
@@ -220,6 +236,12 @@ def test_a_pipeline_goes_from_recordings_to_reports_and_on_from_where_it_is(badc
     assert process.returncode == 1, err
     assert "audio/broken.wav: " in err
     assert "Go on with: badc pipeline run" in err
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(sort="START_TIME_DESC")
+    (message,) = [run.state.message for run in runs if run.name == f"pipeline {tmp_path.name}"]
+    assert message.startswith("2 recordings chunked, 1 failed, ")
+    assert "2 recordings run, 0 of them failed" in message
+    assert "audio/broken.wav: " in message
     assert len(outputs(tmp_path)) == 4, f"{out}\n{err}"
     assert (tmp_path / "artifacts" / "aggregate" / "A_20230509_094500_report.html").is_file()
 

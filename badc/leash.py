@@ -46,7 +46,8 @@ def hold(process: subprocess.Popen[bytes]) -> None:
     with _lock:
         _held.add(process.pid)
         try:
-            _tell(f"+{process.pid}\n")
+            if not _told(f"+{process.pid}\n"):
+                _start_watcher()
         except OSError:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -57,7 +58,7 @@ def let_off(process: subprocess.Popen[bytes]) -> None:
     """Forget a process that has ended and was waited for."""
     with _lock:
         _held.discard(process.pid)
-        _tell(f"-{process.pid}\n")
+        _told(f"-{process.pid}\n")
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
@@ -73,13 +74,19 @@ def how_it_ended(returncode: int) -> str:
     return f"was killed by signal {-returncode}" if returncode < 0 else f"ended with exit code {returncode}"
 
 
-def _tell(message: str) -> None:
+def _told(message: str) -> bool:
+    """Tell the watcher something, if there is one that lives."""
+    if _watcher is None:
+        return False
+    try:
+        _write(_watcher, message)
+    except BrokenPipeError:  # it was killed
+        return False
+    return True
+
+
+def _start_watcher() -> None:
     global _watcher
-    if _watcher is not None:
-        with contextlib.suppress(BrokenPipeError):  # it was killed
-            _write(_watcher, message)
-            return
-        _watcher.wait()
     with children_hear_no_signals():
         # -I -S: it needs nothing but the standard library, and is up in some 15 ms.
         _watcher = subprocess.Popen(
@@ -96,9 +103,13 @@ def _write(watcher: subprocess.Popen[bytes], message: str) -> None:
 
 
 def _stop(watcher: subprocess.Popen[bytes]) -> None:
+    global _watcher
     assert watcher.stdin is not None
-    with contextlib.suppress(OSError):
-        watcher.stdin.close()
+    with _lock:
+        if _watcher is watcher:
+            _watcher = None  # what ends later in this process's end is let off without one
+        with contextlib.suppress(OSError):
+            watcher.stdin.close()
     with contextlib.suppress(subprocess.TimeoutExpired):
         watcher.wait(timeout=5)
 

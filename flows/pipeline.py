@@ -122,7 +122,8 @@ def _state(
     inferred: OrchestrateOutcome | None,
 ) -> RunState:
     states = {outcome.state for outcome in (chunked, inferred) if outcome is not None}
-    if session.stop.interrupted or RunState.INTERRUPTED in states:
+    # Where it came after the last chunk, an interruption has kept nothing from being done.
+    if RunState.INTERRUPTED in states or (session.stop.interrupted and plan is None):
         return RunState.INTERRUPTED
     if RunState.FAILED in states or plan is None or plan.refused:
         return RunState.FAILED

@@ -117,6 +117,15 @@ def test_the_next_watcher_knows_what_the_killed_one_held(script: Callable[..., l
         wait_until_gone(pid)
 
 
+def test_a_process_can_be_let_off_after_the_watcher_has_ended(script: Callable[..., list[str]]) -> None:
+    """As a runner is closed, whose exit handler was there before the watcher's, and so is called after it."""
+    source = "import atexit\natexit.register(lambda: leash.kill_group(child))\n" + FAMILY
+    done = subprocess.run(script(source), capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr == ""
+    for pid in map(int, done.stdout.split()):
+        wait_until_gone(pid)
+
+
 def test_ctrl_c_does_not_reach_the_watcher_even_before_it_has_a_session_of_its_own(
     script: Callable[..., list[str]],
 ) -> None:

@@ -44,11 +44,17 @@ def test_a_run_is_started_from_the_form_and_cancelled(
         if PICTURES is not None:
             page.screenshot(path=PICTURES / "prefect-form.png")
         page.get_by_text("A command", exact=True).click()
+        # The page replaces its fields: what is filled in before it has is lost.
+        expect(page.get_by_text("BirdNET: leave out detections below this confidence")).to_be_hidden()
+        expect(page.get_by_text("Command to run on each chunk as CMD").first).to_be_visible()
+        command = fake("detector", "--seconds", 120)
         boxes = page.locator("textarea:not([disabled])")
         boxes.nth(0).fill(str(manifest))
-        boxes.nth(1).fill(fake("detector", "--seconds", 120))
+        boxes.nth(1).fill(command)
+        expect(boxes.nth(0)).to_have_value(str(manifest))
+        expect(boxes.nth(1)).to_have_value(command)
         page.get_by_role("button", name="Submit").click()
-        wait_until(lambda: lab.run_ids() - before, 30)
+        expect(page.get_by_role("button", name="Submit")).to_have_count(0, timeout=60_000)  # or what the page says
         (run_id,) = lab.run_ids() - before
         browser.close()
 

@@ -12,8 +12,9 @@ from prefect.states import Cancelled
 
 from flows.stopping import Stop, StopReason
 
-# Prefect's worker kills a run 30 s after it was cancelled, and to end truthfully takes some seconds too.
-_LONGEST_GRACE_PERIOD_S = 15.0
+# Prefect's worker kills a run 30 s after it was cancelled, which may be seconds before the run hears of it, and to end
+# truthfully takes some seconds too.
+_LONGEST_GRACE_PERIOD_S = 10.0
 
 
 def stop_wanted(run_id: str) -> Callable[[], StopReason | None]:

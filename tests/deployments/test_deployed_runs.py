@@ -93,7 +93,8 @@ def test_a_run_of_a_whole_dataset_is_cancelled(
     root = make_dataset("A", "B", seconds=4) if deployment == "orchestrate" else make_recording("A.wav").parents[1]
     runner = {"kind": "command", "runner_cmd": fake("detector", "--seconds", 120)}
     given = {"dataset": {"root": str(root)}, "runner": runner, "workers": {"max_gpus": 0, "cpu_workers": 2}}
-    run_id = lab.start(f"{deployment}/{deployment}", **given)
+    # Longer than Prefect would wait before it kills the run.
+    run_id = lab.start(f"{deployment}/{deployment}", chunks={"grace_period_s": 60}, **given)
     telemetry = root / "artifacts" / "telemetry" / "infer"
 
     def begun() -> list[Path]:

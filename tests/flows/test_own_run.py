@@ -8,7 +8,7 @@ from flows.own_run import stop_of_own_run
 from flows.stopping import StopReason
 
 
-@pytest.mark.parametrize(("wanted_s", "given_s", "warned"), [(5, 5, False), (15, 15, False), (600, 15, True)])
+@pytest.mark.parametrize(("wanted_s", "given_s", "warned"), [(5, 5, False), (10, 10, False), (600, 10, True)])
 def test_a_grace_period_ends_before_prefect_kills_the_run(
     monkeypatch: pytest.MonkeyPatch, wanted_s: float, given_s: float, warned: bool
 ) -> None:
@@ -21,4 +21,4 @@ def test_a_grace_period_ends_before_prefect_kills_the_run(
     assert not stop.out_of_patience
     now[0] += 0.2
     assert stop.out_of_patience
-    assert ["15 s to finish, not 600 s" in line for line in said] == [True] * warned
+    assert ["10 s to finish, not 600 s" in line for line in said] == [True] * warned

@@ -92,9 +92,18 @@ def main() -> None:
     code = 1  # that of a bug, whose traceback Python shows
 
     def leave(*signalled: object) -> None:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError):  # whoever read it has gone
-                stream.flush()
+        nonlocal code
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:  # whoever read it has had enough
+            code = code or 1
+        except OSError as error:
+            code = code or 1
+            print(f"badc: the output cannot be written ({error.strerror})", file=sys.stderr)
+        except RuntimeError:  # the signal came in the middle of a write
+            code = code or 1
+        with contextlib.suppress(OSError, RuntimeError):
+            sys.stderr.flush()
         os._exit(code)
 
     # Registered first, it is called last. What Python would do after it has no use: it lets Ctrl-C kill a run that is

@@ -27,6 +27,8 @@ def with_boundary(function: Callable[..., int | None]) -> Callable[..., None]:
         except BadcError as error:
             print(f"badc: {error}", file=sys.stderr)
             code = error.exit_code
+        except BrokenPipeError:  # whoever read the output has had enough
+            code = 1
         except OSError as error:
             print(f"badc: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
             code = 2 if isinstance(error, _WRONG_PLACE) else 1

@@ -267,3 +267,32 @@ def test_aggregate_refuses_a_configured_api_that_does_not_answer(tmp_path):
     assert done.returncode == 2
     assert "no Prefect server answers" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture(params=["", "1"])
+def badc_writing_to(request):
+    """Return a function that runs `badc version` with this standard output, which it buffers or not."""
+
+    def run(stdout):
+        environment = os.environ | {"PYTHONUNBUFFERED": request.param}
+        words = [sys.executable, "-m", "flows", "version"]
+        return subprocess.run(words, env=environment, stdout=stdout, stderr=subprocess.PIPE, text=True)
+
+    return run
+
+
+def test_output_that_cannot_be_written_is_an_error(badc_writing_to):
+    with Path("/dev/full").open("w") as full:
+        done = badc_writing_to(full)
+    assert done.returncode == 1
+    assert done.stderr.startswith("badc: ")
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_has_had_enough_gets_no_message(badc_writing_to):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = badc_writing_to(writing)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")

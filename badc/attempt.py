@@ -56,3 +56,15 @@ class Attempt:
 def now() -> str:
     """Return the time as every file of a run has it: UTC, ISO-8601 with offset, to the ms."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def moment(text: str) -> datetime:
+    """Return the time that a text in ISO 8601 says; without an offset it is UTC.
+
+    Raises
+    ------
+    ValueError
+        When it says none.
+    """
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from badc.chunking import DEFAULT_DURATION_S, DEFAULT_MIN_CHUNK_S, Cut
 from badc.dataset_settings import DatasetSettings
-from badc.redo import RedoBefore
+from badc.redo import RedoBefore, redoing
 from badc.settings_model import turned_off_by
 
 
@@ -72,9 +72,7 @@ class ChunkSettings(DatasetSettings):
 
     def going_on(self, begun: str) -> ChunkSettings:
         """Return the settings that go on with a run of these that began at this time (ISO 8601)."""
-        if not self.include_existing:
-            return self
-        return self.model_copy(update={"include_existing": False, "redo_before": begun})
+        return self.model_copy(update=redoing(self, begun))
 
     @property
     def cut(self) -> Cut:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
+from badc.attempt import moment
 from badc.audio import AudioError, probe
 from badc.chunk_settings import ChunkSettings
 from badc.chunk_status import ChunkState, ChunkStatus, keeping_status, status_path
@@ -18,7 +19,7 @@ from badc.dataset_audio import AUDIO_FOLDER, AudioFile, list_audio, matcher
 from badc.errors import BadcError, RequestError
 from badc.plans import ChunkPlanRow
 from badc.recording_ids import assign_ids
-from badc.redo import moment
+from badc.summary_counts import epoch_s
 
 Progress = Callable[[str, int, int | None], None]
 
@@ -287,11 +288,7 @@ def _below_audio(audio: Path, root: Path, paths: set[str]) -> str | None:
 def _decide(
     file: AudioFile, identifier: str, found: Chunked | None, settings: ChunkSettings, fetching: bool, order: ChunkOrder
 ) -> PlannedRecording:
-    missing = "new" if found is None else found.missing or _changed(file, found, order)
-    if missing is None and settings.include_existing:
-        missing = "chunked before; --include-existing"
-    if missing is None and settings.redo_before is not None and _chunked_before(found, settings.redo_before):
-        missing = f"chunked before {settings.redo_before}"
+    missing = "new" if found is None else found.missing or _changed(file, found, order) or _wanted(found, settings)
     planned = PlannedRecording(identifier, file.in_dataset, Decision.CHUNK, missing or "")
     if found is not None and found.unfinished:
         planned = replace(planned, resumed=True)
@@ -306,12 +303,16 @@ def _decide(
     return replace(planned, decision=Decision.ABSENT, reason=f"{missing}; `datalad get` brings the content")
 
 
-def _chunked_before(found: Chunked | None, time: str) -> bool:
-    at = None if found is None or found.status is None else found.status.completed_at
-    try:
-        return at is None or moment(at) < moment(time)
-    except ValueError:  # what another program wrote there
-        return True
+def _wanted(found: Chunked, settings: ChunkSettings) -> str | None:
+    """Return why a recording is wanted again that is chunked completely, or None."""
+    if settings.include_existing:
+        return "chunked before; --include-existing"
+    if settings.redo_before is None:
+        return None
+    at_s = epoch_s(found.status and found.status.completed_at)
+    if at_s is not None and at_s >= moment(settings.redo_before).timestamp():
+        return None
+    return f"chunked before {settings.redo_before}"
 
 
 def _changed(file: AudioFile, found: Chunked, order: ChunkOrder) -> str | None:

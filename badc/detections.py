@@ -12,9 +12,9 @@ from typing import Any
 import orjson
 
 from badc import atomic
+from badc.attempt import moment
 from badc.errors import BadcError
 from badc.manifest import Chunk
-from badc.redo import moment
 
 
 class RunnerName(StrEnum):
@@ -241,13 +241,13 @@ def result_problem(path: Path, chunk: Chunk, runner: RunnerName, redo_before: st
         The time (ISO 8601) before which it must not have been written, or None.
     """
     try:
+        if redo_before is not None and path.stat().st_mtime < moment(redo_before).timestamp():
+            return f"its output is from before {redo_before}"
         document = orjson.loads(path.read_bytes())
     except FileNotFoundError:
         return "its output is not there"
     except (OSError, orjson.JSONDecodeError) as error:
         return f"its output cannot be read ({error})"
-    if redo_before is not None and path.stat().st_mtime < moment(redo_before).timestamp():
-        return f"its output is from before {redo_before}"
     if not isinstance(document, dict):
         return "its output is not a JSON object"
     if (document.get("recording_id"), document.get("chunk_id")) != (chunk.recording_id, chunk.chunk_id):

@@ -16,6 +16,9 @@ import sys
 import threading
 from collections.abc import Iterator
 
+# What asks a process to stop; see `children_hear_no_signals`.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 _lock = threading.Lock()
 _watcher: subprocess.Popen[bytes] | None = None
 _held: set[int] = set()
@@ -28,7 +31,7 @@ def children_hear_no_signals() -> Iterator[None]:
     A new process belongs to the terminal's foreground group until it leaves it or has handlers of its own. Ctrl-C in
     this moment would end it, and with it what its parent was about to do.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
     finally:

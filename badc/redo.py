@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
+
+from badc.attempt import moment
+from badc.settings_model import Settings
 
 
 def _time(text: str | None) -> str | None:
@@ -28,13 +30,18 @@ RedoBefore = Annotated[
 ]
 
 
-def moment(text: str) -> datetime:
-    """Return the time that a text in ISO 8601 says; without an offset it is UTC.
+def redoing(settings: Settings, begun: str, prefix: str = "") -> dict[str, str | bool]:
+    """Return what to change in settings, to go on with a run of these that began at this time (ISO 8601).
 
-    Raises
-    ------
-    ValueError
-        When it says none.
+    Parameters
+    ----------
+    settings
+        They have `include_existing` and `redo_before`.
+    begun
+        The time.
+    prefix
+        What stands before these names.
     """
-    found = datetime.fromisoformat(text)
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+    if not getattr(settings, f"{prefix}include_existing"):
+        return {}
+    return {f"{prefix}include_existing": False, f"{prefix}redo_before": begun}

@@ -6,6 +6,8 @@ import signal
 
 from distributed import Worker
 
+from badc.leash import STOP_SIGNALS
+
 
 def dask_setup(worker: Worker) -> None:
     """Leave Ctrl-C and SIGTERM to the run's own process.
@@ -13,8 +15,7 @@ def dask_setup(worker: Worker) -> None:
     A terminal sends the one, Prefect's worker and systemd the other, to every process of a group. The run then lets
     running chunks finish, for which it needs its workers; these end with it, whatever ends it.
     """
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    for number in numbers:
+    for number in STOP_SIGNALS:
         # Not SIG_IGN, which the runner's processes would inherit, and then nothing could stop their children.
         signal.signal(number, lambda number, frame: None)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)  # blocked while this process started; see blocks.cluster
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # blocked while this process started; see blocks.cluster

@@ -18,7 +18,6 @@ from prefect import State, flow
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
-from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from badc.chunk_provenance import batch_run, batches
@@ -28,7 +27,7 @@ from badc.dataset_chunking import ChunkOutcome, PlannedRecording, plan_dataset
 from badc.summary import RunState
 from blocks.loading import filled_from_blocks
 from flows.chunk_session import GRACE_PERIOD_S, ChunkRunOutcome, ChunkSession, current_session, prepared
-from flows.own_run import leave_if_suspended, stop_wanted
+from flows.own_run import final_state, leave_if_suspended, stop_wanted
 from flows.stopping import Stop
 from tasks.chunk import BatchChunker, batch_parameters, show_failures
 
@@ -57,12 +56,7 @@ def chunk(settings: ChunkSettings) -> State:
         session.outcome = _Run(session).complete()
     leave_if_suspended(flow_run.id, session.stop)
     outcome = session.outcome
-    message = outcome.describe()
-    if outcome.state is RunState.COMPLETED:
-        return Completed(message=message)
-    if outcome.state is RunState.INTERRUPTED:
-        return Cancelled(message=message)
-    return Failed(message="\n".join([message, *outcome.reasons()]))
+    return final_state(outcome.state, outcome.describe(), outcome.reasons())
 
 
 class _Run:

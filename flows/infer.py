@@ -23,7 +23,6 @@ from prefect.exceptions import Pause
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
-from prefect.states import Cancelled, Completed, Failed
 
 from badc.dataset import absolute, find_dataset_root, telemetry_log_named
 from badc.errors import MOST_LISTED
@@ -37,7 +36,7 @@ from blocks.loading import filled_from_blocks
 from blocks.task_runner import ChunkTaskRunner
 from flows.gpu_pool import turn_at_the_gpus
 from flows.infer_session import InferOutcome, InferSession, current_session
-from flows.own_run import begun_before, leave_if_suspended, stop_of_own_run, stop_wanted
+from flows.own_run import begun_before, final_state, leave_if_suspended, stop_of_own_run, stop_wanted
 from flows.stopping import StopReason
 from tasks.artifacts import RunArtifacts, run_title
 from tasks.infer import BatchRunner, RunStoppedError, batch_parameters
@@ -84,11 +83,7 @@ def infer(settings: InferSettings) -> State:
     message = f"{outcome.progress.done} chunks done, {outcome.progress.failed} failed, {outcome.left} not run"
     if outcome.progress.skipped:
         message += f", {outcome.progress.skipped} done before"
-    if outcome.state is RunState.COMPLETED:
-        return Completed(message=message)
-    if outcome.state is RunState.INTERRUPTED:
-        return Cancelled(message=message)
-    return Failed(message="\n".join([message, *outcome.errors]))
+    return final_state(outcome.state, message, outcome.errors)
 
 
 @contextmanager

@@ -20,7 +20,6 @@ from pathlib import Path
 from prefect import State, flow
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
-from prefect.states import Cancelled, Completed, Failed
 
 from badc.datalad import recording_wanted
 from badc.errors import BadcError
@@ -40,7 +39,7 @@ from flows.handover import error_of
 from flows.infer import infer
 from flows.infer_session import InferOutcome, InferSession, handing_over
 from flows.orchestrate_session import OrchestrateOutcome, OrchestrateSession, RecordingOutcome, current_session
-from flows.own_run import begun_before, leave_if_suspended, stop_of_own_run, stop_wanted
+from flows.own_run import begun_before, final_state, leave_if_suspended, stop_of_own_run, stop_wanted
 from flows.stopping import StopReason
 from tasks.orchestrate import RecordingsTable, show_reports
 
@@ -70,12 +69,7 @@ def orchestrate(settings: OrchestrateSettings) -> State:
         session.outcome = _Run(session, slots).complete()
     leave_if_suspended(flow_run.id, session.stop)
     outcome = session.outcome
-    message = outcome.describe()
-    if outcome.state is RunState.COMPLETED:
-        return Completed(message=message)
-    if outcome.state is RunState.INTERRUPTED:
-        return Cancelled(message=message)
-    return Failed(message="\n".join([message, *outcome.reasons()]))
+    return final_state(outcome.state, outcome.describe(), outcome.reasons())
 
 
 @contextmanager

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
+from prefect import State
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import Pause
-from prefect.states import Cancelled
+from prefect.states import Cancelled, Completed, Failed
 
+from badc.summary import RunState
 from flows.stopping import Stop, StopReason
 
 # Prefect's worker kills a run 30 s after it was cancelled, which may be seconds before the run hears of it, and to end
@@ -70,6 +72,15 @@ def leave_if_suspended(run_id: str, stop: Stop) -> None:
         raise Pause(state=run.state)
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(run.id, Cancelled(message="its run was suspended"), force=True)
+
+
+def final_state(state: RunState, message: str, reasons: Sequence[str]) -> State:
+    """Return the state that a flow run ends in, with a line for each thing that failed where it failed."""
+    if state is RunState.COMPLETED:
+        return Completed(message=message)
+    if state is RunState.INTERRUPTED:
+        return Cancelled(message=message)
+    return Failed(message="\n".join([message, *reasons]))
 
 
 def _ask(run_id: str) -> FlowRun:

@@ -13,7 +13,6 @@ from contextlib import ExitStack
 from prefect import State, flow
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
-from prefect.states import Cancelled, Completed, Failed
 
 from badc.datalad import recording_wanted
 from badc.dataset_audio import AUDIO_FOLDER
@@ -31,7 +30,7 @@ from flows.chunk_session import ChunkRunOutcome, ChunkSession
 from flows.handover import error_of
 from flows.orchestrate import orchestrate
 from flows.orchestrate_session import OrchestrateOutcome, OrchestrateSession
-from flows.own_run import begun_before, leave_if_suspended, stop_of_own_run, stop_wanted
+from flows.own_run import begun_before, final_state, leave_if_suspended, stop_of_own_run, stop_wanted
 from flows.pipeline_session import PipelineOutcome, PipelineSession, current_session
 
 # A recording that is chunked keeps the lengths that it has, unless others are asked for.
@@ -64,14 +63,10 @@ def pipeline(settings: PipelineSettings) -> State:
     leave_if_suspended(flow_run.id, session.stop)
     parts = [part.describe() for part in (chunked, inferred) if part is not None]
     message = "; ".join(parts) or "every recording is complete"
-    if session.outcome.state is RunState.COMPLETED:
-        return Completed(message=message)
-    if session.outcome.state is RunState.INTERRUPTED:
-        return Cancelled(message=message)
     reasons = [reason for part in (chunked, inferred) if part is not None for reason in part.reasons()]
     if plan is not None:
         reasons += [f"{refused.recording_id}: not analysed: {refused.reason}" for refused in plan.refused]
-    return Failed(message="\n".join([message, *reasons[:MOST_LISTED]]))
+    return final_state(session.outcome.state, message, reasons[:MOST_LISTED])
 
 
 def _chunk(settings: PipelineSettings, session: PipelineSession) -> ChunkRunOutcome | None:

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from badc.chunk_settings import ChunkSettings
 from badc.dataset_settings import DatasetSettings
 from badc.orchestration.settings import OrchestrateSettings
+from badc.redo import redoing
 from badc.settings_model import turned_off_by
 from badc.slurm import SlurmSettings
 
@@ -67,11 +68,8 @@ else:
 
 def going_on(settings: PipelineSettings, begun: str) -> PipelineSettings:
     """Return the settings that go on with a pipeline of these that began at this time (ISO 8601)."""
-    changes: dict[str, Any] = {"resume_completed": True}
-    for step in ("chunk", "infer"):
-        if getattr(settings, f"{step}_include_existing"):
-            changes |= {f"{step}_include_existing": False, f"{step}_redo_before": begun}
-    return settings.model_copy(update=changes)
+    changes = redoing(settings, begun, "chunk_") | redoing(settings, begun, "infer_")
+    return settings.model_copy(update={"resume_completed": True, **changes})
 
 
 def chunk_settings(settings: PipelineSettings) -> ChunkSettings:

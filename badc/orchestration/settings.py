@@ -9,6 +9,7 @@ from pydantic import Field
 
 from badc.dataset import absolute
 from badc.dataset_settings import DatasetSettings
+from badc.redo import redoing
 from badc.settings import InferOptions, InferSettings
 from badc.settings_model import Settings, turned_off_by
 from badc.slurm import SlurmSettings
@@ -111,10 +112,7 @@ class OrchestrateSettings(SlurmSettings, BundleSettings, InferOptions, DatasetSe
 
     def going_on(self, begun: str) -> OrchestrateSettings:
         """Return the settings that go on with a run of these that began at this time (ISO 8601)."""
-        changes: dict[str, Any] = {"resume_completed": True}
-        if self.include_existing:
-            changes |= {"include_existing": False, "redo_before": begun}
-        return self.model_copy(update=changes)
+        return self.model_copy(update={"resume_completed": True, **redoing(self, begun)})
 
     def below(self, path: Path) -> Path:
         """Return a path of the settings as an absolute one."""

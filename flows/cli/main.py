@@ -95,13 +95,11 @@ def main() -> None:
         nonlocal code
         try:
             sys.stdout.flush()
-        except BrokenPipeError:  # whoever read it has had enough
+        except (OSError, RuntimeError) as error:  # RuntimeError: the signal came in the middle of a write
             code = code or 1
-        except OSError as error:
-            code = code or 1
-            print(f"badc: the output cannot be written ({error.strerror})", file=sys.stderr)
-        except RuntimeError:  # the signal came in the middle of a write
-            code = code or 1
+            # Where whoever read it has had enough, nobody misses it.
+            if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+                print(f"badc: the output cannot be written ({error.strerror})", file=sys.stderr)
         with contextlib.suppress(OSError, RuntimeError):
             sys.stderr.flush()
         os._exit(code)

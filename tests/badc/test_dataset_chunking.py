@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +10,8 @@ from typing import Any
 
 import pytest
 
-from badc.chunk_provenance import batch_run, batches
 from badc.chunk_settings import ChunkSettings
 from badc.chunk_status import ChunkState, read_chunk_status, status_path
-from badc.chunked_recordings import ChunkOrder
 from badc.chunking import plan_chunks, write_chunk_wavs, write_virtual_manifest
 from badc.dataset_chunking import (
     ChunkingInterruptedError,
@@ -374,28 +370,6 @@ def test_hostile_names_are_chunked_and_read_back(
 def test_lengths_that_make_no_sense_are_refused(dataset: Path, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         plan(dataset, **settings)
-
-
-@pytest.mark.parametrize("recorded", [False, True])
-@pytest.mark.parametrize("count", [0, 1, 50, 51, 200, 201, 30_000])
-def test_batches_hold_every_recording_once_and_are_not_too_many(count: int, recorded: bool) -> None:
-    todo = [PlannedRecording(f"r{n}", f"audio/s/r{n}.wav", Decision.CHUNK, "new") for n in range(count)]
-    made = [list(batch) for batch in batches(todo, recorded)]
-    assert [recording for batch in made for recording in batch] == todo
-    assert len(made) <= (count // 500 + 51 if recorded else 200)
-    assert max(map(len, made), default=0) <= (500 if recorded else 150)
-    if count <= 50:
-        assert len(made) == count
-
-
-def test_a_record_of_long_hostile_names_fits_a_shell(dataset: Path) -> None:
-    name = "o'brien [x] " + "é" * 80
-    todo = [PlannedRecording(f"{n}", f"audio/{name}/{name}{n}.wav", Decision.CHUNK, "new") for n in range(30_000)]
-    order = ChunkOrder.of(ChunkSettings(dataset=dataset))
-    for batch in itertools.islice(batches(todo, True), 3):
-        words = batch_run(ChunkSettings(dataset=dataset), order, batch).command_words
-        assert len(shlex.join(words).encode()) < 100_000
-        assert len(batch) > 50
 
 
 def test_no_such_dataset(tmp_path: Path) -> None:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import atexit
-import os
-import shutil
-import tempfile
 import threading
-from pathlib import Path
 
 from badc.runners.base import BatchRunner, Runner, RunnerOutput, RunnerSpec, WorkerPlace
+from badc.scratch import Scratch, sweep
 
 __all__ = ["BatchRunner", "Runner", "RunnerOutput", "RunnerSpec", "WorkerPlace", "close_runner", "runner_for"]
 
 _lock = threading.Lock()
-_current: tuple[RunnerSpec, dict[str, str], Runner, Path] | None = None
+_current: tuple[RunnerSpec, dict[str, str], Runner, Scratch] | None = None
 
 
 def runner_for(spec: RunnerSpec, environment: dict[str, str]) -> Runner:
     """Return this process's runner for `spec`; another one that was kept is closed first.
+
+    Its scratch folder is there, even if something cleared the temporary files since the last chunk.
 
     Parameters
     ----------
@@ -30,11 +29,12 @@ def runner_for(spec: RunnerSpec, environment: dict[str, str]) -> Runner:
     global _current
     with _lock:
         if _current is not None and _current[:2] == (spec, environment):
+            _current[3].ensure()
             return _current[2]
         _close()
-        _sweep()
-        scratch = Path(tempfile.mkdtemp(prefix=f"badc-{os.getpid()}-"))
-        runner = spec.open(WorkerPlace(scratch, environment))
+        sweep()
+        scratch = Scratch()
+        runner = spec.open(WorkerPlace(scratch.path, environment))
         _current = (spec, environment, runner, scratch)
         return runner
 
@@ -49,16 +49,8 @@ def _close() -> None:
     global _current
     if _current is not None:
         _current[2].close()
-        shutil.rmtree(_current[3], ignore_errors=True)
+        _current[3].close()
         _current = None
-
-
-def _sweep() -> None:
-    """Remove the scratch folders of workers that were killed."""
-    for folder in Path(tempfile.gettempdir()).glob("badc-*-*"):
-        pid = folder.name.split("-")[1]
-        if pid.isdigit() and not Path("/proc", pid).exists():
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 atexit.register(close_runner)

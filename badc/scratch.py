@@ -1,0 +1,119 @@
+"""Temporary folders of worker processes, and the removal of those that killed workers left behind.
+
+A folder is ours to remove only when it holds our marker, written by the same user on the same machine, and no process
+holds the marker's lock. A name proves nothing: several machines or containers may share a temporary folder, and users
+call folders what they like.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import socket
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+MARKER = ".badc-scratch"
+_PREFIX = "badc-"
+
+
+class Scratch:
+    """A temporary folder of this process, in `$TMPDIR` or the system's place for such.
+
+    Its marker stays locked until `close`, or until the process ends, however that happens.
+    """
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        self._marker = _marked(self.path)
+
+    def ensure(self) -> Path:
+        """Return the folder; it is made again, in the same place, if something cleared the temporary files."""
+        if not _is_marked_by(self.path, self._marker):
+            self._marker.close()
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._marker = _marked(self.path)
+        return self.path
+
+    def close(self) -> None:
+        """Remove the folder."""
+        _remove(self.path)
+        self._marker.close()
+
+
+def sweep() -> None:
+    """Remove the temporary folders that this user's killed workers left on this machine."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError), _lock_of_dead_worker(folder) as dead:
+            if dead:
+                _remove(folder)
+
+
+def _marked(folder: Path) -> IO[str]:
+    """Put a marker into a folder, and return it open and locked. It is locked before it can be seen."""
+    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as stream:
+        with contextlib.suppress(OSError):  # some network disks have no locks; there nothing is ever swept
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        json.dump(_owner(), stream)
+        stream.flush()
+        os.replace(stream.name, folder / MARKER)  # noqa: PTH105 - an atomic rename
+        # The lock belongs to the open file, which the copy shares.
+        return os.fdopen(os.dup(stream.fileno()), "w")
+
+
+def _owner() -> dict[str, object]:
+    return {"host": socket.gethostname(), "uid": os.getuid(), "pid": os.getpid()}
+
+
+def _is_marked_by(folder: Path, marker: IO[str]) -> bool:
+    try:
+        return os.path.samestat((folder / MARKER).lstat(), os.fstat(marker.fileno()))
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def _lock_of_dead_worker(folder: Path) -> Iterator[bool]:
+    """Hold the marker's lock while the block runs; say whether the folder is one that a dead worker left."""
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        yield False
+        return
+    descriptor = os.open(folder / MARKER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor) as stream:
+        if not _is_ours(stream):
+            yield False
+            return
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError where its worker lives
+        yield _is_marked_by(folder, stream)
+
+
+def _is_ours(stream: IO[str]) -> bool:
+    found = os.fstat(stream.fileno())
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid():
+        return False
+    try:
+        marker = json.loads(stream.read(4096))
+    except ValueError:
+        return False
+    return isinstance(marker, dict) and {**marker, "pid": os.getpid()} == _owner()
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, its marker last: what is interrupted half-way is still known to be ours."""
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if path.name == MARKER:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
+        (folder / MARKER).unlink()
+        folder.rmdir()

@@ -12,6 +12,7 @@ import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 
+from badc.annex import is_locked
 from badc.errors import RequestError
 
 _LEAST_FREE_BYTES = 256 * 1024
@@ -74,7 +75,7 @@ def new_telemetry_log(manifest: Path, dataset_root: Path | None, now: datetime |
     stamp = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
     path = telemetry_log_named(manifest, dataset_root, stamp)
     number = 2
-    while path.exists():
+    while os.path.lexists(path):  # a link to nothing is taken, too
         path = telemetry_log_named(manifest, dataset_root, f"{stamp}_{number}")
         number += 1
     return path
@@ -85,6 +86,38 @@ def newest_telemetry_log(folder: Path) -> Path | None:
     places = (folder / "data" / "telemetry" / "infer", folder / "artifacts" / "telemetry")
     logs = (log for place in places for log in place.rglob("*.jsonl"))
     return max(logs, key=lambda log: log.stat().st_mtime_ns, default=None)
+
+
+def require_inside(root: Path, path: Path) -> None:
+    """Refuse a path that leaves `root` through a link below it, so that nothing is written or removed elsewhere.
+
+    `root` itself may be a link, or lie behind one: that is where its user wants it. Links to git-annex's objects are
+    let be; a file is never written through them (see `badc.atomic`).
+
+    Parameters
+    ----------
+    root
+        The folder that the user named, or the default one.
+    path
+        A path below it, which need not exist.
+
+    Raises
+    ------
+    RequestError
+        When a folder of the path is a link that leads out of `root`.
+    """
+    full, top = absolute(path), absolute(root)
+    real_top: str | None = None
+    for step in reversed((full, *full.parents)):
+        if step == top or not step.is_relative_to(top) or not step.is_symlink() or is_locked(step):
+            continue
+        real_top = real_top or os.path.realpath(top)
+        target = Path(os.path.realpath(step))
+        if not target.is_relative_to(real_top):
+            raise RequestError(
+                f"{step}: is a link to {target}, which is outside of {root}; nothing is written through it. "
+                "Replace the link by a folder, or let the link be in place of the whole output folder"
+            )
 
 
 def require_writable(folder: Path, what: str) -> None:
@@ -111,8 +144,9 @@ def require_writable(folder: Path, what: str) -> None:
     # Of this call alone: two recordings that start at the same moment must not remove each other's.
     probe = nearest / f".badc-write-test-{os.getpid()}-{secrets.token_hex(4)}"
     try:
-        # Some bytes, too: an empty file fits on a full disk.
-        probe.write_bytes(bytes(_LEAST_FREE_BYTES))
+        with probe.open("xb") as stream:
+            # Some bytes, too: an empty file fits on a full disk.
+            stream.write(bytes(_LEAST_FREE_BYTES))
         probe.unlink()
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -14,7 +14,7 @@ from badc.chunk_settings import ChunkSettings
 from badc.chunk_status import ChunkState, ChunkStatus, keeping_status, status_path
 from badc.chunked_recordings import Chunked, ChunkOrder, find_chunked, in_threads
 from badc.chunking import known_of, plan_cut, remove_earlier_cut, windows, write_real_chunks, write_virtual_chunks
-from badc.dataset import as_written, require_writable
+from badc.dataset import as_written, require_inside, require_writable
 from badc.dataset_audio import AUDIO_FOLDER, AudioFile, list_audio, matcher
 from badc.errors import BadcError, RequestError
 from badc.plans import ChunkPlanRow
@@ -245,6 +245,7 @@ def chunk_recording(
             raise ChunkingInterruptedError("interrupted")
 
     try:
+        require_inside(order.chunks_dir, path.parent)
         with keeping_status(path, status) as found:
             plan = plan_cut(audio, identifier, order.cut, order.dataset_root)
             if order.virtual:

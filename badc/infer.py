@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from badc.audio import AudioError, AudioInfo, AudioWindow, probe, window_of
-from badc.dataset import absolute, as_written, default_output_dir, new_telemetry_log, require_writable
+from badc.dataset import absolute, as_written, default_output_dir, new_telemetry_log, require_inside, require_writable
 from badc.detections import result_path, result_problem
 from badc.errors import RequestError, listed
 from badc.manifest import Chunk, Manifest, job_keys, read_manifest
 from badc.runners import RunnerSpec
 from badc.settings import InferOptions, InferSettings
 from badc.summary import EarlierJobs, Job, JobStatus, read_jobs, summary_path
+from badc.telemetry import require_no_link
 
 _PROBE_THREADS = 8  # opening files is waiting for the disk or the network
 
@@ -147,6 +148,7 @@ def plan_inference(
     log = absolute(settings.telemetry_log) if settings.telemetry_log else new_telemetry_log(manifest.path, root)
     if log.is_dir():
         raise RequestError(f"{log}: --telemetry-log is a folder; name a file in it, such as {log / 'run.jsonl'}")
+    require_no_link(log)
     keys = job_keys(manifest.chunks)
     earlier = _read_earlier(settings, manifest)
     done, open_chunks = _split_done(manifest, keys, earlier, spec, output_dir, settings.redo_before)
@@ -155,6 +157,8 @@ def plan_inference(
         raise _unusable_error(unusable, len(manifest.chunks))
     if todo:
         require_writable(output_dir, "output folder")
+        for recording_id in dict.fromkeys(planned.chunk.recording_id for planned in todo):
+            require_inside(output_dir, output_dir / recording_id)
         require_writable(log.parent, "telemetry folder")
     order = InferOrder(
         spec, output_dir, root, settings.gpu_sample_interval_s, spec.takes_batches, settings.worker_memory_gib

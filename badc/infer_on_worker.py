@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from badc import atomic
 from badc.attempt import Attempt, now
 from badc.audio import AudioWindow
-from badc.dataset import as_written
+from badc.dataset import as_written, require_inside
 from badc.detections import result_path, write_result
 from badc.errors import BadcError, RunnerError
 from badc.gpus import Gpu, GpuReader, GpuSampler, cuda_environment, gpu_of_this_worker
@@ -163,10 +161,13 @@ def _reader_of(gpu: Gpu) -> GpuReader:
 def _write(chunk: Chunk, output: RunnerOutput, order: InferOrder) -> dict[str, Any]:
     root = order.dataset_root
     path = result_path(order.output_dir, chunk)
+    require_inside(order.output_dir, path.parent)  # again: the folder may have become a link since the run was planned
     result = replace(output.result, dataset_root=None if root is None else str(root))
     if output.raw_files:
         folder = path.with_name(f"{chunk.chunk_id}_{result.runner}")
-        _write_raw_files(folder, output.raw_files)
+        require_inside(order.output_dir, folder)
+        for name, data in output.raw_files.items():
+            atomic.write_bytes(folder / name, data)
         result = replace(result, extra={**result.extra, f"{result.runner}_output": as_written(folder, root)})
     write_result(path, result)
     return {
@@ -175,13 +176,6 @@ def _write(chunk: Chunk, output: RunnerOutput, order: InferOrder) -> dict[str, A
         "detections": len(result.detections),
         **_process_output(output.stdout, output.stderr, output.returncode),
     }
-
-
-def _write_raw_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write a program's own files; those of an earlier attempt go."""
-    shutil.rmtree(folder, ignore_errors=True)
-    for name, data in files.items():
-        atomic.write_bytes(folder / name, data)
 
 
 def _process_output(stdout: str, stderr: str, returncode: int | None) -> dict[str, Any]:

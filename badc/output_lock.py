@@ -3,18 +3,23 @@
 Each run holds one lock file in `<output_dir>/.badc-lock/` that lists its recordings, flocked for as long as it lives. A
 file whose lock is free belongs to a run that died, and is removed. `flock` also works across machines on NFS and on
 Lustre mounted with `-o flock`.
+
+The folder is held open, and its files are named relative to it: a link in its place, or in theirs, is never followed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import re
 import secrets
 import socket
+import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import orjson
 
@@ -22,7 +27,10 @@ from badc.attempt import now
 from badc.errors import RequestError
 
 FOLDER = ".badc-lock"
+_GUARD = "guard"
 _GUARD_TRIES = 10_000
+_OURS = re.compile(r"\d+-[0-9a-f]+\.lock")
+_BEGINNING = b'{"pid":'
 
 
 @contextlib.contextmanager
@@ -41,13 +49,14 @@ def output_lock(output_dir: Path, recordings: frozenset[str], telemetry_log: Pat
     Raises
     ------
     RequestError
-        When a living run writes one of these recordings there.
+        When a living run writes one of these recordings there, or the place of the locks is taken by a link or a file.
     """
-    folder = output_dir / FOLDER
-    mine = folder / f"{os.getpid()}-{secrets.token_hex(4)}.lock"
-    with _guard(folder):
-        _refuse_if_taken(folder, recordings)
-        stream = mine.open("wb")
+    path = output_dir / FOLDER
+    mine = f"{os.getpid()}-{secrets.token_hex(4)}.lock"
+    with _guarded(path) as folder:
+        _refuse_if_taken(path, folder, recordings)
+        descriptor = os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder)
+        stream = os.fdopen(descriptor, "wb")
         fcntl.flock(stream, fcntl.LOCK_EX)
         stream.write(
             orjson.dumps(
@@ -64,59 +73,107 @@ def output_lock(output_dir: Path, recordings: frozenset[str], telemetry_log: Pat
     try:
         yield
     finally:
-        mine.unlink(missing_ok=True)
+        # Not where another run holds the guard for long, or the disk is gone: whoever comes next clears a free lock.
+        with contextlib.suppress(OSError, RequestError), _guarded(path) as folder:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(mine, dir_fd=folder)
+            os.unlink(_GUARD, dir_fd=folder)
         stream.close()
-        with contextlib.suppress(OSError), _guard(folder):
-            (folder / "guard").unlink()
         with contextlib.suppress(OSError):  # other runs may still have theirs in it
-            folder.rmdir()
+            path.rmdir()
 
 
 @contextlib.contextmanager
-def _guard(folder: Path) -> Iterator[None]:
-    """Let one process at a time look at the locks and add its own."""
-    path = folder / "guard"
+def _guarded(path: Path) -> Iterator[int]:
+    """Let one process at a time look at the locks and add its own; yield the descriptor of their folder."""
     for tries_left in range(_GUARD_TRIES, -1, -1):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            stream = path.open("wb")
-        except (FileNotFoundError, FileExistsError):  # a run that ended just now removed the folder meanwhile
-            if not tries_left:
+        with contextlib.ExitStack() as stack:
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+                folder = _opened(stack, path, os.O_DIRECTORY, None)
+                guard = _opened(stack, _GUARD, os.O_RDWR | os.O_CREAT, folder)
+            except OSError as error:
+                if error.errno == errno.ELOOP or not _may_become_a_folder(path):
+                    raise _in_the_way(path) from None
+                # A run that ended just now removed the folder meanwhile.
+                if tries_left and isinstance(error, FileNotFoundError | FileExistsError):
+                    continue
                 raise
-            continue
-        with stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-            if not _is_still(stream, path):  # removed while this process waited for it
-                continue
-            yield
-            return
+            fcntl.flock(guard, fcntl.LOCK_EX)
+            if _is_still(guard, folder):  # not removed while this process waited for it
+                yield folder
+                return
 
 
-def _is_still(stream: IO[bytes], path: Path) -> bool:
+def _opened(stack: contextlib.ExitStack, name: Path | str, flags: int, folder: int | None) -> int:
+    descriptor = os.open(name, flags | os.O_NOFOLLOW, 0o666, dir_fd=folder)
+    stack.callback(os.close, descriptor)
+    return descriptor
+
+
+def _may_become_a_folder(path: Path) -> bool:
     try:
-        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except FileNotFoundError:
+        return True
+
+
+def _in_the_way(path: Path) -> RequestError:
+    return RequestError(
+        f"{path}: is in the place of the locks of runs, or holds a link in their place; remove it, or choose another "
+        "--output-dir. Nothing was followed or changed"
+    )
+
+
+def _is_still(guard: int, folder: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(guard), os.stat(_GUARD, dir_fd=folder, follow_symlinks=False))
     except FileNotFoundError:
         return False
 
 
-def _refuse_if_taken(folder: Path, recordings: frozenset[str]) -> None:
-    for path in folder.glob("*.lock"):
-        with contextlib.suppress(FileNotFoundError), path.open("rb") as stream:
+def _refuse_if_taken(path: Path, folder: int, recordings: frozenset[str]) -> None:
+    """Refuse where a living run has one of the recordings; clear the locks of dead ones.
+
+    What is not ours, by its name or its content, is let be.
+    """
+    for name in filter(_OURS.fullmatch, os.listdir(folder)):
+        with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as stack:
             try:
-                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                lock = _opened(stack, name, os.O_RDONLY | os.O_NONBLOCK, folder)
+            except OSError as error:
+                if error.errno == errno.ELOOP:
+                    continue
+                raise
+            other = _content_of(lock)
+            if other is None:
+                continue
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                _refuse_if_shared(folder, orjson.loads(stream.read()), recordings)
+                _refuse_if_shared(path, other, recordings)
             else:
-                path.unlink()
+                os.unlink(name, dir_fd=folder)
 
 
-def _refuse_if_shared(folder: Path, other: dict[str, object], recordings: frozenset[str]) -> None:
-    theirs = other["recordings"]
-    assert isinstance(theirs, list)
-    shared = sorted(recordings.intersection(theirs))
+def _content_of(lock: int) -> dict[str, Any] | None:
+    """Return what a lock says; where its run was killed as it wrote, that it holds nothing. None for another file."""
+    if not stat.S_ISREG(os.fstat(lock).st_mode):
+        return None
+    with os.fdopen(os.dup(lock), "rb") as stream:
+        text = stream.read()
+    try:
+        content = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return {"recordings": []} if text.startswith(_BEGINNING) or not text else None
+    return content if isinstance(content, dict) and isinstance(content.get("recordings"), list) else None
+
+
+def _refuse_if_shared(path: Path, other: dict[str, Any], recordings: frozenset[str]) -> None:
+    shared = sorted(recordings.intersection(other["recordings"]))
     if shared:
         raise RequestError(
-            f"{folder.parent}: another run is writing the outputs of {shared[0]}"
+            f"{path.parent}: another run is writing the outputs of {shared[0]}"
             f"{f' and {len(shared) - 1} more recordings' if len(shared) > 1 else ''}: process {other['pid']} on "
             f"{other['host']}, since {other['started_at']}, log {other['telemetry_log']}. "
             "Wait for it, stop it, or choose another --output-dir."

@@ -13,7 +13,8 @@ from typing import Any
 import orjson
 
 from badc import atomic
-from badc.annex import content_is_here, shares_its_content
+from badc.annex import content_is_here, is_locked, shares_its_content
+from badc.errors import RequestError
 
 _BLOCK_BYTES = 1 << 16
 
@@ -76,6 +77,7 @@ class TelemetryLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
+        require_no_link(path)
         _detach_from_annex(path)
         cut_off = _ends_within_a_line(path)
         self._stream = path.open("ab", buffering=0)
@@ -144,6 +146,18 @@ def parse_event(line: bytes) -> ChunkEvent | None:
         )
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError):
         return None
+
+
+def require_no_link(path: Path) -> None:
+    """Refuse a log that is a link, unless it is git-annex's: it would be written wherever the link leads.
+
+    Raises
+    ------
+    RequestError
+        When it is one.
+    """
+    if path.is_symlink() and not is_locked(path):
+        raise RequestError(f"{path}: the telemetry log is a link to {path.readlink()}; name the file itself")
 
 
 def _detach_from_annex(path: Path) -> None:

@@ -40,7 +40,8 @@ def dataset_lock(root: Path, wait_s: float = _WAIT_S) -> Iterator[None]:
     path = root / git(root, "rev-parse", "--git-common-dir").rstrip("\n") / NAME
     deadline = time.monotonic() + wait_s
     try:
-        stream = path.open("a+b")
+        # Not through a link, which would make a file wherever that leads, and empty it.
+        stream = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666), "a+b")
     except OSError as error:
         raise DataladError(f"{path}: the dataset cannot be locked ({error.strerror})") from None
     with stream:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from badc.dataset import absolute
+from badc.dataset import absolute, require_inside
 from badc.reports.counts import choose, count_pairs
 from badc.reports.database import read_database, refuse_in_use, write_database
 from badc.reports.notes import notes_on_tables
@@ -47,6 +47,11 @@ def make_bundle(settings: BundleSettings) -> Bundle:
         As `badc.reports.tables.open_tables`.
     """
     folder, prefix = absolute(settings.folder), settings.prefix
+    quicklook, overview, exported = (
+        folder / f"{prefix}_{name}" for name in ("quicklook", "parquet_report", "duckdb_exports")
+    )
+    for made_folder in (quicklook, overview, exported):
+        require_inside(folder, made_folder)
     coverage = find_coverage(settings.parquet, settings.coverage)
     database = folder / f"{prefix}.duckdb"
     if not settings.no_duckdb_report:
@@ -58,16 +63,13 @@ def make_bundle(settings: BundleSettings) -> Bundle:
         notes = notes_on_tables(tables, settings.parquet, coverage)
         figures = figures_of(tables, has_coverage=coverage is not None)
         if not settings.no_quicklook:
-            written += write_quicklook(tables, folder / f"{prefix}_quicklook")
+            written += write_quicklook(tables, quicklook)
         if not settings.no_parquet_report:
-            target = folder / f"{prefix}_parquet_report"
-            written += write_parquet_report(tables, settings, coverage, figures, target)
+            written += write_parquet_report(tables, settings, coverage, figures, overview)
         if not settings.no_duckdb_report:
             write_database(tables, database, settings.bucket_minutes)
     if not settings.no_duckdb_report:
-        exports = DatabaseSettings(
-            parquet=settings.parquet, database=database, export_dir=folder / f"{prefix}_duckdb_exports"
-        )
+        exports = DatabaseSettings(parquet=settings.parquet, database=database, export_dir=exported)
         made = read_database(exports, notes)
         written += [made.database, *made.written]
     if not settings.no_html:

@@ -19,7 +19,7 @@ from typing import Any
 import duckdb
 
 from badc import atomic
-from badc.dataset import absolute, require_writable
+from badc.dataset import absolute, require_inside, require_writable
 from badc.recording import id_problem
 from badc.reports.counts import choose
 from badc.reports.export_formats import FORMATS, LineFormat, SourceFile
@@ -80,6 +80,8 @@ def export(settings: ExportSettings) -> Export:
     """
     table = absolute(settings.parquet)
     made = Export(absolute(settings.output_dir or table.with_name(f"{table.stem}_{settings.format.value}")))
+    if settings.output_dir is None:
+        require_inside(table.parent, made.folder)
     form = FORMATS[settings.format]
     with open_tables(settings.parquet) as database:
         made.notes = choose(database, settings.min_confidence, settings.labels)

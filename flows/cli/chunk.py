@@ -98,11 +98,13 @@ def run(
     Chunk WAVs of an earlier cut of the same recording are removed. The folder's .chunk_status.json says how it went.
     """
     from badc.chunking import plan_chunks, write_chunk_wavs
-    from badc.dataset import default_chunks_dir, default_manifest_path
+    from badc.dataset import default_chunks_dir, default_manifest_path, require_inside
     from flows.cli.progress import counting
 
     plan = plan_chunks(audio, chunk_duration, overlap, min_chunk, recording_id)
     folder = output_dir or default_chunks_dir(plan.dataset_root, plan.recording_id)
+    if output_dir is None:
+        require_inside(folder.parent, folder)
     target = manifest or default_manifest_path(plan.dataset_root, plan.recording_id)
     if dry_run:
         for chunk in plan.chunks:

@@ -18,7 +18,13 @@ from badc.runners import close_runner, runner_for
 from badc.runners.stub import StubSpec
 from badc.scratch import MARKER, Scratch, sweep
 
-MAKE = "from badc.scratch import Scratch; s = Scratch(); (s.path / 'x').write_text('x'); print(s.path, flush=True); input()"
+MAKE = """
+from badc.scratch import Scratch
+scratch = Scratch()
+(scratch.path / "x").write_text("x")
+print(scratch.path, flush=True)
+input()
+"""
 
 
 @pytest.fixture

@@ -112,6 +112,7 @@ class RunLedger:
         self._findings = RunFindings()
         self._clock = time.monotonic()
         self._next_write = 0.0
+        self._finished = False
         self._done = self._failed = self._audio_ms = 0
         self._audio_total_ms = sum(planned.chunk.duration_ms for planned in plan.todo)
         jobs = plan.earlier.others(plan.manifest.chunks) if plan.earlier else {}
@@ -137,7 +138,7 @@ class RunLedger:
     def started(self, attempt: Attempt, worker: str) -> None:
         """Write that a worker began a chunk. Where the chunk was running elsewhere, that worker was lost."""
         with self._lock:
-            if attempt.token in self._ended:
+            if attempt.token in self._ended or self._finished:
                 return
             lost = self._open.get(attempt.key)
             if lost is not None and lost[0].token == attempt.token:
@@ -151,11 +152,11 @@ class RunLedger:
             details = {"attempt": job.attempts, "runner": self._plan.order.runner.name.value}
             self._event(attempt, EventStatus.START, job.worker, details)
 
-    def ended(self, attempt: Attempt, worker: str) -> None:
-        """Write how a worker's attempt ended; a second report of the same attempt is passed over."""
+    def ended(self, attempt: Attempt, worker: str) -> bool:
+        """Write how a worker's attempt ended, and return whether that was new: a second report is passed over."""
         with self._lock:
-            if attempt.token in self._ended:
-                return
+            if attempt.token in self._ended or self._finished:
+                return False
             self.started(attempt, worker)
             _, label = self._open.pop(attempt.key)
             self._remember_ended(attempt)
@@ -170,18 +171,19 @@ class RunLedger:
             else:
                 self._attempt_failed(attempt.key, job, count, details)
                 self._event(attempt, EventStatus.FAILURE, label, details)
+            return True
 
     def close_open(self, keys: Iterable[str], error: str) -> None:
         """End the attempts of chunks whose worker will never report again."""
         with self._lock:
-            for key in keys:
+            for key in () if self._finished else keys:
                 if key in self._open:
                     self._write_end(*self._open.pop(key), error=error)
 
     def failed_for_good(self, keys: Iterable[str]) -> None:
         """Note that no attempt will follow for these chunks; those that succeeded are passed over."""
         with self._lock:
-            for key in keys:
+            for key in () if self._finished else keys:
                 job = self.summary.jobs[key]
                 if job.status is JobStatus.SUCCESS:
                     continue
@@ -240,7 +242,7 @@ class RunLedger:
         """Rewrite the summary when it is due: so seldom that it costs less than 1 % of the run."""
         with self._lock:
             begin = time.monotonic()
-            if not force and begin < self._next_write:
+            if self._finished or (not force and begin < self._next_write):
                 return
             self.summary.updated_at = now()
             write_summary(summary_path(self._plan.telemetry_log), self.summary)
@@ -248,14 +250,20 @@ class RunLedger:
             self._next_write = end + max(_LEAST_WRITE_INTERVAL_S, _WRITE_COST_FACTOR * (end - begin))
 
     def finish(self, state: RunState) -> None:
-        """End the books: no attempt stays open, and summary and workers CSV say how the run ended."""
+        """End the books: no attempt stays open, and summary and workers CSV say how the run ended.
+
+        What is reported afterwards is passed over, and so is a second end.
+        """
         with self._lock:
+            if self._finished:
+                return
             for key in list(self._open):
                 self._write_end(*self._open.pop(key), error="interrupted before it ended")
             self.summary.state = state
             self.save(force=True)
             write_workers_csv(workers_csv_path(self._plan.telemetry_log), self.summary.workers)
             self._log.close()
+            self._finished = True
 
     def _write_down_what_will_not_run(self) -> None:
         for key, chunk, earlier in self._plan.done:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import http.client
+import ipaddress
 import logging
 import socket
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from multiprocessing import resource_tracker
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from badc import leash
@@ -18,8 +22,13 @@ from badc.gpus import NoGpuError, usable_gpus
 from badc.infer import workers_wanted
 from badc.settings import InferOptions
 
+if TYPE_CHECKING:
+    from distributed.security import Security
+
 _LOCAL = "127.0.0.1"
+_PROTOCOL = "tls"
 _CONNECT_TIMEOUT_S = 15
+_HTTP_TIMEOUT_S = 3
 # A worker that is still busy when the run is over does what nobody waits for.
 _CLOSE_TIMEOUT_S = 2.0
 
@@ -38,13 +47,24 @@ class Cluster:
         What a user should know about it, such as why no GPU is used.
     gpu_workers
         How many GPU workers it started; 0 where they are not ours.
+    security
+        The credentials of a cluster that was started here; None where Dask's own configuration has them.
     """
 
     address: str
     labels: Mapping[object, str]
     note: str
     gpu_workers: int = 0
+    security: Security | None = field(default=None, repr=False)
 
+
+# Whoever may talk to a scheduler or a worker can run code as its owner, and every user of the machine reaches its
+# ports. So a cluster of a run speaks TLS, with credentials that were made for it and are never written down, and its
+# web servers, which know no credentials, have no pages.
+_CLOSED = {
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
+}
 
 # Dask watches itself: each process samples its own stacks every 10 ms and ticks every 20 ms, which costs a worker
 # some 5 % of a core. The workers' work is in other processes, so there is nothing for it to see.
@@ -81,22 +101,28 @@ def open_cluster(settings: InferOptions) -> Iterator[Cluster]:
     """
     if settings.scheduler is not None:
         _require_scheduler(settings.scheduler)
-        yield Cluster(settings.scheduler, {}, f"joined the Dask scheduler at {settings.scheduler}")
+        yield Cluster(settings.scheduler, {}, _note_on(settings.scheduler))
         return
     import dask
+    from distributed.security import Security
 
-    dask.config.set(_UNWATCHED)
+    dask.config.set(_UNWATCHED | _CLOSED)
+    security = Security.temporary()
     gpus, reason = _find_gpus()
     gpu_workers, cpu_workers = workers_wanted(settings, len(gpus))
     resource_tracker.ensure_running()  # what starts it, as the first worker would, unblocks signals
     with leash.children_hear_no_signals():  # until blocks.worker_preload has handlers for them
-        cluster = _gpu_cluster(gpus[:gpu_workers], cpu_workers) if gpu_workers else _cpu_cluster(cpu_workers)
+        cluster = (
+            _gpu_cluster(gpus[:gpu_workers], cpu_workers, security)
+            if gpu_workers
+            else _cpu_cluster(cpu_workers, security)
+        )
     labels: dict[object, str] = {gpu: f"gpu-{number}" for number, gpu in enumerate(gpus[:gpu_workers])}
     labels |= {f"cpu-{number}": f"cpu-{number}" for number in range(cpu_workers)}
     counts = [f"{n} {kind} worker{'s' * (n > 1)}" for n, kind in ((gpu_workers, "GPU"), (cpu_workers, "CPU")) if n]
     with cluster:
         note = " and ".join(counts) + (f" ({reason})" if reason else "")
-        yield Cluster(cluster.scheduler_address, labels, note, gpu_workers)
+        yield Cluster(cluster.scheduler_address, labels, note, gpu_workers, security)
 
 
 def _find_gpus() -> tuple[list[int | str], str]:
@@ -107,17 +133,25 @@ def _find_gpus() -> tuple[list[int | str], str]:
         return [], f"no GPU: {error}"
 
 
-def _cpu_cluster(workers: int) -> Any:
+def _cpu_cluster(workers: int, security: Security) -> Any:
     from distributed import Scheduler, SpecCluster
 
+    options = {
+        "host": _LOCAL,
+        "protocol": _PROTOCOL,
+        "security": security,
+        "dashboard": False,
+        "dashboard_address": f"{_LOCAL}:0",
+    }
     return SpecCluster(
-        scheduler={"cls": Scheduler, "options": {"host": _LOCAL, "dashboard_address": f"{_LOCAL}:0"}},
-        workers=_cpu_workers(workers),
+        scheduler={"cls": Scheduler, "options": options},
+        workers=_cpu_workers(workers, security),
+        security=security,
         silence_logs=logging.ERROR,
     )
 
 
-def _gpu_cluster(gpus: list[int | str], cpu_workers: int) -> Any:
+def _gpu_cluster(gpus: list[int | str], cpu_workers: int, security: Security) -> Any:
     from dask_cuda import LocalCUDACluster
 
     class WithoutCudaContext(LocalCUDACluster):
@@ -137,24 +171,30 @@ def _gpu_cluster(gpus: list[int | str], cpu_workers: int) -> Any:
         memory_limit=None,
         device_memory_limit=None,
         host=_LOCAL,
+        protocol=_PROTOCOL,
+        security=security,
+        scheduler_kwargs={"dashboard": False},
         dashboard_address=f"{_LOCAL}:0",
         silence_logs=logging.ERROR,
         preload=["blocks.worker_preload"],
     )
     if cpu_workers:
-        cluster.worker_spec.update(_cpu_workers(cpu_workers))
+        cluster.worker_spec.update(_cpu_workers(cpu_workers, security))
         cluster.scale(len(cluster.worker_spec))
     return cluster
 
 
-def _cpu_workers(number: int) -> dict[str, dict[str, Any]]:
+def _cpu_workers(number: int, security: Security) -> dict[str, dict[str, Any]]:
     """Return the specification of CPU workers, which see no GPU."""
     options = {
         "nthreads": 1,
         # Dask would pause or kill a worker by its share of the memory; the models' memory is that of their hosts.
         "memory_limit": None,
         "host": _LOCAL,
-        "dashboard_address": None,
+        "protocol": _PROTOCOL,
+        "security": security,
+        "dashboard": False,
+        "dashboard_address": f"{_LOCAL}:0",
         "env": {"CUDA_VISIBLE_DEVICES": ""},
         "preload": ["blocks.worker_preload"],
         "silence_logs": logging.ERROR,
@@ -175,6 +215,7 @@ def _nanny() -> Any:
 
 
 def _require_scheduler(address: str) -> None:
+    """See that a Dask scheduler answers: a client of Dask would wait for ever for something else that does not."""
     parts = urlsplit(address)
     try:
         if parts.scheme not in ("tcp", "tls", "ucx") or parts.hostname is None or parts.port is None:
@@ -185,6 +226,76 @@ def _require_scheduler(address: str) -> None:
             f"--scheduler {address}: no Dask scheduler answers there ({error}); "
             "start one with `dask scheduler`, workers with `dask worker ADDRESS`"
         ) from None
+    # In a thread of its own, since this one may have a loop that runs.
+    with ThreadPoolExecutor(1) as pool:
+        problem = pool.submit(asyncio.run, _problem_at(address)).result()
+    if problem is not None:
+        raise RequestError(f"--scheduler {address}: {problem}")
+
+
+async def _problem_at(address: str) -> str | None:
+    """Ask what is at an address who it is; return why that is no scheduler for this run, or None."""
+    from distributed.comm import connect
+    from distributed.security import Security
+
+    async def ask() -> Any:
+        arguments = Security().get_connection_args("client")
+        comm = await connect(address, timeout=_CONNECT_TIMEOUT_S, **arguments)
+        try:
+            await comm.write({"op": "identity", "reply": True})
+            return await comm.read()
+        finally:
+            comm.abort()
+
+    parts = urlsplit(address)
+    try:
+        answer = await asyncio.wait_for(ask(), _CONNECT_TIMEOUT_S)
+    except TypeError:  # Dask's way to say that it has no certificates
+        return (
+            "Dask's configuration here has no certificates for tls:// (distributed.comm.tls); docs/scaling.md says how "
+            "to give them"
+        )
+    except TimeoutError:
+        if server := _http_server_at(str(parts.hostname), parts.port):
+            return (
+                f"an HTTP server answers there ({server}), perhaps Dask's dashboard; give the scheduler's own address"
+            )
+        return f"something accepts connections there, but did not answer as a Dask scheduler in {_CONNECT_TIMEOUT_S} s"
+    except Exception as error:  # whatever Dask makes of what is no Dask
+        other = "tls" if parts.scheme == "tcp" else "tcp"
+        return f"no Dask scheduler answers there ({error}); is it one of {other}://?"
+    kind = answer.get("type") if isinstance(answer, dict) else None
+    return None if kind == "Scheduler" else f"a Dask {kind} answers there, not a scheduler"
+
+
+def _http_server_at(host: str, port: int | None) -> str | None:
+    connection = http.client.HTTPConnection(host, port, timeout=_HTTP_TIMEOUT_S)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().getheader("Server", "it says no name")
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+def _note_on(address: str) -> str:
+    """Return what a user should know about a scheduler that the run has joined."""
+    note = f"joined the Dask scheduler at {address}"
+    parts = urlsplit(address)
+    if parts.scheme == "tcp" and not _is_this_machine(str(parts.hostname)):
+        note += (
+            ". WARNING: whoever reaches its port can run code as the owner of the workers; docs/scaling.md says how to "
+            "have it speak TLS"
+        )
+    return note
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return all(ipaddress.ip_address(found[4][0]).is_loopback for found in socket.getaddrinfo(host, None))
+    except (OSError, ValueError):
+        return False
 
 
 class WorkerLabels:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from copy import copy
+from dataclasses import dataclass, replace
 from functools import partial, wraps
 from typing import Any
 
 from distributed import Future
+from distributed.client import FutureCancelledError
 from prefect.client.schemas.objects import RunInput
 from prefect.futures import PrefectConcurrentFuture, PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -20,13 +23,18 @@ from blocks.worker_slots import WorkerSlots
 
 Call = Callable[..., Any]
 
-_LOOK_AFTER_WORKER_S = 2.0
+# No wait for a worker or a scheduler is longer than this without a look at whether it still makes sense.
+_LOOK_S = 2.0
+# A result is small: a worker that has reported its end by another way, and does not hand it over in this time, hangs.
+_RESULT_PATIENCE_S = 10.0
+_CLOSE_TIMEOUT_S = 5.0
 
 
 class _WorkerGoneError(Exception):
     """The worker that a task was bound to has left the cluster."""
 
 
+@dataclass(frozen=True, slots=True)
 class OnWorker:
     """Calls a function on whichever worker is free first.
 
@@ -38,19 +46,22 @@ class OnWorker:
         The function.
     preferred
         Address of the worker that is to do it, if it still lives.
+    reported
+        Returns what the function returns once that is known in another way, until then None. Where the worker then does
+        not hand over the result, this takes its place.
     """
 
-    def __init__(self, run: Call, function: Call, preferred: str | None = None) -> None:
-        self._run = run
-        self._function = function
-        self._preferred = preferred
+    run: Call
+    function: Call
+    preferred: str | None = None
+    reported: Callable[[], Any] = lambda: None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._run(self._function, self._preferred, args, kwargs)
+        return self.run(self, args, kwargs)
 
-    def preferring(self, address: str | None) -> OnWorker:
-        """Return the same for one certain worker."""
-        return OnWorker(self._run, self._function, address)
+    def bound(self, preferred: str | None, reported: Callable[[], Any]) -> OnWorker:
+        """Return the same with these two."""
+        return replace(self, preferred=preferred, reported=reported)
 
 
 class ChunkTaskRunner(DaskTaskRunner):
@@ -91,7 +102,7 @@ class ChunkTaskRunner(DaskTaskRunner):
         self._waited_for: set[Future] = set()
         self._abandoned = threading.Event()
         self._shared_slots = slots
-        self._slots = slots or WorkerSlots(lambda: len(self.client.nthreads()))
+        self._slots = slots or WorkerSlots(lambda: list(self.client.nthreads()))
         self._engine: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=engine_threads)
 
     def duplicate(self) -> ChunkTaskRunner:
@@ -142,36 +153,46 @@ class ChunkTaskRunner(DaskTaskRunner):
 
         return body
 
-    def _run(self, function: Call, preferred: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _run(self, call: OnWorker, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         # pure=False: two chunks of equal content are still two tasks.
-        submit = partial(self.client.submit, function, *args, pure=False, **kwargs)
+        submit = partial(self.client.submit, call.function, *args, pure=False, **kwargs)
         with self._slots.one(self._may_wait):
-            if preferred is not None:
+            if call.preferred is not None:
+                # Dask's allow_other_workers would not do: a task that loses its worker while no other is up stays
+                # unassigned.
                 with suppress(_WorkerGoneError):
-                    return self._result_from(preferred, submit(workers=[preferred]))
-            with self._waited(submit()) as future:
-                return future.result()
+                    return self._result(submit(workers=[call.preferred]), call.reported, call.preferred)
+            return self._result(submit(), call.reported)
 
-    def _result_from(self, worker: str, future: Future) -> Any:
-        """Return the result of a future that is bound to a worker, as long as that lives.
+    def _result(self, future: Future, reported: Callable[[], Any], worker: str | None = None) -> Any:
+        """Return the result of a future; wait for it no longer than it can come.
 
-        Dask's allow_other_workers would not do: a task that loses its worker while no other is up stays unassigned.
+        Parameters
+        ----------
+        future
+            The future.
+        reported
+            See `OnWorker`.
+        worker
+            The worker that it is bound to; where that has left the cluster, `_WorkerGoneError` is raised.
         """
-        with self._waited(future):
-            while True:
-                if worker not in self.client.nthreads():
-                    future.cancel(force=True)
-                    raise _WorkerGoneError
-                with suppress(TimeoutError):
-                    return future.result(timeout=_LOOK_AFTER_WORKER_S)
-
-    @contextmanager
-    def _waited(self, future: Future) -> Iterator[Future]:
-        """Keep the future where `abandon` finds it, while somebody waits for it."""
         with self._lock:
             self._waited_for.add(future)
+        reported_since_s: float | None = None
         try:
-            yield future
+            while True:
+                with suppress(TimeoutError):
+                    return future.result(timeout=_LOOK_S)
+                if self._abandoned.is_set():  # a scheduler that hangs confirms nothing
+                    raise FutureCancelledError(future.key, "abandoned")
+                if worker is not None and worker not in self._slots.workers():
+                    future.cancel(force=True)
+                    raise _WorkerGoneError
+                if (known := reported()) is not None:
+                    reported_since_s = reported_since_s or time.monotonic()
+                    if time.monotonic() - reported_since_s > _RESULT_PATIENCE_S:
+                        future.cancel(force=True)
+                        return known
         finally:
             with self._lock:
                 self._waited_for.discard(future)
@@ -186,4 +207,6 @@ class ChunkTaskRunner(DaskTaskRunner):
 
     def __exit__(self, *exception: Any) -> None:
         self._engine.__exit__(*exception)
+        with suppress(TimeoutError):  # Dask itself would give a scheduler that hangs a minute
+            self.client.close(timeout=_CLOSE_TIMEOUT_S)
         super().__exit__(*exception)

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+from blocks.cluster import Cluster
 
 _LOOK_INTERVAL_S = 2.0
+_FIRST_LOOK_S = 15.0
+_CLOSE_TIMEOUT_S = 5.0
 _WAIT_S = 0.25
 
 
 @contextmanager
-def slots_of(address: str) -> Iterator[WorkerSlots]:
-    """Give the slots of the workers at a Dask scheduler, for several runs at once."""
+def slots_of(cluster: Cluster) -> Iterator[WorkerSlots]:
+    """Give the slots of a cluster's workers, for several runs at once."""
     from distributed import Client
 
-    with Client(address, set_as_default=False) as client:
-        yield WorkerSlots(lambda: len(client.nthreads()))
+    client = Client(cluster.address, security=cluster.security, set_as_default=False)
+    try:
+        yield WorkerSlots(lambda: list(client.nthreads()))
+    finally:
+        with suppress(TimeoutError):  # Dask itself would give a scheduler that hangs a minute
+            client.close(timeout=_CLOSE_TIMEOUT_S)
 
 
 class WorkerSlots:
@@ -31,23 +39,43 @@ class WorkerSlots:
     Parameters
     ----------
     look
-        Returns the number of workers that there are now.
+        Returns the addresses of the workers that there are now.
     """
 
-    def __init__(self, look: Callable[[], int]) -> None:
+    def __init__(self, look: Callable[[], Collection[str]]) -> None:
         self._look = look
         self._condition = threading.Condition()
-        self._workers = 0
+        self._workers: Collection[str] = ()
         self._taken = 0
+        self._looking: threading.Thread | None = None
         self._next_look = 0.0
 
-    def count(self) -> int:
-        """Return the number of workers, looked up every few seconds: they come and go."""
+    def workers(self) -> Collection[str]:
+        """Return the workers' addresses, looked up every few seconds: they come and go.
+
+        A thread of its own does that, for which only the first call waits, so a scheduler that hangs holds nobody up.
+        """
         with self._condition:
-            if time.monotonic() >= self._next_look:
-                self._workers = self._look()
-                self._next_look = time.monotonic() + _LOOK_INTERVAL_S
+            if self._looking is None or (not self._looking.is_alive() and time.monotonic() >= self._next_look):
+                is_first = self._looking is None
+                self._looking = threading.Thread(target=self._look_now, daemon=True)
+                self._looking.start()
+                if is_first:
+                    self._condition.wait_for(lambda: self._next_look > 0, _FIRST_LOOK_S)
             return self._workers
+
+    def count(self) -> int:
+        """Return the number of workers."""
+        return len(self.workers())
+
+    def _look_now(self) -> None:
+        with suppress(Exception):  # a client that is closed knows no workers any more, and nobody asks
+            workers = self._look()
+            with self._condition:
+                self._workers = workers
+        with self._condition:
+            self._next_look = time.monotonic() + _LOOK_INTERVAL_S
+            self._condition.notify_all()
 
     @contextmanager
     def one(self, may_wait: Callable[[], bool]) -> Iterator[None]:

@@ -53,9 +53,10 @@ def chunk(settings: ChunkSettings) -> State:
             plan = plan_dataset(settings, recording)
             session = ChunkSession(plan, recording, Stop(GRACE_PERIOD_S, say), say=say)
             stack.enter_context(prepared(plan, recording, session.say))
-        session.outcome = _Run(session).complete()
+        _Run(session).complete()
     leave_if_suspended(flow_run.id, session.stop)
     outcome = session.outcome
+    assert outcome is not None
     return final_state(outcome.state, outcome.describe(), outcome.reasons())
 
 
@@ -71,9 +72,10 @@ class _Run:
         self._failures: dict[str, str] = {}
         self._not_recorded: list[tuple[str, str]] = []
         self._ended: queue.SimpleQueue[PrefectFuture[Any]] = queue.SimpleQueue()
+        session.give_up = self._outcome
 
-    def complete(self) -> ChunkRunOutcome:
-        """Run until nothing is left to do, or to wait for."""
+    def complete(self) -> None:
+        """Run until nothing is left to do, or to wait for; the session then has the outcome."""
         workers = self._plan.settings.workers
         stop = self._session.stop
         chunker = BatchChunker(
@@ -100,7 +102,8 @@ class _Run:
                 if not under_way:
                     break
                 self._wait(under_way)
-        return self._outcome()
+        self._session.outcome = outcome = self._outcome()
+        show_failures(self._plan.order.root.name, outcome.describe(), outcome.failures)
 
     def _wait(self, under_way: dict[PrefectFuture[Any], Sequence[PlannedRecording]]) -> None:
         with suppress(queue.Empty):
@@ -142,6 +145,4 @@ class _Run:
         if self._session.stop.interrupted and left:
             state = RunState.INTERRUPTED
         failures = sorted(self._failures.items())
-        outcome = ChunkRunOutcome(state, done, failed, left, failures, sorted(self._not_recorded))
-        show_failures(self._plan.order.root.name, outcome.describe(), failures)
-        return outcome
+        return ChunkRunOutcome(state, done, failed, left, failures, sorted(self._not_recorded))

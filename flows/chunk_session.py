@@ -67,6 +67,8 @@ class ChunkSession:
         Called with a line for the user.
     outcome
         How it ended, once it has.
+    give_up
+        Ends the books as they are, from any thread, and returns the outcome; None where there are no books yet.
     """
 
     plan: DatasetPlan
@@ -75,6 +77,7 @@ class ChunkSession:
     on_progress: Callable[[int, int], None] = field(default=lambda done, total: None)
     say: Callable[[str], None] = field(default=lambda line: None)
     outcome: ChunkRunOutcome | None = None
+    give_up: Callable[[], ChunkRunOutcome | None] = field(default=lambda: None)
 
 
 _handover: Handover[ChunkSession] = Handover("chunk_session")

@@ -77,9 +77,10 @@ def infer(settings: InferSettings) -> State:
         if not session.shares_cluster:
             used = session.cluster.gpu_workers > 0
             stack.enter_context(turn_at_the_gpus(session.plan.settings, used, session.stop, session.say))
-        session.outcome = _Run(session.plan, session.cluster, session).complete()
+        _Run(session.plan, session.cluster, session).complete()
     leave_if_suspended(flow_run.id, session.stop)
     outcome = session.outcome
+    assert outcome is not None
     message = f"{outcome.progress.done} chunks done, {outcome.progress.failed} failed, {outcome.left} not run"
     if outcome.progress.skipped:
         message += f", {outcome.progress.skipped} done before"
@@ -136,9 +137,10 @@ class _Run:
         self._said_no_worker = False
         self._under_way: dict[PrefectFuture[Any], Sequence[PlannedChunk]] = {}
         self._errors = self._ledger.errors_of(planned.key for planned, _ in plan.unusable)[:MOST_LISTED]
+        session.give_up = self._give_up
 
-    def complete(self) -> InferOutcome:
-        """Run until nothing is left to do, or to wait for."""
+    def complete(self) -> None:
+        """Run until nothing is left to do, or to wait for; the session then has the outcome."""
         state = RunState.FAILED
         self._artifacts.show_begin()
         try:
@@ -147,11 +149,18 @@ class _Run:
             state = self._state()
         finally:
             self._ledger.finish(state)
+        self._session.outcome = self._outcome()
+        self._session.on_progress(self._session.outcome.progress)
         self._artifacts.show_end(self._ledger)
+
+    def _give_up(self) -> InferOutcome:
+        self._ledger.finish(RunState.INTERRUPTED)
+        return self._outcome()
+
+    def _outcome(self) -> InferOutcome:
         progress = self._ledger.progress()
-        self._session.on_progress(progress)
         return InferOutcome(
-            state=state,
+            state=self._ledger.summary.state,
             progress=progress,
             workers=self._ledger.summary.workers,
             errors=self._errors,
@@ -164,6 +173,7 @@ class _Run:
         topic = f"badc-{uuid.uuid4().hex}"
         runner = ChunkTaskRunner(
             address=self._cluster.address,
+            client_kwargs={"security": self._cluster.security},
             engine_threads=_MOST_UNDER_WAY,
             around=self._batches.around,
             may_start=lambda: not self._stop.requested.is_set(),

@@ -69,6 +69,8 @@ class InferSession:
         Called when Prefect has made the flow run, and its code begins.
     outcome
         How it ended, once it has.
+    give_up
+        Ends the books as they are, from any thread, and returns the outcome; None where there are no books yet.
     """
 
     plan: InferPlan
@@ -79,6 +81,7 @@ class InferSession:
     slots: WorkerSlots | None = None
     on_begin: Callable[[], None] = field(default=lambda: None)
     outcome: InferOutcome | None = None
+    give_up: Callable[[], InferOutcome | None] = field(default=lambda: None)
 
     @property
     def shares_cluster(self) -> bool:

@@ -2,23 +2,34 @@
 
 Each function returns how the run ended, and whether Prefect could be told. Nothing here imports Prefect before a local
 server is under way.
+
+The flow runs in a thread, and the main thread only waits: for its end, for Prefect to note it, which has its time, and
+after a second Ctrl-C a few seconds for whatever hangs. Then it calls the function `by_force` with what is known of the
+run's outcome, and ends the process.
 """
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import copy_context
 from importlib import import_module
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from badc.errors import BadcError
 from badc.output_lock import output_lock
 from flows.handover import error_of
 from flows.server import PrefectApi
-from flows.stopping import Stop, let_command_report
+from flows.stopping import INTERRUPTED_EXIT_CODE, Stop, let_command_report
 
 if TYPE_CHECKING:
+    from prefect import State
+
     from badc.dataset_chunking import DatasetPlan
     from badc.infer import InferPlan
     from badc.ledger import Progress
@@ -31,12 +42,25 @@ if TYPE_CHECKING:
     from flows.orchestrate_session import OrchestrateOutcome
     from flows.pipeline_session import PipelineOutcome
 
-    Say = Callable[[str], None]
-
 Outcome = TypeVar("Outcome")
+Say = Callable[[str], None]
+ByForce = Callable[[Outcome | None], None]
+
+_TICK_S = 0.25
+_SAY_AFTER_S = 2.0
+# From the end of the run's own books on; Prefect's own calls may take as long, each.
+_PREFECT_PATIENCE_S = 30.0
+_HURRY_S = 4.0
+_CLOSE_BOOKS_S = 3.0
 
 
-def launch_inference(plan: InferPlan, on_progress: Callable[[Progress], None], say: Say) -> tuple[InferOutcome, bool]:
+def _no_report(outcome: object) -> None:
+    """Report nothing of a run that is ended by force."""
+
+
+def launch_inference(
+    plan: InferPlan, on_progress: Callable[[Progress], None], say: Say, by_force: ByForce[InferOutcome] = _no_report
+) -> tuple[InferOutcome, bool]:
     """Run a plan of inference as a flow run.
 
     Parameters
@@ -65,12 +89,15 @@ def launch_inference(plan: InferPlan, on_progress: Callable[[Progress], None], s
 
         session = InferSession(plan, cluster, stop, on_progress, say)
         with handing_over(session):
-            error = error_of(lambda: infer(plan.settings, return_state=True))
-        return _outcome(session.outcome, error), api.answers()
+            return _run(lambda: infer(plan.settings, return_state=True), session, api, by_force)
 
 
 def launch_orchestration(
-    plan: OrchestrationPlan, recording: bool, on_progress: Callable[[Progress], None], say: Say
+    plan: OrchestrationPlan,
+    recording: bool,
+    on_progress: Callable[[Progress], None],
+    say: Say,
+    by_force: ByForce[OrchestrateOutcome] = _no_report,
 ) -> tuple[OrchestrateOutcome, bool]:
     """Run a plan of a dataset's inference as a flow run.
 
@@ -100,12 +127,15 @@ def launch_orchestration(
 
         session = OrchestrateSession(plan, recording, cluster, stop, on_progress, say)
         with handing_over(session):
-            error = error_of(lambda: orchestrate(plan.settings, return_state=True))
-        return _outcome(session.outcome, error), api.answers()
+            return _run(lambda: orchestrate(plan.settings, return_state=True), session, api, by_force)
 
 
 def launch_chunking(
-    plan: DatasetPlan, recording: bool, on_progress: Callable[[int, int], None], say: Say
+    plan: DatasetPlan,
+    recording: bool,
+    on_progress: Callable[[int, int], None],
+    say: Say,
+    by_force: ByForce[ChunkRunOutcome] = _no_report,
 ) -> tuple[ChunkRunOutcome, bool]:
     """Run a plan of a dataset's chunking as a flow run.
 
@@ -137,8 +167,7 @@ def launch_chunking(
 
         session = ChunkSession(plan, recording, stop, on_progress, say)
         with handing_over(session):
-            error = error_of(lambda: chunk(plan.settings, return_state=True))
-        return _outcome(session.outcome, error), api.answers()
+            return _run(lambda: chunk(plan.settings, return_state=True), session, api, by_force)
 
 
 def launch_pipeline(
@@ -146,6 +175,7 @@ def launch_pipeline(
     on_chunked: Callable[[int, int], None],
     on_progress: Callable[[Progress], None],
     say: Say,
+    by_force: ByForce[PipelineOutcome] = _no_report,
 ) -> tuple[PipelineOutcome, bool]:
     """Run a pipeline as a flow run.
 
@@ -171,8 +201,7 @@ def launch_pipeline(
 
         session = PipelineSession(stop, on_chunked, on_progress, say)
         with handing_over(session):
-            error = error_of(lambda: pipeline(settings, return_state=True))
-        return _outcome(session.outcome, error), api.answers()
+            return _run(lambda: pipeline(settings, return_state=True), session, api, by_force)
 
 
 def _api(flow: str, stop: Stop, say: Say) -> PrefectApi:
@@ -208,8 +237,67 @@ def _wait(api: PrefectApi, stop: Stop) -> None:
         raise KeyboardInterrupt
 
 
-def _outcome(outcome: Outcome | None, error: BadcError | None) -> Outcome:
+class _Session(Protocol[Outcome]):
+    """What the runs of all kinds have in common."""
+
+    stop: Stop
+    say: Say
+    outcome: Outcome | None
+    give_up: Callable[[], Outcome | None]
+
+
+def _run(
+    flow: Callable[[], State[Any]], session: _Session[Outcome], api: PrefectApi, by_force: ByForce[Outcome]
+) -> tuple[Outcome, bool]:
+    """Run a flow in a thread; return how it ended, and whether Prefect could be told."""
+    errors: list[BadcError | None] = []
+    ended = threading.Event()
+
+    def run() -> None:
+        try:
+            errors.append(error_of(flow))
+        finally:
+            ended.set()
+
+    threading.Thread(target=copy_context().run, args=(run,), daemon=True, name="flow").start()
+    books_closed_s: float | None = None
+    said = False
+    while not ended.wait(_TICK_S):
+        if session.outcome is None:
+            if session.stop.is_stuck:
+                _end_by_force(session, by_force)
+            continue
+        session.stop.books_are_closed()
+        books_closed_s = books_closed_s or time.monotonic()
+        waited_s = time.monotonic() - books_closed_s
+        if waited_s > _SAY_AFTER_S and not said:
+            said = True
+            session.say(f"Waiting for Prefect to note how the run ended, at most {_PREFECT_PATIENCE_S:g} s")
+        if waited_s > _PREFECT_PATIENCE_S or session.stop.is_stuck or session.stop.hurried_s > _HURRY_S:
+            let_command_report()
+            return session.outcome, False
     let_command_report()
-    if outcome is None:
-        raise error or BadcError("the flow run ended without an outcome")
-    return outcome
+    if session.outcome is None:
+        raise errors[0] if errors and errors[0] else BadcError("the flow run ended without an outcome")
+    return session.outcome, api.answers()
+
+
+def _end_by_force(session: _Session[Outcome], by_force: ByForce[Outcome]) -> NoReturn:
+    """Close the books from outside, and end this process and all that it started, whatever they wait for."""
+    import psutil
+
+    outcomes: list[Outcome | None] = []
+    # In a thread: what holds the run up may hold its books, such as a disk that does not answer.
+    closing = threading.Thread(target=lambda: outcomes.append(session.give_up()), daemon=True)
+    closing.start()
+    closing.join(_CLOSE_BOOKS_S)
+    try:
+        session.say("The run did not end by itself, and is ended by force")
+        by_force(outcomes[0] if outcomes else None)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                child.kill()
+        os._exit(INTERRUPTED_EXIT_CODE)

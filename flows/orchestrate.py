@@ -62,13 +62,14 @@ def orchestrate(settings: OrchestrateSettings) -> State:
     with ExitStack() as stack:
         if session is None:
             session = stack.enter_context(_own_session(settings))
-        slots = stack.enter_context(slots_of(session.cluster.address))
+        slots = stack.enter_context(slots_of(session.cluster))
         stack.enter_context(session.stop.while_running(stop_wanted(flow_run.id)))
         used = session.cluster.gpu_workers > 0
         stack.enter_context(turn_at_the_gpus(session.plan.settings, used, session.stop, session.say))
-        session.outcome = _Run(session, slots).complete()
+        _Run(session, slots).complete()
     leave_if_suspended(flow_run.id, session.stop)
     outcome = session.outcome
+    assert outcome is not None
     return final_state(outcome.state, outcome.describe(), outcome.reasons())
 
 
@@ -100,6 +101,9 @@ class _Run:
         self._slots = slots
         self._stop = session.stop
         self._lock = threading.Lock()
+        self._waiting = deque(self._plan.todo)
+        self._sessions: dict[str, InferSession] = {}
+        self._ended: list[RecordingOutcome] = []
         self._progress: dict[str, Progress] = {}
         self._analysing: set[str] = set()
         self._one_report = threading.Lock()
@@ -107,17 +111,16 @@ class _Run:
         self._starting = threading.Lock()
         self._begin = time.monotonic()
         self._table = RecordingsTable(self._plan)
+        session.give_up = self._give_up
 
-    def complete(self) -> OrchestrateOutcome:
-        """Run until no recording is left to begin, and none is under way."""
-        waiting = deque(self._plan.todo)
-        ended: list[RecordingOutcome] = []
+    def complete(self) -> None:
+        """Run until no recording is left to begin, and none is under way; the session then has the outcome."""
         under_way: set[Future[RecordingOutcome]] = set()
         most = self._plan.settings.concurrent_recordings
         with ThreadPoolExecutor(most + _MOST_FOLLOWING) as pool:
-            while under_way or (waiting and not self._stop.requested.is_set()):
-                while waiting and self._may_begin(len(under_way)):
-                    recording = waiting.popleft()
+            while under_way or (self._waiting and not self._stop.requested.is_set()):
+                while self._waiting and self._may_begin(len(under_way)):
+                    recording = self._waiting.popleft()
                     with self._lock:
                         self._analysing.add(recording.recording_id)
                     # The context tells Prefect that the run belongs to this one.
@@ -125,16 +128,24 @@ class _Run:
                 done, under_way = wait(under_way, timeout=_TICK_S, return_when=FIRST_COMPLETED)
                 for future in done:
                     outcome = future.result()
-                    ended.append(outcome)
+                    self._ended.append(outcome)
                     self._table.ended(outcome.recording_id, outcome.state, outcome.error)
                     if outcome.state is RunState.FAILED and self._plan.settings.fail_fast:
                         self._stop.request(StopReason.FAILED)
                 self._tell()
-        outcome = self._outcome(ended, [recording.recording_id for recording in waiting])
+        self._session.outcome = total = self._outcome()
         self._table.close()
-        if self._plan.settings.bundle or outcome.rollup is not None:
-            show_reports(self._plan, self._pages, outcome.rollup)
-        return outcome
+        if self._plan.settings.bundle or total.rollup is not None:
+            show_reports(self._plan, self._pages, total.rollup)
+
+    def _give_up(self) -> OrchestrateOutcome:
+        """End the books of the recordings that are under way, too."""
+        ended = list(self._ended)
+        known = {outcome.recording_id for outcome in ended}
+        for recording_id, session in self._sessions.copy().items():
+            if recording_id not in known and (part := session.outcome or session.give_up()) is not None:
+                ended.append(_outcome_of(recording_id, part))
+        return OrchestrateOutcome(RunState.INTERRUPTED, ended, [r.recording_id for r in self._waiting])
 
     def _may_begin(self, under_way: int) -> bool:
         most = self._plan.settings.concurrent_recordings
@@ -142,7 +153,8 @@ class _Run:
             analysing = len(self._analysing)
         return analysing < most and under_way < most + _MOST_FOLLOWING and not self._stop.requested.is_set()
 
-    def _outcome(self, ended: list[RecordingOutcome], not_begun: list[str]) -> OrchestrateOutcome:
+    def _outcome(self) -> OrchestrateOutcome:
+        ended, not_begun = self._ended, [recording.recording_id for recording in self._waiting]
         state = RunState.COMPLETED
         if not_begun or any(outcome.state is not RunState.COMPLETED for outcome in ended):
             state = RunState.INTERRUPTED if self._stop.interrupted else RunState.FAILED
@@ -193,6 +205,7 @@ class _Run:
         session = InferSession(
             plan, self._session.cluster, self._stop.part(), note, self._say_of(recording), slots=self._slots
         )
+        self._sessions[recording.recording_id] = session
         with handing_over(session), self._one_start() as session.on_begin:
             error = error_of(lambda: infer(plan.settings, return_state=True))
         if session.outcome is None:  # what counts is whether the chunks were run, not what the server knows of it
@@ -233,10 +246,7 @@ class _Run:
                 self._pages += [path for path in made if path.suffix == ".html"]
         if outcome is None:
             return RecordingOutcome(recording.recording_id, state, recording.chunks, 0, 0, commit=commit)
-        progress = outcome.progress
-        done = progress.done + progress.skipped
-        error = outcome.errors[0] if outcome.errors else None
-        return RecordingOutcome(recording.recording_id, state, done, progress.failed, outcome.left, error, commit)
+        return _outcome_of(recording.recording_id, outcome, commit)
 
     def _say_of(self, recording: PlannedRecording) -> Callable[[str], None]:
         return lambda line: self._session.say(f"{recording.recording_id}: {line}")
@@ -260,3 +270,10 @@ class _Run:
             )
         )
         self._table.show(dict(self._progress))
+
+
+def _outcome_of(recording_id: str, outcome: InferOutcome, commit: str | None = None) -> RecordingOutcome:
+    progress = outcome.progress
+    done = progress.done + progress.skipped
+    error = outcome.errors[0] if outcome.errors else None
+    return RecordingOutcome(recording_id, outcome.state, done, progress.failed, outcome.left, error, commit)

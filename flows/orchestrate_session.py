@@ -102,6 +102,8 @@ class OrchestrateSession:
         Called with a line for the user; from several threads.
     outcome
         How it ended, once it has.
+    give_up
+        Ends the books as they are, from any thread, and returns the outcome; None where there are no books yet.
     """
 
     plan: OrchestrationPlan
@@ -111,6 +113,7 @@ class OrchestrateSession:
     on_progress: Callable[[Progress], None] = field(default=lambda progress: None)
     say: Callable[[str], None] = field(default=lambda line: None)
     outcome: OrchestrateOutcome | None = None
+    give_up: Callable[[], OrchestrateOutcome | None] = field(default=lambda: None)
 
 
 _handover: Handover[OrchestrateSession] = Handover("orchestrate_session")

@@ -55,6 +55,7 @@ def pipeline(settings: PipelineSettings) -> State:
         say = get_run_logger().info
         session = PipelineSession(stop_of_own_run(settings.grace_period_s, say), say=say)
     plan, inferred = None, None
+    session.give_up = lambda: _given_up(session)
     with session.stop.while_running(stop_wanted(flow_run.id)):
         chunked = _chunk(settings, session)
         if not session.stop.interrupted:
@@ -81,7 +82,7 @@ def _chunk(settings: PipelineSettings, session: PipelineSession) -> ChunkRunOutc
     if not plan.todo:
         return None
     session.say(f"Chunking {len(plan.todo)} recordings")
-    handed = ChunkSession(plan, recording, session.stop, session.on_chunked, session.say)
+    handed = session.chunking = ChunkSession(plan, recording, session.stop, session.on_chunked, session.say)
     with chunk_session.prepared(plan, recording, session.say), chunk_session.handing_over(handed):
         chunk(wanted, return_state=True)
     return handed.outcome
@@ -103,11 +104,23 @@ def _infer(settings: PipelineSettings, session: PipelineSession) -> tuple[Orches
         cluster = stack.enter_context(open_cluster(wanted))
         session.say(f"Workers: {cluster.note}")
         handed = OrchestrateSession(runnable, recording, cluster, session.stop, session.on_progress, session.say)
+        session.inferring = handed
         stack.enter_context(orchestrate_session.handing_over(handed))
         error = error_of(lambda: orchestrate(wanted, return_state=True))
     if handed.outcome is None and error is not None:
         raise error
     return plan, handed.outcome
+
+
+def _given_up(session: PipelineSession) -> PipelineOutcome:
+    """End the books of the step that is under way."""
+    chunking, inferring = session.chunking, session.inferring
+    return PipelineOutcome(
+        RunState.INTERRUPTED,
+        chunking and (chunking.outcome or chunking.give_up()),
+        inferring and inferring.plan,
+        inferring and (inferring.outcome or inferring.give_up()),
+    )
 
 
 def _state(

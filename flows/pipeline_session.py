@@ -13,8 +13,8 @@ from flows.handover import Handover
 from flows.stopping import Stop
 
 if TYPE_CHECKING:  # importing them imports Prefect, for which the server must not wait
-    from flows.chunk_session import ChunkRunOutcome
-    from flows.orchestrate_session import OrchestrateOutcome
+    from flows.chunk_session import ChunkRunOutcome, ChunkSession
+    from flows.orchestrate_session import OrchestrateOutcome, OrchestrateSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +53,22 @@ class PipelineSession:
         Called now and then with how far the inference is.
     say
         Called with a line for the user.
+    chunking, inferring
+        The sessions of its two steps, once they have begun.
     outcome
         How it ended, once it has.
+    give_up
+        Ends the books as they are, from any thread, and returns the outcome; None where there are no books yet.
     """
 
     stop: Stop
     on_chunked: Callable[[int, int], None] = field(default=lambda done, total: None)
     on_progress: Callable[[Progress], None] = field(default=lambda progress: None)
     say: Callable[[str], None] = field(default=lambda line: None)
+    chunking: ChunkSession | None = None
+    inferring: OrchestrateSession | None = None
     outcome: PipelineOutcome | None = None
+    give_up: Callable[[], PipelineOutcome | None] = field(default=lambda: None)
 
 
 _handover: Handover[PipelineSession] = Handover("pipeline_session")

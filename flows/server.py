@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -29,6 +30,15 @@ _ANSWER_TIMEOUT_S = 5.0
 _ANSWER_TRIES = 4
 _STOP_TIMEOUT_S = 15.0
 _WATCH_INTERVAL_S = 0.5
+_START_POLL_S = 1.0
+_BACKLOG = 2048
+# As it comes, Prefect's server records one event of a task run per transaction, and drops what it falls behind with by
+# more than 10,000 events: of 10,000 fast chunks a quarter were never seen in it.
+RECORDER_SETTINGS = {
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "2",
+}
 
 
 def quiet_defaults(verbose: bool) -> None:
@@ -42,8 +52,9 @@ def quiet_defaults(verbose: bool) -> None:
         logging.lastResort = None  # some of Prefect's loggers have no handler, and so would write there
     # By which a server notices runs that died without a word (deployments/automations/dead-runs.yaml).
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
-    # After 2, 4, 8 and 16 s. A server needs some ten seconds to come back; one that is away longer stays away.
-    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "4")
+    # No call may take longer than 30 s, whatever the server does: three tries of 8 s, and 2 and 4 s between them.
+    os.environ.setdefault("PREFECT_API_REQUEST_TIMEOUT", "8")
+    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "2")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
 
@@ -71,7 +82,9 @@ class PrefectApi:
         url = configured_url()
         if url is not None:
             return cls(url, None)
-        server = _LocalServer(free_port())
+        # Every user of this machine reaches the server's port; who does not know this cannot use it.
+        os.environ["PREFECT_API_AUTH_STRING"] = f"badc:{secrets.token_urlsafe(32)}"
+        server = _LocalServer()
         # Registered before Prefect is imported, so it runs after Prefect has sent its last logs and events.
         atexit.register(server.stop)
         os.environ["PREFECT_API_URL"] = server.url
@@ -112,9 +125,9 @@ class PrefectApi:
 class _LocalServer:
     """A Prefect server of this process, started again if it dies: its clients try long enough to not notice."""
 
-    def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}/api"
-        self._port = port
+    def __init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/api"
         self._stopping = threading.Event()
         self._up = threading.Event()
         self._process = self._start()
@@ -122,7 +135,7 @@ class _LocalServer:
 
     def wait_until_up(self, give_up: Callable[[], bool]) -> None:
         end = time.monotonic() + _START_TIMEOUT_S
-        while not _answers(self.url):
+        while not _answers(self.url, _START_POLL_S):
             if give_up():
                 return
             if self._process.poll() is not None:
@@ -132,7 +145,6 @@ class _LocalServer:
                 )
             if time.monotonic() > end:
                 raise BadcError(f"the local Prefect server did not come up within {_START_TIMEOUT_S:g} s")
-            time.sleep(0.1)
         self._up.set()
 
     def stop(self) -> None:
@@ -152,11 +164,17 @@ class _LocalServer:
                 self._process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
-        command += ["--host", "127.0.0.1", "--port", str(self._port), "--log-level", "critical", "--lifespan", "on"]
+        descriptor = self._socket.fileno()
         process = subprocess.Popen(
-            command,
-            env=os.environ | {"PREFECT_UI_ENABLED": "0", "PREFECT_LOGGING_SERVER_LEVEL": "CRITICAL"},
+            [sys.executable, "-m", "flows.server_app", str(descriptor)],
+            env=RECORDER_SETTINGS
+            | os.environ
+            | {
+                "PREFECT_SERVER_API_AUTH_STRING": os.environ["PREFECT_API_AUTH_STRING"],
+                "PREFECT_UI_ENABLED": "0",
+                "PREFECT_LOGGING_SERVER_LEVEL": "CRITICAL",
+            },
+            pass_fds=(descriptor,),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -194,16 +212,9 @@ def _mentions_prefect(path: Path) -> bool:
     return "PREFECT_" in text or "[tool.prefect" in text or path.name == "prefect.toml"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _answers(url: str) -> bool:
+def _answers(url: str, timeout_s: float = _ANSWER_TIMEOUT_S) -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=_ANSWER_TIMEOUT_S):
+        with urllib.request.urlopen(f"{url}/health", timeout=timeout_s):
             return True
     except urllib.error.HTTPError:  # it is there; a Prefect Cloud workspace wants a key for this page
         return True

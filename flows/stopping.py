@@ -12,6 +12,8 @@ from enum import StrEnum
 from types import FrameType
 
 _POLL_S = 2.0
+# How long a run may take to end after a second signal.
+_FORCED_END_S = 4.0
 INTERRUPTED_EXIT_CODE = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -57,6 +59,8 @@ class Stop:
         self._say = say
         self._running = False
         self._over = False
+        self._forced_s: float | None = None
+        self._hurried_s: float | None = None
         self._parts: list[Stop] = []
 
     def request(self, reason: StopReason) -> None:
@@ -81,7 +85,21 @@ class Stop:
     def lose_patience(self) -> None:
         """End the grace period."""
         for stop in (self, *self._parts):
-            stop._deadline = time.monotonic()
+            stop._deadline = stop._forced_s = time.monotonic()
+
+    def books_are_closed(self) -> None:
+        """Note that nothing is left that a signal could stop, but for the wait for Prefect."""
+        self._over = True
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether a second signal has not ended the run in time: it waits for something that does not answer."""
+        return self._forced_s is not None and time.monotonic() - self._forced_s > _FORCED_END_S
+
+    @property
+    def hurried_s(self) -> float:
+        """How long ago a signal came after the run's own end, in seconds; 0 where none did."""
+        return 0.0 if self._hurried_s is None else time.monotonic() - self._hurried_s
 
     @property
     def interrupted(self) -> bool:
@@ -127,6 +145,7 @@ class Stop:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._over:
+            self._hurried_s = self._hurried_s or time.monotonic()
             return
         name = signal.Signals(number).name
         if self.interrupted and not self._running:

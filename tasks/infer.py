@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -30,8 +31,8 @@ class OnWorker(Protocol):
     def __call__(self, *args: Any) -> list[dict[str, Any]]:
         """Call it there."""
 
-    def preferring(self, address: str | None) -> OnWorker:
-        """Return the same for one certain worker."""
+    def bound(self, preferred: str | None, reported: Callable[[], list[dict[str, Any]] | None]) -> OnWorker:
+        """Return the same for a certain worker, and with what takes the place of a result that does not come."""
 
 
 _LONGEST_BACKOFF_S = 60.0
@@ -88,6 +89,8 @@ class BatchRunner:
         self._say = say
         self._warned: set[str] = set()
         self._same_worker_again: dict[str, str] = {}
+        # The chunks that workers have now, and how their attempts ended, as far as was reported.
+        self._awaited: dict[str, dict[str, Any] | None] = {}
 
     @property
     def waiting(self) -> int:
@@ -138,7 +141,8 @@ class BatchRunner:
         try:
             # What broke a call for several chunks must not break it again: a retry takes them one by one.
             order = order if (task_run.run_count or 1) == 1 else replace(order, in_one_call=False)
-            self._settle(name, on_worker.preferring(preferred)(todo, order, topic))
+            with self._reports_of(keys) as reported:
+                self._settle(name, on_worker.bound(preferred, reported)(todo, order, topic))
         except FutureCancelledError:
             self._ledger.close_open(keys, "interrupted before it ended")
             raise RunStoppedError("the run was stopped while a worker was busy with it") from None
@@ -158,9 +162,30 @@ class BatchRunner:
         worker, attempt = self._read(event[1])
         if attempt.ok is None:
             self._ledger.started(attempt, worker)
-        else:
-            self._ledger.ended(attempt, worker)
-            self._warn_once(worker, attempt)
+            return
+        is_new = self._ledger.ended(attempt, worker)
+        self._warn_once(worker, attempt)
+        with self._lock:
+            if is_new and attempt.key in self._awaited:
+                self._awaited[attempt.key] = event[1]
+
+    @contextmanager
+    def _reports_of(self, keys: Sequence[str]) -> Iterator[Callable[[], list[dict[str, Any]] | None]]:
+        """Yield a function that returns the ends of these chunks once all were reported, until then None."""
+        with self._lock:
+            self._awaited |= dict.fromkeys(keys)
+
+        def all_reports() -> list[dict[str, Any]] | None:
+            with self._lock:
+                reports = [report for key in keys if (report := self._awaited[key]) is not None]
+            return reports if len(reports) == len(keys) else None
+
+        try:
+            yield all_reports
+        finally:
+            with self._lock:
+                for key in keys:
+                    del self._awaited[key]
 
     def _settle(self, name: str, reports: Sequence[dict[str, Any]]) -> None:
         for report in reports:

@@ -73,12 +73,26 @@ def prefect_api(_own_prefect_home: None) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def start_server_with_ui() -> Iterator[Callable[[Path], str]]:
+def free_port() -> Callable[[], int]:
+    """Return a function that returns a TCP port which is free now."""
+    import socket
+
+    def find() -> int:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            port: int = taken.getsockname()[1]
+            return port
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def start_server_with_ui(free_port: Callable[[], int]) -> Iterator[Callable[[Path], str]]:
     """Return a function that starts a Prefect server with its UI and a PREFECT_HOME, and returns its address."""
     import subprocess
     import time
 
-    from flows.server import PrefectApi, free_port
+    from flows.server import PrefectApi
 
     started: list[subprocess.Popen[bytes]] = []
 
@@ -118,12 +132,22 @@ def chromium() -> str:
 
 @pytest.fixture(scope="session")
 def dask_scheduler() -> Iterator[str]:
-    """Address of a real Dask cluster with two CPU workers that stay warm for the whole session."""
+    """Address of a real Dask cluster with two CPU workers that stay warm for the whole session.
+
+    Dask's configuration has its certificates, as it has for whoever joins a scheduler that speaks TLS.
+    """
+    import dask
+
     from badc.settings import InferSettings
     from blocks.cluster import open_cluster
 
     with open_cluster(InferSettings(manifest=Path("unused.csv"), max_gpus=0, cpu_workers=2)) as cluster:
-        yield cluster.address
+        security = cluster.security
+        assert security is not None
+        tls = {"ca-file": security.tls_ca_file, "client.cert": security.tls_client_cert}
+        tls["client.key"] = security.tls_client_key
+        with dask.config.set({f"distributed.comm.tls.{name}": text for name, text in tls.items()}):
+            yield cluster.address
 
 
 @pytest.fixture

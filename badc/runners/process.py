@@ -16,6 +16,8 @@ from badc.errors import RunnerError
 
 _KEPT_OUTPUT_BYTES = 4096
 _SHORTEST_SECRET = 4
+# What the run itself is let in with at its Prefect server; its programs inherit it.
+_OWN_SECRETS = ("PREFECT_API_AUTH_STRING", "PREFECT_API_KEY")
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ def run_process(
     RunnerError
         When it cannot be started, or took too long.
     """
+    hidden = [*secrets, *((name, os.environ[name]) for name in _OWN_SECRETS if name in os.environ)]
     # Files, not pipes: a grandchild that keeps a pipe open would hold this up for ever.
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
         try:
@@ -87,13 +90,13 @@ def run_process(
             leash.kill_group(process)
             raise RunnerError(
                 f"{what} was stopped after --chunk-timeout {timeout_s:g} s",
-                stdout=_end_of(stdout, secrets),
-                stderr=_end_of(stderr, secrets),
+                stdout=_end_of(stdout, hidden),
+                stderr=_end_of(stderr, hidden),
             ) from None
         finally:
             # What the program left behind in its group goes with it, after a success too.
             leash.kill_group(process)
-        return Finished(_end_of(stdout, secrets), _end_of(stderr, secrets), returncode)
+        return Finished(_end_of(stdout, hidden), _end_of(stderr, hidden), returncode)
 
 
 def _end_of(stream: IO[bytes], secrets: Sequence[tuple[str, str]]) -> str:

@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -230,8 +231,13 @@ def _apply(plan: DatasetPlan, recording: bool, began: str) -> int:
     from flows.cli.progress import counting
     from flows.launch import launch_chunking
 
+    def by_force(outcome: ChunkRunOutcome | None) -> None:
+        if outcome is not None:
+            _report(plan, outcome, began)
+
     with counting("recordings chunked") as show:
-        outcome, told = launch_chunking(plan, recording, show, lambda line: print(line, file=sys.stderr, flush=True))
+        say = partial(print, file=sys.stderr, flush=True)
+        outcome, told = launch_chunking(plan, recording, show, say, by_force)
     code = _report(plan, outcome, began)
     return end(code, told)
 

@@ -99,7 +99,8 @@ def _run(settings: InferSettings, print_datalad_run: bool, verbose: bool) -> int
 
     with RunProgress() as progress:
         progress.say(f"Runner: {plan.order.runner.description}")
-        outcome, told = launch_inference(plan, progress.update, progress.say)
+        by_force = progress.closed_before(lambda outcome: _report(plan, outcome))
+        outcome, told = launch_inference(plan, progress.update, progress.say, by_force)
     code = _report(plan, outcome)
     return end(code, told)
 

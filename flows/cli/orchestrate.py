@@ -133,13 +133,17 @@ def _apply(plan: OrchestrationPlan, began: str) -> int:
     from flows.launch import launch_orchestration
 
     with RunProgress() as progress:
-        outcome, told = launch_orchestration(plan, recording, progress.update, progress.say)
+        by_force = progress.closed_before(lambda outcome: _report(plan, outcome, began))
+        outcome, told = launch_orchestration(plan, recording, progress.update, progress.say, by_force)
+    _report(plan, outcome, began)
+    return end(EXIT_CODES[outcome.state], told)
+
+
+def _report(plan: OrchestrationPlan, outcome: OrchestrateOutcome, began: str) -> None:
     report_outcome(outcome)
     if outcome.state is not RunState.COMPLETED:
         words = ["badc", "infer", "orchestrate", *plan.settings.going_on(began).to_arguments()]
         print(f"Resume with: {shlex.join(words)}", file=sys.stderr)
-    code = EXIT_CODES[outcome.state]
-    return end(code, told)
 
 
 def report_outcome(outcome: OrchestrateOutcome) -> None:

@@ -50,7 +50,8 @@ def run(
     inference.runner_spec()
     warn_of_stub(inference)
     with RunProgress() as progress:
-        outcome, told = launch_pipeline(settings, progress.count, progress.update, progress.say)
+        by_force = progress.closed_before(lambda outcome: _report(settings, outcome, began))
+        outcome, told = launch_pipeline(settings, progress.count, progress.update, progress.say, by_force)
     _report(settings, outcome, began)
     code = EXIT_CODES[outcome.state]
     return end(code, told)

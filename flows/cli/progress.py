@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -41,6 +41,16 @@ class RunProgress:
     def __exit__(self, *exception: object) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+    def closed_before(self, report: Callable[[Any], object]) -> Callable[[Any], None]:
+        """Return a function that takes the bar away and then reports an outcome, where there is one."""
+
+        def by_force(outcome: Any) -> None:
+            self.__exit__()
+            if outcome is not None:
+                report(outcome)
+
+        return by_force
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""

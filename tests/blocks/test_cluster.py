@@ -38,7 +38,7 @@ def test_one_worker_per_gpu_and_never_none_at_all(options, gpus, wanted):
 def test_a_cpu_cluster_has_the_workers_that_were_asked_for():
     with (
         open_cluster(settings(cpu_workers=2, max_gpus=0)) as cluster,
-        Client(cluster.address, set_as_default=False) as client,
+        Client(cluster.address, security=cluster.security, set_as_default=False) as client,
     ):
         client.wait_for_workers(2)
         assert cluster.labels == {"cpu-0": "cpu-0", "cpu-1": "cpu-1"}
@@ -51,7 +51,7 @@ def test_a_cpu_cluster_has_the_workers_that_were_asked_for():
 def test_a_worker_lives_through_what_is_sent_to_its_whole_group(number):
     with (
         open_cluster(settings(cpu_workers=1, max_gpus=0)) as cluster,
-        Client(cluster.address, set_as_default=False) as client,
+        Client(cluster.address, security=cluster.security, set_as_default=False) as client,
     ):
         client.wait_for_workers(1)
         (worker,) = client.run(os.getpid).values()

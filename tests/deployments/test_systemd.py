@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,8 @@ BOOTED = Path("/run/systemd/system")
 
 
 @pytest.fixture
-def units(tmp_path: Path) -> Iterator[dict[str, str]]:
+def units(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[dict[str, str]]:
     """A user's systemd with the units, the checkout in ~/badc, and a port of its own; the environment to reach it."""
-    from flows.server import free_port
-
     if not SYSTEMD.exists() or os.geteuid() != 0 or not (ROOT / ".venv").exists():
         pytest.skip("needs systemd (Debian: systemd), root, and the environment in .venv")
     home, run = tmp_path / "home", tmp_path / "run"

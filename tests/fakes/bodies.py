@@ -26,3 +26,22 @@ def fail_until(path: str, times: int) -> int:
 def sleep(seconds: float) -> None:
     """Take a while."""
     time.sleep(seconds)
+
+
+class Frozen:
+    """A result whose worker freezes when it is to hand it over."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        import signal
+
+        Path(self.path).write_text(str(os.getpid()))
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return Frozen, (self.path,)
+
+
+def frozen_result(path: str) -> Frozen:
+    """Return what its worker cannot hand over."""
+    return Frozen(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,30 @@ def badc(prefect_api: str, tmp_path: Path) -> Callable[..., subprocess.Popen[str
         )
 
     return start
+
+
+@pytest.fixture
+def dask(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start `dask …` in a folder of its own; everything is stopped at the end."""
+    started: list[subprocess.Popen[bytes]] = []
+    (tmp_path / "elsewhere").mkdir()
+
+    def start(*words: object, **environment: str) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dask", *map(str, words)],
+            cwd=tmp_path / "elsewhere",
+            env=os.environ | environment,
+            stderr=subprocess.DEVNULL,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    # Not terminate: a worker whose scheduler goes at the same moment waits for it to answer its farewell.
+    for process in started:
+        process.kill()
+    for process in started:
+        process.wait()
 
 
 def read_summary(log: Path) -> dict[str, Any]:

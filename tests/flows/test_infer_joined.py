@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,30 +11,6 @@ from badc.telemetry import EventStatus, read_events
 from tests.flows.conftest import unended_starts
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def dask(tmp_path):
-    """Start `dask …` in a folder of its own; everything is stopped at the end."""
-    started: list[subprocess.Popen[bytes]] = []
-    (tmp_path / "elsewhere").mkdir()
-
-    def start(*words: object, **environment: str) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dask", *map(str, words)],
-            cwd=tmp_path / "elsewhere",
-            env=os.environ | environment,
-            stderr=subprocess.DEVNULL,
-        )
-        started.append(process)
-        return process
-
-    yield start
-    # Not terminate: a worker whose scheduler goes at the same moment waits for it to answer its farewell.
-    for process in started:
-        process.kill()
-    for process in started:
-        process.wait()
 
 
 def worker_words(scheduler_file: Path, kind: str = "worker") -> list[object]:

@@ -89,7 +89,7 @@ def test_models_are_loaded_once_per_worker_for_the_whole_dataset(orchestrate, ma
     outcome = orchestrate(
         root, use_hawkears=True, hawkears_python=python, hawkears_data=tmp_path / "root", hawkears_engine="resident"
     )
-    assert outcome.state is RunState.COMPLETED
+    assert outcome.state is RunState.COMPLETED, outcome.reasons()
     assert len(outputs(root)) == 15
     loaded = [line.split("\t") for line in loads.read_text().splitlines()]
     by_process = [pid for what, pid, _ in loaded if what == "models"]

@@ -216,10 +216,8 @@ def test_an_age_before_all_time_is_refused(text: str) -> None:
 
 
 @pytest.fixture
-def postgresql(tmp_path: Path) -> Iterator[str]:
+def postgresql(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[str]:
     """A real PostgreSQL of this test's own: its URL for Prefect."""
-    from flows.server import free_port
-
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
     programs = found[-1].parent if found else Path(shutil.which("postgres") or "/nowhere/postgres").parent
     if not (programs / "initdb").exists():

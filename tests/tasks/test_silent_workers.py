@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -66,9 +67,12 @@ def test_a_worker_is_silent_once_and_then_heard(prefect_api: str) -> None:
 def events(url: str, run_id: str) -> list[dict[str, Any]]:
     """Both events of a flow run, as soon as the server has them."""
     wanted = {"event": {"prefix": ["badc.worker."]}, "related": {"id": [f"prefect.flow-run.{run_id}"]}}
+    user, _, password = os.environ["PREFECT_API_AUTH_STRING"].partition(":")
     end = time.monotonic() + 30
     while True:
-        answer = httpx.post(f"{url}/events/filter", json={"filter": wanted, "limit": 50}, timeout=30)
+        answer = httpx.post(
+            f"{url}/events/filter", json={"filter": wanted, "limit": 50}, auth=(user, password), timeout=30
+        )
         found: list[dict[str, Any]] = answer.raise_for_status().json()["events"]
         if len(found) == 2 or time.monotonic() > end:
             return sorted(found, key=lambda event: str(event["occurred"]))

@@ -30,14 +30,20 @@ done
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PATH=$PWD/.venv/bin:$PATH
+. deployments/environment.sh
 command -v prefect >/dev/null || { echo "up.sh: prefect is not installed here; run make env" >&2; exit 2; }
 if [[ -z ${PREFECT_API_URL:-} ]]; then
-  echo "up.sh: PREFECT_API_URL is not set; export PREFECT_API_URL=http://127.0.0.1:4200/api" >&2
+  echo "up.sh: PREFECT_API_URL is not set; start a server with badc server start, or export the address of one" >&2
   exit 2
 fi
 python - 2>/dev/null <<'PY' || { echo "up.sh: no Prefect server answers at $PREFECT_API_URL" >&2; exit 1; }
 import os, urllib.request
 urllib.request.urlopen(os.environ["PREFECT_API_URL"] + "/health", timeout=30)
+PY
+# Without an authentication string, every user of the machine can read, start and cancel runs.
+python - 2>/dev/null <<'PY' && echo "up.sh: WARNING: the server lets everybody in; start it with badc server start" >&2
+import os, urllib.request
+urllib.request.urlopen(os.environ["PREFECT_API_URL"] + "/admin/version", timeout=30)
 PY
 
 say() { echo "== $*"; }

@@ -16,9 +16,10 @@ TEXT
 case ${1:-} in -h | --help) usage; exit 0 ;; esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PATH=$PWD/.venv/bin:$PATH
+. deployments/environment.sh
 command -v prefect >/dev/null || { echo "worker.sh: prefect is not installed here; run make env" >&2; exit 2; }
 if [[ -z ${PREFECT_API_URL:-} ]]; then
-  echo "worker.sh: PREFECT_API_URL is not set; export PREFECT_API_URL=http://127.0.0.1:4200/api" >&2
+  echo "worker.sh: PREFECT_API_URL is not set; start a server with badc server start, or export the address of one" >&2
   exit 2
 fi
 

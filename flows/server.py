@@ -20,6 +20,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 
 from badc import leash
@@ -104,8 +105,13 @@ class PrefectApi:
             self._server.wait_until_up(give_up)
         elif not self.answers():
             raise RequestError(
-                f"PREFECT_API_URL {self.url}: no Prefect server answers there; start it with `prefect server start`, "
+                f"PREFECT_API_URL {self.url}: no Prefect server answers there; start it with `badc server start`, "
                 "or unset PREFECT_API_URL to let this run use a local one"
+            )
+        elif _asks_who_we_are(self.url):
+            raise RequestError(
+                f"PREFECT_API_URL {self.url}: the server does not let this shell in; give its authentication string as "
+                "PREFECT_API_AUTH_STRING (`badc server start` keeps it in ~/.config/badc.env on the server's machine)"
             )
 
     def stop(self) -> None:
@@ -220,3 +226,26 @@ def _answers(url: str, timeout_s: float = _ANSWER_TIMEOUT_S) -> bool:
         return True
     except (OSError, ValueError):
         return False
+
+
+def _asks_who_we_are(url: str) -> bool:
+    """Whether a server refuses what this process says of itself, which may stand in a profile of Prefect's."""
+    try:
+        with urllib.request.urlopen(f"{url}/admin/version", timeout=_ANSWER_TIMEOUT_S):
+            return False
+    except urllib.error.HTTPError as error:
+        if error.code != HTTPStatus.UNAUTHORIZED:
+            return False
+    except (OSError, ValueError):
+        return False
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import PrefectHTTPStatusError
+
+    try:
+        with get_client(sync_client=True) as client:
+            client.read_flows(limit=1)
+    except PrefectHTTPStatusError as error:
+        return error.response.status_code == HTTPStatus.UNAUTHORIZED
+    except Exception:  # it went silent meanwhile; the run finds out
+        return False
+    return False

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ os.environ.pop("PREFECT_API_URL", None)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 FAKES = Path(__file__).parent / "fakes"
+# Of the servers that stay, for their users.
+LAB_AUTH = ("badc", "known to the tests")
 
 
 # What starts a cluster or a browser of its own is done by one process.
@@ -88,7 +91,10 @@ def free_port() -> Callable[[], int]:
 
 @pytest.fixture(scope="session")
 def start_server_with_ui(free_port: Callable[[], int]) -> Iterator[Callable[[Path], str]]:
-    """Return a function that starts a Prefect server with its UI and a PREFECT_HOME, and returns its address."""
+    """Return a function that starts a Prefect server with its UI and a PREFECT_HOME, and returns its address.
+
+    It lets in who knows `LAB_AUTH`.
+    """
     import subprocess
     import time
 
@@ -101,8 +107,8 @@ def start_server_with_ui(free_port: Callable[[], int]) -> Iterator[Callable[[Pat
         with (home / "server.log").open("w") as log:
             started.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
-                    env=os.environ | {"PREFECT_HOME": str(home), "PREFECT_API_URL": f"{url}/api"},
+                    [sys.executable, "-m", "flows", "server", "start", "--port", str(port)],
+                    env=os.environ | {"PREFECT_HOME": str(home), "PREFECT_SERVER_API_AUTH_STRING": ":".join(LAB_AUTH)},
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
@@ -117,6 +123,16 @@ def start_server_with_ui(free_port: Callable[[], int]) -> Iterator[Callable[[Pat
     for process in started:
         process.terminate()
         process.wait(30)
+
+
+def page_of_the_lab(browser: Any, **options: Any) -> Any:
+    """Open a page in a browser that is logged in to the servers that stay."""
+    import base64
+
+    page = browser.new_page(**options)
+    password = base64.b64encode(":".join(LAB_AUTH).encode()).decode()
+    page.add_init_script(f"localStorage.setItem('prefect-password', '{password}')")
+    return page
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""`badc server …`: how full a Prefect server's database is, and taking out what old runs left there."""
+"""`badc server …`: a Prefect server that stays, how full its database is, and taking out what old runs left there."""
 
 from __future__ import annotations
 
@@ -12,6 +12,23 @@ import typer
 from flows.cli.settings_options import with_boundary
 
 app = typer.Typer(no_args_is_help=True)
+
+
+def start(
+    host: Annotated[
+        str, typer.Option(envvar="PREFECT_SERVER_API_HOST", help="The address to listen at.", show_envvar=False)
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(envvar="PREFECT_SERVER_API_PORT", min=1, max=65535, show_envvar=False)] = 4200,
+) -> int:
+    """Start a Prefect server that stays, with its UI, for runs from shells and deployments. Ctrl-C stops it.
+
+    Whoever uses it needs its authentication string. The first start makes one, and writes it to ~/.config/badc.env with
+    the server's address; where PREFECT_SERVER_API_AUTH_STRING is set, that one is taken. Exit codes: 2 the address
+    is taken; else the server's own.
+    """
+    from flows.shared_server import start as become_server
+
+    become_server(host, port)
 
 
 def status(
@@ -107,5 +124,6 @@ def _answers(url: str) -> bool:
     return PrefectApi(url, None).answers()
 
 
+app.command()(with_boundary(start))
 app.command()(with_boundary(status))
 app.command()(with_boundary(prune))

@@ -16,6 +16,8 @@ import orjson
 import psutil
 import pytest
 
+from tests.conftest import LAB_AUTH
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -32,14 +34,16 @@ class Lab:
         self.environment = environment
         self.api = environment["PREFECT_API_URL"]
         self.ui = self.api.removesuffix("/api")
+        user, _, password = environment["PREFECT_API_AUTH_STRING"].partition(":")
+        self.http = httpx.Client(auth=(user, password), timeout=30)
 
     def ask(self, path: str, **body: Any) -> Any:
         """Return what the API says."""
-        return httpx.post(f"{self.api}/{path}", json=body, timeout=30).raise_for_status().json()
+        return self.http.post(f"{self.api}/{path}", json=body).raise_for_status().json()
 
     def change(self, path: str, **body: Any) -> None:
         """Change something through the API."""
-        httpx.patch(f"{self.api}/{path}", json=body, timeout=30).raise_for_status()
+        self.http.patch(f"{self.api}/{path}", json=body).raise_for_status()
 
     def up(self, *words: str) -> str:
         """Run `deployments/up.sh`, and return what it said."""
@@ -72,7 +76,7 @@ class Lab:
 
     def state_of(self, run_id: str) -> dict[str, Any]:
         """Return the state of a flow run."""
-        answer = httpx.get(f"{self.api}/flow_runs/{run_id}", timeout=30).raise_for_status()
+        answer = self.http.get(f"{self.api}/flow_runs/{run_id}").raise_for_status()
         state: dict[str, Any] = answer.json()["state"]
         return state
 
@@ -103,6 +107,7 @@ def lab(start_server_with_ui: Any, tmp_path_factory: pytest.TempPathFactory) -> 
     home = tmp_path_factory.mktemp("lab")
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     variables = {"PREFECT_HOME": str(home), "PREFECT_API_URL": start_server_with_ui(home) + "/api", "PATH": path}
+    variables["PREFECT_API_AUTH_STRING"] = ":".join(LAB_AUTH)
     made = Lab(os.environ | variables)
     assert "made; runs that use GPUs at the same time: 1" in made.up()
     return made

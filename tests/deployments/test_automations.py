@@ -10,7 +10,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.deployments.conftest import ROOT, Lab, wait_until
@@ -43,7 +42,7 @@ def messages(lab: Lab) -> Iterator[list[str]]:
     server.shutdown()
     for automation in lab.ask("automations/filter"):
         if automation["id"] not in before:
-            httpx.delete(f"{lab.api}/automations/{automation['id']}", timeout=30).raise_for_status()
+            lab.http.delete(f"{lab.api}/automations/{automation['id']}").raise_for_status()
 
 
 def test_a_run_that_was_killed_is_marked_crashed_and_a_message_says_so(

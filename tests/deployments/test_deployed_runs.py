@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import orjson
 import psutil
 import pytest
 
 from badc.telemetry import EventStatus, read_events
+from tests.conftest import page_of_the_lab
 from tests.deployments.conftest import ROOT, Lab, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.xdist_group("deployments")]
@@ -36,7 +36,7 @@ def test_a_run_is_started_from_the_form_and_cancelled(
     before = lab.run_ids()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1200, "height": 1300})
+        page = page_of_the_lab(browser, viewport={"width": 1200, "height": 1300})
         page.goto(f"{lab.ui}/deployments/deployment/{infer}/run")
         expect(page.get_by_text("Use at most this many of the GPUs found")).to_be_visible(timeout=60_000)
         page.get_by_text("BirdNET 2.4", exact=True).click()
@@ -182,7 +182,7 @@ def test_a_run_is_suspended_and_resumed(
     assert 2 <= len(done) < 12
     assert "Traceback" not in lab.log_of(run_id)
 
-    httpx.post(f"{lab.api}/flow_runs/{run_id}/resume", json={}, timeout=30).raise_for_status()
+    lab.http.post(f"{lab.api}/flow_runs/{run_id}/resume", json={}).raise_for_status()
     assert lab.ended(run_id)["type"] == "COMPLETED"
     assert orjson.loads(summary.read_bytes())["state"] == "completed"
     attempts = {path.name: len(path.read_text().splitlines()) for path in (tmp_path / "state").iterdir()}
@@ -217,7 +217,7 @@ def test_tables_and_reports_say_what_they_made_and_where(
     assert table.as_uri() in artifacts["aggregate-infer"]["data"]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        opened = browser.new_page()
+        opened = page_of_the_lab(browser)
         opened.goto(f"{lab.ui}/artifacts/artifact/{artifacts['report-made-detections']['id']}")
         expect(opened.get_by_role("link", name=str(page))).to_have_attribute("href", page.as_uri(), timeout=60_000)
         browser.close()

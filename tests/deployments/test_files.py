@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from flows.server import RECORDER_SETTINGS
+from flows.shared_server import SETTINGS
+
 FOLDER = Path(__file__).parents[2] / "deployments"
 
 
@@ -31,8 +34,9 @@ def test_the_scripts_have_no_faults() -> None:
         (["worker.sh"], 2, "PREFECT_API_URL is not set"),
     ],
 )
-def test_a_script_says_what_is_wrong(words: list[str], code: int, said: str) -> None:
+def test_a_script_says_what_is_wrong(words: list[str], code: int, said: str, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    environment["HOME"] = str(tmp_path)  # without a badc.env
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     done = subprocess.run([FOLDER / words[0], *words[1:]], env=environment, capture_output=True, text=True)
     assert done.returncode == code
@@ -87,6 +91,9 @@ def test_the_compose_file_joins_a_server_to_its_database() -> None:
     assert url == f"postgresql+asyncpg://{user}:${{POSTGRES_PASSWORD}}@database:5432/{name}"
     assert server["depends_on"]["database"]["condition"] == "service_healthy"
     assert all(mapping.startswith("127.0.0.1:") for mapping in server["ports"])
+    assert server["environment"]["PREFECT_SERVER_API_AUTH_STRING"].startswith("${PREFECT_SERVER_API_AUTH_STRING:?")
+    for name, value in (SETTINGS | RECORDER_SETTINGS).items():
+        assert server["environment"][name] == value
     used = {volume.partition(":")[0] for service in (database, server) for volume in service["volumes"]}
     assert used == set(document["volumes"])
     import prefect

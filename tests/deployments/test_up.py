@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import httpx
 import pytest
 
+from tests.conftest import page_of_the_lab
 from tests.deployments.conftest import Lab, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.browser, pytest.mark.xdist_group("deployments")]
@@ -28,7 +28,7 @@ def test_up_again_keeps_what_an_operator_changed(lab: Lab, chromium: str) -> Non
     lab.change(f"deployments/{nightly['id']}", parameters=parameters)
     own = {"schedule": {"interval": 7 * 86_400}, "active": True, "parameters": {"runner": {"kind": "stub"}}}
     address = f"{lab.api}/deployments/{nightly['id']}/schedules"
-    httpx.post(address, json=[own], timeout=30).raise_for_status()
+    lab.http.post(address, json=[own]).raise_for_status()
     (dead_runs,) = lab.ask("automations/filter")
     lab.change(f"automations/{dead_runs['id']}", enabled=False)
     try:
@@ -38,7 +38,7 @@ def test_up_again_keeps_what_an_operator_changed(lab: Lab, chromium: str) -> Non
     finally:
         lab.change(f"automations/{dead_runs['id']}", enabled=True)
         for schedule in lab.deployments()["nightly"]["schedules"]:
-            httpx.delete(f"{address}/{schedule['id']}", timeout=30).raise_for_status()
+            lab.http.delete(f"{address}/{schedule['id']}").raise_for_status()
     assert "is there, and keeps its limit" in said
     assert f"{DEAD_RUNS} (is there, and stays switched off)" in said
     assert automation["enabled"] is False
@@ -57,7 +57,7 @@ def switch_on_in_the_ui(lab: Lab, chromium: str, deployment: str) -> None:
     url = lab.ui
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page = page_of_the_lab(browser, viewport={"width": 1400, "height": 1000})
         page.goto(f"{url}/deployments/deployment/{deployment}")
         switch = page.get_by_role("switch")
         expect(switch).to_be_visible(timeout=60_000)

@@ -15,6 +15,8 @@ from typing import Any
 import orjson
 import pytest
 
+from tests.conftest import LAB_AUTH, page_of_the_lab
+
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +50,7 @@ def finished(server: str, tmp_path_factory: pytest.TempPathFactory, gpu_driver: 
     write_virtual_manifest(plan_chunks(root / "audio" / "GNWT-290.wav", 1.0), manifest, hash_chunks=False)
     shutil.copy(Path(__file__).parents[1] / "fakes" / "detector.py", root)
     command = "python detector.py --seconds 0.3 --state state --only chunk_2000 --fail-times 9"
-    environment = os.environ | gpu_driver | {"PREFECT_API_URL": f"{server}/api", "PREFECT_HOME": str(folder / "home")}
+    environment = os.environ | gpu_driver | of_server(server) | {"PREFECT_HOME": str(folder / "home")}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     words = ["--max-retries", "1", "--keep-going", "--gpu-sample-interval", "0.1"]
     done = subprocess.run(
@@ -63,10 +65,14 @@ def finished(server: str, tmp_path_factory: pytest.TempPathFactory, gpu_driver: 
     return done.stderr, root
 
 
+def of_server(server: str) -> dict[str, str]:
+    return {"PREFECT_API_URL": f"{server}/api", "PREFECT_API_AUTH_STRING": ":".join(LAB_AUTH)}
+
+
 def api(server: str, path: str, **body: Any) -> Any:
     import httpx
 
-    return httpx.post(f"{server}/api/{path}", json=body, timeout=30).raise_for_status().json()
+    return httpx.post(f"{server}/api/{path}", json=body, auth=LAB_AUTH, timeout=30).raise_for_status().json()
 
 
 def the_run(server: str) -> dict[str, Any]:
@@ -125,7 +131,7 @@ def test_the_pages_show_it(server: str, finished: Any, chromium: str) -> None:
     run = the_run(server)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1200, "height": 900})
+        page = page_of_the_lab(browser, viewport={"width": 1200, "height": 900})
         page.goto(f"{server}/runs/flow-run/{run['id']}")
         expect(page.get_by_text("infer Ridge/GNWT-290").first).to_be_visible(timeout=60_000)
         expect(page.get_by_text("recording:GNWT-290").first).to_be_visible(timeout=30_000)
@@ -154,7 +160,7 @@ def test_a_dataset_is_seen_while_it_goes(
     words = ["infer", "orchestrate", str(root), "--apply", "--runner-cmd", fake("detector", "--seconds", 1)]
     process = subprocess.Popen(
         [sys.executable, "-m", "flows", *words, "--gpu-sample-interval", "0.1"],
-        env=os.environ | gpu_driver | {"PREFECT_API_URL": f"{server}/api", "PREFECT_HOME": str(tmp_path / "home")},
+        env=os.environ | gpu_driver | of_server(server) | {"PREFECT_HOME": str(tmp_path / "home")},
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -172,7 +178,7 @@ def test_a_dataset_is_seen_while_it_goes(
     try:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-            page = browser.new_page(viewport={"width": 1200, "height": 600})
+            page = page_of_the_lab(browser, viewport={"width": 1200, "height": 600})
             page.goto(f"{server}/artifacts/artifact/{shown('orchestrate-')['id']}")
             expect(page.get_by_text("running").first).to_be_visible(timeout=60_000)
             page.goto(f"{server}/artifacts/artifact/{shown('infer-progress-', 'GPU load: gpu-')['id']}")

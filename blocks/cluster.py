@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-import http.client
-import ipaddress
 import logging
-import socket
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from badc import leash
-from badc.errors import RequestError
 from badc.gpus import NoGpuError, usable_gpus
 from badc.infer import workers_wanted
 from badc.settings import InferOptions
+from blocks.scheduler import note_on, require_scheduler
 
 if TYPE_CHECKING:
     from distributed.security import Security
 
 _LOCAL = "127.0.0.1"
 _PROTOCOL = "tls"
-_CONNECT_TIMEOUT_S = 15
-_HTTP_TIMEOUT_S = 3
 # A worker that is still busy when the run is over does what nobody waits for.
 _CLOSE_TIMEOUT_S = 2.0
 
@@ -100,8 +92,8 @@ def open_cluster(settings: InferOptions) -> Iterator[Cluster]:
         When no scheduler answers at `--scheduler`.
     """
     if settings.scheduler is not None:
-        _require_scheduler(settings.scheduler)
-        yield Cluster(settings.scheduler, {}, _note_on(settings.scheduler))
+        require_scheduler(settings.scheduler)
+        yield Cluster(settings.scheduler, {}, note_on(settings.scheduler))
         return
     import dask
     from distributed.security import Security
@@ -212,90 +204,6 @@ def _nanny() -> Any:
             return await super().close(timeout=min(timeout, _CLOSE_TIMEOUT_S), reason=reason)
 
     return Keeper
-
-
-def _require_scheduler(address: str) -> None:
-    """See that a Dask scheduler answers: a client of Dask would wait for ever for something else that does not."""
-    parts = urlsplit(address)
-    try:
-        if parts.scheme not in ("tcp", "tls", "ucx") or parts.hostname is None or parts.port is None:
-            raise RequestError(f"--scheduler {address}: not an address; it is written tcp://host:port")
-        socket.create_connection((parts.hostname, parts.port), timeout=_CONNECT_TIMEOUT_S).close()
-    except (OSError, ValueError) as error:
-        raise RequestError(
-            f"--scheduler {address}: no Dask scheduler answers there ({error}); "
-            "start one with `dask scheduler`, workers with `dask worker ADDRESS`"
-        ) from None
-    # In a thread of its own, since this one may have a loop that runs.
-    with ThreadPoolExecutor(1) as pool:
-        problem = pool.submit(asyncio.run, _problem_at(address)).result()
-    if problem is not None:
-        raise RequestError(f"--scheduler {address}: {problem}")
-
-
-async def _problem_at(address: str) -> str | None:
-    """Ask what is at an address who it is; return why that is no scheduler for this run, or None."""
-    from distributed.comm import connect
-    from distributed.security import Security
-
-    async def ask() -> Any:
-        arguments = Security().get_connection_args("client")
-        comm = await connect(address, timeout=_CONNECT_TIMEOUT_S, **arguments)
-        try:
-            await comm.write({"op": "identity", "reply": True})
-            return await comm.read()
-        finally:
-            comm.abort()
-
-    parts = urlsplit(address)
-    try:
-        answer = await asyncio.wait_for(ask(), _CONNECT_TIMEOUT_S)
-    except TypeError:  # Dask's way to say that it has no certificates
-        return (
-            "Dask's configuration here has no certificates for tls:// (distributed.comm.tls); docs/scaling.md says how "
-            "to give them"
-        )
-    except TimeoutError:
-        if server := _http_server_at(str(parts.hostname), parts.port):
-            return (
-                f"an HTTP server answers there ({server}), perhaps Dask's dashboard; give the scheduler's own address"
-            )
-        return f"something accepts connections there, but did not answer as a Dask scheduler in {_CONNECT_TIMEOUT_S} s"
-    except Exception as error:  # whatever Dask makes of what is no Dask
-        other = "tls" if parts.scheme == "tcp" else "tcp"
-        return f"no Dask scheduler answers there ({error}); is it one of {other}://?"
-    kind = answer.get("type") if isinstance(answer, dict) else None
-    return None if kind == "Scheduler" else f"a Dask {kind} answers there, not a scheduler"
-
-
-def _http_server_at(host: str, port: int | None) -> str | None:
-    connection = http.client.HTTPConnection(host, port, timeout=_HTTP_TIMEOUT_S)
-    try:
-        connection.request("GET", "/")
-        return connection.getresponse().getheader("Server", "it says no name")
-    except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()
-
-
-def _note_on(address: str) -> str:
-    """Return what a user should know about a scheduler that the run has joined."""
-    note = f"joined the Dask scheduler at {address}"
-    parts = urlsplit(address)
-    if parts.scheme == "tcp" and not _is_this_machine(str(parts.hostname)):
-        note += (
-            ". WARNING: whoever reaches its port can run code as the owner of the workers; docs/scaling.md says how to "
-            "have it speak TLS"
-        )
-    return note
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return all(ipaddress.ip_address(found[4][0]).is_loopback for found in socket.getaddrinfo(host, None))
-    except (OSError, ValueError):
-        return False
 
 
 class WorkerLabels:

@@ -14,7 +14,8 @@ import pytest
 import soundfile as sf
 
 # Before anything imports Prefect: its database must not be the user's own.
-os.environ.pop("PREFECT_API_URL", None)
+for _name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING"):
+    os.environ.pop(_name, None)
 
 # A shell lets what it starts in the background ignore Ctrl-C, and all that this starts; tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)

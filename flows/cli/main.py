@@ -47,7 +47,7 @@ def build(groups: Sequence[str]) -> typer.Typer:
     for name, (module, text) in GROUPS.items():
         group = import_module(module).app if name in groups else typer.Typer()
         app.add_typer(group, name=name, help=text, no_args_is_help=True)
-    for function in (telemetry, gpus, setup, demo, version):
+    for function in (telemetry, gpus, setup, dask_credentials, demo, version):
         app.command()(with_boundary(function))
     return app
 
@@ -78,6 +78,19 @@ def telemetry(
             str(event.details.get("error", "")).replace("\n", " "),
         ]
         print("\t".join(fields).rstrip("\t"))
+
+
+def dask_credentials(
+    folder: Annotated[Path, typer.Argument(help="A new folder for them, in sight of all machines.")],
+) -> None:
+    """Make credentials with which a Dask scheduler, its workers and runs on several machines know each other.
+
+    Without them, whoever reaches a scheduler's port can run code as the owner of its workers. The command prints a file
+    to source in each shell that starts the scheduler, a worker, or a run with --scheduler tls://HOST:PORT.
+    """
+    from blocks.scheduler import write_credentials
+
+    print(write_credentials(folder))
 
 
 def version() -> None:

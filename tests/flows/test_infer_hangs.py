@@ -50,9 +50,9 @@ def _join(address: str) -> None:
 @pytest.fixture
 def short_handshake(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the wait for a scheduler's answer be short."""
-    import blocks.cluster
+    import blocks.scheduler
 
-    monkeypatch.setattr(blocks.cluster, "_CONNECT_TIMEOUT_S", 2)
+    monkeypatch.setattr(blocks.scheduler, "_CONNECT_TIMEOUT_S", 2)
 
 
 def test_a_port_that_accepts_and_says_nothing_is_no_scheduler(short_handshake: None) -> None:

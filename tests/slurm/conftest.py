@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -108,7 +109,9 @@ def setup_file(tmp_path: Path, gpu_driver: dict[str, str]) -> Path:
 @pytest.fixture
 def setup_with_server(setup_file: Path, prefect_api: str) -> Path:
     """The site's lines, with a Prefect server that all jobs share: starting one takes most of a short job's time."""
-    setup_file.write_text(f"{setup_file.read_text()}export PREFECT_API_URL={prefect_api}\n")
+    auth = shlex.quote(os.environ["PREFECT_API_AUTH_STRING"])
+    lines = f"export PREFECT_API_URL={prefect_api} PREFECT_API_AUTH_STRING={auth}\n"
+    setup_file.write_text(setup_file.read_text() + lines)
     return setup_file
 
 

@@ -1,0 +1,148 @@
+"""Dask schedulers that others have started: who is at an address, and credentials that keep strangers out."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import ipaddress
+import shlex
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from badc import atomic
+from badc.errors import RequestError
+
+_CONNECT_TIMEOUT_S = 15
+_HTTP_TIMEOUT_S = 3
+
+
+def require_scheduler(address: str) -> None:
+    """See that a Dask scheduler answers at an address: a client of Dask would wait for ever for anything else.
+
+    Raises
+    ------
+    RequestError
+        When none does; the text says what answers there.
+    """
+    parts = urlsplit(address)
+    try:
+        if parts.scheme not in ("tcp", "tls", "ucx") or parts.hostname is None or parts.port is None:
+            raise RequestError(f"--scheduler {address}: not an address; it is written tcp://host:port")
+        socket.create_connection((parts.hostname, parts.port), timeout=_CONNECT_TIMEOUT_S).close()
+    except (OSError, ValueError) as error:
+        raise RequestError(
+            f"--scheduler {address}: no Dask scheduler answers there ({error}); "
+            "start one with `dask scheduler`, workers with `dask worker ADDRESS`"
+        ) from None
+    # In a thread of its own, since this one may have a loop that runs.
+    with ThreadPoolExecutor(1) as pool:
+        problem = pool.submit(asyncio.run, _problem_at(address)).result()
+    if problem is not None:
+        raise RequestError(f"--scheduler {address}: {problem}")
+
+
+async def _problem_at(address: str) -> str | None:
+    """Ask what is at an address who it is; return why that is no scheduler for this run, or None."""
+    from distributed.comm import connect
+    from distributed.security import Security
+
+    async def ask() -> Any:
+        arguments = Security().get_connection_args("client")
+        comm = await connect(address, timeout=_CONNECT_TIMEOUT_S, **arguments)
+        try:
+            await comm.write({"op": "identity", "reply": True})
+            return await comm.read()
+        finally:
+            comm.abort()
+
+    parts = urlsplit(address)
+    try:
+        answer = await asyncio.wait_for(ask(), _CONNECT_TIMEOUT_S)
+    except TypeError:  # Dask's way to say that it has no certificates
+        return (
+            "Dask's configuration here has no certificates for tls:// (distributed.comm.tls); docs/scaling.md says how "
+            "to give them"
+        )
+    except TimeoutError:
+        if server := _http_server_at(str(parts.hostname), parts.port):
+            return (
+                f"an HTTP server answers there ({server}), perhaps Dask's dashboard; give the scheduler's own address"
+            )
+        return f"something accepts connections there, but did not answer as a Dask scheduler in {_CONNECT_TIMEOUT_S} s"
+    except Exception as error:  # whatever Dask makes of what is no Dask
+        other = "tls" if parts.scheme == "tcp" else "tcp"
+        return f"no Dask scheduler answers there ({error}); is it one of {other}://?"
+    kind = answer.get("type") if isinstance(answer, dict) else None
+    return None if kind == "Scheduler" else f"a Dask {kind} answers there, not a scheduler"
+
+
+def _http_server_at(host: str, port: int | None) -> str | None:
+    connection = http.client.HTTPConnection(host, port, timeout=_HTTP_TIMEOUT_S)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().getheader("Server", "it says no name")
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+def note_on(address: str) -> str:
+    """Return what a user should know about a scheduler that the run has joined."""
+    note = f"joined the Dask scheduler at {address}"
+    parts = urlsplit(address)
+    if parts.scheme == "tcp" and not _is_this_machine(str(parts.hostname)):
+        note += (
+            ". WARNING: whoever reaches its port can run code as the owner of the workers; docs/scaling.md says how to "
+            "have it speak TLS"
+        )
+    return note
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return all(ipaddress.ip_address(found[4][0]).is_loopback for found in socket.getaddrinfo(host, None))
+    except (OSError, ValueError):
+        return False
+
+
+def write_credentials(folder: Path) -> Path:
+    """Write credentials with which a scheduler, its workers and runs know each other, whichever machine they are on.
+
+    Parameters
+    ----------
+    folder
+        A folder for them, which only its owner can open; it must not be there yet.
+
+    Returns
+    -------
+    Path
+        A file with the variables that tell Dask of them, for a shell to source.
+
+    Raises
+    ------
+    RequestError
+        When the folder is there already.
+    """
+    from distributed.security import Security
+
+    security = Security.temporary()
+    try:
+        folder.mkdir(mode=0o700, parents=True)
+    except FileExistsError:
+        raise RequestError(f"{folder}: is there already; name a new folder") from None
+    certificate, key, variables = (folder.absolute() / name for name in ("dask.pem", "dask-key.pem", "dask.env"))
+    atomic.write_text(certificate, str(security.tls_ca_file))
+    atomic.write_text(key, str(security.tls_client_key))
+    key.chmod(0o600)
+    settings = {"REQUIRE_ENCRYPTION": "True", "TLS__CA_FILE": str(certificate)}
+    for role in ("SCHEDULER", "WORKER", "CLIENT"):
+        settings |= {f"TLS__{role}__CERT": str(certificate), f"TLS__{role}__KEY": str(key)}
+    lines = [f"export DASK_DISTRIBUTED__COMM__{name}={shlex.quote(value)}" for name, value in settings.items()]
+    # The pages of their web servers would be open to everybody.
+    lines += [f"export DASK_DISTRIBUTED__{role}__HTTP__ROUTES='[]'" for role in ("SCHEDULER", "WORKER")]
+    atomic.write_text(variables, "".join(f"{line}\n" for line in lines))
+    return variables

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from operator import itemgetter
@@ -190,6 +191,29 @@ def _kind(value: object) -> str:
 def result_path(output_dir: Path, chunk: Chunk) -> Path:
     """Return the place of a chunk's detections: `<output_dir>/<recording_id>/<chunk_id>.json`."""
     return output_dir / chunk.recording_id / f"{chunk.chunk_id}.json"
+
+
+def without_output(output_dir: Path, chunks: Iterable[Chunk]) -> list[Chunk]:
+    """Return those of the chunks that have no file of detections, in their order.
+
+    A file that git-annex keeps counts, whether or not its content is here.
+    """
+    names: dict[Path, frozenset[str]] = {}
+    found = []
+    for chunk in chunks:
+        path = result_path(output_dir, chunk)
+        if path.parent not in names:
+            names[path.parent] = _names_in(path.parent)
+        if path.name not in names[path.parent]:
+            found.append(chunk)
+    return found
+
+
+def _names_in(folder: Path) -> frozenset[str]:
+    try:
+        return frozenset(os.listdir(folder))  # noqa: PTH208 - names alone, of a million files
+    except (FileNotFoundError, NotADirectoryError):
+        return frozenset()
 
 
 def write_result(path: Path, result: ChunkResult) -> None:

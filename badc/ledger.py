@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from badc.attempt import Attempt, now
+from badc.detections import without_output
 from badc.infer import InferPlan, PlannedChunk
+from badc.manifest import Chunk
 from badc.run_config import effective_configuration
 from badc.run_findings import RunFindings
 from badc.summary import (
@@ -114,6 +116,7 @@ class RunLedger:
         self._next_write = 0.0
         self._finished = False
         self._done = self._failed = self._audio_ms = 0
+        self._skipped = len(plan.done)
         self._audio_total_ms = sum(planned.chunk.duration_ms for planned in plan.todo)
         jobs = plan.earlier.others(plan.manifest.chunks) if plan.earlier else {}
         jobs |= {key: Job(chunk.recording_id) for key, chunk in zip(plan.keys, plan.manifest.chunks, strict=True)}
@@ -192,6 +195,37 @@ class RunLedger:
                 if job.worker is not None:
                     self.summary.workers.setdefault(job.worker, WorkerCount()).failure += 1
 
+    def check_disk(self) -> list[str]:
+        """See that what was written is still there; chunks whose outputs are gone have failed. Returns what is missing.
+
+        A run may take a night, in which somebody clears a disk.
+        """
+        with self._lock:
+            keys = {chunk: key for key, chunk, _ in self._plan.done}
+            keys |= {planned.chunk: planned.key for planned in self._plan.todo}
+            done = (chunk for chunk, key in keys.items() if self.summary.jobs[key].status is JobStatus.SUCCESS)
+            missing = []
+            for chunk in without_output(self._plan.order.output_dir, done):
+                self._take_back(keys[chunk], chunk)
+                missing.append(f"{keys[chunk]}: {self.summary.jobs[keys[chunk]].last_error}")
+            if not self._log.is_there():
+                missing.append(f"{self._log.path}: the telemetry log was deleted or replaced during the run")
+            return missing
+
+    def _take_back(self, key: str, chunk: Chunk) -> None:
+        job = self.summary.jobs[key]
+        job.status = JobStatus.FAILURE
+        job.last_error = f"its output was deleted after it was written: {self._plan.output_of(chunk)}"
+        self._failed += 1
+        if key not in self._chunks:  # it was done before this run
+            self._skipped -= 1
+            return
+        self._done -= 1
+        self._audio_ms -= chunk.duration_ms
+        count = self.summary.workers[str(job.worker)]
+        count.success -= 1
+        count.failure += 1
+
     def undone(self, chunks: Iterable[PlannedChunk]) -> list[PlannedChunk]:
         """Return those of the chunks that have not succeeded yet."""
         with self._lock:
@@ -228,10 +262,10 @@ class RunLedger:
         """Return how far the run is."""
         with self._lock:
             return Progress(
-                total=len(self._plan.todo) + len(self._plan.unusable),
+                total=len(self._plan.todo) + len(self._plan.unusable) + len(self._plan.done) - self._skipped,
                 done=self._done,
                 failed=self._failed,
-                skipped=len(self._plan.done),
+                skipped=self._skipped,
                 audio_ms=self._audio_ms,
                 audio_total_ms=self._audio_total_ms,
                 elapsed_s=time.monotonic() - self._clock,

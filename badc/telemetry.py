@@ -90,6 +90,13 @@ class TelemetryLog:
         while line:  # a disk that fills up takes a part of it, and refuses the rest at the next try
             line = line[self._stream.write(line) :]
 
+    def is_there(self) -> bool:
+        """Whether the file is still where it was made: neither deleted nor replaced."""
+        try:
+            return os.path.samestat(os.fstat(self._stream.fileno()), self.path.lstat())
+        except OSError:
+            return False
+
     def close(self) -> None:
         """Sync the log to disk and close it."""
         os.fsync(self._stream.fileno())

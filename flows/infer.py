@@ -146,7 +146,7 @@ class _Run:
         try:
             if self._plan.todo:
                 self._run_chunks()
-            state = self._state()
+            state = self._state(self._ledger.check_disk())
         finally:
             self._ledger.finish(state)
         self._session.outcome = self._outcome()
@@ -241,9 +241,10 @@ class _Run:
         if not self._plan.settings.keep_going:
             self._stop.request(StopReason.FAILED)
 
-    def _state(self) -> RunState:
+    def _state(self, missing: Sequence[str]) -> RunState:
+        self._errors = [*missing, *self._errors][:MOST_LISTED]
         progress = self._ledger.progress()
-        if progress.done == progress.total:
+        if progress.done == progress.total and not missing:
             return RunState.COMPLETED
         return RunState.INTERRUPTED if self._stop.interrupted else RunState.FAILED
 

@@ -299,3 +299,52 @@ def test_a_worker_with_many_threads_analyses_one_chunk_at_a_time(infer, make_rec
         running += 1 if event.status is EventStatus.START else -1
         most = max(most, running)
     assert most == 1
+
+
+def test_an_output_that_is_deleted_in_mid_run_is_missed_and_named(started, badc, tmp_path):
+    process, words, log = started
+    chunk = sorted(successes(log))[0]
+    output = tmp_path / "out" / "REC" / f"{chunk}.json"
+    output.unlink()
+    out, err = process.communicate(timeout=60)
+
+    assert process.returncode == 1, err
+    assert f"{chunk}: its output was deleted after it was written: {output}" in err
+    assert "failed: 19/20 chunks, 1 failed" in out
+    summary = read_summary(log)
+    assert summary["state"] == "failed"
+    assert {key for key, job in summary["jobs"].items() if job["status"] == "failure"} == {chunk}
+    assert sum(count["success"] for count in summary["workers"].values()) == 19
+
+    second = badc(*words, "--telemetry-log", tmp_path / "second.jsonl", "--resume-summary", f"{log}.summary.json")
+    _, err = second.communicate(timeout=60)
+    assert second.returncode == 0, err
+    assert successes(tmp_path / "second.jsonl") == {chunk}
+
+
+def test_a_log_that_is_deleted_in_mid_run_is_missed(started):
+    process, _, log = started
+    log.unlink()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1, err
+    assert f"{log}: the telemetry log was deleted or replaced during the run" in err
+    assert read_summary(log)["state"] == "failed"
+
+
+def test_an_output_of_an_earlier_run_that_is_deleted_in_mid_run_is_missed(
+    badc, make_recording, make_manifest, fake, tmp_path
+):
+    manifest, output = make_manifest(make_recording(seconds=6)), tmp_path / "out" / "REC"
+    words = ["infer", "run", manifest, "--output-dir", "out", "--runner-cmd", fake("detector", "--seconds", 0.5)]
+    first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
+    assert badc(*words, "--telemetry-log", first).wait(60) == 0
+    for name in ("0_1000", "1000_2000", "2000_3000"):
+        (output / f"REC_chunk_{name}.json").unlink()
+    process = badc(*words, "--telemetry-log", second, "--resume-summary", f"{first}.summary.json")
+    wait_until(lambda: len(successes(second)) >= 1)
+    (output / "REC_chunk_5000_6000.json").unlink()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1, err
+    assert "REC_chunk_5000_6000: its output was deleted" in err
+    assert "3/4 chunks, 1 failed" in out
+    assert "2 done before" in out

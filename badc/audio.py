@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +63,10 @@ class AudioInfo:
     channels: int
     subtype: str
 
+    def __str__(self) -> str:
+        channels = "1 channel" if self.channels == 1 else f"{self.channels} channels"
+        return f"{self.frames} frames at {self.rate} Hz, {channels}, {self.subtype}"
+
     @property
     def duration_ms(self) -> int:
         """Length in whole ms; a last part of a millisecond does not count."""
@@ -81,12 +85,15 @@ class AudioWindow:
         The first frame and how many.
     whole_file
         Whether that is all of a WAV file, so that it can be handed over as it is.
+    source
+        What the file was when the window was made. Another file in its place would be read at wrong times.
     """
 
     path: Path
     start_frame: int
     frames: int
     whole_file: bool
+    source: AudioInfo
 
 
 def frame_at(ms: int, rate: int) -> int:
@@ -139,9 +146,9 @@ def window_of(path: Path, info: AudioInfo, start_ms: int, end_ms: int) -> AudioW
     start, end = frame_at(start_ms, info.rate), frame_at(end_ms, info.rate)
     if end <= info.frames + 1:
         stop = min(end, info.frames)
-        return AudioWindow(path, start, stop - start, _is_wav(path) and start == 0 and stop == info.frames)
+        return AudioWindow(path, start, stop - start, _is_wav(path) and start == 0 and stop == info.frames, info)
     if abs(info.frames - (end - start)) <= 1:
-        return AudioWindow(path, 0, info.frames, _is_wav(path))
+        return AudioWindow(path, 0, info.frames, _is_wav(path), info)
     raise AudioError(
         f"{path}: {info.duration_ms} ms long, but the chunk ends at {end_ms} ms and is {end_ms - start_ms} ms long; "
         "the file is neither the recording nor the chunk"
@@ -159,7 +166,7 @@ def read_samples(window: AudioWindow) -> tuple[np.ndarray[Any, Any], int]:
     Raises
     ------
     AudioError
-        When the file gives fewer frames than the window has.
+        When the file gives fewer frames than the window has, or is another one than the window was made of.
     """
     samples, stream_info = _read(window, "float32")
     return samples, stream_info.rate
@@ -174,7 +181,7 @@ def wav_bytes(window: AudioWindow) -> bytes:
     Raises
     ------
     AudioError
-        When the file gives fewer frames than the window has.
+        When the file gives fewer frames than the window has, or is another one than the window was made of.
     """
     import soundfile as sf
 
@@ -184,6 +191,17 @@ def wav_bytes(window: AudioWindow) -> bytes:
     container = "RF64" if samples.nbytes > _WAV_LIMIT_BYTES else "WAV"
     sf.write(buffer, samples, info.rate, subtype=_WAV_SUBTYPES.get(subtype, subtype), format=container)
     return _without_time_of_writing(buffer.getvalue()) if subtype in ("FLOAT", "DOUBLE") else buffer.getvalue()
+
+
+def require_unchanged(window: AudioWindow) -> None:
+    """Refuse a file that is not the one that a window was made of, for programs that read it themselves.
+
+    Raises
+    ------
+    AudioError
+        When its rate, channels, length or sample format are others, or it cannot be read.
+    """
+    _read(replace(window, frames=0), None)
 
 
 def _without_time_of_writing(wav: bytes) -> bytes:
@@ -212,6 +230,11 @@ def _read(window: AudioWindow, dtype: str | None) -> tuple[np.ndarray[Any, Any],
     try:
         with sf.SoundFile(window.path) as stream:
             info = AudioInfo(stream.frames, stream.samplerate, stream.channels, stream.subtype)
+            if info != window.source:
+                raise AudioError(
+                    f"{window.path}: the file changed while the run was under way: it was {window.source}, "
+                    f"and is {info}"
+                )
             samples = _frames(stream, window, dtype or _EXACT_DTYPES.get(stream.subtype, "float32"))
     except (sf.LibsndfileError, RuntimeError) as error:
         reason = getattr(error, "error_string", str(error)).rstrip(".")

@@ -28,6 +28,7 @@ from badc.summary import RunState
 from blocks.loading import filled_from_blocks
 from flows.chunk_session import GRACE_PERIOD_S, ChunkRunOutcome, ChunkSession, current_session, prepared
 from flows.own_run import final_state, leave_if_suspended, stop_wanted
+from flows.server import note_task_runs
 from flows.stopping import Stop
 from tasks.chunk import BatchChunker, batch_parameters, show_failures
 
@@ -71,6 +72,7 @@ class _Run:
         self._done: set[str] = set()
         self._failures: dict[str, str] = {}
         self._not_recorded: list[tuple[str, str]] = []
+        self._ended_task_runs = 0
         self._ended: queue.SimpleQueue[PrefectFuture[Any]] = queue.SimpleQueue()
         session.give_up = self._outcome
 
@@ -116,6 +118,8 @@ class _Run:
     def _account_for(self, future: PrefectFuture[Any], batch: Sequence[PlannedRecording]) -> None:
         """Count what a task run left undone without being asked to stop as failed: Prefect itself failed it."""
         future.wait()
+        self._ended_task_runs += future.state.is_final()
+        note_task_runs(str(flow_run.id), self._ended_task_runs)
         if self._session.stop.interrupted:
             return
         with self._lock:

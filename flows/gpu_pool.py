@@ -5,10 +5,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from uuid import UUID
 
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import ConcurrencyLeaseHolder
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
+)
+from prefect.client.schemas.objects import ConcurrencyLeaseHolder, StateType
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
@@ -23,6 +30,8 @@ _LEASE_S = 120
 # An attempt to get a slot waits for so long at the server, then looks whether the run is to stop.
 _ATTEMPT_S = 2.0
 _REMIND_S = 300.0
+_MOST_NAMED = 5
+_HOLDING = [StateType.RUNNING, StateType.CANCELLING]
 
 
 @contextmanager
@@ -54,15 +63,16 @@ def turn_at_the_gpus(settings: InferOptions, uses_gpus: bool, stop: Stop, say: C
         while not stop.requested.is_set():
             try:
                 stack.enter_context(_slot(name))
+                _tag_as_holder(name)
                 break
             except TimeoutError:
                 if settings.no_wait:
                     raise RequestError(
-                        f"the GPU pool {name} is held by other runs; leave out --no-wait to wait for it"
+                        f"the GPU pool {name} is held by {_holders(name)}; leave out --no-wait to wait for it"
                     ) from None
             if time.monotonic() >= remind_at_s:
                 remind_at_s = time.monotonic() + _REMIND_S
-                say(f"Waiting for the GPU pool {name}, which other runs hold (Prefect's UI: Concurrency)")
+                say(f"Waiting for the GPU pool {name}, held by {_holders(name)}")
         yield
 
 
@@ -78,6 +88,35 @@ def _exists(name: str, asked_for: bool) -> bool:
                 ) from None
             return False
     return True
+
+
+def _tag_as_holder(name: str) -> None:
+    """Let runs that wait see who holds a slot: Prefect itself does not tell them."""
+    with suppress(Exception), get_client(sync_client=True) as client:  # a run that has its turn does not need this
+        run = client.read_flow_run(UUID(str(flow_run.id)))
+        client.update_flow_run(run.id, tags=[*run.tags, _tag_of(name)])
+
+
+def _holders(name: str) -> str:
+    """Return the names of the runs that hold a pool, for a sentence."""
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(
+                tags=FlowRunFilterTags(all_=[_tag_of(name)]),
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_HOLDING)),
+            ),
+            limit=_MOST_NAMED,
+        )
+    if runs:
+        return ", ".join(f"{run.name} (since {run.start_time:%Y-%m-%d %H:%M} UTC)" for run in runs)
+    return (
+        "something that is no run of BADC's (Prefect's UI: Concurrency); slots that a server has forgotten are freed "
+        f"with `prefect gcl update {name} --active-slots 0`"
+    )
+
+
+def _tag_of(name: str) -> str:
+    return f"gpu-pool:{name}"
 
 
 def _is_no_attempt(record: logging.LogRecord) -> bool:

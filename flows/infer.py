@@ -37,6 +37,7 @@ from blocks.task_runner import ChunkTaskRunner
 from flows.gpu_pool import turn_at_the_gpus
 from flows.infer_session import InferOutcome, InferSession, current_session
 from flows.own_run import begun_before, final_state, leave_if_suspended, stop_of_own_run, stop_wanted
+from flows.server import note_task_runs
 from flows.stopping import StopReason
 from tasks.artifacts import RunArtifacts, run_title
 from tasks.infer import BatchRunner, RunStoppedError, batch_parameters
@@ -136,6 +137,7 @@ class _Run:
         )
         self._said_no_worker = False
         self._under_way: dict[PrefectFuture[Any], Sequence[PlannedChunk]] = {}
+        self._ended_task_runs = 0
         self._errors = self._ledger.errors_of(planned.key for planned, _ in plan.unusable)[:MOST_LISTED]
         session.give_up = self._give_up
 
@@ -230,6 +232,8 @@ class _Run:
         except Pause:  # Prefect begins no task of a run that is suspended
             self._stop.request(StopReason.SUSPENDED)
             return
+        self._ended_task_runs += future.state.is_final()
+        note_task_runs(str(flow_run.id), self._ended_task_runs)
         if future.state.is_completed():
             return
         if self._stop.interrupted or isinstance(future.state.result(raise_on_failure=False), RunStoppedError):

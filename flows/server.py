@@ -7,7 +7,9 @@ the two go side by side.
 from __future__ import annotations
 
 import atexit
+import base64
 import contextlib
+import json
 import logging
 import os
 import secrets
@@ -32,6 +34,15 @@ _ANSWER_TRIES = 4
 _STOP_TIMEOUT_S = 15.0
 _WATCH_INTERVAL_S = 0.5
 _START_POLL_S = 1.0
+_SAY_AFTER_S = 2.0
+_SILENCE_S = 20.0
+_RECORDED_POLL_S = 0.1
+_RECORDING_PATIENCE_S = 10.0
+_IDS_PER_QUESTION = 200
+_ENDS = ["COMPLETED", "FAILED", "CANCELLED", "CRASHED"]
+# A run's own server is asked at its end whether it has everything, so it writes more often than one that stays.
+_FLUSH_INTERVAL_S = "0.25"
+_ended_task_runs: dict[str, int] = {}
 _BACKLOG = 2048
 # As it comes, Prefect's server records one event of a task run per transaction, and drops what it falls behind with by
 # more than 10,000 events: of 10,000 fast chunks a quarter were never seen in it.
@@ -154,6 +165,7 @@ class _LocalServer:
         self._up.set()
 
     def stop(self) -> None:
+        _wait_until_recorded(self.url)
         self._stopping.set()
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGTERM)
@@ -174,6 +186,7 @@ class _LocalServer:
         process = subprocess.Popen(
             [sys.executable, "-m", "flows.server_app", str(descriptor)],
             env=RECORDER_SETTINGS
+            | {"PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": _FLUSH_INTERVAL_S}
             | os.environ
             | {
                 "PREFECT_SERVER_API_AUTH_STRING": os.environ["PREFECT_API_AUTH_STRING"],
@@ -189,6 +202,79 @@ class _LocalServer:
         )
         leash.hold(process)
         return process
+
+
+def note_task_runs(flow_run_id: str, ended: int) -> None:
+    """Note how many task runs of a flow run have ended in this process; its own server stops when it has them all."""
+    _ended_task_runs[flow_run_id] = ended
+
+
+def _wait_until_recorded(url: str) -> None:
+    """Wait until the server has recorded the ends of this process's task runs, as long as it gets on with it.
+
+    Task runs reach it as events, which it takes in when it can; those that still wait when it stops are lost.
+    """
+    wanted = sum(_ended_task_runs.values())
+    recorded, said = 0, False
+    begin = since = time.monotonic()
+    while wanted:
+        now_recorded = _recorded_task_runs(url)
+        if now_recorded is not None and now_recorded >= wanted:
+            return
+        if now_recorded is not None and now_recorded > recorded:
+            recorded, since = now_recorded, time.monotonic()
+        if now_recorded is None or time.monotonic() - since > _RECORDING_PATIENCE_S:
+            lost = f"{wanted - recorded} of {wanted} task runs"
+            print(f"badc: Prefect has not recorded how {lost} ended; the outputs are complete", file=sys.stderr)
+            return
+        if time.monotonic() - begin > _SAY_AFTER_S and not said:
+            said = True
+            print(f"Waiting for Prefect to record {wanted - recorded} more task runs", file=sys.stderr, flush=True)
+        time.sleep(_RECORDED_POLL_S)
+
+
+def _recorded_task_runs(url: str) -> int | None:
+    """Ask how many task runs of this process have ended, as the server knows them; None where it does not answer."""
+    ids = list(_ended_task_runs)
+    credentials = base64.b64encode(os.environ["PREFECT_API_AUTH_STRING"].encode()).decode()
+    headers = {"Content-Type": "application/json", "Authorization": f"Basic {credentials}"}
+    count = 0
+    for first in range(0, len(ids), _IDS_PER_QUESTION):
+        question = {
+            "flow_runs": {"id": {"any_": ids[first : first + _IDS_PER_QUESTION]}},
+            "task_runs": {"state": {"type": {"any_": _ENDS}}, "subflow_runs": {"exists_": False}},
+        }
+        request = urllib.request.Request(f"{url}/task_runs/count", json.dumps(question).encode(), headers)
+        try:
+            with urllib.request.urlopen(request, timeout=_ANSWER_TIMEOUT_S) as answer:
+                count += int(answer.read())
+        except (OSError, ValueError):
+            return None
+    return count
+
+
+def end_if_silent(leave: Callable[[], object]) -> None:
+    """Call `leave` once the API has been silent for long: Prefect would try for minutes to deliver what it still holds.
+
+    Parameters
+    ----------
+    leave
+        Ends the process. It is called in a thread, while Prefect's own exit handlers run.
+    """
+    url = os.environ.get("PREFECT_API_URL")
+    if "prefect" not in sys.modules or not url:
+        return
+
+    def watch() -> None:
+        last_answer = time.monotonic()
+        while time.monotonic() - last_answer < _SILENCE_S:
+            if _answers(url):
+                last_answer = time.monotonic()
+            time.sleep(1)
+        print("badc: Prefect does not answer any more, so its UI may not show all of this", file=sys.stderr)
+        leave()
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def api_is_configured() -> bool:

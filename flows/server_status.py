@@ -14,6 +14,8 @@ from flows.server_database import ServerDatabase
 
 # Heartbeats come every 30 s where they are switched on.
 _SILENT_S = 180
+_RECENT_S = 600
+_NEWEST = 100
 FINISHED = sorted(state.value for state in TERMINAL_STATES)
 
 
@@ -33,6 +35,10 @@ class ServerStatus:
         Flow runs by their state.
     oldest_finished
         When the first of the finished runs ended, or None.
+    unrecorded
+        Task runs that have no end in the database although their flow run has ended: not recorded yet, or lost.
+    behind_s
+        How long after it happened what was recorded last (in the last minutes) was recorded, in seconds, or None.
     silent
         Runs that say Running, but whose last heartbeat is more than three minutes old: name and age in seconds. Runs
         without heartbeats are not told.
@@ -43,6 +49,8 @@ class ServerStatus:
     rows: Mapping[str, int]
     flow_runs: Mapping[str, int]
     oldest_finished: datetime | None
+    unrecorded: int
+    behind_s: float | None
     silent: list[tuple[str, float]]
 
     def as_json(self) -> dict[str, Any]:
@@ -78,8 +86,35 @@ async def server_status(database: ServerDatabase) -> ServerStatus:
             rows=rows,
             flow_runs={str(getattr(state, "value", state) or "NONE"): count for state, count in states},
             oldest_finished=oldest,
+            unrecorded=await _unrecorded(database, connection),
+            behind_s=await _behind_s(database, connection),
             silent=await _silent(database, connection),
         )
+
+
+async def _unrecorded(database: ServerDatabase, connection: Any) -> int:
+    task, flow = database.tables.TaskRun, database.tables.FlowRun
+    query = (
+        sa.select(sa.func.count())
+        .select_from(task)
+        .join(flow, task.flow_run_id == flow.id)
+        .where(flow.state_type.in_(FINISHED), task.state_type.not_in(FINISHED))
+    )
+    return int(await connection.scalar(query) or 0)
+
+
+async def _behind_s(database: ServerDatabase, connection: Any) -> float | None:
+    """Task runs are recorded from events; the newest say how far the server has fallen behind."""
+    state = database.tables.TaskRunState
+    since = datetime.now(UTC) - timedelta(seconds=_RECENT_S)
+    newest = await connection.execute(
+        sa.select(state.created, state.timestamp)
+        .where(state.created > since)
+        .order_by(state.created.desc())
+        .limit(_NEWEST)
+    )
+    delays = [(created - happened).total_seconds() for created, happened in newest.all()]
+    return max(delays, default=None)
 
 
 async def _silent(database: ServerDatabase, connection: Any) -> list[tuple[str, float]]:

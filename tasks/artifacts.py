@@ -56,10 +56,11 @@ class RunArtifacts:
     def show_begin(self) -> None:
         """Tag the flow run, so that it is found by its runner, recording and dataset."""
         new = [f"{key}:{value}" for key, value in _tags(self._plan).items()]
-        run_id, old = UUID(str(flow_run.id)), list(flow_run.tags)
+        run_id = UUID(str(flow_run.id))
 
         def write() -> None:
             with get_client(sync_client=True) as client:
+                old = client.read_flow_run(run_id).tags
                 client.update_flow_run(run_id, tags=[*old, *(tag for tag in new if tag not in old)])
 
         self._write(write)

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from badc.audio import AudioWindow, read_samples
+from badc.audio import AudioInfo, AudioWindow, read_samples
 from badc.hosts.serve import Answer, serve
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ class _Model:
         self._output = self._interpreter.get_output_details()[0]["index"]
 
     def handle(self, request: Answer) -> Answer:
-        window = AudioWindow(Path(request["path"]), request["start_frame"], request["frames"], whole_file=False)
+        source = AudioInfo(**request["source"])
+        window = AudioWindow(Path(request["path"]), request["start_frame"], request["frames"], False, source)
         samples = _mono_48k(window)
         detections = []
         for start_s, piece in _windows(samples, self._hop_s):

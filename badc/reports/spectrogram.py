@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from badc.audio import AudioError, AudioWindow, frame_at, probe, read_samples, window_of
+from badc.audio import AudioError, frame_at, probe, read_samples, window_of
 from badc.dataset import absolute, find_dataset_root
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def read_passage(sighting: Sighting, bases: Sequence[Path]) -> Passage:
         raise AudioError(f"{path}: it ends before the detection at {start_ms + sighting.timestamp_ms} ms")
     margin = frame_at(_MARGIN_MS, info.rate)
     first, last = max(0, marked - margin), min(info.frames, marked_end + margin)
-    samples, rate = read_samples(AudioWindow(path, first, last - first, False))
+    samples, rate = read_samples(replace(chunk, start_frame=first, frames=last - first, whole_file=False))
     mono = samples.mean(axis=1)
     return Passage(mono, rate, ((marked - first) / rate, (marked_end - first) / rate))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from badc.audio import AudioWindow, wav_bytes
+from badc.audio import AudioWindow, require_unchanged, wav_bytes
 from badc.detections import ChunkResult, RunnerName
 from badc.errors import RunnerError
 from badc.manifest import Chunk
@@ -113,6 +113,7 @@ class RunnerSpec(Protocol):
 def chunk_wav(chunk: Chunk, audio: AudioWindow, folder: Path) -> Iterator[Path]:
     """Give a chunk as a WAV: its own file where it has one, else one in `folder` for the length of the block."""
     if audio.whole_file:
+        require_unchanged(audio)
         yield audio.path
         return
     path = folder / f"{chunk.chunk_id}.wav"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -86,7 +86,7 @@ class BirdnetRunner:
 
     def detect(self, chunk: Chunk, audio: AudioWindow) -> RunnerOutput:
         """Analyse one chunk in the host (see `Runner.detect`)."""
-        place = {"path": str(audio.path), "start_frame": audio.start_frame, "frames": audio.frames}
+        place = asdict(audio) | {"path": str(audio.path)}
         answer = self._host.request(place, self._timeout_s)
         detections = parse_detections(answer["detections"])
         status = ResultStatus.OK if detections else ResultStatus.NO_DETECTIONS

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from badc import leash
-from badc.audio import AudioWindow, wav_bytes
+from badc.audio import AudioWindow, require_unchanged, wav_bytes
 from badc.detections import ChunkResult, InvalidResultError, ResultStatus, RunnerName, parse_detections
 from badc.errors import RequestError, RunnerError
 from badc.hosts.checkpoints import digest_of_checkpoints
@@ -258,6 +258,8 @@ def _lay_out(items: Sequence[tuple[Chunk, AudioWindow]], folder: Path) -> list[f
         resolved = audio.path.resolve().name if audio.whole_file else ""
         linked = audio.whole_file and resolved not in taken
         path = folder / f"{chunk.chunk_id}{audio.path.suffix if audio.whole_file else '.wav'}"
+        if audio.whole_file:
+            require_unchanged(audio)
         if linked:
             path.symlink_to(audio.path.absolute())
             taken.add(resolved)

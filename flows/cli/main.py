@@ -133,3 +133,5 @@ def main() -> None:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     for number in SIGNALS:
         signal.signal(number, leave)
+    if "flows.server" in sys.modules:
+        sys.modules["flows.server"].end_if_silent(leave)

@@ -61,8 +61,16 @@ def status(
     print(f"size\t{found.size_bytes / 2**20:.1f} MiB")
     oldest = found.oldest_finished
     print(f"oldest end of a run\t{oldest.isoformat(timespec='seconds') if oldest else 'none has ended'}")
+    behind = "nothing was recorded lately" if found.behind_s is None else f"{found.behind_s:.1f} s behind"
+    print(f"recording of task runs\t{behind}")
     print_table([{"state": state, "flow runs": count} for state, count in found.flow_runs.items()], "Flow runs")
     print_table([{"table": name, "rows": count} for name, count in found.rows.items()], "Rows")
+    if found.unrecorded:
+        print(
+            f"badc: {found.unrecorded} task runs of flow runs that have ended have no end here; what they did is in "
+            "the runs' telemetry and summaries",
+            file=sys.stderr,
+        )
     for name, silent_s in found.silent:
         print(
             f"badc: {name} says it is running, but was last heard of {silent_s / 60:.0f} minutes ago", file=sys.stderr

@@ -13,7 +13,17 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from badc.audio import AudioError, AudioInfo, AudioWindow, frame_at, probe, read_samples, wav_bytes, window_of
+from badc.audio import (
+    AudioError,
+    AudioInfo,
+    AudioWindow,
+    frame_at,
+    probe,
+    read_samples,
+    require_unchanged,
+    wav_bytes,
+    window_of,
+)
 
 MakeAudio = Callable[..., Path]
 FORMATS = [
@@ -87,7 +97,7 @@ def test_the_wav_is_the_same_in_another_second(make_audio: MakeAudio, subtype: s
 def test_samples_that_spell_the_name_of_a_header_stay_as_they_are(tmp_path: Path) -> None:
     samples = np.frombuffer(b"PEAKPEAKPEAKPEAKPEAKPEAK" * 10, dtype="<i2")
     sf.write(tmp_path / "a.wav", samples, 8000, subtype="PCM_16")
-    window = AudioWindow(tmp_path / "a.wav", 0, len(samples), whole_file=True)
+    window = window_of(tmp_path / "a.wav", probe(tmp_path / "a.wav"), 0, 15)
     written, _ = sf.read(io.BytesIO(wav_bytes(window)), dtype="int16")
     np.testing.assert_array_equal(written, samples)
 
@@ -158,8 +168,8 @@ def test_an_annexed_file_is_read_through_its_link(make_audio: MakeAudio, tmp_pat
 
 def test_one_frame_of_difference_is_allowed(tmp_path: Path) -> None:
     info = AudioInfo(frames=7999, rate=8000, channels=1, subtype="PCM_16")
-    assert window_of(tmp_path / "a.wav", info, 0, 1000) == AudioWindow(tmp_path / "a.wav", 0, 7999, True)
-    assert window_of(tmp_path / "a.wav", info, 5000, 6000) == AudioWindow(tmp_path / "a.wav", 0, 7999, True)
+    assert window_of(tmp_path / "a.wav", info, 0, 1000) == AudioWindow(tmp_path / "a.wav", 0, 7999, True, info)
+    assert window_of(tmp_path / "a.wav", info, 5000, 6000) == AudioWindow(tmp_path / "a.wav", 0, 7999, True, info)
 
 
 @pytest.mark.parametrize("frames", [7998, 8002, 12_000])
@@ -184,3 +194,31 @@ def test_a_wav_that_was_written_to_a_pipe_and_so_claims_the_largest_size_is_not_
     data[4:8] = data[at + 4 : at + 8] = b"\xff\xff\xff\xff"
     path.write_bytes(data)
     assert probe(path).frames == 800
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rate", "channels"),
+    [(4.0, 16000, 1), (4.0, 8000, 2), (5.0, 8000, 1), (2.0, 16000, 1)],
+    ids=["rate", "channels", "length", "rate-and-length"],
+)
+def test_a_file_that_another_took_the_place_of_is_not_read(
+    tmp_path: Path, seconds: float, rate: int, channels: int
+) -> None:
+    path = tmp_path / "a.wav"
+    sf.write(path, np.zeros((32000, 1)), 8000, subtype="PCM_16")
+    window = window_of(path, probe(path), 1000, 2000)
+    sf.write(path, np.zeros((round(seconds * rate), channels)), rate, subtype="PCM_16")
+    for read in (read_samples, wav_bytes, require_unchanged):
+        with pytest.raises(AudioError, match="the file changed while the run was under way") as caught:
+            read(window)
+        assert "it was 32000 frames at 8000 Hz, 1 channel, PCM_16, and is" in str(caught.value)
+
+
+def test_the_same_audio_in_another_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    sf.write(path, np.zeros(8000), 8000, subtype="PCM_16")
+    window = window_of(path, probe(path), 0, 1000)
+    path.rename(tmp_path / "b.wav")
+    sf.write(path, np.ones(8000) * 0.5, 8000, subtype="PCM_16")
+    require_unchanged(window)
+    assert read_samples(window)[0].mean() == 0.5

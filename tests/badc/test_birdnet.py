@@ -15,7 +15,7 @@ import pytest
 import soundfile as sf
 import soxr
 
-from badc.audio import AudioWindow, probe, window_of
+from badc.audio import AudioInfo, AudioWindow, probe, window_of
 from badc.detections import ResultStatus, RunnerName
 from badc.errors import RequestError, RunnerError
 from badc.infer import InferPlan, plan_inference
@@ -154,7 +154,7 @@ def test_audio_that_vanished_fails_the_attempt_and_the_next_works(
     birds_wav: Path, open_birdnet: Callable[..., BirdnetRunner], tmp_path: Path
 ) -> None:
     runner = open_birdnet()
-    gone = AudioWindow(tmp_path / "gone.wav", 0, 96_000, whole_file=False)
+    gone = AudioWindow(tmp_path / "gone.wav", 0, 96_000, False, AudioInfo(96_000, 48_000, 1, "PCM_16"))
     with pytest.raises(RunnerError, match=r"BirdNET: .*gone\.wav"):
         runner.detect(Chunk("gone", "c", "gone.wav", 0, 3000), gone)
     assert found(detect(runner, birds_wav)) == near(EXPECTED)

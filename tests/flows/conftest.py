@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import pwd
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import psutil
 import pytest
 
 
@@ -68,6 +72,46 @@ def dask(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
         process.kill()
     for process in started:
         process.wait()
+
+
+@pytest.fixture
+def postgresql(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[str]:
+    """A real PostgreSQL of this test's own: its URL for Prefect."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+    programs = found[-1].parent if found else Path(shutil.which("postgres") or "/nowhere/postgres").parent
+    if not (programs / "initdb").exists():
+        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
+    data, port = tmp_path / "pg", free_port()
+    user: str | None = None
+    if os.geteuid() == 0:  # PostgreSQL refuses root
+        user = "postgres"
+        for folder in (tmp_path, *tmp_path.parents):
+            if folder.stat().st_mode & 0o777 == 0o700:  # those of pytest
+                folder.chmod(0o755)
+        data.mkdir()
+        os.chown(data, pwd.getpwnam(user).pw_uid, -1)
+    options: dict[str, Any] = {"user": user, "check": True, "capture_output": True, "cwd": "/"}
+    subprocess.run([programs / "initdb", "-D", data, "-U", "badc", "--auth=trust"], **options)
+    start = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={data}"
+    control = [programs / "pg_ctl", "-D", data, "-w"]
+    subprocess.run([*control, "-o", start, "-l", data / "log", "start"], **options)
+    yield f"postgresql+asyncpg://badc:secret@127.0.0.1:{port}/postgres"
+    subprocess.run([*control, "-m", "immediate", "stop"], **options)
+
+
+@pytest.fixture
+def frozen() -> Iterator[Callable[[psutil.Process], None]]:
+    """Return a function that stops a process in its tracks; what still lives goes on at the end."""
+    stopped: list[psutil.Process] = []
+
+    def freeze(process: psutil.Process) -> None:
+        process.send_signal(signal.SIGSTOP)
+        stopped.append(process)
+
+    yield freeze
+    for process in stopped:
+        if process.is_running():
+            process.send_signal(signal.SIGCONT)
 
 
 def read_summary(log: Path) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +18,7 @@ from badc.infer import plan_inference
 from badc.settings import InferSettings
 from badc.summary import RunState
 from flows.launch import launch_inference
+from flows.server import PrefectApi
 
 pytestmark = pytest.mark.slow
 
@@ -81,11 +85,73 @@ def test_a_run_waits_for_the_pool_and_says_so(planned: Any, pool: str, tmp_path:
     assert outcome.state is RunState.COMPLETED
 
 
+def test_who_waits_is_told_who_holds_the_pool(planned: Any, pool: str, tmp_path: Path) -> None:
+    said: list[str] = []
+    first, second = planned("A", seconds=4, gpu_pool=pool), planned("B", gpu_pool=pool)
+    outcomes: list[Any] = []
+    holder = threading.Thread(
+        target=lambda: outcomes.append(launch_inference(first, lambda progress: None, lambda line: None)[0])
+    )
+    holder.start()
+    end = time.monotonic() + 60
+    while not (tmp_path / "A.jsonl").exists():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    outcome, _ = launch_inference(second, lambda progress: None, said.append)
+    holder.join()
+    assert [outcome.state for outcome in (*outcomes, outcome)] == [RunState.COMPLETED] * 2
+    (waiting,) = [line for line in said if line.startswith("Waiting for the GPU pool")]
+    assert waiting.startswith(f"Waiting for the GPU pool {pool}, held by infer A (since 20")
+
+
+@pytest.mark.long
+def test_the_slot_of_a_run_that_died_is_free_again_after_a_restart_of_the_server(
+    badc: Any, free_port: Any, make_recording: Any, make_manifest: Any, fake: Any, tmp_path: Path
+) -> None:
+    """A server that forgot the lease would keep the slot taken for ever."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/api"
+    variables = {"PREFECT_API_URL": url, "PREFECT_API_AUTH_STRING": "badc:x", "PREFECT_HOME": str(tmp_path / "home")}
+
+    def server() -> Any:
+        started = badc("server", "start", "--port", port, PREFECT_SERVER_API_AUTH_STRING="badc:x", **variables)
+        end = time.monotonic() + 60
+        while not PrefectApi(url, None).answers():
+            assert time.monotonic() < end
+        return started
+
+    words = ["infer", "run", make_manifest(make_recording()), "--gpu-pool", "gpu", "--max-gpus", 0]
+    first = server()
+    made = subprocess.run(
+        [sys.executable, "-m", "prefect", "gcl", "create", "gpu", "--limit", "1"], env=os.environ | variables
+    )
+    assert made.returncode == 0
+    command = fake("detector", "--seconds", 300)
+    log = tmp_path / "dead.jsonl"
+    dead = badc(*words, "--output-dir", "dead", "--telemetry-log", log, "--runner-cmd", command, **variables)
+    end = time.monotonic() + 60
+    while not log.exists():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    time.sleep(2)
+    dead.kill()
+    first.kill()
+    first.wait()
+    second = server()
+    try:
+        process = badc(*words, "--output-dir", "out", **variables)
+        _, err = process.communicate(timeout=240)
+        assert process.returncode == 0, err
+        assert "Waiting for the GPU pool gpu, held by infer REC (since " in err
+    finally:
+        second.kill()
+
+
 def test_no_wait_refuses_and_leaves_nothing(planned: Any, pool: str, tmp_path: Path) -> None:
     from prefect.concurrency.sync import concurrency
 
     plan = planned("C", gpu_pool=pool, no_wait=True)
-    with concurrency(pool, strict=True), pytest.raises(RequestError, match=f"pool {pool} is held by other runs"):
+    with concurrency(pool, strict=True), pytest.raises(RequestError, match=f"pool {pool} is held by something"):
         launch_inference(plan, lambda progress: None, lambda line: None)
     assert not (tmp_path / "C.jsonl").exists()
     # The pool is free again, and so is the recording.

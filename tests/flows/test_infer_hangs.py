@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -23,21 +22,6 @@ from tests.flows.test_infer_ends import family, gone, successes, wait_until
 from tests.flows.test_infer_joined import events, worker_words
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def frozen() -> Iterator[Callable[[psutil.Process], None]]:
-    """Return a function that stops a process in its tracks; what still lives goes on at the end."""
-    stopped: list[psutil.Process] = []
-
-    def freeze(process: psutil.Process) -> None:
-        process.send_signal(signal.SIGSTOP)
-        stopped.append(process)
-
-    yield freeze
-    for process in stopped:
-        if process.is_running():
-            process.send_signal(signal.SIGCONT)
 
 
 def _join(address: str) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -213,31 +211,6 @@ def test_an_age_before_all_time_is_refused(text: str) -> None:
 
     with pytest.raises(RequestError, match=f"--older-than {text}: there is no time so long ago"):
         age(text)
-
-
-@pytest.fixture
-def postgresql(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[str]:
-    """A real PostgreSQL of this test's own: its URL for Prefect."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
-    programs = found[-1].parent if found else Path(shutil.which("postgres") or "/nowhere/postgres").parent
-    if not (programs / "initdb").exists():
-        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
-    data, port = tmp_path / "pg", free_port()
-    user: str | None = None
-    if os.geteuid() == 0:  # PostgreSQL refuses root
-        user = "postgres"
-        for folder in (tmp_path, *tmp_path.parents):
-            if folder.stat().st_mode & 0o777 == 0o700:  # those of pytest
-                folder.chmod(0o755)
-        data.mkdir()
-        os.chown(data, pwd.getpwnam(user).pw_uid, -1)
-    options: dict[str, Any] = {"user": user, "check": True, "capture_output": True, "cwd": "/"}
-    subprocess.run([programs / "initdb", "-D", data, "-U", "badc", "--auth=trust"], **options)
-    start = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={data}"
-    control = [programs / "pg_ctl", "-D", data, "-w"]
-    subprocess.run([*control, "-o", start, "-l", data / "log", "start"], **options)
-    yield f"postgresql+asyncpg://badc:secret@127.0.0.1:{port}/postgres"
-    subprocess.run([*control, "-m", "immediate", "stop"], **options)
 
 
 @pytest.mark.long

@@ -168,6 +168,16 @@ def dask_scheduler() -> Iterator[str]:
 
 
 @pytest.fixture
+def without_certificates() -> Iterator[None]:
+    """Take the certificates of `dask_scheduler` out of Dask's configuration for a test."""
+    import dask
+
+    names = ("ca-file", "client.cert", "client.key")
+    with dask.config.set({f"distributed.comm.tls.{name}": None for name in names}):
+        yield
+
+
+@pytest.fixture
 def make_recording(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes a recording of noise and returns its path."""
 

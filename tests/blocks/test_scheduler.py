@@ -27,7 +27,7 @@ with open_cluster(InferSettings(manifest=Path("m.csv"), scheduler=sys.argv[1])) 
 
 
 @pytest.mark.slow
-def test_who_has_the_credentials_may_join_and_nobody_else(tmp_path: Path) -> None:
+def test_who_has_the_credentials_may_join_and_nobody_else(tmp_path: Path, without_certificates: None) -> None:
     variables = write_credentials(tmp_path / "credentials")
     assert variables.parent.stat().st_mode & 0o777 == 0o700
     assert (variables.parent / "dask-key.pem").stat().st_mode & 0o777 == 0o600

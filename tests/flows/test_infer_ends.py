@@ -331,6 +331,7 @@ def test_a_log_that_is_deleted_in_mid_run_is_missed(started):
     assert read_summary(log)["state"] == "failed"
 
 
+@pytest.mark.long
 def test_an_output_of_an_earlier_run_that_is_deleted_in_mid_run_is_missed(
     badc, make_recording, make_manifest, fake, tmp_path
 ):

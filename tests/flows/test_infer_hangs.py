@@ -61,7 +61,7 @@ def test_a_web_server_is_no_scheduler_and_is_named(short_handshake: None) -> Non
     server.shutdown()
 
 
-def test_a_worker_and_a_scheduler_that_speaks_tls_are_told_apart() -> None:
+def test_a_worker_and_a_scheduler_that_speaks_tls_are_told_apart(without_certificates: None) -> None:
     from distributed import LocalCluster
 
     from blocks.cluster import open_cluster

@@ -171,6 +171,7 @@ def dask_scheduler() -> Iterator[str]:
 def without_certificates() -> Iterator[None]:
     """Take the certificates of `dask_scheduler` out of Dask's configuration for a test."""
     import dask
+    import distributed  # noqa: F401 - brings the defaults of its configuration
 
     names = ("ca-file", "client.cert", "client.key")
     with dask.config.set({f"distributed.comm.tls.{name}": None for name in names}):

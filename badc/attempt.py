@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from typing import Any
+
+from badc.system.clock import now
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +52,3 @@ class Attempt:
     def from_message(cls, message: dict[str, Any]) -> Attempt:
         """Return the attempt of a `to_message`."""
         return cls(**message)
-
-
-def now() -> str:
-    """Return the time as every file of a run has it: UTC, ISO-8601 with offset, to the ms."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def moment(text: str) -> datetime:
-    """Return the time that a text in ISO 8601 says; without an offset it is UTC.
-
-    Raises
-    ------
-    ValueError
-        When it says none.
-    """
-    found = datetime.fromisoformat(text)
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

@@ -13,8 +13,8 @@ import orjson
 
 from badc import atomic
 from badc.annex import is_pointer
-from badc.attempt import now
 from badc.errors import RequestError
+from badc.system.clock import now
 
 STATUS_FILE = ".chunk_status.json"
 _OURS = ("audio_bytes", "recording_ms")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 from badc.chunk_owner import recordings_of
 from badc.chunk_settings import ChunkSettings
@@ -16,13 +14,9 @@ from badc.chunking import Cut, windows
 from badc.dataset import absolute, find_dataset_root
 from badc.errors import MOST_LISTED, RequestError, listed
 from badc.manifest import Chunk, Manifest, read_manifest
+from badc.system.threads import in_threads
 
-_THREADS = 8  # opening files is waiting for the disk or the network
-_BATCH = 64
 _SUFFIX = ".csv"
-
-Item = TypeVar("Item")
-Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,17 +133,6 @@ def find_chunked(
     if dropped:
         raise RequestError(listed(dropped[:MOST_LISTED], len(dropped)))
     return found
-
-
-def in_threads(function: Callable[[Item], Made], items: Sequence[Item]) -> Iterator[Made]:
-    """Yield what a function that opens files makes of each item, in their order, from several threads.
-
-    Items are handed over a batch at a time: to hand over one takes longer than to open a small file.
-    """
-    batches = [items[start : start + _BATCH] for start in range(0, len(items), _BATCH)]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for made in pool.map(lambda batch: [function(item) for item in batch], batches):
-            yield from made
 
 
 def _stems(folder: Path) -> Iterable[str]:

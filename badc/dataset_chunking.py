@@ -8,18 +8,18 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from badc.attempt import moment
 from badc.audio import AudioError, probe
 from badc.chunk_settings import ChunkSettings
 from badc.chunk_status import ChunkState, ChunkStatus, keeping_status, status_path
-from badc.chunked_recordings import Chunked, ChunkOrder, find_chunked, in_threads
+from badc.chunked_recordings import Chunked, ChunkOrder, find_chunked
 from badc.chunking import known_of, plan_cut, remove_earlier_cut, windows, write_real_chunks, write_virtual_chunks
 from badc.dataset import as_written, require_inside, require_writable
 from badc.dataset_audio import AUDIO_FOLDER, AudioFile, list_audio, matcher
 from badc.errors import BadcError, RequestError
 from badc.plans import ChunkPlanRow
 from badc.recording_ids import assign_ids
-from badc.summary_counts import epoch_s
+from badc.system.clock import epoch_s, moment
+from badc.system.threads import in_threads
 
 Progress = Callable[[str, int, int | None], None]
 

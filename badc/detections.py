@@ -13,9 +13,9 @@ from typing import Any
 import orjson
 
 from badc import atomic
-from badc.attempt import moment
 from badc.errors import BadcError
 from badc.manifest import Chunk
+from badc.system.clock import moment
 
 
 class RunnerName(StrEnum):

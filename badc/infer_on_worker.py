@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from badc import atomic
-from badc.attempt import Attempt, now
+from badc.attempt import Attempt
 from badc.audio import AudioWindow
 from badc.dataset import as_written, require_inside
 from badc.detections import result_path, write_result
@@ -22,6 +22,7 @@ from badc.memory_limit import MemoryLimit
 from badc.out_of_memory import ADVICE, GPU_OUT_OF_MEMORY, is_gpu_out_of_memory
 from badc.run_findings import label_counts
 from badc.runners import BatchRunner, RunnerOutput, close_runner, runner_for
+from badc.system.clock import now
 
 _Outcome = tuple[bool, dict[str, Any], dict[str, tuple[int, int, float, float]]]
 _KEPT_OUTPUT_CHARS = 500

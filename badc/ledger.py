@@ -11,7 +11,7 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
-from badc.attempt import Attempt, now
+from badc.attempt import Attempt
 from badc.detections import without_output
 from badc.infer import InferPlan, PlannedChunk
 from badc.manifest import Chunk
@@ -28,6 +28,7 @@ from badc.summary import (
     write_summary,
     write_workers_csv,
 )
+from badc.system.clock import now
 from badc.telemetry import ChunkEvent, EventStatus, TelemetryLog
 
 # A summary is rewritten when this many times the cost of writing it has passed: 1 % of the run at most.

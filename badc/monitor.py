@@ -17,7 +17,8 @@ import orjson
 
 from badc.log_reader import Change, LogReader
 from badc.summary import RunState, summary_path
-from badc.summary_counts import SummaryReader, epoch_s
+from badc.summary_counts import SummaryReader
+from badc.system.clock import epoch_s
 from badc.telemetry import EventStatus
 
 TREND_BUCKET_S = 30

@@ -23,8 +23,8 @@ from typing import Any
 
 import orjson
 
-from badc.attempt import now
 from badc.errors import RequestError
+from badc.system.clock import now
 
 FOLDER = ".badc-lock"
 _GUARD = "guard"

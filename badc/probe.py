@@ -10,7 +10,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from badc.attempt import now
 from badc.audio import AudioError, AudioInfo, window_of
 from badc.audio import probe as probe_audio
 from badc.dataset import absolute, as_written, find_dataset_root, require_writable
@@ -23,6 +22,7 @@ from badc.out_of_memory import is_gpu_out_of_memory
 from badc.probe_settings import LEAST_WINDOW_S, ProbeSettings
 from badc.recording import recording_id_of
 from badc.runners import Runner, RunnerSpec, close_runner, runner_for
+from badc.system.clock import now
 from badc.telemetry import ChunkEvent, EventStatus, TelemetryLog
 
 _LEAST_MS = round(LEAST_WINDOW_S * 1000)

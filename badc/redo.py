@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from badc.attempt import moment
 from badc.settings_model import Settings
+from badc.system.clock import moment
 
 
 def _time(text: str | None) -> str | None:

@@ -6,11 +6,11 @@ import re
 import time
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from badc.summary import RunState
+from badc.system.clock import epoch_s
 
 _SUMMARY_INTERVAL_S = 30.0
 _SUMMARY_BLOCK_BYTES = 1 << 18
@@ -111,11 +111,3 @@ class SummaryReader:
             started_s=epoch_s(self._facts.get("started_at")),
             updated_s=epoch_s(self._facts.get("updated_at")),
         )
-
-
-def epoch_s(text: object) -> float | None:
-    """Return an ISO-8601 time as seconds since 1970, or None for what is none."""
-    try:
-        return datetime.fromisoformat(text).timestamp() if isinstance(text, str) else None
-    except (ValueError, OverflowError, OSError):
-        return None

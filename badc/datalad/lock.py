@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from badc.attempt import now
 from badc.datalad.environment import DataladError, git
+from badc.system.clock import now
 
 NAME = "badc-record.lock"
 _WAIT_S = 600.0

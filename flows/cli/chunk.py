@@ -151,11 +151,11 @@ def orchestrate(
     Recordings that are chunked completely and in the same way are skipped. What failed or was interrupted is done
     again. Exit codes: 0; 1 a recording could not be chunked (the others were); 2 the request is wrong; 130 interrupted.
     """
-    from badc.attempt import now
     from badc.chunk_provenance import recording_run, unsaved_before
     from badc.datalad import recording_wanted
     from badc.dataset_chunking import plan_dataset
     from badc.plans import ChunkPlanRow, write_plan_csv, write_plan_json
+    from badc.system.clock import now
     from flows.server import quiet_defaults
 
     quiet_defaults(verbose)

@@ -17,7 +17,7 @@ import typer
 
 from badc.dataset import newest_telemetry_log
 from badc.monitor import TREND_BUCKET_S, TREND_BUCKETS, Monitor, ShownEvent, WorkerStats
-from badc.summary_counts import epoch_s
+from badc.system.clock import epoch_s
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

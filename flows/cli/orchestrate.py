@@ -42,8 +42,8 @@ def orchestrate(
     from flows.server import quiet_defaults
 
     quiet_defaults(verbose)
-    from badc.attempt import now
     from badc.orchestration.plan import plan_orchestration
+    from badc.system.clock import now
     from flows.cli.progress import counting
 
     began = now()

@@ -40,8 +40,8 @@ def run(
     from flows.server import quiet_defaults
 
     quiet_defaults(verbose)
-    from badc.attempt import now
     from badc.orchestration.pipeline_settings import orchestrate_settings
+    from badc.system.clock import now
     from flows.cli.progress import RunProgress
     from flows.launch import launch_pipeline
 

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from badc.attempt import Attempt, now
+from badc.attempt import Attempt
 from badc.detections import result_path
 from badc.infer import InferPlan, plan_inference
 from badc.infer_on_worker import infer_chunks
 from badc.ledger import WORKER_LOST, RunLedger
 from badc.settings import InferSettings
 from badc.summary import JobStatus, RunState, read_jobs, summary_path, workers_csv_path
+from badc.system.clock import now
 
 pytestmark = pytest.mark.usefixtures("_fresh_runner")
 Lines = Callable[[Path], list[dict[str, Any]]]

@@ -1,0 +1,1 @@
+"""The machine: files, folders, locks, processes, memory, GPUs, the clock."""

@@ -1,0 +1,23 @@
+"""Work that waits for a disk or the network, on several threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+_THREADS = 8  # opening files is waiting for the disk or the network
+_BATCH = 64
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+
+def in_threads(function: Callable[[Item], Made], items: Sequence[Item]) -> Iterator[Made]:
+    """Yield what a function that opens files makes of each item, in their order, from several threads.
+
+    Items are handed over a batch at a time: to hand over one takes longer than to open a small file.
+    """
+    batches = [items[start : start + _BATCH] for start in range(0, len(items), _BATCH)]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for made in pool.map(lambda batch: [function(item) for item in batch], batches):
+            yield from made

@@ -18,16 +18,23 @@ from typing import Any
 import orjson
 
 from badc import atomic
-from badc.aggregate_tables import COVERAGE_SCHEMA, DETECTIONS_SCHEMA, LISTED_SCHEMA, TableStage, write_csv
+from badc.aggregate_tables import (
+    COVERAGE_SCHEMA,
+    DETECTIONS_SCHEMA,
+    LISTED_SCHEMA,
+    TableStage,
+    coverage_path,
+    write_csv,
+)
 from badc.chunk_status import STATUS_FILE
 from badc.dataset import absolute, default_summary_csv, find_dataset_root
 from badc.detections import InvalidResultError, ResultStatus, parse_detections
+from badc.detections_settings import AggregateSettings
 from badc.errors import BadcError, RequestError
 from badc.manifest import Chunk, Manifest, read_manifest
 from badc.merge_overlaps import merge_overlaps
 from badc.recording_times import RecordingTimes
 from badc.repeated_chunks import RepeatedChunks
-from badc.settings import AggregateSettings
 
 _BATCH_CHUNKS = 5000
 _MOST_BAD_FILES_KEPT = 10_000
@@ -173,11 +180,6 @@ def aggregate(settings: AggregateSettings, on_progress: Callable[[int], None] = 
         made.detections, made.chunks = detections.rows, coverage.rows
         _publish(detections, coverage, output, settings.parquet, made)
     return made
-
-
-def coverage_path(table: Path) -> Path:
-    """Return the place of the coverage table beside a detections table: `<stem>_coverage<suffix>`."""
-    return table.with_name(f"{table.stem}_coverage{table.suffix}")
 
 
 def _publish(detections: TableStage, coverage: TableStage, csv: Path, parquet: Path | None, made: Aggregation) -> None:

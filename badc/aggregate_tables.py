@@ -301,3 +301,8 @@ def database_of(scratch: Path, tables: dict[str, Path]) -> duckdb.DuckDBPyConnec
         literal = re.sub(r"([*?\[])", r"[\1]", str(path)).replace("'", "''")
         database.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{literal}', file_row_number = true)")
     return database
+
+
+def coverage_path(table: Path) -> Path:
+    """Return the place of the coverage table beside a detections table: `<stem>_coverage<suffix>`."""
+    return table.with_name(f"{table.stem}_coverage{table.suffix}")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from badc.chunk_settings import ChunkSettings
 from badc.chunked_recordings import ChunkOrder
 from badc.datalad import DataladRun, fetch, inside, require_clean
 from badc.dataset_audio import literal
-from badc.dataset_chunking import DatasetPlan, Decision, PlannedRecording
-from badc.errors import RequestError
+from badc.dataset_chunking import DatasetPlan, Decision, PlannedRecording, require_places
+from badc.errors import BadcError, RequestError
+from badc.output_lock import output_lock
 from badc.recording import recording_id_of
 from badc.settings_model import option_name
 
@@ -184,3 +186,25 @@ def _inside(root: Path, path: Path, what: str) -> str:
         return inside(root, path, what)
     except RequestError as error:
         raise RequestError(f"{error}; give --no-record-datalad") from None
+
+
+@contextmanager
+def prepared(plan: DatasetPlan, recording: bool, say: Callable[[str], None]) -> Iterator[None]:
+    """Check and lock the places that a run writes, and fetch what it reads; hold the lock while the block runs.
+
+    Raises
+    ------
+    RequestError
+        When a place cannot be written or recorded, or another run writes there.
+    """
+    require_places(plan)
+    if recording:
+        require_recordable(plan)
+    order = plan.order
+    with output_lock(order.chunks_dir, frozenset(r.recording_id for r in plan.todo), order.manifest_dir):
+        if recording:
+            try:
+                fetch_audio(plan, lambda done, total: say(f"{done} of {total} dropped recordings fetched"))
+            except BadcError as error:  # the recordings that are still not here fail, each with its reason
+                say(str(error))
+        yield

@@ -16,7 +16,7 @@ from badc.chunking import known_of, plan_cut, remove_earlier_cut, windows, write
 from badc.dataset import as_written, require_inside, require_writable
 from badc.dataset_audio import AUDIO_FOLDER, AudioFile, list_audio, matcher
 from badc.errors import BadcError, RequestError
-from badc.plans import ChunkPlanRow
+from badc.plans import PlanRow
 from badc.recording_ids import assign_ids
 from badc.system.clock import epoch_s, moment
 from badc.system.threads import in_threads
@@ -372,3 +372,24 @@ def _open(recording: PlannedRecording, order: ChunkOrder) -> PlannedRecording:
         return replace(recording, decision=Decision.UNUSABLE, reason=f"{path}: shorter than 1 ms")
     chunks = len(windows(length_ms, cut.duration_ms, cut.overlap_ms, cut.min_chunk_ms))
     return replace(recording, recording_ms=length_ms, chunks=chunks)
+
+
+class ChunkPlanRow(PlanRow):
+    """How one recording would be chunked. Paths are relative to the dataset's root in a dataset, else absolute.
+
+    Parameters
+    ----------
+    recording_id
+        The recording's id.
+    audio_path, manifest_path, chunk_output_dir
+        The recording, its manifest, and the folder of its chunk WAVs and its chunk status.
+    chunk_duration, overlap
+        Length of a chunk and how much of it the next one repeats, in seconds.
+    """
+
+    recording_id: str
+    audio_path: str
+    manifest_path: str
+    chunk_output_dir: str
+    chunk_duration: float
+    overlap: float

@@ -29,27 +29,6 @@ class PlanRow(BaseModel):
 Row = TypeVar("Row", bound=PlanRow)
 
 
-class ChunkPlanRow(PlanRow):
-    """How one recording would be chunked. Paths are relative to the dataset's root in a dataset, else absolute.
-
-    Parameters
-    ----------
-    recording_id
-        The recording's id.
-    audio_path, manifest_path, chunk_output_dir
-        The recording, its manifest, and the folder of its chunk WAVs and its chunk status.
-    chunk_duration, overlap
-        Length of a chunk and how much of it the next one repeats, in seconds.
-    """
-
-    recording_id: str
-    audio_path: str
-    manifest_path: str
-    chunk_output_dir: str
-    chunk_duration: float
-    overlap: float
-
-
 def write_plan_csv(path: Path, model: type[PlanRow], rows: Iterable[PlanRow]) -> None:
     """Write a plan as CSV, atomically.
 

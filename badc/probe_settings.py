@@ -7,7 +7,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from badc.settings import ARGUMENT, ChunkTimeout, RunnerSettings
+from badc.runner_settings import ChunkTimeout, RunnerSettings
+from badc.settings_model import ARGUMENT
 
 LEAST_WINDOW_S = 3.0
 

@@ -14,20 +14,7 @@ from pydantic import Field
 from badc.dataset_settings import DatasetBlock
 from badc.redo import RedoBefore
 from badc.runner_settings import ChunkTimeout, RunnerSettings
-from badc.settings_model import ARGUMENT, Settings, option_name, request_error, settings_from, turned_off_by
-
-__all__ = [
-    "ARGUMENT",
-    "AggregateSettings",
-    "ChunkTimeout",
-    "InferOptions",
-    "InferSettings",
-    "RunnerSettings",
-    "Settings",
-    "option_name",
-    "request_error",
-    "settings_from",
-]
+from badc.settings_model import ARGUMENT
 
 
 class InferOptions(RunnerSettings):
@@ -127,37 +114,3 @@ class InferSettings(InferOptions):
             description="Dataset that the manifest's paths are relative to. Default: the folder above it with .datalad."
         ),
     ] = None
-
-
-class AggregateSettings(Settings):
-    """Settings of one aggregation (`badc infer aggregate`)."""
-
-    detections_dir: Annotated[
-        Path, Field(description="Folder with the chunks' detections (JSON).", json_schema_extra=ARGUMENT)
-    ]
-    output: Annotated[
-        Path | None,
-        Field(
-            description="CSV of the detections. Default: artifacts/aggregate/summary.csv, in the folder's dataset if "
-            "it has one. The coverage table goes beside it as *_coverage.csv."
-        ),
-    ] = None
-    parquet: Annotated[
-        Path | None, Field(description="Also write the detections, and the coverage beside them, as Parquet.")
-    ] = None
-    manifest: Annotated[
-        tuple[Path, ...],
-        Field(
-            description="Manifest, or folder of manifests, that fills in what detections lack and tells which chunks "
-            "have none. Repeatable."
-        ),
-    ] = ()
-    merge_overlaps: Annotated[
-        bool | None,
-        Field(
-            description="Make one row of a call that overlapping chunks detected twice. Default: where the chunks are "
-            "said to overlap (overlap_ms).",
-            json_schema_extra=turned_off_by("--no-merge-overlaps"),
-        ),
-    ] = None
-    strict: Annotated[bool, Field(description="Stop at the first file that cannot be used; write nothing.")] = False

@@ -20,13 +20,13 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from badc.chunk_provenance import batch_run, batches
+from badc.chunk_provenance import batch_run, batches, prepared
 from badc.chunk_settings import ChunkSettings
 from badc.datalad import record, recording_wanted
 from badc.dataset_chunking import ChunkOutcome, PlannedRecording, plan_dataset
 from badc.summary import RunState
 from blocks.loading import filled_from_blocks
-from flows.chunk_session import GRACE_PERIOD_S, ChunkRunOutcome, ChunkSession, current_session, prepared
+from flows.chunk_session import GRACE_PERIOD_S, ChunkRunOutcome, ChunkSession, current_session
 from flows.own_run import final_state, leave_if_suspended, stop_wanted
 from flows.server import note_task_runs
 from flows.stopping import Stop

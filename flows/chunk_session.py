@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from badc.chunk_provenance import fetch_audio, require_recordable
-from badc.dataset_chunking import DatasetPlan, require_places
-from badc.errors import MOST_LISTED, BadcError
-from badc.output_lock import output_lock
+from badc.dataset_chunking import DatasetPlan
+from badc.errors import MOST_LISTED
 from badc.summary import RunState
 from flows.handover import Handover
 from flows.stopping import Stop
@@ -82,25 +79,3 @@ class ChunkSession:
 
 _handover: Handover[ChunkSession] = Handover("chunk_session")
 handing_over, current_session = _handover.giving, _handover.taken
-
-
-@contextmanager
-def prepared(plan: DatasetPlan, recording: bool, say: Callable[[str], None]) -> Iterator[None]:
-    """Check and lock the places that a run writes, and fetch what it reads; hold the lock while the block runs.
-
-    Raises
-    ------
-    RequestError
-        When a place cannot be written or recorded, or another run writes there.
-    """
-    require_places(plan)
-    if recording:
-        require_recordable(plan)
-    order = plan.order
-    with output_lock(order.chunks_dir, frozenset(r.recording_id for r in plan.todo), order.manifest_dir):
-        if recording:
-            try:
-                fetch_audio(plan, lambda done, total: say(f"{done} of {total} dropped recordings fetched"))
-            except BadcError as error:  # the recordings that are still not here fail, each with its reason
-                say(str(error))
-        yield

@@ -157,7 +157,8 @@ def launch_chunking(
     KeyboardInterrupt
         When a signal asked to stop before anything of the run was written.
     """
-    from flows.chunk_session import GRACE_PERIOD_S, ChunkSession, handing_over, prepared
+    from badc.chunk_provenance import prepared
+    from flows.chunk_session import GRACE_PERIOD_S, ChunkSession, handing_over
 
     stop = Stop(GRACE_PERIOD_S, say)
     # Signals still end `prepared` at once: fetching may take hours.

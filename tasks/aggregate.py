@@ -7,8 +7,8 @@ from prefect.cache_policies import NO_CACHE
 
 import badc.aggregate
 from badc.aggregate import Aggregation
+from badc.detections_settings import AggregateSettings
 from badc.errors import listed
-from badc.settings import AggregateSettings
 from tasks.artifacts import artifact_key, folder_title, show_files
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from badc.aggregate import aggregate
+from badc.detections_settings import AggregateSettings
 from badc.errors import BadcError, listed
 from badc.orchestration.plan import OrchestrationPlan, PlannedRecording
 from badc.orchestration.settings import OrchestrateSettings
 from badc.reports.bundle import make_bundle
 from badc.reports.rollup import Rollup, roll_up
 from badc.reports.settings import BundleSettings, RollupSettings
-from badc.settings import AggregateSettings
 
 
 def table_of(settings: OrchestrateSettings, recording_id: str) -> Path:

@@ -12,11 +12,12 @@ from pathlib import Path
 from badc.chunk_status import ChunkState, read_chunk_status, status_path
 from badc.dataset import absolute, as_written, require_writable
 from badc.dataset_audio import matcher
+from badc.dataset_chunking import ChunkPlanRow
 from badc.detections import RunnerName, result_path, result_problem
 from badc.errors import BadcError, RequestError, listed
 from badc.manifest import Chunk, read_manifest
 from badc.orchestration.settings import OrchestrateSettings
-from badc.plans import ChunkPlanRow, PlanRow, read_plan
+from badc.plans import PlanRow, read_plan
 from badc.reports.sites import read_sites
 from badc.settings import InferSettings
 from badc.summary import JobStatus, read_jobs, resumable

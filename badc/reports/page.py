@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from badc import __version__, atomic
 from badc.errors import RequestError
+from badc.recordings.locate import audio_bases
 from badc.reports import page_listen, page_text
 from badc.reports.page_content import (
     MOST_SPECIES,
@@ -26,15 +27,14 @@ from badc.reports.page_content import (
     timeline_part,
 )
 from badc.reports.page_listen import Listening
-from badc.reports.page_svg import clean
-from badc.reports.page_text import Findings
 from badc.reports.plots import plots_of
+from badc.reports.plots_data import Findings, Sighting
 from badc.reports.plots_figures import Figures, read_figures
 from badc.reports.plots_queries import Counts
 from badc.reports.plots_settings import DEFAULT_KINDS
 from badc.reports.plots_sun import sun_band
-from badc.reports.spectrogram import Sighting, audio_bases
 from badc.reports.tables import find_coverage, open_tables
+from badc.reports.words import clean
 
 
 @dataclass(frozen=True, slots=True)

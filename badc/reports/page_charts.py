@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import timedelta
 from math import ceil
 
 from markupsafe import Markup
 
-from badc.reports.page_svg import element, fitted, line, picture, rect, text
+from badc.reports.page_svg import element, line, picture, rect, text
 from badc.reports.plots_data import HISTOGRAM_BINS, HOURS, DateBins, Grid, Histogram, Timeline, runs, tick_step_s
 from badc.reports.plots_scale import CONFIDENCE_SCALE, Scale, short
 from badc.reports.plots_sun import SunBand
 from badc.reports.spectrogram import Passage, Spectrogram
+from badc.reports.words import _day, fitted, offset_words, span_words
 
 _AXIS_PX = 22
 _EFFORT_PX = 44
@@ -210,18 +211,6 @@ def _dates_drawing(layout: Layout, bins: DateBins, rows: _Rows) -> Markup:
     return picture(layout.width, bottom + _AXIS_PX, name, layout.class_, *parts)
 
 
-def span_words(bins: DateBins, column: int) -> str:
-    """Return a span of dates in words."""
-    first = bins.start(column)
-    if bins.days == 1:
-        return _day(first)
-    return f"{_day(first)} to {_day(first + timedelta(days=bins.days - 1))}"
-
-
-def _day(day: date, with_year: bool = False) -> str:
-    return f"{day.day} {day:%b %Y}" if with_year else f"{day.day} {day:%b}"
-
-
 def timeline_chart(timeline: Timeline) -> Markup:
     """Return the species of a recording over its length, coloured by the highest confidence of each span."""
 
@@ -257,14 +246,6 @@ def _timeline_drawing(layout: Layout, timeline: Timeline, rows: _Rows) -> Markup
         parts.append(text(x, bottom + 17, words, "axis"))
     name = f"Timeline of a recording: {len(rows.names)} species. The table below has the numbers."
     return picture(layout.width, bottom + _AXIS_PX, name, layout.class_, *parts)
-
-
-def offset_words(seconds: float) -> str:
-    """Return a time from the start of a recording, such as `1:05` or `2:00:00`."""
-    whole = round(seconds)
-    minutes, seconds_left = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds_left:02}" if hours else f"{minutes}:{seconds_left:02}"
 
 
 def histogram_chart(histogram: Histogram, threshold: float) -> Markup:

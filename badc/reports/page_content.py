@@ -8,18 +8,22 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from badc.reports import page_text as words_of
-from badc.reports.page_charts import (
-    dates_chart,
-    histogram_chart,
-    hours_chart,
-    offset_words,
-    span_words,
-    timeline_chart,
+from badc.reports.page_charts import dates_chart, histogram_chart, hours_chart, timeline_chart
+from badc.reports.page_text import hour_words, numbered, short_dates
+from badc.reports.plots_data import (
+    HISTOGRAM_BINS,
+    HOURS,
+    DateBins,
+    Findings,
+    Grid,
+    Histogram,
+    Species,
+    Station,
+    Timeline,
 )
-from badc.reports.page_text import Findings, hour_words, numbered, short_dates
-from badc.reports.plots_data import HISTOGRAM_BINS, HOURS, DateBins, Grid, Histogram, Species, Station, Timeline
 from badc.reports.plots_scale import CONFIDENCE_SCALE, Scale, scale_of, short
 from badc.reports.plots_sun import SunBand
+from badc.reports.words import offset_words, span_words
 
 SPECIES_AT_FIRST = 20
 MOST_SPECIES = 500

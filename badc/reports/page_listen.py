@@ -11,16 +11,12 @@ from pathlib import Path
 from markupsafe import Markup
 
 from badc.audio import AudioError
-from badc.reports.page_charts import offset_words, spectrogram_chart
+from badc.recordings.locate import locate_audio
+from badc.reports.page_charts import spectrogram_chart
 from badc.reports.page_text import long_date, numbered
-from badc.reports.spectrogram import (
-    Sighting,
-    locate_audio,
-    mp3_bytes,
-    read_passage,
-    spectrogram,
-    webp_bytes,
-)
+from badc.reports.plots_data import Sighting
+from badc.reports.spectrogram import mp3_bytes, read_passage, spectrogram, webp_bytes
+from badc.reports.words import offset_words
 
 MOST_SPECIES = 30
 EACH = 2

@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 from markupsafe import Markup, escape
 
-# Not allowed in HTML, and nothing to see: what a label or an id may hold all the same.
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-_CHARACTER_PX = 0.55  # mean width of a character, by the size of the text
-
-
-def clean(text: str) -> str:
-    """Return a text on one line, without the characters that HTML does not allow."""
-    return " ".join(_CONTROL.sub("\N{REPLACEMENT CHARACTER}", text).split())
+from badc.reports.words import clean
 
 
 def element(tag: str, *children: str, **attributes: object) -> Markup:
@@ -46,13 +37,6 @@ def text(x: float, y: float, words: str, class_: str | None = None, anchor: str 
 def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
     """Return a line."""
     return element("line", x1=float(x1), y1=float(y1), x2=float(x2), y2=float(y2), class_=class_)
-
-
-def fitted(words: str, width: float, size: float = 13.0) -> str:
-    """Return a text cut so that it about fits a width in px."""
-    words = clean(words)
-    most = max(3, int(width / (size * _CHARACTER_PX)))
-    return words if len(words) <= most else words[: most - 1].rstrip() + "…"
 
 
 def picture(width: float, height: float, name: str, class_: str, *children: str) -> Markup:

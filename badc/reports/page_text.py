@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date
 
-from badc.reports.plots_data import HOURS, Making, Species, Station
+from badc.reports.plots_data import HOURS, Findings, Making, Species
 from badc.reports.plots_scale import short
 
 _RUNNERS = {"birdnet": "BirdNET", "hawkears": "HawkEars", "custom": "a custom command", "stub": "the stub"}
@@ -19,44 +17,6 @@ _STATUS_WORDS = {
     "missing": "without a result",
     "stub": "given to the stub, which analyses nothing",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """What the words are made of.
-
-    Parameters
-    ----------
-    species, stations, making
-        As `Counts` gives them, complete.
-    span
-        First and last date, or None.
-    detections_by_hour, effort_by_hour
-        Totals of each hour of the day; effort is None without coverage.
-    min_confidence
-        The threshold; 0 is none.
-    labels
-        Species that were asked for; empty where all are wanted.
-    """
-
-    species: Sequence[Species]
-    stations: Sequence[Station]
-    making: Making
-    span: tuple[date, date] | None
-    detections_by_hour: Sequence[int]
-    effort_by_hour: Sequence[float] | None
-    min_confidence: float
-    labels: tuple[str, ...] = ()
-
-    @property
-    def detections(self) -> int:
-        """Number of detections that are counted."""
-        return sum(species.detections for species in self.species)
-
-    @property
-    def named_stations(self) -> list[Station]:
-        """The stations that have a name."""
-        return [station for station in self.stations if station.name is not None]
 
 
 def numbered(number: int, one: str, many: str | None = None) -> str:

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from badc import atomic
 from badc.audio import AudioError
-from badc.reports.page_charts import offset_words, span_words
-from badc.reports.page_svg import clean, fitted
-from badc.reports.plots_data import HISTOGRAM_BINS, HOURS, Grid, Histogram, Timeline, runs, tick_step_s
+from badc.recordings.locate import audio_bases
+from badc.reports.plots_data import HISTOGRAM_BINS, HOURS, Grid, Histogram, Sighting, Timeline, runs, tick_step_s
 from badc.reports.plots_figures import Figures, read_figures
 from badc.reports.plots_queries import Counts
 from badc.reports.plots_scale import CONFIDENCE_SCALE, LIGHT_STEPS, Scale, scale_of, short
 from badc.reports.plots_settings import PlotKind
 from badc.reports.plots_sun import SunBand, sun_band
-from badc.reports.spectrogram import Sighting, audio_bases, read_passage, spectrogram
+from badc.reports.spectrogram import read_passage, spectrogram
 from badc.reports.tables import find_coverage, open_tables
+from badc.reports.words import clean, fitted, offset_words, span_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -241,3 +241,73 @@ def time_bin_s(length_ms: int) -> int:
     """Return the length in seconds of the spans to show a recording in."""
     least = -(-length_ms // (1000 * _MOST_TIME_BINS))
     return next((seconds for seconds in _BIN_S if seconds >= least), least)
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One detection, with what is needed to find it in its recording.
+
+    Parameters
+    ----------
+    label, label_name, confidence
+        What was detected; the name is the scientific one where the runner gives it.
+    recording_id, station, local_time
+        Where and when, by the station's clock; station and time may be unknown.
+    source_path, dataset_root
+        The audio file as the detections table names it.
+    chunk_start_ms, chunk_end_ms
+        The chunk, in ms from the start of the recording.
+    timestamp_ms, end_ms
+        The detection, in ms from the start of the chunk; the end may be unknown.
+    """
+
+    label: str
+    label_name: str | None
+    confidence: float
+    recording_id: str
+    station: str | None
+    local_time: datetime | None
+    source_path: str | None
+    dataset_root: str | None
+    chunk_start_ms: int | None
+    chunk_end_ms: int | None
+    timestamp_ms: int | None
+    end_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What the words are made of.
+
+    Parameters
+    ----------
+    species, stations, making
+        As `Counts` gives them, complete.
+    span
+        First and last date, or None.
+    detections_by_hour, effort_by_hour
+        Totals of each hour of the day; effort is None without coverage.
+    min_confidence
+        The threshold; 0 is none.
+    labels
+        Species that were asked for; empty where all are wanted.
+    """
+
+    species: Sequence[Species]
+    stations: Sequence[Station]
+    making: Making
+    span: tuple[date, date] | None
+    detections_by_hour: Sequence[int]
+    effort_by_hour: Sequence[float] | None
+    min_confidence: float
+    labels: tuple[str, ...] = ()
+
+    @property
+    def detections(self) -> int:
+        """Number of detections that are counted."""
+        return sum(species.detections for species in self.species)
+
+    @property
+    def named_stations(self) -> list[Station]:
+        """The stations that have a name."""
+        return [station for station in self.stations if station.name is not None]

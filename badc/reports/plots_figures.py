@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from badc.reports.page_text import Findings
-from badc.reports.plots_data import DateBins, Grid, Histogram, Timeline
+from badc.reports.plots_data import DateBins, Findings, Grid, Histogram, Timeline
 from badc.reports.plots_queries import Counts
 
 MOST_HOUR_ROWS = 40

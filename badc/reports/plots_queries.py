@@ -16,13 +16,13 @@ from badc.reports.plots_data import (
     Grid,
     Histogram,
     Making,
+    Sighting,
     Species,
     Station,
     Timeline,
     date_bins,
     time_bin_s,
 )
-from badc.reports.spectrogram import Sighting
 
 if TYPE_CHECKING:
     import duckdb

@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from badc.audio import AudioError, frame_at, probe, read_samples, window_of
-from badc.dataset import absolute, find_dataset_root
+from badc.recordings.locate import locate_audio
+from badc.reports.plots_data import Sighting
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,38 +30,6 @@ _MP3_RATES_HZ = (16_000, 22_050, 24_000, 32_000)
 _PEAK = 0.5
 _MOST_GAIN = 100.0  # 40 dB; louder would only be noise
 _FADE_S = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """One detection, with what is needed to find it in its recording.
-
-    Parameters
-    ----------
-    label, label_name, confidence
-        What was detected; the name is the scientific one where the runner gives it.
-    recording_id, station, local_time
-        Where and when, by the station's clock; station and time may be unknown.
-    source_path, dataset_root
-        The audio file as the detections table names it.
-    chunk_start_ms, chunk_end_ms
-        The chunk, in ms from the start of the recording.
-    timestamp_ms, end_ms
-        The detection, in ms from the start of the chunk; the end may be unknown.
-    """
-
-    label: str
-    label_name: str | None
-    confidence: float
-    recording_id: str
-    station: str | None
-    local_time: datetime | None
-    source_path: str | None
-    dataset_root: str | None
-    chunk_start_ms: int | None
-    chunk_end_ms: int | None
-    timestamp_ms: int | None
-    end_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,42 +73,6 @@ class Spectrogram:
     levels: np.ndarray[Any, Any]
     top_hz: float
     length_s: float
-
-
-def locate_audio(source_path: str, dataset_root: str | None, bases: Sequence[Path]) -> Path:
-    """Return where a table's audio file is, in the way of `Manifest.locate`.
-
-    Parameters
-    ----------
-    source_path
-        As the table has it: absolute, or relative to the dataset.
-    dataset_root
-        The dataset as the table has it; on another machine it may be somewhere else.
-    bases
-        Folders to look in first, such as the one that the user names, and last of all the working directory.
-
-    Returns
-    -------
-    Path
-        The first place that has the file; where none has it, the first place that was looked at.
-    """
-    path = Path(source_path)
-    if path.is_absolute():
-        candidates = [path, *(absolute(base / path.name) for base in bases)]
-    else:
-        roots = [*bases, *([Path(dataset_root)] if dataset_root else []), Path.cwd()]
-        candidates = [absolute(root / path) for root in roots]
-    # A dangling git-annex link is "there": its content was dropped, which is another error than a wrong path.
-    return next((c for c in candidates if c.exists() or c.is_symlink()), candidates[0])
-
-
-def audio_bases(table: Path, audio_root: Path | None) -> list[Path]:
-    """Return the folders in which the audio of a detections table may be: the given one, its dataset, its folder."""
-    folder = absolute(table).parent
-    found = [absolute(audio_root)] if audio_root is not None else []
-    if (dataset := find_dataset_root(folder)) is not None:
-        found.append(dataset)
-    return [*found, folder]
 
 
 def read_passage(sighting: Sighting, bases: Sequence[Path]) -> Passage:

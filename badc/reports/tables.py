@@ -14,8 +14,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from badc.aggregate import coverage_path
-from badc.aggregate_tables import COVERAGE_SCHEMA, DETECTIONS_SCHEMA
+from badc.aggregate_tables import COVERAGE_SCHEMA, DETECTIONS_SCHEMA, coverage_path
 from badc.errors import RequestError
 from badc.recording import parse_recording_name
 from badc.reports.connection import connection, explained, first_line, identifier, quoted, quoted_path

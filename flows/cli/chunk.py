@@ -153,8 +153,8 @@ def orchestrate(
     """
     from badc.chunk_provenance import recording_run, unsaved_before
     from badc.datalad import recording_wanted
-    from badc.dataset_chunking import plan_dataset
-    from badc.plans import ChunkPlanRow, write_plan_csv, write_plan_json
+    from badc.dataset_chunking import ChunkPlanRow, plan_dataset
+    from badc.plans import write_plan_csv, write_plan_json
     from badc.system.clock import now
     from flows.server import quiet_defaults
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from badc.settings import AggregateSettings, InferSettings
+from badc.detections_settings import AggregateSettings
+from badc.settings import InferSettings
 from badc.summary import RunState
 from flows.cli.monitor import monitor
 from flows.cli.orchestrate import orchestrate

@@ -51,7 +51,7 @@ def options_of(model: Any) -> Callable[[Callable[..., int | None]], Callable[...
         further = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
 
         def call(context: typer.Context, **values: Any) -> int | None:
-            from badc.settings import settings_from
+            from badc.settings_model import settings_from
             from flows.named_blocks import with_blocks
 
             given = {name: values.pop(name) for name in model.model_fields}

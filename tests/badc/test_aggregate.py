@@ -12,11 +12,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from badc.aggregate import Aggregation, aggregate, coverage_path
+from badc.aggregate import Aggregation, aggregate
+from badc.aggregate_tables import coverage_path
 from badc.detections import ResultStatus, RunnerName
+from badc.detections_settings import AggregateSettings
 from badc.errors import BadcError, RequestError
 from badc.manifest import Chunk, write_manifest
-from badc.settings import AggregateSettings
 
 MakeChunk = Callable[..., Chunk]
 Write = Callable[..., Path]

@@ -162,7 +162,7 @@ def test_what_is_complete_needs_no_chunk_status(dataset: Callable[..., Path]) ->
 
 
 def test_pattern_limit_and_chunk_plan_choose(dataset: Callable[..., Path], tmp_path: Path) -> None:
-    from badc.plans import ChunkPlanRow
+    from badc.dataset_chunking import ChunkPlanRow
 
     root = dataset("A_1", "A_2", "B_1")
     assert [r.recording_id for r in plan(root, pattern=("a_*",)).recordings] == ["A_1", "A_2"]

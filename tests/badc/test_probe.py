@@ -16,7 +16,7 @@ from badc.host_memory import HostMemorySampler
 from badc.probe import ProbeOutcome, ProbeReport, longest_that_fits, new_probe_log, probe, recommended
 from badc.probe_settings import ProbeSettings
 from badc.runners import RunnerOutput
-from badc.settings import settings_from
+from badc.settings_model import settings_from
 from badc.telemetry import EventStatus, read_events
 
 pytestmark = pytest.mark.usefixtures("_fresh_runner")

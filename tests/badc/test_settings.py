@@ -10,8 +10,10 @@ import pytest
 from pydantic import ValidationError
 
 from badc.detections import RunnerName
+from badc.detections_settings import AggregateSettings
 from badc.errors import RequestError
-from badc.settings import AggregateSettings, InferSettings, option_name, settings_from
+from badc.settings import InferSettings
+from badc.settings_model import option_name, settings_from
 
 MANIFEST = Path("m.csv")
 

@@ -10,10 +10,11 @@ import yaml
 from prefect import Flow
 from prefect.utilities.callables import parameter_schema
 
+from badc.detections_settings import AggregateSettings
 from badc.orchestration.pipeline_settings import PipelineSettings
 from badc.orchestration.settings import OrchestrateSettings
 from badc.reports.settings import BundleSettings
-from badc.settings import AggregateSettings, InferSettings
+from badc.settings import InferSettings
 from badc.settings_parts import RUNNERS
 from badc.slurm import SlurmSettings
 from flows import deployed, forms

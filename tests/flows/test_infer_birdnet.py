@@ -10,7 +10,7 @@ import soundfile as sf
 
 from badc.aggregate import aggregate
 from badc.chunking import plan_chunks, write_chunk_wavs, write_virtual_manifest
-from badc.settings import AggregateSettings
+from badc.detections_settings import AggregateSettings
 from badc.summary import RunState
 
 pytestmark = [pytest.mark.slow, pytest.mark.birdnet]

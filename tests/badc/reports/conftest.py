@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from badc.aggregate import coverage_path
-from badc.aggregate_tables import COVERAGE_SCHEMA, DETECTIONS_SCHEMA
+from badc.aggregate_tables import COVERAGE_SCHEMA, DETECTIONS_SCHEMA, coverage_path
 from badc.recording import parse_recording_name
 
 Found = tuple[str, int, str, float | None]

@@ -12,9 +12,9 @@ import pytest
 
 from badc.errors import RequestError
 from badc.reports.page import page_of, render, write_page
-from badc.reports.page_svg import clean, element
-from badc.reports.page_text import Findings, dates_words, hours_words, short_dates
-from badc.reports.plots_data import DateBins, Grid, Histogram, Making, Species, Station, Timeline
+from badc.reports.page_svg import element
+from badc.reports.page_text import dates_words, hours_words, short_dates
+from badc.reports.plots_data import DateBins, Findings, Grid, Histogram, Making, Species, Station, Timeline
 from badc.reports.plots_figures import (
     MOST_HISTOGRAMS,
     MOST_HOUR_ROWS,
@@ -22,6 +22,7 @@ from badc.reports.plots_figures import (
     MOST_TIMELINE_ROWS,
     Figures,
 )
+from badc.reports.words import clean
 from tests.fakes.study import write_study
 
 NAME = "A_20230501_050000"

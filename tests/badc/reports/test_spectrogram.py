@@ -14,16 +14,9 @@ import soundfile as sf
 from PIL import Image
 
 from badc.audio import AudioError
-from badc.reports.spectrogram import (
-    Passage,
-    Sighting,
-    audio_bases,
-    locate_audio,
-    mp3_bytes,
-    read_passage,
-    spectrogram,
-    webp_bytes,
-)
+from badc.recordings.locate import audio_bases, locate_audio
+from badc.reports.plots_data import Sighting
+from badc.reports.spectrogram import Passage, mp3_bytes, read_passage, spectrogram, webp_bytes
 
 RATE = 16_000
 

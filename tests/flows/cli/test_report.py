@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from badc.aggregate import aggregate
 from badc.detections import ChunkResult, Detection, ResultStatus, RunnerName, result_path, write_result
+from badc.detections_settings import AggregateSettings
 from badc.manifest import Chunk, chunk_id_of
-from badc.settings import AggregateSettings
 from flows.cli.main import build
 
 DAWN = "ST-1_20230509_055000"

@@ -1,0 +1,1 @@
+"""One audio file: its name, its start, its samples, and where it is."""

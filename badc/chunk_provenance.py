@@ -9,7 +9,9 @@ from pathlib import Path
 
 from badc.chunk_settings import ChunkSettings
 from badc.chunked_recordings import ChunkOrder
-from badc.datalad import DataladRun, fetch, inside, require_clean
+from badc.datalad.content import fetch
+from badc.datalad.run import DataladRun, inside
+from badc.datalad.worktree import require_clean
 from badc.dataset_audio import literal
 from badc.dataset_chunking import DatasetPlan, Decision, PlannedRecording, require_places
 from badc.errors import BadcError, RequestError

@@ -21,7 +21,8 @@ from badc.manifest import Chunk
 from badc.memory_limit import MemoryLimit
 from badc.out_of_memory import ADVICE, GPU_OUT_OF_MEMORY, is_gpu_out_of_memory
 from badc.run_findings import label_counts
-from badc.runners import BatchRunner, RunnerOutput, close_runner, runner_for
+from badc.runners import close_runner, runner_for
+from badc.runners.base import BatchRunner, RunnerOutput
 from badc.system.clock import now
 
 _Outcome = tuple[bool, dict[str, Any], dict[str, tuple[int, int, float, float]]]

@@ -21,7 +21,8 @@ from badc.manifest import Chunk, chunk_id_of
 from badc.out_of_memory import is_gpu_out_of_memory
 from badc.probe_settings import LEAST_WINDOW_S, ProbeSettings
 from badc.recording import recording_id_of
-from badc.runners import Runner, RunnerSpec, close_runner, runner_for
+from badc.runners import close_runner, runner_for
+from badc.runners.base import Runner, RunnerSpec
 from badc.system.clock import now
 from badc.telemetry import ChunkEvent, EventStatus, TelemetryLog
 

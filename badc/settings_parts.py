@@ -24,7 +24,7 @@ from badc.reports.settings import BundleSettings
 from badc.runner_settings import HawkearsEngine
 from badc.settings import InferOptions
 from badc.settings_model import Settings
-from badc.slurm import SlurmSettings
+from badc.slurm.settings import SlurmSettings
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 

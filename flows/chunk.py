@@ -22,7 +22,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from badc.chunk_provenance import batch_run, batches, prepared
 from badc.chunk_settings import ChunkSettings
-from badc.datalad import record, recording_wanted
+from badc.datalad.environment import recording_wanted
+from badc.datalad.record import record
 from badc.dataset_chunking import ChunkOutcome, PlannedRecording, plan_dataset
 from badc.summary import RunState
 from blocks.loading import filled_from_blocks

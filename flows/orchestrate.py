@@ -21,7 +21,7 @@ from prefect import State, flow
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from badc.datalad import recording_wanted
+from badc.datalad.environment import recording_wanted
 from badc.errors import BadcError
 from badc.infer import InferPlan, plan_inference
 from badc.ledger import Progress

@@ -14,7 +14,7 @@ from prefect import State, flow
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from badc.datalad import recording_wanted
+from badc.datalad.environment import recording_wanted
 from badc.dataset_audio import AUDIO_FOLDER
 from badc.dataset_chunking import plan_dataset
 from badc.errors import MOST_LISTED, RequestError

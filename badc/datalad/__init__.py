@@ -5,25 +5,3 @@ writes; from it come the printed line, the check that the dataset is clean there
 record that `datalad rerun` understands. DataLad itself is never imported here: it runs in child processes, because it
 takes over logging and signal handlers and needs seconds to start.
 """
-
-from __future__ import annotations
-
-from badc.datalad.content import fetch
-from badc.datalad.environment import DataladError, datalad_problem, recording_wanted
-from badc.datalad.infer_command import infer_run, run_command
-from badc.datalad.record import record
-from badc.datalad.run import DataladRun, inside
-from badc.datalad.worktree import require_clean
-
-__all__ = [
-    "DataladError",
-    "DataladRun",
-    "datalad_problem",
-    "fetch",
-    "infer_run",
-    "inside",
-    "record",
-    "recording_wanted",
-    "require_clean",
-    "run_command",
-]

@@ -15,7 +15,7 @@ from badc.dataset_settings import DatasetSettings
 from badc.orchestration.settings import OrchestrateSettings
 from badc.redo import redoing
 from badc.settings_model import turned_off_by
-from badc.slurm import SlurmSettings
+from badc.slurm.settings import SlurmSettings
 
 _SAME = frozenset({*DatasetSettings.model_fields, "manifest_dir", "chunks_dir", "record_datalad"})
 _LEFT_OUT = frozenset({*SlurmSettings.model_fields, "apply", "plan_csv", "plan_json", "chunk_plan"})

@@ -12,7 +12,7 @@ from badc.dataset_settings import DatasetSettings
 from badc.redo import redoing
 from badc.settings import InferOptions, InferSettings
 from badc.settings_model import Settings, turned_off_by
-from badc.slurm import SlurmSettings
+from badc.slurm.settings import SlurmSettings
 
 _BELOW = "a relative path is below the dataset"
 

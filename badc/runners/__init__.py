@@ -8,8 +8,6 @@ import threading
 from badc.runners.base import BatchRunner, Runner, RunnerOutput, RunnerSpec, WorkerPlace
 from badc.scratch import Scratch, sweep
 
-__all__ = ["BatchRunner", "Runner", "RunnerOutput", "RunnerSpec", "WorkerPlace", "close_runner", "runner_for"]
-
 _lock = threading.Lock()
 _current: tuple[RunnerSpec, dict[str, str], Runner, Scratch] | None = None
 

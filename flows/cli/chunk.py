@@ -152,7 +152,7 @@ def orchestrate(
     again. Exit codes: 0; 1 a recording could not be chunked (the others were); 2 the request is wrong; 130 interrupted.
     """
     from badc.chunk_provenance import recording_run, unsaved_before
-    from badc.datalad import recording_wanted
+    from badc.datalad.environment import recording_wanted
     from badc.dataset_chunking import ChunkPlanRow, plan_dataset
     from badc.plans import write_plan_csv, write_plan_json
     from badc.system.clock import now

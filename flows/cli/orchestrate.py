@@ -116,7 +116,7 @@ def _write_scripts(plan: OrchestrationPlan) -> int:
 
 
 def _apply(plan: OrchestrationPlan, began: str) -> int:
-    from badc.datalad import recording_wanted
+    from badc.datalad.environment import recording_wanted
     from badc.orchestration.plan import require_runnable
     from badc.orchestration.provenance import require_recordable
 

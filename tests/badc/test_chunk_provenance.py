@@ -20,8 +20,8 @@ from badc.chunk_provenance import (
 )
 from badc.chunk_settings import ChunkSettings
 from badc.chunk_status import read_chunk_status, status_path
-from badc.datalad import record, recording_wanted
-from badc.datalad.environment import environment
+from badc.datalad.environment import environment, recording_wanted
+from badc.datalad.record import record
 from badc.dataset_chunking import DatasetPlan, Decision, chunk_recording, plan_dataset
 from badc.errors import RequestError
 from badc.manifest import read_manifest

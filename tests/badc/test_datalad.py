@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from badc.datalad import DataladRun, infer_run, run_command
+from badc.datalad.infer_command import infer_run, run_command
+from badc.datalad.run import DataladRun
 from badc.errors import RequestError
 from badc.manifest import Chunk, write_manifest
 from badc.settings import InferSettings

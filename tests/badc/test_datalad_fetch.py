@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from badc.annex import content_is_here, is_locked, is_pointer, shares_its_content
-from badc.datalad import datalad_problem, fetch
-from badc.datalad.environment import environment
+from badc.datalad.content import fetch
+from badc.datalad.environment import datalad_problem, environment
 from badc.errors import RequestError
 from badc.telemetry import ChunkEvent, EventStatus, TelemetryLog, read_events
 

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from badc.datalad import infer_run, record, require_clean
 from badc.datalad.environment import environment
+from badc.datalad.infer_command import infer_run
+from badc.datalad.record import record
+from badc.datalad.worktree import require_clean
 from badc.detections import result_path
 from badc.infer import plan_inference
 from badc.infer_on_worker import infer_chunks

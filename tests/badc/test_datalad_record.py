@@ -16,9 +16,11 @@ from pathlib import Path
 import pytest
 
 from badc.annex import is_locked
-from badc.datalad import DataladError, DataladRun, record, require_clean
-from badc.datalad.environment import environment
+from badc.datalad.environment import DataladError, environment
 from badc.datalad.lock import NAME, dataset_lock
+from badc.datalad.record import record
+from badc.datalad.run import DataladRun
+from badc.datalad.worktree import require_clean
 from badc.errors import RequestError
 
 pytestmark = pytest.mark.datalad

@@ -16,7 +16,7 @@ from badc.orchestration.settings import OrchestrateSettings
 from badc.reports.settings import BundleSettings
 from badc.settings import InferSettings
 from badc.settings_parts import RUNNERS
-from badc.slurm import SlurmSettings
+from badc.slurm.settings import SlurmSettings
 from flows import deployed, forms
 
 ROOT = Path(__file__).parents[2]

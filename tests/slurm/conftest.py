@@ -19,7 +19,7 @@ import pytest
 
 from badc import leash
 from badc.settings import InferSettings
-from badc.slurm import ArrayTask
+from badc.slurm.array_script import ArrayTask
 
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "scancel", "scontrol", "sinfo", "squeue")
 NODES = 2

@@ -13,8 +13,8 @@ import pytest
 
 from badc.aggregate_tables import DETECTIONS_SCHEMA
 from badc.errors import RequestError
-from badc.reports import BundleDatabase, load_detections, open_bundle
 from badc.reports.database import make_database
+from badc.reports.frames import BundleDatabase, load_detections, open_bundle
 from badc.reports.settings import DatabaseSettings
 
 DAWN = "ST-1_20230509_055000"

@@ -7,7 +7,7 @@ import typer
 from typer.testing import CliRunner
 
 from badc.settings_model import Settings
-from badc.slurm import SlurmSettings
+from badc.slurm.settings import SlurmSettings
 from flows.cli.settings_options import options_of
 
 

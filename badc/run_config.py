@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from badc import atomic
 from badc.dataset import absolute
 from badc.errors import RequestError
-from badc.settings import InferSettings
+from badc.inference.settings import InferSettings
 from badc.settings_model import option_name
 
 _RUNNER, _HAWKEARS, _PATHS, _BLOCKS = "runner", "hawkears", "paths", "blocks"

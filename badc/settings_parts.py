@@ -18,11 +18,11 @@ from pydantic import BaseModel, Field, create_model
 from pydantic.fields import FieldInfo
 
 from badc.detections_settings import AggregateSettings
+from badc.inference.settings import InferOptions
 from badc.orchestration.pipeline_settings import PipelineSettings
 from badc.orchestration.settings import OrchestrateSettings
 from badc.reports.settings import BundleSettings
 from badc.runner_settings import HawkearsEngine
-from badc.settings import InferOptions
 from badc.settings_model import Settings
 from badc.slurm.settings import SlurmSettings
 

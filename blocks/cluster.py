@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from badc import leash
 from badc.gpus import NoGpuError, usable_gpus
 from badc.infer import workers_wanted
-from badc.settings import InferOptions
+from badc.inference.settings import InferOptions
 from blocks.scheduler import note_on, require_scheduler
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 
 from badc.errors import RequestError
-from badc.settings import InferOptions
+from badc.inference.settings import InferOptions
 from flows.stopping import Stop
 
 DEFAULT_POOL = "gpu"

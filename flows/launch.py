@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
     from badc.dataset_chunking import DatasetPlan
     from badc.infer import InferPlan
+    from badc.inference.settings import InferOptions
     from badc.ledger import Progress
     from badc.orchestration.pipeline_settings import PipelineSettings
     from badc.orchestration.plan import OrchestrationPlan
-    from badc.settings import InferOptions
     from blocks.cluster import Cluster
     from flows.chunk_session import ChunkRunOutcome
     from flows.infer_session import InferOutcome

@@ -155,7 +155,7 @@ def dask_scheduler() -> Iterator[str]:
     """
     import dask
 
-    from badc.settings import InferSettings
+    from badc.inference.settings import InferSettings
     from blocks.cluster import open_cluster
 
     with open_cluster(InferSettings(manifest=Path("unused.csv"), max_gpus=0, cpu_workers=2)) as cluster:

@@ -14,7 +14,7 @@ from badc.manifest import Manifest, read_manifest
 from badc.summary import summary_path, workers_csv_path
 
 if TYPE_CHECKING:
-    from badc.settings import InferSettings
+    from badc.inference.settings import InferSettings
 
 _OUTPUTS = ("manifest", "output_dir", "telemetry_log", "dataset_root")
 _READ = ("resume_summary", "species_list")

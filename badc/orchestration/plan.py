@@ -15,11 +15,11 @@ from badc.dataset_audio import matcher
 from badc.dataset_chunking import ChunkPlanRow
 from badc.detections import RunnerName, result_path, result_problem
 from badc.errors import BadcError, RequestError, listed
+from badc.inference.settings import InferSettings
 from badc.manifest import Chunk, read_manifest
 from badc.orchestration.settings import OrchestrateSettings
 from badc.plans import PlanRow, read_plan
 from badc.reports.sites import read_sites
-from badc.settings import InferSettings
 from badc.summary import JobStatus, read_jobs, resumable
 
 _THREADS = 8  # looking is waiting for the disk or the network

@@ -9,8 +9,8 @@ from pydantic import Field
 
 from badc.dataset import absolute
 from badc.dataset_settings import DatasetSettings
+from badc.inference.settings import InferOptions, InferSettings
 from badc.redo import redoing
-from badc.settings import InferOptions, InferSettings
 from badc.settings_model import Settings, turned_off_by
 from badc.slurm.settings import SlurmSettings
 

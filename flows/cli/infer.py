@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from badc.detections_settings import AggregateSettings
-from badc.settings import InferSettings
+from badc.inference.settings import InferSettings
 from badc.summary import RunState
 from flows.cli.monitor import monitor
 from flows.cli.orchestrate import orchestrate

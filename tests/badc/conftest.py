@@ -16,8 +16,8 @@ import soundfile as sf
 
 from badc.detections import ChunkResult, Detection, ResultStatus, RunnerName, result_path, write_result
 from badc.infer import InferPlan, plan_inference
+from badc.inference.settings import InferSettings
 from badc.manifest import Chunk, chunk_id_of
-from badc.settings import InferSettings
 
 HOSTILE_IDS = (
     "two words",

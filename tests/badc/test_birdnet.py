@@ -20,10 +20,10 @@ from badc.detections import ResultStatus, RunnerName
 from badc.errors import RequestError, RunnerError
 from badc.infer import InferPlan, plan_inference
 from badc.infer_on_worker import infer_chunks
+from badc.inference.settings import InferSettings
 from badc.manifest import Chunk
 from badc.runners.base import WorkerPlace
 from badc.runners.birdnet import MODEL_VERSION, BirdnetRunner, BirdnetSpec, model_folder, read_species_list
-from badc.settings import InferSettings
 
 pytest.importorskip("ai_edge_litert", reason="the extra birdnet is not installed")
 pytestmark = pytest.mark.birdnet

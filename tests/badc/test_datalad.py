@@ -14,8 +14,8 @@ import pytest
 from badc.datalad.infer_command import infer_run, run_command
 from badc.datalad.run import DataladRun
 from badc.errors import RequestError
+from badc.inference.settings import InferSettings
 from badc.manifest import Chunk, write_manifest
-from badc.settings import InferSettings
 
 MODEL = "code/a model.bin"
 SUFFIXES = ("", ".summary.json", ".summary.json.workers.csv")

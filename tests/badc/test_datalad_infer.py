@@ -18,8 +18,8 @@ from badc.datalad.worktree import require_clean
 from badc.detections import result_path
 from badc.infer import plan_inference
 from badc.infer_on_worker import infer_chunks
+from badc.inference.settings import InferSettings
 from badc.manifest import Chunk, write_manifest
-from badc.settings import InferSettings
 from tests.badc.test_datalad_record import datalad, files_of, git, is_clean
 
 pytestmark = pytest.mark.datalad

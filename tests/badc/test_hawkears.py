@@ -165,7 +165,7 @@ def test_a_vendored_script_is_chosen_unless_the_engine_says_otherwise(
     "settings", [{"hawkears_arg": ("--x",)}, {"use_hawkears": True, "runner_cmd": "x"}, {"hawkears_root": Path("x")}]
 )
 def test_options_that_do_not_go_together_are_refused(settings: dict[str, Any]) -> None:
-    from badc.settings import InferSettings
+    from badc.inference.settings import InferSettings
     from badc.settings_model import settings_from
 
     with pytest.raises(RequestError, match="--use-hawkears"):

@@ -15,7 +15,7 @@ from badc.detections import result_path
 from badc.errors import RequestError
 from badc.infer import InferPlan, plan_inference
 from badc.infer_on_worker import infer_chunks
-from badc.settings import InferSettings
+from badc.inference.settings import InferSettings
 
 HAWKEARS1 = Path(__file__).parents[1] / "fakes" / "HawkEars1"
 pytestmark = pytest.mark.usefixtures("_fresh_runner")

@@ -16,8 +16,8 @@ from badc.detections import RunnerName, result_path
 from badc.errors import RequestError
 from badc.infer import InferPlan, plan_inference, workers_wanted
 from badc.infer_on_worker import infer_chunks
+from badc.inference.settings import InferSettings
 from badc.manifest import Chunk
-from badc.settings import InferSettings
 
 pytestmark = pytest.mark.usefixtures("_fresh_runner")
 

@@ -15,8 +15,8 @@ from badc.attempt import Attempt
 from badc.detections import result_path
 from badc.infer import InferPlan, plan_inference
 from badc.infer_on_worker import infer_chunks
+from badc.inference.settings import InferSettings
 from badc.ledger import WORKER_LOST, RunLedger
-from badc.settings import InferSettings
 from badc.summary import JobStatus, RunState, read_jobs, summary_path, workers_csv_path
 from badc.system.clock import now
 

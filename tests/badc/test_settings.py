@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from badc.detections import RunnerName
 from badc.detections_settings import AggregateSettings
 from badc.errors import RequestError
-from badc.settings import InferSettings
+from badc.inference.settings import InferSettings
 from badc.settings_model import option_name, settings_from
 
 MANIFEST = Path("m.csv")

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from badc.inference.settings import InferSettings
 from badc.orchestration.settings import OrchestrateSettings
 from badc.reports.settings import BundleSettings
-from badc.settings import InferSettings
 from badc.settings_model import Settings
 from badc.settings_parts import BUNDLE, CHUNKS, CLUSTER, DATASET, RUNNERS, SLURM, TABLES, dataset_values
 

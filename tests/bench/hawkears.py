@@ -63,7 +63,7 @@ def _rate(folder: Path, manifest: Path, chunks: int, **settings: object) -> floa
     from datetime import datetime
 
     from badc.infer import plan_inference
-    from badc.settings import InferSettings
+    from badc.inference.settings import InferSettings
     from badc.telemetry import EventStatus, read_events
     from flows.launch import launch_inference
 

@@ -20,7 +20,7 @@ def measure(scratch: Path) -> str:
     PrefectApi.begin().ready()
     from prefect_dask import DaskTaskRunner
 
-    from badc.settings import InferSettings
+    from badc.inference.settings import InferSettings
     from blocks.cluster import open_cluster
     from blocks.task_runner import ChunkTaskRunner
 
@@ -68,7 +68,7 @@ def _all(trivial: Any, number: int) -> None:
 def _flow_rate(scratch: Path, scheduler: str) -> float:
     from badc.chunking import plan_chunks, write_virtual_manifest
     from badc.infer import plan_inference
-    from badc.settings import InferSettings
+    from badc.inference.settings import InferSettings
     from badc.telemetry import EventStatus, read_events
     from flows.launch import launch_inference
 

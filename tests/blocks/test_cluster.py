@@ -12,7 +12,7 @@ import pytest
 from distributed import Client
 
 from badc.infer import workers_wanted
-from badc.settings import InferSettings
+from badc.inference.settings import InferSettings
 from blocks.cluster import WorkerLabels, open_cluster
 
 

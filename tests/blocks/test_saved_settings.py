@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from badc.errors import RequestError
+from badc.inference.settings import InferSettings
 from badc.orchestration.settings import OrchestrateSettings
-from badc.settings import InferSettings
 from badc.settings_model import BLOCK_FIELDS, option_name
 
 pytestmark = pytest.mark.xdist_group("blocks")

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from badc.errors import RequestError
-from badc.settings import InferSettings
+from badc.inference.settings import InferSettings
 from blocks.cluster import open_cluster
 from blocks.scheduler import note_on, write_credentials
 
 JOIN = """
 import sys
 from pathlib import Path
-from badc.settings import InferSettings
+from badc.inference.settings import InferSettings
 from blocks.cluster import open_cluster
 with open_cluster(InferSettings(manifest=Path("m.csv"), scheduler=sys.argv[1])) as cluster:
     print(cluster.note)

@@ -13,8 +13,8 @@ import pytest
 from badc.attempt import Attempt
 from badc.infer import plan_inference
 from badc.infer_on_worker import infer_chunks
+from badc.inference.settings import InferSettings
 from badc.runners import close_runner
-from badc.settings import InferSettings
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 

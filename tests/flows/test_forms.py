@@ -11,10 +11,10 @@ from prefect import Flow
 from prefect.utilities.callables import parameter_schema
 
 from badc.detections_settings import AggregateSettings
+from badc.inference.settings import InferSettings
 from badc.orchestration.pipeline_settings import PipelineSettings
 from badc.orchestration.settings import OrchestrateSettings
 from badc.reports.settings import BundleSettings
-from badc.settings import InferSettings
 from badc.settings_parts import RUNNERS
 from badc.slurm.settings import SlurmSettings
 from flows import deployed, forms

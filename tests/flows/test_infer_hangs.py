@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from badc.errors import RequestError
-from badc.settings import InferSettings
+from badc.inference.settings import InferSettings
 from badc.telemetry import EventStatus
 from tests.flows.conftest import read_summary, unended_starts
 from tests.flows.test_infer_ends import family, gone, successes, wait_until

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from badc.settings import InferSettings
+from badc.inference.settings import InferSettings
 from badc.telemetry import EventStatus, read_events
 
 pytestmark = pytest.mark.slow

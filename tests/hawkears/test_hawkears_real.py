@@ -13,7 +13,7 @@ import pytest
 from badc.errors import RequestError
 from badc.infer import InferPlan, plan_inference
 from badc.infer_on_worker import infer_chunks
-from badc.settings import InferSettings
+from badc.inference.settings import InferSettings
 from tests.hawkears.conftest import CHUNK_S, MIN_SCORE
 
 

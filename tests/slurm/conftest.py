@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from badc import leash
-from badc.settings import InferSettings
+from badc.inference.settings import InferSettings
 from badc.slurm.array_script import ArrayTask
 
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "scancel", "scontrol", "sinfo", "squeue")

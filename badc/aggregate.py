@@ -17,7 +17,6 @@ from typing import Any
 
 import orjson
 
-from badc import atomic
 from badc.aggregate_tables import (
     COVERAGE_SCHEMA,
     DETECTIONS_SCHEMA,
@@ -27,7 +26,6 @@ from badc.aggregate_tables import (
     write_csv,
 )
 from badc.chunk_status import STATUS_FILE
-from badc.dataset import absolute, default_summary_csv, find_dataset_root
 from badc.detections import InvalidResultError, ResultStatus, parse_detections
 from badc.detections_settings import AggregateSettings
 from badc.errors import BadcError, RequestError
@@ -35,6 +33,8 @@ from badc.manifest import Chunk, Manifest, read_manifest
 from badc.merge_overlaps import merge_overlaps
 from badc.recording_times import RecordingTimes
 from badc.repeated_chunks import RepeatedChunks
+from badc.system import atomic
+from badc.system.paths import absolute, default_summary_csv, find_dataset_root
 
 _BATCH_CHUNKS = 5000
 _MOST_BAD_FILES_KEPT = 10_000

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from badc.chunk_status import STATUS_FILE, read_chunk_status
-from badc.dataset import absolute, as_written, find_dataset_root
 from badc.errors import RequestError
 from badc.manifest import Manifest, read_manifest
+from badc.system.paths import absolute, as_written, find_dataset_root
 
 
 def recordings_of(manifest: Manifest) -> set[Path]:

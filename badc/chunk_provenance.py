@@ -15,9 +15,9 @@ from badc.datalad.worktree import require_clean
 from badc.dataset_audio import literal
 from badc.dataset_chunking import DatasetPlan, Decision, PlannedRecording, require_places
 from badc.errors import BadcError, RequestError
-from badc.output_lock import output_lock
 from badc.recording import recording_id_of
 from badc.settings_model import option_name
+from badc.system.output_lock import output_lock
 
 # A task run costs Prefect's server some 30 ms and 20 kB; a record costs DataLad two seconds and more.
 _MOST_TASK_RUNS = 200

@@ -11,9 +11,9 @@ from typing import Any
 
 import orjson
 
-from badc import atomic
-from badc.annex import is_pointer
 from badc.errors import RequestError
+from badc.system import atomic
+from badc.system.annex import is_pointer
 from badc.system.clock import now
 
 STATUS_FILE = ".chunk_status.json"

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from badc.annex import is_pointer
 from badc.errors import RequestError
+from badc.system.annex import is_pointer
 
 AUDIO_FOLDER = "audio"
 # What libsndfile reads and recorders or archives write.

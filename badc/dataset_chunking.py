@@ -13,12 +13,12 @@ from badc.chunk_settings import ChunkSettings
 from badc.chunk_status import ChunkState, ChunkStatus, keeping_status, status_path
 from badc.chunked_recordings import Chunked, ChunkOrder, find_chunked
 from badc.chunking import known_of, plan_cut, remove_earlier_cut, windows, write_real_chunks, write_virtual_chunks
-from badc.dataset import as_written, require_inside, require_writable
 from badc.dataset_audio import AUDIO_FOLDER, AudioFile, list_audio, matcher
 from badc.errors import BadcError, RequestError
-from badc.plans import PlanRow
 from badc.recording_ids import assign_ids
 from badc.system.clock import epoch_s, moment
+from badc.system.paths import as_written, require_inside, require_writable
+from badc.system.row_files import PlanRow
 from badc.system.threads import in_threads
 
 Progress = Callable[[str, int, int | None], None]

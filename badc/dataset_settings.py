@@ -7,8 +7,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from badc.dataset import absolute
 from badc.settings_model import ARGUMENT, Settings
+from badc.system.paths import absolute
 
 DatasetBlock = Annotated[
     str | None,

@@ -12,9 +12,9 @@ from typing import Any
 
 import orjson
 
-from badc import atomic
 from badc.errors import BadcError
 from badc.manifest import Chunk
+from badc.system import atomic
 from badc.system.clock import moment
 
 

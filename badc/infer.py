@@ -9,13 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from badc.audio import AudioError, AudioInfo, AudioWindow, probe, window_of
-from badc.dataset import absolute, as_written, default_output_dir, new_telemetry_log, require_inside, require_writable
 from badc.detections import result_path, result_problem
 from badc.errors import RequestError, listed
 from badc.inference.settings import InferOptions, InferSettings
 from badc.manifest import Chunk, Manifest, job_keys, read_manifest
 from badc.runners.base import RunnerSpec
 from badc.summary import EarlierJobs, Job, JobStatus, read_jobs, summary_path
+from badc.system.paths import (
+    absolute,
+    as_written,
+    default_output_dir,
+    new_telemetry_log,
+    require_inside,
+    require_writable,
+)
 from badc.telemetry import require_no_link
 
 _PROBE_THREADS = 8  # opening files is waiting for the disk or the network

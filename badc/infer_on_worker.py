@@ -9,21 +9,20 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from badc import atomic
 from badc.attempt import Attempt
 from badc.audio import AudioWindow
-from badc.dataset import as_written, require_inside
 from badc.detections import result_path, write_result
 from badc.errors import BadcError, RunnerError
-from badc.gpus import Gpu, GpuReader, GpuSampler, cuda_environment, gpu_of_this_worker
 from badc.infer import InferOrder, PlannedChunk
 from badc.manifest import Chunk
-from badc.memory_limit import MemoryLimit
-from badc.out_of_memory import ADVICE, GPU_OUT_OF_MEMORY, is_gpu_out_of_memory
 from badc.run_findings import label_counts
 from badc.runners import close_runner, runner_for
 from badc.runners.base import BatchRunner, RunnerOutput
+from badc.system import atomic
 from badc.system.clock import now
+from badc.system.gpus import Gpu, GpuReader, GpuSampler, cuda_environment, gpu_of_this_worker
+from badc.system.memory import ADVICE, GPU_OUT_OF_MEMORY, MemoryLimit, is_gpu_out_of_memory
+from badc.system.paths import as_written, require_inside
 
 _Outcome = tuple[bool, dict[str, Any], dict[str, tuple[int, int, float, float]]]
 _KEPT_OUTPUT_CHARS = 500

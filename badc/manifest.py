@@ -11,10 +11,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from badc import atomic
-from badc.dataset import absolute, find_dataset_root
 from badc.errors import MOST_LISTED, RequestError, listed
 from badc.recording import id_problem
+from badc.system import atomic
+from badc.system.paths import absolute, find_dataset_root
 
 if TYPE_CHECKING:
     import _csv

@@ -12,18 +12,17 @@ from typing import Any
 
 from badc.audio import AudioError, AudioInfo, window_of
 from badc.audio import probe as probe_audio
-from badc.dataset import absolute, as_written, find_dataset_root, require_writable
 from badc.detections import RunnerName
 from badc.errors import BadcError, RequestError, RunnerError
-from badc.gpus import Gpu, GpuReader, GpuSampler, NoGpuError, cuda_environment, usable_gpus
-from badc.host_memory import HostMemorySampler
 from badc.manifest import Chunk, chunk_id_of
-from badc.out_of_memory import is_gpu_out_of_memory
 from badc.probe_settings import LEAST_WINDOW_S, ProbeSettings
 from badc.recording import recording_id_of
 from badc.runners import close_runner, runner_for
 from badc.runners.base import Runner, RunnerSpec
 from badc.system.clock import now
+from badc.system.gpus import Gpu, GpuReader, GpuSampler, NoGpuError, cuda_environment, usable_gpus
+from badc.system.memory import HostMemorySampler, is_gpu_out_of_memory
+from badc.system.paths import absolute, as_written, find_dataset_root, require_writable
 from badc.telemetry import ChunkEvent, EventStatus, TelemetryLog
 
 _LEAST_MS = round(LEAST_WINDOW_S * 1000)

@@ -17,11 +17,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from badc import atomic
-from badc.dataset import absolute
 from badc.errors import RequestError
 from badc.inference.settings import InferSettings
 from badc.settings_model import option_name
+from badc.system import atomic
+from badc.system.paths import absolute
 
 _RUNNER, _HAWKEARS, _PATHS, _BLOCKS = "runner", "hawkears", "paths", "blocks"
 _BLOCK_SUFFIX = "_block"

@@ -13,8 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from badc import atomic
 from badc.errors import BadcError
+from badc.system import atomic
 
 PACKAGE = "opensoundscape==0.13.2"
 _MEMBER = "opensoundscape/sample_data/birds_10s.wav"

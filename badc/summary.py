@@ -11,9 +11,9 @@ from typing import Any
 
 import orjson
 
-from badc import atomic
 from badc.errors import RequestError
 from badc.manifest import Chunk
+from badc.system import atomic
 from badc.telemetry import EventStatus, read_events
 
 _NAME_ONE = "--resume-summary takes a run's *.summary.json or its telemetry *.jsonl"

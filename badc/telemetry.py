@@ -12,9 +12,9 @@ from typing import Any
 
 import orjson
 
-from badc import atomic
-from badc.annex import content_is_here, is_locked, shares_its_content
 from badc.errors import RequestError
+from badc.system import atomic
+from badc.system.annex import content_is_here, is_locked, shares_its_content
 
 _BLOCK_BYTES = 1 << 16
 

@@ -10,10 +10,10 @@ from functools import cache
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
-from badc import leash
-from badc.gpus import NoGpuError, usable_gpus
 from badc.infer import workers_wanted
 from badc.inference.settings import InferOptions
+from badc.system import leash
+from badc.system.gpus import NoGpuError, usable_gpus
 from blocks.scheduler import note_on, require_scheduler
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from badc import atomic
 from badc.errors import RequestError
+from badc.system import atomic
 
 _CONNECT_TIMEOUT_S = 15
 _HTTP_TIMEOUT_S = 3

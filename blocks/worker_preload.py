@@ -6,7 +6,7 @@ import signal
 
 from distributed import Worker
 
-from badc.leash import STOP_SIGNALS
+from badc.system.leash import STOP_SIGNALS
 
 
 def dask_setup(worker: Worker) -> None:

@@ -24,13 +24,13 @@ from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from badc.dataset import absolute, find_dataset_root, telemetry_log_named
 from badc.errors import MOST_LISTED
 from badc.infer import InferPlan, PlannedChunk, plan_inference
 from badc.inference.settings import InferSettings
 from badc.ledger import RunLedger
-from badc.output_lock import output_lock
 from badc.summary import RunState, resumable
+from badc.system.output_lock import output_lock
+from badc.system.paths import absolute, find_dataset_root, telemetry_log_named
 from blocks.cluster import Cluster, WorkerLabels, open_cluster
 from blocks.loading import filled_from_blocks
 from blocks.task_runner import ChunkTaskRunner

@@ -22,7 +22,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from badc.errors import BadcError
-from badc.output_lock import output_lock
+from badc.system.output_lock import output_lock
 from flows.handover import error_of
 from flows.server import PrefectApi
 from flows.stopping import INTERRUPTED_EXIT_CODE, Stop, let_command_report

@@ -25,8 +25,8 @@ from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 
-from badc import leash
 from badc.errors import BadcError, RequestError
+from badc.system import leash
 
 _START_TIMEOUT_S = 180.0
 _ANSWER_TIMEOUT_S = 5.0

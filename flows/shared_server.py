@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from badc import atomic
 from badc.errors import RequestError
+from badc.system import atomic
 from flows.server import RECORDER_SETTINGS
 
 _AUTH = "PREFECT_SERVER_API_AUTH_STRING"

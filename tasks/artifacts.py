@@ -22,9 +22,9 @@ from prefect.client.orchestration import get_client
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from badc.dataset import absolute, find_dataset_root
 from badc.infer import InferPlan
 from badc.ledger import Progress, RunLedger
+from badc.system.paths import absolute, find_dataset_root
 from tasks.run_report import label_rows, link, plain, progress_text, run_report, table_of, worker_rows
 
 _UPDATE_INTERVAL_S = 1.0

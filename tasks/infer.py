@@ -21,7 +21,7 @@ from badc.attempt import Attempt
 from badc.errors import BadcError
 from badc.infer import InferOrder, PlannedChunk
 from badc.ledger import RunLedger
-from badc.out_of_memory import GPU_OUT_OF_MEMORY
+from badc.system.memory import GPU_OUT_OF_MEMORY
 from tasks.on_worker import infer_chunks
 
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from badc import leash
 from badc.datalad.environment import DataladError, environment
+from badc.system import leash
 
 _SHOWN_CHARS = 2000
 

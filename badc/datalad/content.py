@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from badc.annex import content_is_here
 from badc.datalad.child_process import ask
-from badc.dataset import absolute
 from badc.errors import RequestError, listed
+from badc.system.annex import content_is_here
+from badc.system.paths import absolute
 
 
 def fetch(

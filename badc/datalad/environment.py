@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from badc.dataset import find_dataset_root
 from badc.errors import BadcError, RequestError
+from badc.system.paths import find_dataset_root
 
 _INSTALL = "`pip install 'badc[datalad]'` installs it"
 

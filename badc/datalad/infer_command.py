@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from badc.datalad.run import DataladRun, inside
-from badc.dataset import absolute
 from badc.errors import RequestError
 from badc.manifest import Manifest, read_manifest
 from badc.summary import summary_path, workers_csv_path
+from badc.system.paths import absolute
 
 if TYPE_CHECKING:
     from badc.inference.settings import InferSettings

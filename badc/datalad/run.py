@@ -7,8 +7,8 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from badc.dataset import absolute
 from badc.errors import RequestError
+from badc.system.paths import absolute
 
 
 @dataclass(frozen=True, slots=True)

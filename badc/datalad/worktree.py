@@ -13,7 +13,7 @@ from badc.errors import RequestError, listed
 
 # With more, git takes longer to compare its index with the patterns than to look at the whole dataset.
 _MOST_PATHSPECS = 200
-# What badc.atomic leaves when it is killed.
+# What badc.system.atomic leaves when it is killed.
 _TEMPORARY = re.compile(r"\.tmp-\d+-[0-9a-f]{12}")
 
 

@@ -10,7 +10,6 @@ from enum import StrEnum
 from pathlib import Path
 
 from badc.chunk_status import ChunkState, read_chunk_status, status_path
-from badc.dataset import absolute, as_written, require_writable
 from badc.dataset_audio import matcher
 from badc.dataset_chunking import ChunkPlanRow
 from badc.detections import RunnerName, result_path, result_problem
@@ -18,9 +17,10 @@ from badc.errors import BadcError, RequestError, listed
 from badc.inference.settings import InferSettings
 from badc.manifest import Chunk, read_manifest
 from badc.orchestration.settings import OrchestrateSettings
-from badc.plans import PlanRow, read_plan
 from badc.reports.sites import read_sites
 from badc.summary import JobStatus, read_jobs, resumable
+from badc.system.paths import absolute, as_written, require_writable
+from badc.system.row_files import PlanRow, read_plan
 
 _THREADS = 8  # looking is waiting for the disk or the network
 

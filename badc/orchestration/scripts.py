@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from badc.datalad.infer_command import infer_run
-from badc.dataset import as_written, find_dataset_root
 from badc.inference.settings import InferSettings
 from badc.orchestration.plan import OrchestrationPlan, PlannedRecording, require_runnable
 from badc.settings_model import ARGUMENT
@@ -14,6 +13,7 @@ from badc.slurm.array_script import ArrayTask, write_array_scripts
 from badc.slurm.dask_script import write_dask_script
 from badc.slurm.rendering import WrittenScript
 from badc.slurm.settings import SlurmSettings
+from badc.system.paths import as_written, find_dataset_root
 
 # What a job over several nodes does not pass on: it is the job itself, and it applies the plan.
 _NOT_OF_THE_RUN = frozenset({*SlurmSettings.model_fields, "apply", "plan_csv", "plan_json", "scheduler"})

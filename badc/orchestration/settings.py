@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from badc.dataset import absolute
 from badc.dataset_settings import DatasetSettings
 from badc.inference.settings import InferOptions, InferSettings
 from badc.redo import redoing
 from badc.settings_model import Settings, turned_off_by
 from badc.slurm.settings import SlurmSettings
+from badc.system.paths import absolute
 
 _BELOW = "a relative path is below the dataset"
 

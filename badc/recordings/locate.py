@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from badc.dataset import absolute, find_dataset_root
+from badc.system.paths import absolute, find_dataset_root
 
 
 def locate_audio(source_path: str, dataset_root: str | None, bases: Sequence[Path]) -> Path:

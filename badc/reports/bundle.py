@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from badc.dataset import absolute, require_inside
 from badc.reports.counts import choose, count_pairs
 from badc.reports.database import read_database, refuse_in_use, write_database
 from badc.reports.notes import notes_on_tables
@@ -13,6 +12,7 @@ from badc.reports.parquet_report import Figures, figures_of, write_parquet_repor
 from badc.reports.quicklook import write_quicklook
 from badc.reports.settings import BundleSettings, DatabaseSettings
 from badc.reports.tables import find_coverage, open_tables
+from badc.system.paths import absolute, require_inside
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from types import FrameType
 
 import duckdb
 
-from badc.dataset import absolute
 from badc.errors import BadcError, RequestError
+from badc.system.paths import absolute
 
 _MEMORY = "512MB"
 _MOST_THREADS = 4

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import duckdb
 
-from badc import atomic
-from badc.dataset import absolute
 from badc.errors import RequestError
 from badc.reports.connection import connection, explained, first_line, quoted
 from badc.reports.counts import Ranking, choose, ranked, timeline, write_csv
 from badc.reports.notes import notes_on_tables
 from badc.reports.settings import DatabaseSettings
 from badc.reports.tables import find_coverage, open_tables
+from badc.system import atomic
+from badc.system.paths import absolute
 
 # What the exported CSVs are called, by view.
 EXPORTS = {"label_summary": "label_summary", "recording_summary": "recording_summary", "timeline_summary": "timeline"}

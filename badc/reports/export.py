@@ -18,14 +18,14 @@ from typing import Any
 
 import duckdb
 
-from badc import atomic
-from badc.dataset import absolute, require_inside, require_writable
 from badc.recording import id_problem
 from badc.recordings.locate import audio_bases, locate_audio
 from badc.reports.counts import choose
 from badc.reports.export_formats import FORMATS, LineFormat, SourceFile
 from badc.reports.export_settings import ExportFormat, ExportSettings
 from badc.reports.tables import open_tables
+from badc.system import atomic
+from badc.system.paths import absolute, require_inside, require_writable
 
 # A recording's id, its audio file, and the pieces of the line of one detection.
 _Line = tuple[str, SourceFile, tuple[str, ...]]

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from badc import __version__, atomic
+from badc import __version__
 from badc.errors import RequestError
 from badc.recordings.locate import audio_bases
 from badc.reports import page_listen, page_text
@@ -35,6 +35,7 @@ from badc.reports.plots_settings import DEFAULT_KINDS
 from badc.reports.plots_sun import sun_band
 from badc.reports.tables import find_coverage, open_tables
 from badc.reports.words import clean
+from badc.system import atomic
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,6 @@ from typing import Any
 
 import duckdb
 
-from badc import atomic
-from badc.dataset import absolute
 from badc.reports.counts import (
     AVERAGES,
     LABELS,
@@ -27,6 +25,8 @@ from badc.reports.counts import (
 from badc.reports.notes import notes_on_tables
 from badc.reports.settings import ParquetReportSettings
 from badc.reports.tables import find_coverage, open_tables
+from badc.system import atomic
+from badc.system.paths import absolute
 
 
 @dataclass(frozen=True, slots=True)

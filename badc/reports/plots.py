@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from badc import atomic
 from badc.audio import AudioError
 from badc.recordings.locate import audio_bases
 from badc.reports.plots_data import HISTOGRAM_BINS, HOURS, Grid, Histogram, Sighting, Timeline, runs, tick_step_s
@@ -20,6 +19,7 @@ from badc.reports.plots_sun import SunBand, sun_band
 from badc.reports.spectrogram import read_passage, spectrogram
 from badc.reports.tables import find_coverage, open_tables
 from badc.reports.words import clean, fitted, offset_words, span_words
+from badc.system import atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -20,7 +20,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from badc.aggregate_tables import coverage_path
-from badc.dataset import absolute
 from badc.errors import RequestError
 from badc.reports.connection import connection, explained, quoted, quoted_path
 from badc.reports.counts import AVERAGES, Ranking, choose, count_detections, ranked, write_csv
@@ -34,6 +33,7 @@ from badc.reports.tables import (
     lacking_columns,
     source_of,
 )
+from badc.system.paths import absolute
 
 _OTHER_FOLDERS = frozenset({".git", ".datalad", ".badc-lock"})
 # What the CSVs are called, and their queries over `pairs`.

@@ -6,7 +6,7 @@ import atexit
 import threading
 
 from badc.runners.base import BatchRunner, Runner, RunnerOutput, RunnerSpec, WorkerPlace
-from badc.scratch import Scratch, sweep
+from badc.system.scratch import Scratch, sweep
 
 _lock = threading.Lock()
 _current: tuple[RunnerSpec, dict[str, str], Runner, Scratch] | None = None

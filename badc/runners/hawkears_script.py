@@ -17,7 +17,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from badc import leash
 from badc.audio import AudioWindow, require_unchanged, wav_bytes
 from badc.detections import ChunkResult, InvalidResultError, ResultStatus, RunnerName, parse_detections
 from badc.errors import RequestError, RunnerError
@@ -26,6 +25,7 @@ from badc.manifest import Chunk
 from badc.runners.base import RunnerOutput, WorkerPlace
 from badc.runners.hawkears import INSTALL, SOURCE_ROOT
 from badc.runners.process import Finished, run_process
+from badc.system import leash
 
 SCRIPT = "analyze.py"
 LABELS = "HawkEars_labels.csv"

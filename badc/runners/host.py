@@ -17,8 +17,8 @@ from typing import Any
 
 import orjson
 
-from badc import leash
 from badc.errors import RunnerError
+from badc.system import leash
 
 _START_TIMEOUT_S = 600.0  # the first import of a large framework from a network disk takes minutes
 _KEPT_STDERR_LINES = 40

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from badc import leash
 from badc.errors import RunnerError
+from badc.system import leash
 
 _KEPT_OUTPUT_BYTES = 4096
 _SHORTEST_SECRET = 4

@@ -11,10 +11,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from badc import atomic
-from badc.dataset import absolute, require_writable
 from badc.errors import RequestError
 from badc.slurm.settings import SlurmSettings
+from badc.system import atomic
+from badc.system.paths import absolute, require_writable
 
 if TYPE_CHECKING:
     import jinja2

@@ -65,7 +65,7 @@ def manifest(
     The rows name the recording itself; `badc infer run` reads each chunk's window from it.
     """
     from badc.chunking import plan_chunks, write_virtual_manifest
-    from badc.dataset import default_manifest_path
+    from badc.system.paths import default_manifest_path
     from flows.cli.progress import counting
 
     plan = plan_chunks(audio, chunk_duration, overlap, min_chunk, recording_id)
@@ -99,7 +99,7 @@ def run(
     Chunk WAVs of an earlier cut of the same recording are removed. The folder's .chunk_status.json says how it went.
     """
     from badc.chunking import plan_chunks, write_chunk_wavs
-    from badc.dataset import default_chunks_dir, default_manifest_path, require_inside
+    from badc.system.paths import default_chunks_dir, default_manifest_path, require_inside
     from flows.cli.progress import counting
 
     plan = plan_chunks(audio, chunk_duration, overlap, min_chunk, recording_id)
@@ -154,8 +154,8 @@ def orchestrate(
     from badc.chunk_provenance import recording_run, unsaved_before
     from badc.datalad.environment import recording_wanted
     from badc.dataset_chunking import ChunkPlanRow, plan_dataset
-    from badc.plans import write_plan_csv, write_plan_json
     from badc.system.clock import now
+    from badc.system.row_files import write_plan_csv, write_plan_json
     from flows.server import quiet_defaults
 
     quiet_defaults(verbose)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from badc.gpus import Gpu
+    from badc.system.gpus import Gpu
 
 
 def gpus(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
 ) -> int:
     """List the GPUs of this machine, or say why none can be used (exit code 1)."""
-    from badc.gpus import NoGpuError, driver_version, list_gpus, usable_gpus
+    from badc.system.gpus import NoGpuError, driver_version, list_gpus, usable_gpus
 
     version, rows, reason = None, [], None
     try:
@@ -34,7 +34,7 @@ def gpus(
 
 
 def _row(gpu: Gpu) -> dict[str, Any]:
-    from badc.gpus import GpuReader, why_not_usable
+    from badc.system.gpus import GpuReader, why_not_usable
 
     reading = GpuReader(gpu).read()
     problem = why_not_usable(gpu)

@@ -88,7 +88,7 @@ def _show_plan(plan: OrchestrationPlan) -> None:
 
 def _write_plan(plan: OrchestrationPlan) -> None:
     from badc.orchestration.plan import InferPlanRow
-    from badc.plans import write_plan_csv, write_plan_json
+    from badc.system.row_files import write_plan_csv, write_plan_json
 
     settings = plan.settings
     if settings.plan_csv is not None:

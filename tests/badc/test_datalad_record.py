@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from badc.annex import is_locked
 from badc.datalad.environment import DataladError, environment
 from badc.datalad.lock import NAME, dataset_lock
 from badc.datalad.record import record
 from badc.datalad.run import DataladRun
 from badc.datalad.worktree import require_clean
 from badc.errors import RequestError
+from badc.system.annex import is_locked
 
 pytestmark = pytest.mark.datalad
 

@@ -12,11 +12,11 @@ import pytest
 
 from badc.detections import ChunkResult, ResultStatus, RunnerName
 from badc.errors import RequestError, RunnerError
-from badc.host_memory import HostMemorySampler
 from badc.probe import ProbeOutcome, ProbeReport, longest_that_fits, new_probe_log, probe, recommended
 from badc.probe_settings import ProbeSettings
 from badc.runners.base import RunnerOutput
 from badc.settings_model import settings_from
+from badc.system.memory import HostMemorySampler
 from badc.telemetry import EventStatus, read_events
 
 pytestmark = pytest.mark.usefixtures("_fresh_runner")

@@ -19,7 +19,7 @@ SLOW_S = 8.0
 
 _SAMPLER = f"""
 import time
-from badc.gpus import GpuReader, list_gpus
+from badc.system.gpus import GpuReader, list_gpus
 reader = GpuReader(list_gpus()[0])
 reader.read()
 begin = time.process_time()

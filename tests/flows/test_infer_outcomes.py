@@ -212,7 +212,7 @@ def test_a_second_run_on_the_same_outputs_refuses_and_names_the_first(
     infer, make_recording, make_manifest, fake, tmp_path
 ):
     from badc.errors import RequestError
-    from badc.output_lock import output_lock
+    from badc.system.output_lock import output_lock
 
     manifest = make_manifest(make_recording(seconds=1))
     with (

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from badc import leash
 from badc.inference.settings import InferSettings
 from badc.slurm.array_script import ArrayTask
+from badc.system import leash
 
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "scancel", "scontrol", "sinfo", "squeue")
 NODES = 2

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from badc import atomic
+from badc.system import atomic
 
 
 def test_a_file_is_written_with_its_folder(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from badc.memory_limit import MemoryLimit
+from badc.system.memory import MemoryLimit
 
 HUNGRY = "data = bytearray(400 * 2**20); data[::4096] = b'x' * len(data[::4096]); import time; time.sleep(60)"
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from badc import gpus
-from badc.gpus import Gpu, GpuReader, GpuSampler, NoGpuError, gpu_of_this_worker, list_gpus, usable_gpus
+from badc.system import gpus
+from badc.system.gpus import Gpu, GpuReader, GpuSampler, NoGpuError, gpu_of_this_worker, list_gpus, usable_gpus
 
 MIB = 1 << 20
 

@@ -16,10 +16,10 @@ import pytest
 
 from badc.runners import close_runner, runner_for
 from badc.runners.stub import StubSpec
-from badc.scratch import MARKER, Scratch, sweep
+from badc.system.scratch import MARKER, Scratch, sweep
 
 MAKE = """
-from badc.scratch import Scratch
+from badc.system.scratch import Scratch
 scratch = Scratch()
 (scratch.path / "x").write_text("x")
 print(scratch.path, flush=True)

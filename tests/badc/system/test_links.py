@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from badc.chunk_settings import ChunkSettings
-from badc.dataset import new_telemetry_log, require_inside
 from badc.dataset_chunking import chunk_recording, plan_dataset
 from badc.errors import RequestError
 from badc.infer import plan_inference
 from badc.infer_on_worker import infer_chunks
 from badc.inference.settings import InferSettings
-from badc.output_lock import FOLDER, output_lock
 from badc.reports.bundle import make_bundle
 from badc.reports.settings import BundleSettings
+from badc.system.output_lock import FOLDER, output_lock
+from badc.system.paths import new_telemetry_log, require_inside
 from badc.telemetry import TelemetryLog
 
 LOG = Path("log.jsonl")

@@ -16,8 +16,8 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from badc import atomic
 from badc.errors import MOST_LISTED, RequestError, listed
+from badc.system import atomic
 
 
 class PlanRow(BaseModel):

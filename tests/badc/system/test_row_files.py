@@ -9,7 +9,7 @@ import pytest
 
 from badc.dataset_chunking import ChunkPlanRow
 from badc.errors import RequestError
-from badc.plans import PlanRow, read_plan, write_plan_csv, write_plan_json
+from badc.system.row_files import PlanRow, read_plan, write_plan_csv, write_plan_json
 
 CHUNK_COLUMNS = "recording_id,audio_path,manifest_path,chunk_output_dir,chunk_duration,overlap"
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from badc.dataset import (
+from badc.errors import RequestError
+from badc.system.paths import (
     absolute,
     as_written,
     default_chunks_dir,
@@ -20,7 +21,6 @@ from badc.dataset import (
     newest_telemetry_log,
     require_writable,
 )
-from badc.errors import RequestError
 
 NOON = datetime(2024, 5, 1, 12, 0, 0, tzinfo=UTC)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from badc import leash
+from badc.system import leash
 
 # A parent that holds a child, which has a child of its own.
 FAMILY = """

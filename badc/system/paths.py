@@ -12,8 +12,8 @@ import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 
-from badc.annex import is_locked
 from badc.errors import RequestError
+from badc.system.annex import is_locked
 
 _LEAST_FREE_BYTES = 256 * 1024
 
@@ -92,7 +92,7 @@ def require_inside(root: Path, path: Path) -> None:
     """Refuse a path that leaves `root` through a link below it, so that nothing is written or removed elsewhere.
 
     `root` itself may be a link, or lie behind one: that is where its user wants it. Links to git-annex's objects are
-    let be; a file is never written through them (see `badc.atomic`).
+    let be; a file is never written through them (see `badc.system.atomic`).
 
     Parameters
     ----------

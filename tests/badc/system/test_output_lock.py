@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from badc.errors import RequestError
-from badc.output_lock import FOLDER, output_lock
+from badc.system.output_lock import FOLDER, output_lock
 
 HOLDER = """
 import sys
 from pathlib import Path
-from badc.output_lock import output_lock
+from badc.system.output_lock import output_lock
 with output_lock(Path(sys.argv[1]), frozenset(sys.argv[2:]), Path("first.jsonl")):
     print("held", flush=True)
     sys.stdin.read()
@@ -113,7 +113,7 @@ def test_many_runs_at_once_get_one_lock_at_a_time(tmp_path: Path, script: Callab
     import sys
     from pathlib import Path
     from badc.errors import RequestError
-    from badc.output_lock import output_lock
+    from badc.system.output_lock import output_lock
     out = Path(sys.argv[1])
     done = 0
     while done < 20:

@@ -31,7 +31,7 @@ from badc.detections_settings import AggregateSettings
 from badc.errors import BadcError, RequestError
 from badc.manifest import Chunk, Manifest, read_manifest
 from badc.merge_overlaps import merge_overlaps
-from badc.recording_times import RecordingTimes
+from badc.recordings.start_times import RecordingTimes
 from badc.repeated_chunks import RepeatedChunks
 from badc.system import atomic
 from badc.system.paths import absolute, default_summary_csv, find_dataset_root

@@ -15,7 +15,7 @@ from badc.datalad.worktree import require_clean
 from badc.dataset_audio import literal
 from badc.dataset_chunking import DatasetPlan, Decision, PlannedRecording, require_places
 from badc.errors import BadcError, RequestError
-from badc.recording import recording_id_of
+from badc.recordings.names import recording_id_of
 from badc.settings_model import option_name
 from badc.system.output_lock import output_lock
 

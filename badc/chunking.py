@@ -9,12 +9,12 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from badc.audio import AudioInfo, probe, wav_bytes, window_of
 from badc.chunk_owner import refuse_another_recordings_folder, refuse_another_recordings_manifest
 from badc.chunk_status import STATUS_FILE, ChunkState, ChunkStatus, keeping_status
 from badc.errors import RequestError
 from badc.manifest import Chunk, chunk_id_of, write_manifest
-from badc.recording import id_problem, recording_id_of
+from badc.recordings.audio import AudioInfo, probe, wav_bytes, window_of
+from badc.recordings.names import id_problem, recording_id_of
 from badc.system import atomic
 from badc.system.paths import absolute, as_written, find_dataset_root
 

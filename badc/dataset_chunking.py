@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from badc.audio import AudioError, probe
 from badc.chunk_settings import ChunkSettings
 from badc.chunk_status import ChunkState, ChunkStatus, keeping_status, status_path
 from badc.chunked_recordings import Chunked, ChunkOrder, find_chunked
@@ -16,6 +15,7 @@ from badc.chunking import known_of, plan_cut, remove_earlier_cut, windows, write
 from badc.dataset_audio import AUDIO_FOLDER, AudioFile, list_audio, matcher
 from badc.errors import BadcError, RequestError
 from badc.recording_ids import assign_ids
+from badc.recordings.audio import AudioError, probe
 from badc.system.clock import epoch_s, moment
 from badc.system.paths import as_written, require_inside, require_writable
 from badc.system.row_files import PlanRow

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from badc.errors import MOST_LISTED, RequestError, listed
-from badc.recording import id_problem
+from badc.recordings.names import id_problem
 from badc.system import atomic
 from badc.system.paths import absolute, find_dataset_root
 

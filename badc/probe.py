@@ -10,13 +10,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from badc.audio import AudioError, AudioInfo, window_of
-from badc.audio import probe as probe_audio
 from badc.detections import RunnerName
 from badc.errors import BadcError, RequestError, RunnerError
 from badc.manifest import Chunk, chunk_id_of
 from badc.probe_settings import LEAST_WINDOW_S, ProbeSettings
-from badc.recording import recording_id_of
+from badc.recordings.audio import AudioError, AudioInfo, window_of
+from badc.recordings.audio import probe as probe_audio
+from badc.recordings.names import recording_id_of
 from badc.runners import close_runner, runner_for
 from badc.runners.base import Runner, RunnerSpec
 from badc.system.clock import now

@@ -13,7 +13,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from badc.recording import id_problem
+from badc.recordings.names import id_problem
 
 # Room for `_chunk_<start_ms>_<end_ms>` behind the id, up to 11 days.
 _CHUNK_SUFFIX = "_chunk_999999999_999999999"

@@ -58,7 +58,7 @@ def _make_prefect_look_again() -> None:
 @pytest.fixture(scope="session")
 def birds_wav() -> Path:
     """Ten seconds of real warblers (32 kHz mono)."""
-    from badc.sample_audio import fetch_birds_wav
+    from badc.recordings.sample import fetch_birds_wav
 
     return fetch_birds_wav()
 

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from badc.audio import AudioInfo, AudioWindow, read_samples
 from badc.hosts.serve import Answer, serve
+from badc.recordings.audio import AudioInfo, AudioWindow, read_samples
 
 if TYPE_CHECKING:
     import numpy as np

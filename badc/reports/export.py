@@ -18,8 +18,8 @@ from typing import Any
 
 import duckdb
 
-from badc.recording import id_problem
 from badc.recordings.locate import audio_bases, locate_audio
+from badc.recordings.names import id_problem
 from badc.reports.counts import choose
 from badc.reports.export_formats import FORMATS, LineFormat, SourceFile
 from badc.reports.export_settings import ExportFormat, ExportSettings

@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-from badc.audio import AudioError, probe
+from badc.recordings.audio import AudioError, probe
 from badc.reports.export_settings import ExportFormat
 
 RAVEN_COLUMNS = (

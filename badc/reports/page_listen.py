@@ -10,7 +10,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from badc.audio import AudioError
+from badc.recordings.audio import AudioError
 from badc.recordings.locate import locate_audio
 from badc.reports.page_charts import spectrogram_chart
 from badc.reports.page_text import long_date, numbered

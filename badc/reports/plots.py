@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from badc.audio import AudioError
+from badc.recordings.audio import AudioError
 from badc.recordings.locate import audio_bases
 from badc.reports.plots_data import HISTOGRAM_BINS, HOURS, Grid, Histogram, Sighting, Timeline, runs, tick_step_s
 from badc.reports.plots_figures import Figures, read_figures

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from badc.recording import id_problem
+from badc.recordings.names import id_problem
 from badc.settings_model import ARGUMENT, Settings
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from badc.audio import AudioError, frame_at, probe, read_samples, window_of
+from badc.recordings.audio import AudioError, frame_at, probe, read_samples, window_of
 from badc.recordings.locate import locate_audio
 from badc.reports.plots_data import Sighting
 

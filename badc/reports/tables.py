@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from badc.aggregate_tables import COVERAGE_SCHEMA, DETECTIONS_SCHEMA, coverage_path
 from badc.errors import RequestError
-from badc.recording import parse_recording_name
+from badc.recordings.names import parse_recording_name
 from badc.reports.connection import connection, explained, first_line, identifier, quoted, quoted_path
 from badc.reports.sites import Site, read_sites
 

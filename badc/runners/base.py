@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from badc.audio import AudioWindow, require_unchanged, wav_bytes
 from badc.detections import ChunkResult, RunnerName
 from badc.errors import RunnerError
 from badc.manifest import Chunk
+from badc.recordings.audio import AudioWindow, require_unchanged, wav_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import orjson
 
-from badc.audio import AudioWindow
 from badc.detections import ChunkResult, ResultStatus, RunnerName, parse_detections
 from badc.errors import RequestError
 from badc.manifest import Chunk
+from badc.recordings.audio import AudioWindow
 from badc.runners.base import RunnerOutput, WorkerPlace
 from badc.runners.host import Host
 

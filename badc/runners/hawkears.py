@@ -12,11 +12,11 @@ from typing import Any
 
 import orjson
 
-from badc.audio import AudioWindow
 from badc.detections import ChunkResult, ResultStatus, RunnerName, parse_detections
 from badc.errors import RequestError
 from badc.manifest import Chunk
-from badc.recording import parse_recording_name
+from badc.recordings.audio import AudioWindow
+from badc.recordings.names import parse_recording_name
 from badc.runners.base import RunnerOutput, WorkerPlace, chunk_wav
 from badc.runners.host import Host
 

@@ -17,11 +17,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from badc.audio import AudioWindow, require_unchanged, wav_bytes
 from badc.detections import ChunkResult, InvalidResultError, ResultStatus, RunnerName, parse_detections
 from badc.errors import RequestError, RunnerError
 from badc.hosts.checkpoints import digest_of_checkpoints
 from badc.manifest import Chunk
+from badc.recordings.audio import AudioWindow, require_unchanged, wav_bytes
 from badc.runners.base import RunnerOutput, WorkerPlace
 from badc.runners.hawkears import INSTALL, SOURCE_ROOT
 from badc.runners.process import Finished, run_process

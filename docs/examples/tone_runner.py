@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from badc.audio import AudioWindow, read_samples
 from badc.detections import ChunkResult, Detection, ResultStatus, RunnerName
 from badc.manifest import Chunk
+from badc.recordings.audio import AudioWindow, read_samples
 from badc.runners.base import RunnerOutput, WorkerPlace
 
 

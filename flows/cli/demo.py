@@ -29,7 +29,7 @@ def demo(
 
     The steps are printed as commands that can be run by hand.
     """
-    from badc.sample_audio import fetch_birds_wav
+    from badc.recordings.sample import fetch_birds_wav
     from flows.server import PrefectApi, quiet_defaults
 
     quiet_defaults(verbose=False)

@@ -74,11 +74,11 @@ def test_manifests_lead_to_the_header_too(chunk: MakeChunk, marsh: Path, tmp_pat
 def test_a_header_is_read_once_for_all_chunks(
     chunk: MakeChunk, detections_file: Write, marsh: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from badc import recording_times
+    from badc.recordings import start_times
 
     reads: list[Path] = []
-    real = recording_times.start_in_header
-    monkeypatch.setattr(recording_times, "start_in_header", lambda path: (reads.append(path), real(path))[1])
+    real = start_times.start_in_header
+    monkeypatch.setattr(start_times, "start_in_header", lambda path: (reads.append(path), real(path))[1])
     for start in range(0, 20_000, 1000):
         detections_file(chunk("marsh", start, start + 1000, source_path="audio/marsh.wav"))
     table()

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from badc.audio import AudioError, probe, read_samples, window_of
 from badc.chunk_status import STATUS_FILE
 from badc.chunking import plan_chunks, windows, write_chunk_wavs, write_virtual_manifest
 from badc.errors import RequestError
 from badc.manifest import read_manifest
+from badc.recordings.audio import AudioError, probe, read_samples, window_of
 
 MakeAudio = Callable[..., Path]
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from badc.audio import probe, wav_bytes, window_of
 from badc.detections import ResultStatus, result_document
 from badc.errors import RunnerError
 from badc.manifest import Chunk
+from badc.recordings.audio import probe, wav_bytes, window_of
 from badc.runners.base import RunnerOutput, WorkerPlace
 from badc.runners.command import CommandSpec
 from badc.runners.process import run_process

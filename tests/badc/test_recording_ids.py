@@ -8,8 +8,8 @@ import unicodedata
 
 import pytest
 
-from badc.recording import id_problem, parse_recording_name
 from badc.recording_ids import assign_ids
+from badc.recordings.names import id_problem, parse_recording_name
 
 
 def ids_of(*paths: str, **known: str) -> dict[str, str]:

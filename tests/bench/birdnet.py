@@ -34,7 +34,7 @@ def measure(scratch: Path) -> str:
 
 
 def _recording(scratch: Path) -> Path:
-    from badc.sample_audio import fetch_birds_wav
+    from badc.recordings.sample import fetch_birds_wav
 
     samples, rate = sf.read(fetch_birds_wav(), dtype="int16")
     minute = np.tile(samples[: 10 * rate], 6)

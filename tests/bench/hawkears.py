@@ -49,7 +49,7 @@ def measure(scratch: Path) -> str:
 
 def _manifest(scratch: Path) -> Path:
     from badc.chunking import plan_chunks, write_virtual_manifest
-    from badc.sample_audio import fetch_birds_wav
+    from badc.recordings.sample import fetch_birds_wav
 
     samples, rate = sf.read(fetch_birds_wav(), dtype="int16")
     path = scratch / "REC.wav"

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from badc.aggregate_tables import COVERAGE_SCHEMA, DETECTIONS_SCHEMA, coverage_path
-from badc.recording import parse_recording_name
+from badc.recordings.names import parse_recording_name
 
 Found = tuple[str, int, str, float | None]
 

@@ -13,7 +13,7 @@ import pytest
 import soundfile as sf
 from PIL import Image
 
-from badc.audio import AudioError
+from badc.recordings.audio import AudioError
 from badc.recordings.locate import audio_bases, locate_audio
 from badc.reports.plots_data import Sighting
 from badc.reports.spectrogram import Passage, mp3_bytes, read_passage, spectrogram, webp_bytes

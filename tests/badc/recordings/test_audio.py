@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from badc.audio import (
+from badc.recordings.audio import (
     AudioError,
     AudioInfo,
     AudioWindow,

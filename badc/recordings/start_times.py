@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
-from badc.recording import RecordingOrigin, parse_recording_name, utc_offset_min
+from badc.recordings.names import RecordingOrigin, parse_recording_name, utc_offset_min
 
 _TEXT_CHUNKS = (b"guan", b"LIST")
 _MOST_TEXT_BYTES = 1 << 20

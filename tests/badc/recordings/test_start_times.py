@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import soundfile as sf
 
-from badc.recording import RecordingOrigin
-from badc.recording_times import RecordingTimes, parse_audiomoth_comment, parse_guano, start_in_header
+from badc.recordings.names import RecordingOrigin
+from badc.recordings.start_times import RecordingTimes, parse_audiomoth_comment, parse_guano, start_in_header
 
 MakeAudio = Callable[..., Path]
 NOTHING = RecordingOrigin(None, None)

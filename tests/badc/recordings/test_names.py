@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from badc.errors import RequestError
-from badc.recording import id_problem, parse_recording_name, recording_id_of
+from badc.recordings.names import id_problem, parse_recording_name, recording_id_of
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from badc.dataset_audio import literal
 from badc.dataset_chunking import DatasetPlan, Decision, PlannedRecording, require_places
 from badc.errors import BadcError, RequestError
 from badc.recordings.names import recording_id_of
-from badc.settings_model import option_name
+from badc.settings.model import option_name
 from badc.system.output_lock import output_lock
 
 # A task run costs Prefect's server some 30 ms and 20 kB; a record costs DataLad two seconds and more.

@@ -8,9 +8,9 @@ from typing import Annotated
 from pydantic import Field
 
 from badc.chunking import DEFAULT_DURATION_S, DEFAULT_MIN_CHUNK_S, Cut
-from badc.dataset_settings import DatasetSettings
-from badc.redo import RedoBefore, redoing
-from badc.settings_model import turned_off_by
+from badc.settings.dataset import DatasetSettings
+from badc.settings.model import turned_off_by
+from badc.settings.redo import RedoBefore, redoing
 
 
 class ChunkSettings(DatasetSettings):

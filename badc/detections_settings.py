@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from badc.settings_model import ARGUMENT, Settings, turned_off_by
+from badc.settings.model import ARGUMENT, Settings, turned_off_by
 
 
 class AggregateSettings(Settings):

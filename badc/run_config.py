@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from badc.errors import RequestError
 from badc.inference.settings import InferSettings
-from badc.settings_model import option_name
+from badc.settings.model import option_name
 from badc.system import atomic
 from badc.system.paths import absolute
 

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from badc.errors import RequestError
 from badc.runners.base import RunnerSpec
-from badc.settings_model import Settings, option_name, turned_off_by
+from badc.settings.model import Settings, option_name, turned_off_by
 
 # The fields that choose a runner, of which one may be given, and what is for that runner only.
 _OWN_FIELDS = {

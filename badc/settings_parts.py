@@ -23,7 +23,7 @@ from badc.orchestration.pipeline_settings import PipelineSettings
 from badc.orchestration.settings import OrchestrateSettings
 from badc.reports.settings import BundleSettings
 from badc.runner_settings import HawkearsEngine
-from badc.settings_model import Settings
+from badc.settings.model import Settings
 from badc.slurm.settings import SlurmSettings
 
 _NONE: Mapping[str, Any] = MappingProxyType({})

@@ -11,7 +11,7 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 
 from badc.errors import RequestError
-from badc.settings_model import BLOCK_FIELDS, Settings, option_name, settings_from
+from badc.settings.model import BLOCK_FIELDS, Settings, option_name, settings_from
 
 if TYPE_CHECKING:
     from blocks.settings_block import SettingsBlock

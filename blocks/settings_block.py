@@ -15,7 +15,7 @@ from prefect.types import SecretDict
 from prefect.utilities.dispatch import register_type
 from pydantic import ConfigDict, model_validator
 
-from badc.settings_model import Settings
+from badc.settings.model import Settings
 from badc.settings_parts import Part, dataset_values
 
 

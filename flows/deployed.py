@@ -10,14 +10,14 @@ from prefect import State, flow
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from badc.dataset_settings import DatasetSettings
 from badc.detections_settings import AggregateSettings
 from badc.errors import BadcError, listed
 from badc.inference.settings import InferSettings
 from badc.orchestration.pipeline_settings import PipelineSettings
 from badc.orchestration.settings import OrchestrateSettings
 from badc.reports.settings import BundleSettings
-from badc.settings_model import settings_from
+from badc.settings.dataset import DatasetSettings
+from badc.settings.model import settings_from
 from blocks.loading import filled_from_blocks
 from flows import forms
 from flows.aggregate import aggregate as aggregate_flow

@@ -8,7 +8,7 @@ from typing import Any, Literal, Union
 from pydantic import BaseModel, ConfigDict, Field
 
 from badc import settings_parts as parts
-from badc.settings_model import Settings
+from badc.settings.model import Settings
 from badc.settings_parts import Part
 
 

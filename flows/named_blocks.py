@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from badc.settings_model import Settings
+from badc.settings.model import Settings
 
 S = TypeVar("S", bound=Settings)
 

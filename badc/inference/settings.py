@@ -11,10 +11,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from badc.dataset_settings import DatasetBlock
-from badc.redo import RedoBefore
 from badc.runner_settings import ChunkTimeout, RunnerSettings
-from badc.settings_model import ARGUMENT
+from badc.settings.dataset import DatasetBlock
+from badc.settings.model import ARGUMENT
+from badc.settings.redo import RedoBefore
 
 
 class InferOptions(RunnerSettings):

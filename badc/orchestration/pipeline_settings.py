@@ -11,10 +11,10 @@ from pydantic import create_model
 from pydantic.fields import FieldInfo
 
 from badc.chunk_settings import ChunkSettings
-from badc.dataset_settings import DatasetSettings
 from badc.orchestration.settings import OrchestrateSettings
-from badc.redo import redoing
-from badc.settings_model import turned_off_by
+from badc.settings.dataset import DatasetSettings
+from badc.settings.model import turned_off_by
+from badc.settings.redo import redoing
 from badc.slurm.settings import SlurmSettings
 
 _SAME = frozenset({*DatasetSettings.model_fields, "manifest_dir", "chunks_dir", "record_datalad"})

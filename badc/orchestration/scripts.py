@@ -8,7 +8,7 @@ from pathlib import Path
 from badc.datalad.infer_command import infer_run
 from badc.inference.settings import InferSettings
 from badc.orchestration.plan import OrchestrationPlan, PlannedRecording, require_runnable
-from badc.settings_model import ARGUMENT
+from badc.settings.model import ARGUMENT
 from badc.slurm.array_script import ArrayTask, write_array_scripts
 from badc.slurm.dask_script import write_dask_script
 from badc.slurm.rendering import WrittenScript

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from badc.dataset_settings import DatasetSettings
 from badc.inference.settings import InferOptions, InferSettings
-from badc.redo import redoing
-from badc.settings_model import Settings, turned_off_by
+from badc.settings.dataset import DatasetSettings
+from badc.settings.model import Settings, turned_off_by
+from badc.settings.redo import redoing
 from badc.slurm.settings import SlurmSettings
 from badc.system.paths import absolute
 

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from badc.reports.settings import _asked_for, _needed, _words
-from badc.settings_model import Settings
+from badc.settings.model import Settings
 
 
 class ExportFormat(StrEnum):

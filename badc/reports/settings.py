@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, field_validator
 
 from badc.recordings.names import id_problem
-from badc.settings_model import ARGUMENT, Settings
+from badc.settings.model import ARGUMENT, Settings
 
 
 class Group(StrEnum):

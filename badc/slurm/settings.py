@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from badc.settings_model import Settings, also_called, option_name
+from badc.settings.model import Settings, also_called, option_name
 
 # What `sbatch --time` takes: minutes, m:s, h:m:s, days-hours, days-h:m, days-h:m:s (man sbatch).
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<first>\d+)(?::(?P<second>\d+))?(?::(?P<third>\d+))?")

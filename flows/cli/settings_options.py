@@ -51,7 +51,7 @@ def options_of(model: Any) -> Callable[[Callable[..., int | None]], Callable[...
         further = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
 
         def call(context: typer.Context, **values: Any) -> int | None:
-            from badc.settings_model import settings_from
+            from badc.settings.model import settings_from
             from flows.named_blocks import with_blocks
 
             given = {name: values.pop(name) for name in model.model_fields}
@@ -83,7 +83,7 @@ def _is_given(context: typer.Context, name: str) -> bool:
 
 
 def _parameter(name: str, field: Any) -> inspect.Parameter:
-    from badc.settings_model import ARGUMENT, option_names
+    from badc.settings.model import ARGUMENT, option_names
 
     if field.json_schema_extra == ARGUMENT:
         annotation = Annotated[field.annotation, typer.Argument(help=field.description, show_default=False)]

@@ -166,7 +166,7 @@ def test_a_vendored_script_is_chosen_unless_the_engine_says_otherwise(
 )
 def test_options_that_do_not_go_together_are_refused(settings: dict[str, Any]) -> None:
     from badc.inference.settings import InferSettings
-    from badc.settings_model import settings_from
+    from badc.settings.model import settings_from
 
     with pytest.raises(RequestError, match="--use-hawkears"):
         settings_from(InferSettings, {"manifest": Path("m.csv"), **settings})

@@ -13,7 +13,7 @@ from badc.detections import RunnerName
 from badc.detections_settings import AggregateSettings
 from badc.errors import RequestError
 from badc.inference.settings import InferSettings
-from badc.settings_model import option_name, settings_from
+from badc.settings.model import option_name, settings_from
 
 MANIFEST = Path("m.csv")
 

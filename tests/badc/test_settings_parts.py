@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from badc.inference.settings import InferSettings
 from badc.orchestration.settings import OrchestrateSettings
 from badc.reports.settings import BundleSettings
-from badc.settings_model import Settings
+from badc.settings.model import Settings
 from badc.settings_parts import BUNDLE, CHUNKS, CLUSTER, DATASET, RUNNERS, SLURM, TABLES, dataset_values
 
 PARTS = [*RUNNERS.values(), CLUSTER, CHUNKS, DATASET, SLURM, TABLES, BUNDLE]

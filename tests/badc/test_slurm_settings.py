@@ -10,7 +10,7 @@ import pytest
 
 import badc.slurm
 from badc.errors import RequestError
-from badc.settings_model import option_names, settings_from
+from badc.settings.model import option_names, settings_from
 from badc.slurm.settings import SlurmSettings
 
 SCRIPT = {"slurm_script": "array.sh"}

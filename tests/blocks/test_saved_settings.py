@@ -15,7 +15,7 @@ import pytest
 from badc.errors import RequestError
 from badc.inference.settings import InferSettings
 from badc.orchestration.settings import OrchestrateSettings
-from badc.settings_model import BLOCK_FIELDS, option_name
+from badc.settings.model import BLOCK_FIELDS, option_name
 
 pytestmark = pytest.mark.xdist_group("blocks")
 

@@ -10,7 +10,7 @@ import pytest
 from badc.errors import RequestError
 from badc.reports.bundle import make_bundle
 from badc.reports.settings import BundleSettings
-from badc.settings_model import settings_from
+from badc.settings.model import settings_from
 
 DAWN = "ST-1_20230509_055000"
 

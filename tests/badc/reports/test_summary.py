@@ -11,7 +11,7 @@ import pytest
 from badc.errors import RequestError
 from badc.reports.settings import Group, SummarySettings
 from badc.reports.summary import summarise
-from badc.settings_model import settings_from
+from badc.settings.model import settings_from
 
 DAWN = "ST-1_20230509_055000"  # half an hour is analysed: ten minutes before six, twenty after
 NIGHT = "ST-2_20230509_230000"  # an hour is analysed

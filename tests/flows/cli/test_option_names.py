@@ -6,7 +6,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from badc.settings_model import Settings
+from badc.settings.model import Settings
 from badc.slurm.settings import SlurmSettings
 from flows.cli.settings_options import options_of
 

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from badc.settings_model import ARGUMENT, Settings
+from badc.settings.model import ARGUMENT, Settings
 from badc.system.paths import absolute
 
 DatasetBlock = Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from badc.settings_model import Settings
+from badc.settings.model import Settings
 from badc.system.clock import moment
 
 

@@ -1,0 +1,1 @@
+"""What every settings model is, and the fields that several of them share."""

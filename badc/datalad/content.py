@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from badc.datalad.child_process import ask
+from badc.datalad.requests import ask
 from badc.errors import RequestError, listed
 from badc.system.annex import content_is_here
 from badc.system.paths import absolute

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from badc.datalad.child_process import ask
+from badc.datalad.requests import ask
 from badc.datalad.run import DataladRun
 
 

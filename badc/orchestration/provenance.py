@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from badc.datalad.content import fetch
-from badc.datalad.infer_command import infer_run
 from badc.datalad.record import record
 from badc.datalad.run import DataladRun
 from badc.datalad.worktree import require_clean
+from badc.inference.provenance import infer_run
 from badc.orchestration.plan import OrchestrationPlan, PlannedRecording
 
 

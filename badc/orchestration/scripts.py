@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from badc.datalad.infer_command import infer_run
+from badc.inference.provenance import infer_run
 from badc.inference.settings import InferSettings
 from badc.orchestration.plan import OrchestrationPlan, PlannedRecording, require_runnable
 from badc.settings.model import ARGUMENT

@@ -87,7 +87,7 @@ def _run(settings: InferSettings, print_datalad_run: bool, verbose: bool) -> int
     from flows.cli.progress import RunProgress, counting
 
     if print_datalad_run:
-        from badc.datalad.infer_command import run_command
+        from badc.inference.provenance import run_command
 
         print(run_command(settings))
         return 0

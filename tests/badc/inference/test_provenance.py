@@ -10,17 +10,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.badc.test_datalad_record import datalad, files_of, git, is_clean
 
 from badc.datalad.environment import environment
-from badc.datalad.infer_command import infer_run
 from badc.datalad.record import record
 from badc.datalad.worktree import require_clean
 from badc.detections import result_path
 from badc.infer import plan_inference
 from badc.infer_on_worker import infer_chunks
+from badc.inference.provenance import infer_run
 from badc.inference.settings import InferSettings
 from badc.manifest import Chunk, write_manifest
-from tests.badc.test_datalad_record import datalad, files_of, git, is_clean
 
 pytestmark = pytest.mark.datalad
 FAKES = Path(__file__).parents[1] / "fakes"

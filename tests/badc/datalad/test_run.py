@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from badc.datalad.infer_command import infer_run, run_command
 from badc.datalad.run import DataladRun
 from badc.errors import RequestError
+from badc.inference.provenance import infer_run, run_command
 from badc.inference.settings import InferSettings
 from badc.manifest import Chunk, write_manifest
 

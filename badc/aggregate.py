@@ -25,11 +25,11 @@ from badc.aggregate_tables import (
     coverage_path,
     write_csv,
 )
-from badc.chunk_status import STATUS_FILE
+from badc.chunks.manifest import Chunk, Manifest, read_manifest
+from badc.chunks.status import STATUS_FILE
 from badc.detections import InvalidResultError, ResultStatus, parse_detections
 from badc.detections_settings import AggregateSettings
 from badc.errors import BadcError, RequestError
-from badc.manifest import Chunk, Manifest, read_manifest
 from badc.merge_overlaps import merge_overlaps
 from badc.recordings.start_times import RecordingTimes
 from badc.repeated_chunks import RepeatedChunks

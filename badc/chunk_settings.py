@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from badc.chunking import DEFAULT_DURATION_S, DEFAULT_MIN_CHUNK_S, Cut
+from badc.chunks.cutting import DEFAULT_DURATION_S, DEFAULT_MIN_CHUNK_S, Cut
 from badc.settings.dataset import DatasetSettings
 from badc.settings.model import turned_off_by
 from badc.settings.redo import RedoBefore, redoing

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from badc.chunk_owner import recordings_of
 from badc.chunk_settings import ChunkSettings
-from badc.chunk_status import ChunkState, ChunkStatus, DroppedContentError, read_chunk_status, status_path
-from badc.chunking import Cut, windows
+from badc.chunks.cutting import Cut, windows
+from badc.chunks.manifest import Chunk, Manifest, read_manifest
+from badc.chunks.ownership import recordings_of
+from badc.chunks.status import ChunkState, ChunkStatus, DroppedContentError, read_chunk_status, status_path
 from badc.errors import MOST_LISTED, RequestError, listed
-from badc.manifest import Chunk, Manifest, read_manifest
 from badc.system.paths import absolute, find_dataset_root
 from badc.system.threads import in_threads
 

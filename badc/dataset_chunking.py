@@ -9,9 +9,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from badc.chunk_settings import ChunkSettings
-from badc.chunk_status import ChunkState, ChunkStatus, keeping_status, status_path
 from badc.chunked_recordings import Chunked, ChunkOrder, find_chunked
-from badc.chunking import known_of, plan_cut, remove_earlier_cut, windows, write_real_chunks, write_virtual_chunks
+from badc.chunks.cutting import known_of, plan_cut, remove_earlier_cut, windows, write_real_chunks, write_virtual_chunks
+from badc.chunks.status import ChunkState, ChunkStatus, keeping_status, status_path
 from badc.dataset_audio import AUDIO_FOLDER, AudioFile, list_audio, matcher
 from badc.errors import BadcError, RequestError
 from badc.recording_ids import assign_ids

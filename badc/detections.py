@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
+from badc.chunks.manifest import Chunk
 from badc.errors import BadcError
-from badc.manifest import Chunk
 from badc.system import atomic
 from badc.system.clock import moment
 

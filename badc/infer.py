@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from badc.chunks.manifest import Chunk, Manifest, job_keys, read_manifest
 from badc.detections import result_path, result_problem
 from badc.errors import RequestError, listed
 from badc.inference.settings import InferOptions, InferSettings
-from badc.manifest import Chunk, Manifest, job_keys, read_manifest
 from badc.recordings.audio import AudioError, AudioInfo, AudioWindow, probe, window_of
 from badc.runners.base import RunnerSpec
 from badc.summary import EarlierJobs, Job, JobStatus, read_jobs, summary_path

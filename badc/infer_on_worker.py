@@ -10,10 +10,10 @@ from functools import lru_cache
 from typing import Any
 
 from badc.attempt import Attempt
+from badc.chunks.manifest import Chunk
 from badc.detections import result_path, write_result
 from badc.errors import BadcError, RunnerError
 from badc.infer import InferOrder, PlannedChunk
-from badc.manifest import Chunk
 from badc.recordings.audio import AudioWindow
 from badc.run_findings import label_counts
 from badc.runners import close_runner, runner_for

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from badc.attempt import Attempt
+from badc.chunks.manifest import Chunk
 from badc.detections import without_output
 from badc.infer import InferPlan, PlannedChunk
-from badc.manifest import Chunk
 from badc.run_config import effective_configuration
 from badc.run_findings import RunFindings
 from badc.summary import (

@@ -11,8 +11,8 @@ from typing import Any
 
 import orjson
 
+from badc.chunks.manifest import Chunk
 from badc.errors import RequestError
-from badc.manifest import Chunk
 from badc.system import atomic
 from badc.telemetry import EventStatus, read_events
 

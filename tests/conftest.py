@@ -212,7 +212,7 @@ def make_dataset(make_recording: Callable[..., Path], tmp_path: Path) -> Callabl
 @pytest.fixture
 def make_manifest(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes the manifest of a recording's virtual chunks and returns its path."""
-    from badc.chunking import plan_chunks, write_virtual_manifest
+    from badc.chunks.cutting import plan_chunks, write_virtual_manifest
 
     def make(audio: Path, chunk_s: float = 1.0) -> Path:
         plan = plan_chunks(audio, chunk_s)
@@ -252,7 +252,7 @@ def datalad_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import shutil
     import subprocess
 
-    from badc.chunking import plan_chunks, write_virtual_manifest
+    from badc.chunks.cutting import plan_chunks, write_virtual_manifest
     from badc.datalad.environment import environment
 
     if importlib.util.find_spec("datalad") is None or shutil.which("git-annex", path=environment()["PATH"]) is None:

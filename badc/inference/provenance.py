@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from badc.chunks.manifest import Manifest, read_manifest
 from badc.datalad.run import DataladRun, inside
 from badc.errors import RequestError
-from badc.manifest import Manifest, read_manifest
 from badc.summary import summary_path, workers_csv_path
 from badc.system.paths import absolute
 

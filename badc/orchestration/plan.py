@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from badc.chunk_status import ChunkState, read_chunk_status, status_path
+from badc.chunks.manifest import Chunk, read_manifest
+from badc.chunks.status import ChunkState, read_chunk_status, status_path
 from badc.dataset_audio import matcher
 from badc.dataset_chunking import ChunkPlanRow
 from badc.detections import RunnerName, result_path, result_problem
 from badc.errors import BadcError, RequestError, listed
 from badc.inference.settings import InferSettings
-from badc.manifest import Chunk, read_manifest
 from badc.orchestration.settings import OrchestrateSettings
 from badc.reports.sites import read_sites
 from badc.summary import JobStatus, read_jobs, resumable

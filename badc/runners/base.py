@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from badc.chunks.manifest import Chunk
 from badc.detections import ChunkResult, RunnerName
 from badc.errors import RunnerError
-from badc.manifest import Chunk
 from badc.recordings.audio import AudioWindow, require_unchanged, wav_bytes
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import orjson
 
+from badc.chunks.manifest import Chunk
 from badc.detections import ChunkResult, ResultStatus, RunnerName, parse_detections
 from badc.errors import RequestError
-from badc.manifest import Chunk
 from badc.recordings.audio import AudioWindow
 from badc.runners.base import RunnerOutput, WorkerPlace
 from badc.runners.host import Host

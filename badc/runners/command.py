@@ -10,9 +10,9 @@ from typing import Any
 
 import orjson
 
+from badc.chunks.manifest import Chunk
 from badc.detections import ChunkResult, InvalidResultError, ResultStatus, RunnerName, parse_detections
 from badc.errors import RunnerError
-from badc.manifest import Chunk
 from badc.recordings.audio import AudioWindow
 from badc.runners.base import RunnerOutput, WorkerPlace, chunk_wav
 from badc.runners.process import run_process

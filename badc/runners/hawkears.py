@@ -12,9 +12,9 @@ from typing import Any
 
 import orjson
 
+from badc.chunks.manifest import Chunk
 from badc.detections import ChunkResult, ResultStatus, RunnerName, parse_detections
 from badc.errors import RequestError
-from badc.manifest import Chunk
 from badc.recordings.audio import AudioWindow
 from badc.recordings.names import parse_recording_name
 from badc.runners.base import RunnerOutput, WorkerPlace, chunk_wav

@@ -17,10 +17,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from badc.chunks.manifest import Chunk
 from badc.detections import ChunkResult, InvalidResultError, ResultStatus, RunnerName, parse_detections
 from badc.errors import RequestError, RunnerError
 from badc.hosts.checkpoints import digest_of_checkpoints
-from badc.manifest import Chunk
 from badc.recordings.audio import AudioWindow, require_unchanged, wav_bytes
 from badc.runners.base import RunnerOutput, WorkerPlace
 from badc.runners.hawkears import INSTALL, SOURCE_ROOT

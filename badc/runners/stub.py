@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from badc.chunks.manifest import Chunk
 from badc.detections import ChunkResult, ResultStatus, RunnerName
-from badc.manifest import Chunk
 from badc.recordings.audio import AudioWindow, read_samples
 from badc.runners.base import RunnerOutput, WorkerPlace
 

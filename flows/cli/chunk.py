@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from badc.chunk_settings import ChunkSettings
-from badc.chunking import DEFAULT_DURATION_S, DEFAULT_MIN_CHUNK_S
+from badc.chunks.cutting import DEFAULT_DURATION_S, DEFAULT_MIN_CHUNK_S
 from badc.summary import RunState
 from flows.cli.probe import probe
 from flows.cli.runs import end
@@ -21,7 +21,7 @@ from flows.cli.settings_options import options_of, with_boundary
 from flows.stopping import INTERRUPTED_EXIT_CODE
 
 if TYPE_CHECKING:
-    from badc.chunking import ChunkPlan
+    from badc.chunks.cutting import ChunkPlan
     from badc.dataset_chunking import DatasetPlan
     from flows.chunk_session import ChunkRunOutcome
 
@@ -64,7 +64,7 @@ def manifest(
 
     The rows name the recording itself; `badc infer run` reads each chunk's window from it.
     """
-    from badc.chunking import plan_chunks, write_virtual_manifest
+    from badc.chunks.cutting import plan_chunks, write_virtual_manifest
     from badc.system.paths import default_manifest_path
     from flows.cli.progress import counting
 
@@ -98,7 +98,7 @@ def run(
 
     Chunk WAVs of an earlier cut of the same recording are removed. The folder's .chunk_status.json says how it went.
     """
-    from badc.chunking import plan_chunks, write_chunk_wavs
+    from badc.chunks.cutting import plan_chunks, write_chunk_wavs
     from badc.system.paths import default_chunks_dir, default_manifest_path, require_inside
     from flows.cli.progress import counting
 
@@ -125,7 +125,7 @@ def split(
     min_chunk: MinChunk = DEFAULT_MIN_CHUNK_S,
 ) -> None:
     """Print the ids of a recording's chunks, one a line; write nothing."""
-    from badc.chunking import plan_chunks
+    from badc.chunks.cutting import plan_chunks
 
     for chunk in plan_chunks(audio, chunk_duration, overlap, min_chunk).chunks:
         print(chunk.chunk_id)

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import soundfile as sf
 
+from badc.chunks.manifest import Chunk, chunk_id_of
 from badc.detections import ChunkResult, Detection, ResultStatus, RunnerName, result_path, write_result
 from badc.infer import InferPlan, plan_inference
 from badc.inference.settings import InferSettings
-from badc.manifest import Chunk, chunk_id_of
 
 HOSTILE_IDS = (
     "two words",

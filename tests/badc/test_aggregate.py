@@ -14,10 +14,10 @@ import pytest
 
 from badc.aggregate import Aggregation, aggregate
 from badc.aggregate_tables import coverage_path
+from badc.chunks.manifest import Chunk, write_manifest
 from badc.detections import ResultStatus, RunnerName
 from badc.detections_settings import AggregateSettings
 from badc.errors import BadcError, RequestError
-from badc.manifest import Chunk, write_manifest
 
 MakeChunk = Callable[..., Chunk]
 Write = Callable[..., Path]

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from badc.aggregate import Aggregation, aggregate
+from badc.chunks.manifest import Chunk
 from badc.detections_settings import AggregateSettings
 from badc.errors import BadcError
-from badc.manifest import Chunk
 
 MakeChunk = Callable[..., Chunk]
 Write = Callable[..., Path]

@@ -15,12 +15,12 @@ import pytest
 import soundfile as sf
 import soxr
 
+from badc.chunks.manifest import Chunk
 from badc.detections import ResultStatus, RunnerName
 from badc.errors import RequestError, RunnerError
 from badc.infer import InferPlan, plan_inference
 from badc.infer_on_worker import infer_chunks
 from badc.inference.settings import InferSettings
-from badc.manifest import Chunk
 from badc.recordings.audio import AudioInfo, AudioWindow, probe, window_of
 from badc.runners.base import WorkerPlace
 from badc.runners.birdnet import MODEL_VERSION, BirdnetRunner, BirdnetSpec, model_folder, read_species_list

@@ -19,12 +19,12 @@ from badc.chunk_provenance import (
     unsaved_before,
 )
 from badc.chunk_settings import ChunkSettings
-from badc.chunk_status import read_chunk_status, status_path
+from badc.chunks.manifest import read_manifest
+from badc.chunks.status import read_chunk_status, status_path
 from badc.datalad.environment import environment, recording_wanted
 from badc.datalad.record import record
 from badc.dataset_chunking import DatasetPlan, Decision, chunk_recording, plan_dataset
 from badc.errors import RequestError
-from badc.manifest import read_manifest
 
 pytestmark = pytest.mark.datalad
 MakeAudio = Callable[..., Path]

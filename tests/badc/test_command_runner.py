@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from badc.chunks.manifest import Chunk
 from badc.detections import ResultStatus, result_document
 from badc.errors import RunnerError
-from badc.manifest import Chunk
 from badc.recordings.audio import probe, wav_bytes, window_of
 from badc.runners.base import RunnerOutput, WorkerPlace
 from badc.runners.command import CommandSpec

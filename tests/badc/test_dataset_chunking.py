@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from badc.chunk_settings import ChunkSettings
-from badc.chunk_status import ChunkState, read_chunk_status, status_path
-from badc.chunking import plan_chunks, write_chunk_wavs, write_virtual_manifest
+from badc.chunks.cutting import plan_chunks, write_chunk_wavs, write_virtual_manifest
+from badc.chunks.manifest import read_manifest
+from badc.chunks.status import ChunkState, read_chunk_status, status_path
 from badc.dataset_chunking import (
     ChunkingInterruptedError,
     ChunkOutcome,
@@ -23,7 +24,6 @@ from badc.dataset_chunking import (
     plan_dataset,
 )
 from badc.errors import RequestError
-from badc.manifest import read_manifest
 
 MakeAudio = Callable[..., Path]
 SITES = ("siteA/20230509_094500.wav", "siteB/20230509_094500.WAV")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from badc.chunks.manifest import Chunk
 from badc.detections import (
     ChunkResult,
     Detection,
@@ -21,7 +22,6 @@ from badc.detections import (
     result_problem,
     write_result,
 )
-from badc.manifest import Chunk
 
 MakeChunk = Callable[..., Chunk]
 FULL = {

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from badc.aggregate import Aggregation, aggregate
+from badc.chunks.manifest import Chunk, write_manifest
 from badc.detections_settings import AggregateSettings
-from badc.manifest import Chunk, write_manifest
 
 MakeChunk = Callable[..., Chunk]
 Write = Callable[..., Path]

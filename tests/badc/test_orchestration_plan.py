@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from badc.chunk_status import ChunkState, ChunkStatus, status_path, write_chunk_status
-from badc.chunking import plan_chunks, write_virtual_manifest
+from badc.chunks.cutting import plan_chunks, write_virtual_manifest
+from badc.chunks.manifest import read_manifest
+from badc.chunks.status import ChunkState, ChunkStatus, status_path, write_chunk_status
 from badc.detections import ChunkResult, ResultStatus, RunnerName, result_path, write_result
 from badc.errors import RequestError
-from badc.manifest import read_manifest
 from badc.orchestration.pipeline_settings import PipelineSettings, chunk_settings, going_on, orchestrate_settings
 from badc.orchestration.plan import (
     Decision,

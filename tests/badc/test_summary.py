@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from badc.chunks.manifest import Chunk
 from badc.errors import RequestError
-from badc.manifest import Chunk
 from badc.summary import (
     Job,
     JobStatus,

@@ -75,7 +75,7 @@ def _bare_rate(audio: Path) -> float:
 
 
 def _flow_rate(scratch: Path, audio: Path) -> float:
-    from badc.chunking import plan_chunks, write_virtual_manifest
+    from badc.chunks.cutting import plan_chunks, write_virtual_manifest
     from badc.infer import plan_inference
     from badc.inference.settings import InferSettings
     from badc.telemetry import EventStatus, read_events

@@ -54,7 +54,7 @@ def measure(scratch: Path) -> str:
 
 def _run(scratch: Path, environment: dict[str, str]) -> tuple[float, float, float]:
     """Return the seconds of a fast and of a slow chunk, and of the tail."""
-    from badc.chunking import plan_chunks, write_virtual_manifest
+    from badc.chunks.cutting import plan_chunks, write_virtual_manifest
     from badc.telemetry import EventStatus, read_events
 
     sf.write(scratch / "REC.wav", np.zeros(CHUNKS * 8000, dtype=np.int16), 8000)

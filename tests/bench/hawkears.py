@@ -48,7 +48,7 @@ def measure(scratch: Path) -> str:
 
 
 def _manifest(scratch: Path) -> Path:
-    from badc.chunking import plan_chunks, write_virtual_manifest
+    from badc.chunks.cutting import plan_chunks, write_virtual_manifest
     from badc.recordings.sample import fetch_birds_wav
 
     samples, rate = sf.read(fetch_birds_wav(), dtype="int16")

@@ -20,7 +20,7 @@ RUNS = 5
 
 def measure(scratch: Path) -> str:
     """Measure `badc --help`, and a run of 10 chunks with and without a running server."""
-    from badc.chunking import plan_chunks, write_virtual_manifest
+    from badc.chunks.cutting import plan_chunks, write_virtual_manifest
 
     sf.write(scratch / "REC.wav", np.zeros(80_000, dtype=np.int16), 8000)
     write_virtual_manifest(plan_chunks(scratch / "REC.wav", 1), scratch / "m.csv", hash_chunks=False)

@@ -92,7 +92,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory, birds_wav: Path, prefect_api:
     """A folder such as the pages suppose: two recordings, their manifests, what was found, and small datasets."""
     import soundfile as sf
 
-    from badc.chunking import plan_chunks, write_virtual_manifest
+    from badc.chunks.cutting import plan_chunks, write_virtual_manifest
 
     folder = tmp_path_factory.mktemp("desk")
     badc(folder, prefect_api, "demo", "demo")

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from badc.chunk_status import ChunkState, ChunkStatus, read_chunk_status
-from badc.manifest import read_manifest
+from badc.chunks.manifest import read_manifest
+from badc.chunks.status import ChunkState, ChunkStatus, read_chunk_status
 
 pytestmark = pytest.mark.slow
 TIMEOUT_S = 180.0

@@ -9,7 +9,7 @@ import pytest
 import soundfile as sf
 
 from badc.aggregate import aggregate
-from badc.chunking import plan_chunks, write_chunk_wavs, write_virtual_manifest
+from badc.chunks.cutting import plan_chunks, write_chunk_wavs, write_virtual_manifest
 from badc.detections_settings import AggregateSettings
 from badc.summary import RunState
 

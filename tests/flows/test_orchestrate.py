@@ -159,8 +159,8 @@ def test_tables_and_reports_follow_each_recording(orchestrate, make_dataset, bir
 def test_each_recordings_run_is_recorded_in_its_dataset(orchestrate, datalad_dataset, fake):
     import subprocess
 
-    from badc.chunk_status import ChunkState, ChunkStatus, status_path, write_chunk_status
-    from badc.chunking import plan_chunks, write_virtual_manifest
+    from badc.chunks.cutting import plan_chunks, write_virtual_manifest
+    from badc.chunks.status import ChunkState, ChunkStatus, status_path, write_chunk_status
     from badc.datalad.environment import environment
 
     root = datalad_dataset

@@ -37,7 +37,7 @@ def finished(server: str, tmp_path_factory: pytest.TempPathFactory, gpu_driver: 
     import numpy as np
     import soundfile as sf
 
-    from badc.chunking import plan_chunks, write_virtual_manifest
+    from badc.chunks.cutting import plan_chunks, write_virtual_manifest
 
     folder = (
         tmp_path_factory.mktemp("study") if PICTURES is None else Path(tempfile.mkdtemp(prefix="birds-", dir="/tmp"))

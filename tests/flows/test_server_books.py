@@ -25,7 +25,7 @@ CHUNKS_PER_RECORDING = 5000
 
 def _manifest(folder: Path, chunks: int) -> Path:
     """A manifest of very short chunks, which the stub is done with at once."""
-    from badc.chunking import plan_chunks, write_virtual_manifest
+    from badc.chunks.cutting import plan_chunks, write_virtual_manifest
 
     sf.write(folder / "REC.wav", np.zeros(chunks * CHUNK_MS * 8, dtype=np.int16), 8000)
     plan = plan_chunks(folder / "REC.wav", CHUNK_MS / 1000, min_chunk_s=0)

@@ -80,7 +80,7 @@ def test_detections_are_those_of_hawkears_itself(
 @pytest.fixture
 def plan(recording: Path, data_root: Path, tmp_path: Path) -> Callable[..., InferPlan]:
     """Return a function that plans a run of HawkEars in this process."""
-    from badc.chunking import plan_chunks, write_virtual_manifest
+    from badc.chunks.cutting import plan_chunks, write_virtual_manifest
 
     def make(**settings: object) -> InferPlan:
         write_virtual_manifest(plan_chunks(recording, CHUNK_S), tmp_path / "m.csv", hash_chunks=False)

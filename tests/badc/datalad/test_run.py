@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from badc.chunks.manifest import Chunk, write_manifest
 from badc.datalad.run import DataladRun
 from badc.errors import RequestError
 from badc.inference.provenance import infer_run, run_command
 from badc.inference.settings import InferSettings
-from badc.manifest import Chunk, write_manifest
 
 MODEL = "code/a model.bin"
 SUFFIXES = ("", ".summary.json", ".summary.json.workers.csv")

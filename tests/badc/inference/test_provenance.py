@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from tests.badc.test_datalad_record import datalad, files_of, git, is_clean
 
+from badc.chunks.manifest import Chunk, write_manifest
 from badc.datalad.environment import environment
 from badc.datalad.record import record
 from badc.datalad.worktree import require_clean
@@ -20,7 +21,6 @@ from badc.infer import plan_inference
 from badc.infer_on_worker import infer_chunks
 from badc.inference.provenance import infer_run
 from badc.inference.settings import InferSettings
-from badc.manifest import Chunk, write_manifest
 
 pytestmark = pytest.mark.datalad
 FAKES = Path(__file__).parents[1] / "fakes"

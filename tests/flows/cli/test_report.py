@@ -15,9 +15,9 @@ import pytest
 from typer.testing import CliRunner
 
 from badc.aggregate import aggregate
+from badc.chunks.manifest import Chunk, chunk_id_of
 from badc.detections import ChunkResult, Detection, ResultStatus, RunnerName, result_path, write_result
 from badc.detections_settings import AggregateSettings
-from badc.manifest import Chunk, chunk_id_of
 from flows.cli.main import build
 
 DAWN = "ST-1_20230509_055000"

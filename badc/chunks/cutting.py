@@ -9,10 +9,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from badc.chunk_owner import refuse_another_recordings_folder, refuse_another_recordings_manifest
-from badc.chunk_status import STATUS_FILE, ChunkState, ChunkStatus, keeping_status
+from badc.chunks.manifest import Chunk, chunk_id_of, write_manifest
+from badc.chunks.ownership import refuse_another_recordings_folder, refuse_another_recordings_manifest
+from badc.chunks.status import STATUS_FILE, ChunkState, ChunkStatus, keeping_status
 from badc.errors import RequestError
-from badc.manifest import Chunk, chunk_id_of, write_manifest
 from badc.recordings.audio import AudioInfo, probe, wav_bytes, window_of
 from badc.recordings.names import id_problem, recording_id_of
 from badc.system import atomic

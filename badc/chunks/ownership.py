@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from badc.chunk_status import STATUS_FILE, read_chunk_status
+from badc.chunks.manifest import Manifest, read_manifest
+from badc.chunks.status import STATUS_FILE, read_chunk_status
 from badc.errors import RequestError
-from badc.manifest import Manifest, read_manifest
 from badc.system.paths import absolute, as_written, find_dataset_root
 
 

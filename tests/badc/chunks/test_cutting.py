@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from badc.chunk_status import STATUS_FILE
-from badc.chunking import plan_chunks, windows, write_chunk_wavs, write_virtual_manifest
+from badc.chunks.cutting import plan_chunks, windows, write_chunk_wavs, write_virtual_manifest
+from badc.chunks.manifest import read_manifest
+from badc.chunks.status import STATUS_FILE
 from badc.errors import RequestError
-from badc.manifest import read_manifest
 from badc.recordings.audio import AudioError, probe, read_samples, window_of
 
 MakeAudio = Callable[..., Path]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from badc.chunks.manifest import COLUMNS, Chunk, job_keys, read_manifest, write_manifest
 from badc.errors import RequestError
-from badc.manifest import COLUMNS, Chunk, job_keys, read_manifest, write_manifest
 
 HEADER = "recording_id,chunk_id,source_path,start_ms,end_ms,overlap_ms,sha256,notes\n"
 GOOD = "REC,REC_chunk_0_1000,REC.wav,0,1000,0,,\n"
@@ -263,7 +263,7 @@ def test_a_million_rows_take_less_than_a_gigabyte_and_a_minute(tmp_path: Path) -
             for n in range(1_000_000)
         )
     program = (
-        "import resource, sys; from pathlib import Path; from badc.manifest import job_keys, read_manifest\n"
+        "import resource, sys; from pathlib import Path; from badc.chunks.manifest import job_keys, read_manifest\n"
         "chunks = read_manifest(Path(sys.argv[1])).chunks; keys = job_keys(chunks)\n"
         "print(len(chunks), len(keys), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )

@@ -40,7 +40,7 @@ class Chunk:
     overlap_ms
         How much of it the chunk before it covers too, in ms.
     sha256
-        Hash of the chunk's WAV (see `badc.chunking.chunk_sha256`), or None.
+        Hash of the chunk's WAV (see `badc.chunks.cutting.chunk_sha256`), or None.
     notes
         Free text.
     """

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from badc.chunk_status import (
+from badc.chunks.status import (
     ChunkState,
     ChunkStatus,
     DroppedContentError,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from badc.chunks.manifest import Chunk, Manifest, job_keys, read_manifest
-from badc.detections import result_path, result_problem
+from badc.detections.result import result_path, result_problem
 from badc.errors import RequestError, listed
 from badc.inference.settings import InferOptions, InferSettings
 from badc.recordings.audio import AudioError, AudioInfo, AudioWindow, probe, window_of

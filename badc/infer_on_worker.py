@@ -11,7 +11,7 @@ from typing import Any
 
 from badc.attempt import Attempt
 from badc.chunks.manifest import Chunk
-from badc.detections import result_path, write_result
+from badc.detections.result import result_path, write_result
 from badc.errors import BadcError, RunnerError
 from badc.infer import InferOrder, PlannedChunk
 from badc.recordings.audio import AudioWindow

@@ -13,7 +13,7 @@ from typing import Any
 
 from badc.attempt import Attempt
 from badc.chunks.manifest import Chunk
-from badc.detections import without_output
+from badc.detections.result import without_output
 from badc.infer import InferPlan, PlannedChunk
 from badc.run_config import effective_configuration
 from badc.run_findings import RunFindings

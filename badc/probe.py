@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from badc.chunks.manifest import Chunk, chunk_id_of
-from badc.detections import RunnerName
+from badc.detections.result import RunnerName
 from badc.errors import BadcError, RequestError, RunnerError
 from badc.probe_settings import LEAST_WINDOW_S, ProbeSettings
 from badc.recordings.audio import AudioError, AudioInfo, window_of

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from badc.detections import Detection
+from badc.detections.result import Detection
 
 # Points of a GPU's history; when there are more, neighbours are joined.
 _MOST_POINTS = 240

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel, Field, create_model
 from pydantic.fields import FieldInfo
 
-from badc.detections_settings import AggregateSettings
+from badc.detections.settings import AggregateSettings
 from badc.inference.settings import InferOptions
 from badc.orchestration.pipeline_settings import PipelineSettings
 from badc.orchestration.settings import OrchestrateSettings

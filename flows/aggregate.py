@@ -10,8 +10,8 @@ if __name__ == "__main__":  # become `badc infer aggregate`, as flows.infer does
 
 from prefect import flow
 
-from badc.aggregate import Aggregation
-from badc.detections_settings import AggregateSettings
+from badc.detections.aggregate import Aggregation
+from badc.detections.settings import AggregateSettings
 from tasks.aggregate import aggregate_detections
 from tasks.plain_log import log_plainly
 

@@ -10,7 +10,7 @@ from prefect import State, flow
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from badc.detections_settings import AggregateSettings
+from badc.detections.settings import AggregateSettings
 from badc.errors import BadcError, listed
 from badc.inference.settings import InferSettings
 from badc.orchestration.pipeline_settings import PipelineSettings

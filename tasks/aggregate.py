@@ -5,17 +5,17 @@ from __future__ import annotations
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-import badc.aggregate
-from badc.aggregate import Aggregation
-from badc.detections_settings import AggregateSettings
+import badc.detections.aggregate
+from badc.detections.aggregate import Aggregation
+from badc.detections.settings import AggregateSettings
 from badc.errors import listed
 from tasks.artifacts import artifact_key, folder_title, show_files
 
 
 @task(name="aggregate-detections", cache_policy=NO_CACHE, persist_result=False)
 def aggregate_detections(settings: AggregateSettings) -> Aggregation:
-    """Write the tables of a folder of detections (see `badc.aggregate.aggregate`), and show what they hold."""
-    made = badc.aggregate.aggregate(settings)
+    """Write the tables of a folder of detections (see `badc.detections.aggregate.aggregate`), and show what they hold."""
+    made = badc.detections.aggregate.aggregate(settings)
     name = folder_title(settings.detections_dir)
     unusable = [f"{path}: {reason}" for path, reason in made.bad_files]
     lines = [f"{made.describe()}.", *listed(unusable, made.bad).splitlines()]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from badc.aggregate import aggregate
-from badc.detections_settings import AggregateSettings
+from badc.detections.aggregate import aggregate
+from badc.detections.settings import AggregateSettings
 from badc.errors import BadcError, listed
 from badc.orchestration.plan import OrchestrationPlan, PlannedRecording
 from badc.orchestration.settings import OrchestrateSettings

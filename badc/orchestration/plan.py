@@ -13,7 +13,7 @@ from badc.chunks.manifest import Chunk, read_manifest
 from badc.chunks.status import ChunkState, read_chunk_status, status_path
 from badc.dataset_audio import matcher
 from badc.dataset_chunking import ChunkPlanRow
-from badc.detections import RunnerName, result_path, result_problem
+from badc.detections.result import RunnerName, result_path, result_problem
 from badc.errors import BadcError, RequestError, listed
 from badc.inference.settings import InferSettings
 from badc.orchestration.settings import OrchestrateSettings

@@ -1,4 +1,4 @@
-"""Reports on detections: counts, rankings, rates, databases and pages from the tables of `badc.aggregate`.
+"""Reports on detections: counts, rankings, rates, databases and pages from the tables of `badc.detections.aggregate`.
 
 For notebooks and scripts, `badc.reports.frames.load_detections` reads a table of detections and
 `badc.reports.frames.open_bundle` the database of a bundle, both as pandas DataFrames. Each command `badc report …` is

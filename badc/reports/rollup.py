@@ -19,7 +19,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from badc.aggregate_tables import coverage_path
+from badc.detections.tables import coverage_path
 from badc.errors import RequestError
 from badc.reports.connection import connection, explained, quoted, quoted_path
 from badc.reports.counts import AVERAGES, Ranking, choose, count_detections, ranked, write_csv

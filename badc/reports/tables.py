@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from badc.aggregate_tables import COVERAGE_SCHEMA, DETECTIONS_SCHEMA, coverage_path
+from badc.detections.tables import COVERAGE_SCHEMA, DETECTIONS_SCHEMA, coverage_path
 from badc.errors import RequestError
 from badc.recordings.names import parse_recording_name
 from badc.reports.connection import connection, explained, first_line, identifier, quoted, quoted_path

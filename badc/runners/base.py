@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from badc.chunks.manifest import Chunk
-from badc.detections import ChunkResult, RunnerName
+from badc.detections.result import ChunkResult, RunnerName
 from badc.errors import RunnerError
 from badc.recordings.audio import AudioWindow, require_unchanged, wav_bytes
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 
 from badc.chunks.manifest import Chunk
-from badc.detections import ChunkResult, ResultStatus, RunnerName, parse_detections
+from badc.detections.result import ChunkResult, ResultStatus, RunnerName, parse_detections
 from badc.errors import RequestError
 from badc.recordings.audio import AudioWindow
 from badc.runners.base import RunnerOutput, WorkerPlace

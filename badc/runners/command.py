@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from badc.chunks.manifest import Chunk
-from badc.detections import ChunkResult, InvalidResultError, ResultStatus, RunnerName, parse_detections
+from badc.detections.result import ChunkResult, InvalidResultError, ResultStatus, RunnerName, parse_detections
 from badc.errors import RunnerError
 from badc.recordings.audio import AudioWindow
 from badc.runners.base import RunnerOutput, WorkerPlace, chunk_wav

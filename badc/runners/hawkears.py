@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from badc.chunks.manifest import Chunk
-from badc.detections import ChunkResult, ResultStatus, RunnerName, parse_detections
+from badc.detections.result import ChunkResult, ResultStatus, RunnerName, parse_detections
 from badc.errors import RequestError
 from badc.recordings.audio import AudioWindow
 from badc.recordings.names import parse_recording_name

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from badc.chunks.manifest import Chunk
-from badc.detections import ChunkResult, InvalidResultError, ResultStatus, RunnerName, parse_detections
+from badc.detections.result import ChunkResult, InvalidResultError, ResultStatus, RunnerName, parse_detections
 from badc.errors import RequestError, RunnerError
 from badc.hosts.checkpoints import digest_of_checkpoints
 from badc.recordings.audio import AudioWindow, require_unchanged, wav_bytes

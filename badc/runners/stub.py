@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from badc.chunks.manifest import Chunk
-from badc.detections import ChunkResult, ResultStatus, RunnerName
+from badc.detections.result import ChunkResult, ResultStatus, RunnerName
 from badc.recordings.audio import AudioWindow, read_samples
 from badc.runners.base import RunnerOutput, WorkerPlace
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from badc.chunks.manifest import Chunk
-from badc.detections import ChunkResult, Detection, ResultStatus, RunnerName
+from badc.detections.result import ChunkResult, Detection, ResultStatus, RunnerName
 from badc.recordings.audio import AudioWindow, read_samples
 from badc.runners.base import RunnerOutput, WorkerPlace
 

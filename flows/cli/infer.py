@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from badc.detections_settings import AggregateSettings
+from badc.detections.settings import AggregateSettings
 from badc.inference.settings import InferSettings
 from badc.summary import RunState
 from flows.cli.monitor import monitor
@@ -18,7 +18,7 @@ from flows.cli.settings_options import options_of, with_boundary
 from flows.stopping import INTERRUPTED_EXIT_CODE
 
 if TYPE_CHECKING:
-    from badc.aggregate import Aggregation
+    from badc.detections.aggregate import Aggregation
     from badc.infer import InferPlan
     from flows.infer_session import InferOutcome
 
@@ -114,7 +114,7 @@ def aggregate(settings: AggregateSettings) -> int:
     Where PREFECT_API_URL is set, this is a flow run there; it needs no server. Exit codes: 0; 1 a file could not be
     used (the others were); 2 the request is wrong.
     """
-    from badc.aggregate import aggregate as aggregate_here
+    from badc.detections.aggregate import aggregate as aggregate_here
     from flows.cli.progress import counting
     from flows.server import PrefectApi, api_is_configured, quiet_defaults
 

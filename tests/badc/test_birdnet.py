@@ -16,7 +16,7 @@ import soundfile as sf
 import soxr
 
 from badc.chunks.manifest import Chunk
-from badc.detections import ResultStatus, RunnerName
+from badc.detections.result import ResultStatus, RunnerName
 from badc.errors import RequestError, RunnerError
 from badc.infer import InferPlan, plan_inference
 from badc.infer_on_worker import infer_chunks

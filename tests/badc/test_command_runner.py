@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from badc.chunks.manifest import Chunk
-from badc.detections import ResultStatus, result_document
+from badc.detections.result import ResultStatus, result_document
 from badc.errors import RunnerError
 from badc.recordings.audio import probe, wav_bytes, window_of
 from badc.runners.base import RunnerOutput, WorkerPlace

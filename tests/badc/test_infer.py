@@ -13,7 +13,7 @@ import pytest
 
 from badc.attempt import Attempt
 from badc.chunks.manifest import Chunk
-from badc.detections import RunnerName, result_path
+from badc.detections.result import RunnerName, result_path
 from badc.errors import RequestError
 from badc.infer import InferPlan, plan_inference, workers_wanted
 from badc.infer_on_worker import infer_chunks

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from badc.attempt import Attempt
-from badc.detections import result_path
+from badc.detections.result import result_path
 from badc.errors import RequestError
 from badc.infer import InferPlan, plan_inference
 from badc.infer_on_worker import infer_chunks

@@ -16,7 +16,7 @@ import pytest
 from badc.chunks.cutting import plan_chunks, write_virtual_manifest
 from badc.chunks.manifest import read_manifest
 from badc.chunks.status import ChunkState, ChunkStatus, status_path, write_chunk_status
-from badc.detections import ChunkResult, ResultStatus, RunnerName, result_path, write_result
+from badc.detections.result import ChunkResult, ResultStatus, RunnerName, result_path, write_result
 from badc.errors import RequestError
 from badc.orchestration.pipeline_settings import PipelineSettings, chunk_settings, going_on, orchestrate_settings
 from badc.orchestration.plan import (

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from badc.detections import ChunkResult, ResultStatus, RunnerName
+from badc.detections.result import ChunkResult, ResultStatus, RunnerName
 from badc.errors import RequestError, RunnerError
 from badc.probe import ProbeOutcome, ProbeReport, longest_that_fits, new_probe_log, probe, recommended
 from badc.probe_settings import ProbeSettings

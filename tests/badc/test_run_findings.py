@@ -7,7 +7,7 @@ import io
 import pytest
 from PIL import Image
 
-from badc.detections import Detection
+from badc.detections.result import Detection
 from badc.run_findings import GpuUse, RunFindings, label_counts
 from badc.sparkline import as_data_uri, sparkline_png
 

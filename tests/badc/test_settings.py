@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from badc.detections import RunnerName
-from badc.detections_settings import AggregateSettings
+from badc.detections.result import RunnerName
+from badc.detections.settings import AggregateSettings
 from badc.errors import RequestError
 from badc.inference.settings import InferSettings
 from badc.settings.model import option_name, settings_from

@@ -84,8 +84,8 @@ def _with_read_json(folder: Path) -> float:
 
 
 def _in_this_process(folder: Path) -> None:
-    from badc.aggregate import aggregate
-    from badc.detections_settings import AggregateSettings
+    from badc.detections.aggregate import aggregate
+    from badc.detections.settings import AggregateSettings
 
     out = folder.with_name(f"{folder.name}-tables")
     settings = AggregateSettings(detections_dir=folder, output=out / "t.csv", parquet=out / "t.parquet")

@@ -40,7 +40,7 @@ def _write(parquet: Path) -> None:
     """Write the tables as `badc infer aggregate` would: sorted, with all columns."""
     import duckdb
 
-    from badc.aggregate_tables import coverage_path
+    from badc.detections.tables import coverage_path
 
     database = duckdb.connect(config={"memory_limit": "2GB", "temp_directory": str(parquet.parent / "spill")})
     database.execute(
@@ -185,7 +185,7 @@ def _pandas_hours(parquet: Path):
     """Hours analysed by recording and hour of the day; no chunk here crosses the full hour or overlaps another."""
     import pandas as pd
 
-    from badc.aggregate_tables import coverage_path
+    from badc.detections.tables import coverage_path
 
     coverage = pd.read_parquet(
         coverage_path(parquet), columns=["recording_id", "start_ms", "end_ms", "status", "recorded_at"]

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from badc.aggregate_tables import COVERAGE_SCHEMA, DETECTIONS_SCHEMA
+from badc.detections.tables import COVERAGE_SCHEMA, DETECTIONS_SCHEMA
 
 WARBLERS = (
     ("Tennessee Warbler", "Leiothlypis peregrina"),

@@ -10,7 +10,7 @@ import yaml
 from prefect import Flow
 from prefect.utilities.callables import parameter_schema
 
-from badc.detections_settings import AggregateSettings
+from badc.detections.settings import AggregateSettings
 from badc.inference.settings import InferSettings
 from badc.orchestration.pipeline_settings import PipelineSettings
 from badc.orchestration.settings import OrchestrateSettings

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from badc.aggregate import aggregate
 from badc.chunks.cutting import plan_chunks, write_chunk_wavs, write_virtual_manifest
-from badc.detections_settings import AggregateSettings
+from badc.detections.aggregate import aggregate
+from badc.detections.settings import AggregateSettings
 from badc.summary import RunState
 
 pytestmark = [pytest.mark.slow, pytest.mark.birdnet]

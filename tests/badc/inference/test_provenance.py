@@ -16,7 +16,7 @@ from badc.chunks.manifest import Chunk, write_manifest
 from badc.datalad.environment import environment
 from badc.datalad.record import record
 from badc.datalad.worktree import require_clean
-from badc.detections import result_path
+from badc.detections.result import result_path
 from badc.infer import plan_inference
 from badc.infer_on_worker import infer_chunks
 from badc.inference.provenance import infer_run

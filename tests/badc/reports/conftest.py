@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from badc.aggregate_tables import COVERAGE_SCHEMA, DETECTIONS_SCHEMA, coverage_path
+from badc.detections.tables import COVERAGE_SCHEMA, DETECTIONS_SCHEMA, coverage_path
 from badc.recordings.names import parse_recording_name
 
 Found = tuple[str, int, str, float | None]

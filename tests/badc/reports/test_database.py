@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from badc.aggregate_tables import COVERAGE_SCHEMA, DETECTIONS_SCHEMA
+from badc.detections.tables import COVERAGE_SCHEMA, DETECTIONS_SCHEMA
 from badc.errors import BadcError, RequestError
 from badc.reports.database import make_database
 from badc.reports.settings import DatabaseSettings

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile as sf
 
-from badc.aggregate_tables import DETECTIONS_SCHEMA
+from badc.detections.tables import DETECTIONS_SCHEMA
 from badc.errors import RequestError
 from badc.reports.export import Export, export, file_name
 from badc.reports.export_formats import BIRDNET_COLUMNS, RAVEN_COLUMNS, WILDTRAX_COLUMNS

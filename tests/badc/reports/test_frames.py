@@ -11,7 +11,7 @@ import duckdb
 import pandas as pd
 import pytest
 
-from badc.aggregate_tables import DETECTIONS_SCHEMA
+from badc.detections.tables import DETECTIONS_SCHEMA
 from badc.errors import RequestError
 from badc.reports.database import make_database
 from badc.reports.frames import BundleDatabase, load_detections, open_bundle

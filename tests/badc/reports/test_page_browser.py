@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from badc.aggregate import aggregate
 from badc.chunks.cutting import plan_chunks, write_virtual_manifest
-from badc.detections_settings import AggregateSettings
+from badc.detections.aggregate import aggregate
+from badc.detections.settings import AggregateSettings
 from badc.infer import plan_inference
 from badc.infer_on_worker import infer_chunks
 from badc.inference.settings import InferSettings

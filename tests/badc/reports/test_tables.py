@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from badc.aggregate_tables import COVERAGE_SCHEMA, DETECTIONS_SCHEMA, coverage_path
+from badc.detections.tables import COVERAGE_SCHEMA, DETECTIONS_SCHEMA, coverage_path
 from badc.errors import BadcError, RequestError
 from badc.reports.tables import find_coverage, open_tables
 

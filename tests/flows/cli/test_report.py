@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from badc.aggregate import aggregate
 from badc.chunks.manifest import Chunk, chunk_id_of
-from badc.detections import ChunkResult, Detection, ResultStatus, RunnerName, result_path, write_result
-from badc.detections_settings import AggregateSettings
+from badc.detections.aggregate import aggregate
+from badc.detections.result import ChunkResult, Detection, ResultStatus, RunnerName, result_path, write_result
+from badc.detections.settings import AggregateSettings
 from flows.cli.main import build
 
 DAWN = "ST-1_20230509_055000"

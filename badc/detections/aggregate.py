@@ -17,7 +17,13 @@ from typing import Any
 
 import orjson
 
-from badc.aggregate_tables import (
+from badc.chunks.manifest import Chunk, Manifest, read_manifest
+from badc.chunks.status import STATUS_FILE
+from badc.detections.overlaps import merge_overlaps
+from badc.detections.repeats import RepeatedChunks
+from badc.detections.result import InvalidResultError, ResultStatus, parse_detections
+from badc.detections.settings import AggregateSettings
+from badc.detections.tables import (
     COVERAGE_SCHEMA,
     DETECTIONS_SCHEMA,
     LISTED_SCHEMA,
@@ -25,14 +31,8 @@ from badc.aggregate_tables import (
     coverage_path,
     write_csv,
 )
-from badc.chunks.manifest import Chunk, Manifest, read_manifest
-from badc.chunks.status import STATUS_FILE
-from badc.detections import InvalidResultError, ResultStatus, parse_detections
-from badc.detections_settings import AggregateSettings
 from badc.errors import BadcError, RequestError
-from badc.merge_overlaps import merge_overlaps
 from badc.recordings.start_times import RecordingTimes
-from badc.repeated_chunks import RepeatedChunks
 from badc.system import atomic
 from badc.system.paths import absolute, default_summary_csv, find_dataset_root
 

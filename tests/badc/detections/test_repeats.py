@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from badc.aggregate import Aggregation, aggregate
 from badc.chunks.manifest import Chunk
-from badc.detections_settings import AggregateSettings
+from badc.detections.aggregate import Aggregation, aggregate
+from badc.detections.settings import AggregateSettings
 from badc.errors import BadcError
 
 MakeChunk = Callable[..., Chunk]
@@ -61,7 +61,7 @@ def test_what_is_left_out_is_the_later_file_s_chunk_and_no_other(
     chunk: MakeChunk, detections_file: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Many chunks of different numbers of detections, in pieces that are cut at other places."""
-    monkeypatch.setattr("badc.aggregate_tables._ROWS_PER_READ", 11)
+    monkeypatch.setattr("badc.detections.tables._ROWS_PER_READ", 11)
     labels = {}
     for number in range(60):
         recording = f"R{number % 7}"
@@ -106,7 +106,7 @@ def test_strict_stops_there(chunk: MakeChunk, detections_file: Write, tmp_path: 
 def test_of_very_many_bad_files_the_first_are_kept_and_all_are_counted(
     chunk: MakeChunk, detections_file: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("badc.aggregate._MOST_BAD_FILES_KEPT", 3)
+    monkeypatch.setattr("badc.detections.aggregate._MOST_BAD_FILES_KEPT", 3)
     detections_file(chunk())
     for number in range(7):
         (tmp_path / "out" / f"{number}.json").write_text("[]")

@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from badc.aggregate import Aggregation, aggregate
 from badc.chunks.manifest import Chunk, write_manifest
-from badc.detections_settings import AggregateSettings
+from badc.detections.aggregate import Aggregation, aggregate
+from badc.detections.settings import AggregateSettings
 
 MakeChunk = Callable[..., Chunk]
 Write = Callable[..., Path]
@@ -254,7 +254,7 @@ def test_any_detections_come_to_the_same_as_the_definition(heard: Callable[..., 
 
 def test_more_rows_than_are_read_at_once(heard: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     """The ends of the pieces fall between the rows of one call."""
-    monkeypatch.setattr("badc.aggregate_tables._ROWS_PER_READ", 7)
+    monkeypatch.setattr("badc.detections.tables._ROWS_PER_READ", 7)
     for recording in ("A", "B", "C"):
         for number in range(10):
             start = 55_000 * number

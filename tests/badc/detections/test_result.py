@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from badc.chunks.manifest import Chunk
-from badc.detections import (
+from badc.detections.result import (
     ChunkResult,
     Detection,
     InvalidResultError,

@@ -12,11 +12,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from badc.aggregate import Aggregation, aggregate
-from badc.aggregate_tables import coverage_path
 from badc.chunks.manifest import Chunk, write_manifest
-from badc.detections import ResultStatus, RunnerName
-from badc.detections_settings import AggregateSettings
+from badc.detections.aggregate import Aggregation, aggregate
+from badc.detections.result import ResultStatus, RunnerName
+from badc.detections.settings import AggregateSettings
+from badc.detections.tables import coverage_path
 from badc.errors import BadcError, RequestError
 
 MakeChunk = Callable[..., Chunk]

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from badc.aggregate_tables import TableStage, database_of
+from badc.detections.tables import TableStage, database_of
 
 _SCHEMA = pa.schema([("path", pa.string())])
 _ROWS_PER_READ = 50_000

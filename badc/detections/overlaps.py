@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from badc.aggregate_tables import TableStage
+from badc.detections.tables import TableStage
 
 _COLUMNS = (
     "recording_id",

@@ -14,7 +14,6 @@ from badc.errors import RequestError, listed
 from badc.inference.settings import InferOptions, InferSettings
 from badc.recordings.audio import AudioError, AudioInfo, AudioWindow, probe, window_of
 from badc.runners.base import RunnerSpec
-from badc.summary import EarlierJobs, Job, JobStatus, read_jobs, summary_path
 from badc.system.paths import (
     absolute,
     as_written,
@@ -23,7 +22,8 @@ from badc.system.paths import (
     require_inside,
     require_writable,
 )
-from badc.telemetry import require_no_link
+from badc.telemetry.events import require_no_link
+from badc.telemetry.summary import EarlierJobs, Job, JobStatus, read_jobs, summary_path
 
 _PROBE_THREADS = 8  # opening files is waiting for the disk or the network
 

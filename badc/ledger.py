@@ -17,7 +17,9 @@ from badc.detections.result import without_output
 from badc.infer import InferPlan, PlannedChunk
 from badc.run_config import effective_configuration
 from badc.run_findings import RunFindings
-from badc.summary import (
+from badc.system.clock import now
+from badc.telemetry.events import ChunkEvent, EventStatus, TelemetryLog
+from badc.telemetry.summary import (
     Job,
     JobStatus,
     RunState,
@@ -28,8 +30,6 @@ from badc.summary import (
     write_summary,
     write_workers_csv,
 )
-from badc.system.clock import now
-from badc.telemetry import ChunkEvent, EventStatus, TelemetryLog
 
 # A summary is rewritten when this many times the cost of writing it has passed: 1 % of the run at most.
 _WRITE_COST_FACTOR = 100

@@ -23,7 +23,7 @@ from badc.system.clock import now
 from badc.system.gpus import Gpu, GpuReader, GpuSampler, NoGpuError, cuda_environment, usable_gpus
 from badc.system.memory import HostMemorySampler, is_gpu_out_of_memory
 from badc.system.paths import absolute, as_written, find_dataset_root, require_writable
-from badc.telemetry import ChunkEvent, EventStatus, TelemetryLog
+from badc.telemetry.events import ChunkEvent, EventStatus, TelemetryLog
 
 _LEAST_MS = round(LEAST_WINDOW_S * 1000)
 _GRID_MS = 3000  # BirdNET looks at 3 s at a time, so a chunk of whole windows loses nothing

@@ -25,7 +25,7 @@ from badc.chunk_settings import ChunkSettings
 from badc.datalad.environment import recording_wanted
 from badc.datalad.record import record
 from badc.dataset_chunking import ChunkOutcome, PlannedRecording, plan_dataset
-from badc.summary import RunState
+from badc.telemetry.summary import RunState
 from blocks.loading import filled_from_blocks
 from flows.chunk_session import GRACE_PERIOD_S, ChunkRunOutcome, ChunkSession, current_session
 from flows.own_run import final_state, leave_if_suspended, stop_wanted

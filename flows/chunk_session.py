@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from badc.dataset_chunking import DatasetPlan
 from badc.errors import MOST_LISTED
-from badc.summary import RunState
+from badc.telemetry.summary import RunState
 from flows.handover import Handover
 from flows.stopping import Stop
 

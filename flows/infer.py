@@ -28,9 +28,9 @@ from badc.errors import MOST_LISTED
 from badc.infer import InferPlan, PlannedChunk, plan_inference
 from badc.inference.settings import InferSettings
 from badc.ledger import RunLedger
-from badc.summary import RunState, resumable
 from badc.system.output_lock import output_lock
 from badc.system.paths import absolute, find_dataset_root, telemetry_log_named
+from badc.telemetry.summary import RunState, resumable
 from blocks.cluster import Cluster, WorkerLabels, open_cluster
 from blocks.loading import filled_from_blocks
 from blocks.task_runner import ChunkTaskRunner

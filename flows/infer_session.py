@@ -11,7 +11,7 @@ from pathlib import Path
 
 from badc.infer import InferPlan
 from badc.ledger import Progress
-from badc.summary import RunState, WorkerCount
+from badc.telemetry.summary import RunState, WorkerCount
 from blocks.cluster import Cluster
 from blocks.worker_slots import WorkerSlots
 from flows.handover import Handover

@@ -29,8 +29,8 @@ from badc.orchestration.bundles import bundle_recording, roll_up_bundles
 from badc.orchestration.plan import OrchestrationPlan, PlannedRecording, plan_orchestration, require_runnable
 from badc.orchestration.provenance import fetch_inputs, record_recording, require_recordable
 from badc.orchestration.settings import OrchestrateSettings
-from badc.summary import RunState
 from badc.system.output_lock import output_lock
+from badc.telemetry.summary import RunState
 from blocks.cluster import open_cluster
 from blocks.loading import filled_from_blocks
 from blocks.worker_slots import WorkerSlots, slots_of

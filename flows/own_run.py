@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import Pause
 from prefect.states import Cancelled, Completed, Failed
 
-from badc.summary import RunState
+from badc.telemetry.summary import RunState
 from flows.stopping import Stop, StopReason
 
 # Prefect's worker kills a run 30 s after it was cancelled, which may be seconds before the run hears of it, and to end

@@ -21,7 +21,7 @@ from badc.errors import MOST_LISTED, RequestError
 from badc.orchestration import provenance
 from badc.orchestration.pipeline_settings import PipelineSettings, chunk_settings, going_on, orchestrate_settings
 from badc.orchestration.plan import OrchestrationPlan, plan_orchestration, require_runnable
-from badc.summary import RunState
+from badc.telemetry.summary import RunState
 from blocks.cluster import open_cluster
 from blocks.loading import filled_from_blocks
 from flows import chunk_session, orchestrate_session

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from badc.ledger import Progress
 from badc.orchestration.plan import OrchestrationPlan
-from badc.summary import RunState
+from badc.telemetry.summary import RunState
 from flows.handover import Handover
 from flows.stopping import Stop
 

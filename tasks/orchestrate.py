@@ -17,7 +17,7 @@ from prefect.client.schemas.actions import ArtifactUpdate
 from badc.ledger import Progress
 from badc.orchestration.plan import OrchestrationPlan
 from badc.reports.rollup import Rollup
-from badc.summary import RunState
+from badc.telemetry.summary import RunState
 from tasks.artifacts import artifact_key, show_files, shown
 
 _INTERVAL_S = 2.0

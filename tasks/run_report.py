@@ -10,7 +10,7 @@ from badc.infer import InferPlan
 from badc.ledger import Progress, RunLedger
 from badc.run_findings import GpuUse, RunFindings
 from badc.sparkline import as_data_uri, sparkline_png
-from badc.summary import JobStatus, RunState, WorkerCount, summary_path, workers_csv_path
+from badc.telemetry.summary import JobStatus, RunState, WorkerCount, summary_path, workers_csv_path
 
 _LISTED = 10
 _MOST_LABELS = 30

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from badc.chunks.manifest import Manifest, read_manifest
 from badc.datalad.run import DataladRun, inside
 from badc.errors import RequestError
-from badc.summary import summary_path, workers_csv_path
 from badc.system.paths import absolute
+from badc.telemetry.summary import summary_path, workers_csv_path
 
 if TYPE_CHECKING:
     from badc.inference.settings import InferSettings

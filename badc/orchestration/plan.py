@@ -18,9 +18,9 @@ from badc.errors import BadcError, RequestError, listed
 from badc.inference.settings import InferSettings
 from badc.orchestration.settings import OrchestrateSettings
 from badc.reports.sites import read_sites
-from badc.summary import JobStatus, read_jobs, resumable
 from badc.system.paths import absolute, as_written, require_writable
 from badc.system.row_files import PlanRow, read_plan
+from badc.telemetry.summary import JobStatus, read_jobs, resumable
 
 _THREADS = 8  # looking is waiting for the disk or the network
 

@@ -14,7 +14,7 @@ import typer
 
 from badc.chunk_settings import ChunkSettings
 from badc.chunks.cutting import DEFAULT_DURATION_S, DEFAULT_MIN_CHUNK_S
-from badc.summary import RunState
+from badc.telemetry.summary import RunState
 from flows.cli.probe import probe
 from flows.cli.runs import end
 from flows.cli.settings_options import options_of, with_boundary

@@ -10,7 +10,7 @@ import typer
 
 from badc.detections.settings import AggregateSettings
 from badc.inference.settings import InferSettings
-from badc.summary import RunState
+from badc.telemetry.summary import RunState
 from flows.cli.monitor import monitor
 from flows.cli.orchestrate import orchestrate
 from flows.cli.runs import end, warn_of_stub
@@ -139,7 +139,7 @@ def _nothing_to_do(plan: InferPlan) -> int:
 
 
 def _report(plan: InferPlan, outcome: InferOutcome) -> int:
-    from badc.summary import summary_path, workers_csv_path
+    from badc.telemetry.summary import summary_path, workers_csv_path
     from flows.cli.tables import print_table
     from tasks.run_report import worker_rows
 

@@ -58,7 +58,7 @@ def telemetry(
 ) -> None:
     """Print the last events of a run's telemetry log, one line each, oldest first."""
     from badc.errors import RequestError
-    from badc.telemetry import last_events
+    from badc.telemetry.events import last_events
 
     try:
         events = last_events(log, tail)

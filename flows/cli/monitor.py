@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from badc.monitor import TREND_BUCKET_S, TREND_BUCKETS, Monitor, ShownEvent, WorkerStats
 from badc.system.clock import epoch_s
 from badc.system.paths import newest_telemetry_log
+from badc.telemetry.monitor import TREND_BUCKET_S, TREND_BUCKETS, Monitor, ShownEvent, WorkerStats
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from badc.orchestration.settings import OrchestrateSettings
-from badc.summary import RunState
+from badc.telemetry.summary import RunState
 from flows.cli.runs import end, warn_of_stub
 from flows.cli.settings_options import options_of
 from flows.stopping import INTERRUPTED_EXIT_CODE

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from badc.orchestration.pipeline_settings import PipelineSettings
-from badc.summary import RunState
+from badc.telemetry.summary import RunState
 from flows.cli.orchestrate import EXIT_CODES, report_outcome
 from flows.cli.runs import end, warn_of_stub
 from flows.cli.settings_options import options_of

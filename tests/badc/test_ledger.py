@@ -17,8 +17,8 @@ from badc.infer import InferPlan, plan_inference
 from badc.infer_on_worker import infer_chunks
 from badc.inference.settings import InferSettings
 from badc.ledger import WORKER_LOST, RunLedger
-from badc.summary import JobStatus, RunState, read_jobs, summary_path, workers_csv_path
 from badc.system.clock import now
+from badc.telemetry.summary import JobStatus, RunState, read_jobs, summary_path, workers_csv_path
 
 pytestmark = pytest.mark.usefixtures("_fresh_runner")
 Lines = Callable[[Path], list[dict[str, Any]]]

@@ -29,8 +29,8 @@ from badc.orchestration.plan import (
 from badc.orchestration.scripts import write_slurm_scripts
 from badc.orchestration.settings import OrchestrateSettings
 from badc.settings.model import settings_from
-from badc.summary import Job, JobStatus, RunSummary, summary_path, write_summary
 from badc.system.row_files import read_plan, write_plan_csv, write_plan_json
+from badc.telemetry.summary import Job, JobStatus, RunSummary, summary_path, write_summary
 
 
 @pytest.fixture

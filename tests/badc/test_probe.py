@@ -17,7 +17,7 @@ from badc.probe_settings import ProbeSettings
 from badc.runners.base import RunnerOutput
 from badc.settings.model import settings_from
 from badc.system.memory import HostMemorySampler
-from badc.telemetry import EventStatus, read_events
+from badc.telemetry.events import EventStatus, read_events
 
 pytestmark = pytest.mark.usefixtures("_fresh_runner")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from badc.telemetry import read_events
+from badc.telemetry.events import read_events
 
 _ON_GPU = """
 import json, sys

@@ -78,7 +78,7 @@ def _flow_rate(scratch: Path, audio: Path) -> float:
     from badc.chunks.cutting import plan_chunks, write_virtual_manifest
     from badc.infer import plan_inference
     from badc.inference.settings import InferSettings
-    from badc.telemetry import EventStatus, read_events
+    from badc.telemetry.events import EventStatus, read_events
     from flows.launch import launch_inference
 
     write_virtual_manifest(plan_chunks(audio, 60), scratch / "m.csv", hash_chunks=False)

@@ -55,7 +55,7 @@ def measure(scratch: Path) -> str:
 def _run(scratch: Path, environment: dict[str, str]) -> tuple[float, float, float]:
     """Return the seconds of a fast and of a slow chunk, and of the tail."""
     from badc.chunks.cutting import plan_chunks, write_virtual_manifest
-    from badc.telemetry import EventStatus, read_events
+    from badc.telemetry.events import EventStatus, read_events
 
     sf.write(scratch / "REC.wav", np.zeros(CHUNKS * 8000, dtype=np.int16), 8000)
     write_virtual_manifest(plan_chunks(scratch / "REC.wav", 1), scratch / "m.csv", hash_chunks=False)

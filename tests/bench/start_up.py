@@ -72,7 +72,7 @@ def _run(scratch: Path, environment: dict[str, str], name: str) -> dict[str, flo
     """Return the seconds that each stage of the start took."""
     import orjson
 
-    from badc.telemetry import read_events
+    from badc.telemetry.events import read_events
 
     log = scratch / f"{name}.jsonl"
     words = ["infer", "run", "m.csv", "--cpu-workers", "2", "--output-dir", name, "--telemetry-log", str(log)]

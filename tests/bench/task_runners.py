@@ -69,7 +69,7 @@ def _flow_rate(scratch: Path, scheduler: str) -> float:
     from badc.chunks.cutting import plan_chunks, write_virtual_manifest
     from badc.infer import plan_inference
     from badc.inference.settings import InferSettings
-    from badc.telemetry import EventStatus, read_events
+    from badc.telemetry.events import EventStatus, read_events
     from flows.launch import launch_inference
 
     sf.write(scratch / "REC.wav", np.zeros(TASKS * 800, dtype=np.int16), 8000)

@@ -11,7 +11,7 @@ import orjson
 import psutil
 import pytest
 
-from badc.telemetry import EventStatus, read_events
+from badc.telemetry.events import EventStatus, read_events
 from tests.conftest import page_of_the_lab
 from tests.deployments.conftest import ROOT, Lab, wait_until
 

@@ -14,7 +14,7 @@ import httpx
 import orjson
 import pytest
 
-from badc.telemetry import EventStatus, read_events
+from badc.telemetry.events import EventStatus, read_events
 from tests.deployments.conftest import ROOT, Lab, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.browser, pytest.mark.xdist_group("deployments")]

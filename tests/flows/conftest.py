@@ -122,7 +122,7 @@ def read_summary(log: Path) -> dict[str, Any]:
 
 def unended_starts(log: Path) -> list[str]:
     """Return the chunks of a telemetry log whose starts are not each followed by exactly one end."""
-    from badc.telemetry import EventStatus, read_events
+    from badc.telemetry.events import EventStatus, read_events
 
     open_attempts: dict[str, int] = {}
     for event in read_events(log):

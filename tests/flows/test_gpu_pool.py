@@ -16,7 +16,7 @@ import pytest
 from badc.errors import RequestError
 from badc.infer import plan_inference
 from badc.inference.settings import InferSettings
-from badc.summary import RunState
+from badc.telemetry.summary import RunState
 from flows.launch import launch_inference
 from flows.server import PrefectApi
 

@@ -11,7 +11,7 @@ import soundfile as sf
 from badc.chunks.cutting import plan_chunks, write_chunk_wavs, write_virtual_manifest
 from badc.detections.aggregate import aggregate
 from badc.detections.settings import AggregateSettings
-from badc.summary import RunState
+from badc.telemetry.summary import RunState
 
 pytestmark = [pytest.mark.slow, pytest.mark.birdnet]
 

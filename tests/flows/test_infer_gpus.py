@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from badc.telemetry import ChunkEvent, EventStatus, read_events
+from badc.telemetry.events import ChunkEvent, EventStatus, read_events
 from tests.flows.conftest import read_summary, unended_starts
 
 pytestmark = pytest.mark.slow

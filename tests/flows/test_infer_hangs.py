@@ -16,7 +16,7 @@ import pytest
 
 from badc.errors import RequestError
 from badc.inference.settings import InferSettings
-from badc.telemetry import EventStatus
+from badc.telemetry.events import EventStatus
 from tests.flows.conftest import read_summary, unended_starts
 from tests.flows.test_infer_ends import family, gone, successes, wait_until
 from tests.flows.test_infer_joined import events, worker_words

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from badc.telemetry import EventStatus, read_events
+from badc.telemetry.events import EventStatus, read_events
 from tests.flows.conftest import unended_starts
 
 pytestmark = pytest.mark.slow

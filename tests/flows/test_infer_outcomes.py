@@ -8,8 +8,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from badc.summary import RunState
-from badc.telemetry import EventStatus, read_events
+from badc.telemetry.events import EventStatus, read_events
+from badc.telemetry.summary import RunState
 from tests.flows.conftest import read_summary, unended_starts
 
 

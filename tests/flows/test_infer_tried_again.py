@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from badc.inference.settings import InferSettings
-from badc.telemetry import EventStatus, read_events
+from badc.telemetry.events import EventStatus, read_events
 
 pytestmark = pytest.mark.slow
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from badc.summary import RunState
-from badc.telemetry import EventStatus, read_events
+from badc.telemetry.events import EventStatus, read_events
+from badc.telemetry.summary import RunState
 
 STANDIN = Path(__file__).parents[1] / "fakes" / "hawkears2"
 

@@ -18,7 +18,7 @@ from badc.datalad.content import fetch
 from badc.datalad.environment import datalad_problem, environment
 from badc.errors import RequestError
 from badc.system.annex import content_is_here, is_locked, is_pointer, shares_its_content
-from badc.telemetry import ChunkEvent, EventStatus, TelemetryLog, read_events
+from badc.telemetry.events import ChunkEvent, EventStatus, TelemetryLog, read_events
 
 pytestmark = pytest.mark.datalad
 AUDIO = "audio/REC.wav"

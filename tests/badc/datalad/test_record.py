@@ -251,7 +251,7 @@ import json, os, sys
 from pathlib import Path
 from badc import atomic
 from badc.datalad import DataladRun, record, fetch, datalad_problem, require_clean
-from badc.telemetry import ChunkEvent, EventStatus, TelemetryLog
+from badc.telemetry.events import ChunkEvent, EventStatus, TelemetryLog
 
 root, clone = Path(sys.argv[1]), Path(sys.argv[2])
 assert datalad_problem(root) is None, datalad_problem(root)

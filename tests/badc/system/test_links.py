@@ -18,7 +18,7 @@ from badc.reports.bundle import make_bundle
 from badc.reports.settings import BundleSettings
 from badc.system.output_lock import FOLDER, output_lock
 from badc.system.paths import new_telemetry_log, require_inside
-from badc.telemetry import TelemetryLog
+from badc.telemetry.events import TelemetryLog
 
 LOG = Path("log.jsonl")
 

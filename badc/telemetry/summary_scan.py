@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from badc.summary import RunState
 from badc.system.clock import epoch_s
+from badc.telemetry.summary import RunState
 
 _SUMMARY_INTERVAL_S = 30.0
 _SUMMARY_BLOCK_BYTES = 1 << 18

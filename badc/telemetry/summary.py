@@ -14,7 +14,7 @@ import orjson
 from badc.chunks.manifest import Chunk
 from badc.errors import RequestError
 from badc.system import atomic
-from badc.telemetry import EventStatus, read_events
+from badc.telemetry.events import EventStatus, read_events
 
 _NAME_ONE = "--resume-summary takes a run's *.summary.json or its telemetry *.jsonl"
 

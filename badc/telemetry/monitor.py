@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from badc.log_reader import Change, LogReader
-from badc.summary import RunState, summary_path
-from badc.summary_counts import SummaryReader
 from badc.system.clock import epoch_s
-from badc.telemetry import EventStatus
+from badc.telemetry.events import EventStatus
+from badc.telemetry.summary import RunState, summary_path
+from badc.telemetry.summary_scan import SummaryReader
+from badc.telemetry.tail import Change, LogReader
 
 TREND_BUCKET_S = 30
 TREND_BUCKETS = 10

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from badc.telemetry import ChunkEvent, EventStatus, TelemetryLog, last_events, parse_event, read_events
+from badc.telemetry.events import ChunkEvent, EventStatus, TelemetryLog, last_events, parse_event, read_events
 
 
 def event(chunk_id: str = "c", status: EventStatus = EventStatus.START) -> ChunkEvent:
@@ -110,7 +110,7 @@ def test_reading_while_the_log_grows_gives_every_whole_event_once(tmp_path: Path
 
 def test_after_a_kill_the_log_holds_everything_that_was_written(tmp_path: Path) -> None:
     program = (
-        "import os, sys; from pathlib import Path; from badc.telemetry import *\n"
+        "import os, sys; from pathlib import Path; from badc.telemetry.events import *\n"
         "log = TelemetryLog(Path(sys.argv[1]))\n"
         "for n in range(50): log.write(ChunkEvent(f'c{n}', 'REC', EventStatus.START, 't'))\n"
         f"os.kill(os.getpid(), {signal.SIGKILL.value})"
@@ -123,7 +123,7 @@ def test_after_a_kill_the_log_holds_everything_that_was_written(tmp_path: Path) 
 def test_a_disk_that_fills_up_is_an_error_and_never_half_a_line_in_silence(tmp_path: Path) -> None:
     """A file size limit stands for the disk: the write that reaches it is cut short, as on a full disk."""
     program = (
-        "import resource, signal, sys; from pathlib import Path; from badc.telemetry import *\n"
+        "import resource, signal, sys; from pathlib import Path; from badc.telemetry.events import *\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "log = TelemetryLog(Path(sys.argv[1])); written = 0\n"

@@ -11,10 +11,10 @@ import pytest
 
 from badc.errors import RequestError
 from badc.ledger import WORKER_LOST
-from badc.log_reader import Change, LogReader
-from badc.monitor import TREND_BUCKET_S, Monitor, chunk_ms
-from badc.summary import Job, JobStatus, RunState, RunSummary, summary_path, write_summary
-from badc.summary_counts import SummaryReader
+from badc.telemetry.monitor import TREND_BUCKET_S, Monitor, chunk_ms
+from badc.telemetry.summary import Job, JobStatus, RunState, RunSummary, summary_path, write_summary
+from badc.telemetry.summary_scan import SummaryReader
+from badc.telemetry.tail import Change, LogReader
 
 BEGIN = datetime(2026, 5, 1, 12, 0, 0, tzinfo=UTC)
 

@@ -11,7 +11,7 @@ import pytest
 
 from badc.chunks.manifest import Chunk
 from badc.errors import RequestError
-from badc.summary import (
+from badc.telemetry.summary import (
     Job,
     JobStatus,
     RunSummary,

@@ -13,7 +13,7 @@ from badc.detections.result import result_path, result_problem
 from badc.errors import RequestError, listed
 from badc.inference.settings import InferOptions, InferSettings
 from badc.recordings.audio import AudioError, AudioInfo, AudioWindow, probe, window_of
-from badc.runners.base import RunnerSpec
+from badc.runners.interface import RunnerSpec
 from badc.system.paths import (
     absolute,
     as_written,

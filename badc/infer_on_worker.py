@@ -16,8 +16,8 @@ from badc.errors import BadcError, RunnerError
 from badc.infer import InferOrder, PlannedChunk
 from badc.recordings.audio import AudioWindow
 from badc.run_findings import label_counts
-from badc.runners import close_runner, runner_for
-from badc.runners.base import BatchRunner, RunnerOutput
+from badc.runners.current import close_runner, runner_for
+from badc.runners.interface import BatchRunner, RunnerOutput
 from badc.system import atomic
 from badc.system.clock import now
 from badc.system.gpus import Gpu, GpuReader, GpuSampler, cuda_environment, gpu_of_this_worker

@@ -17,8 +17,8 @@ from badc.probe_settings import LEAST_WINDOW_S, ProbeSettings
 from badc.recordings.audio import AudioError, AudioInfo, window_of
 from badc.recordings.audio import probe as probe_audio
 from badc.recordings.names import recording_id_of
-from badc.runners import close_runner, runner_for
-from badc.runners.base import Runner, RunnerSpec
+from badc.runners.current import close_runner, runner_for
+from badc.runners.interface import Runner, RunnerSpec
 from badc.system.clock import now
 from badc.system.gpus import Gpu, GpuReader, GpuSampler, NoGpuError, cuda_environment, usable_gpus
 from badc.system.memory import HostMemorySampler, is_gpu_out_of_memory

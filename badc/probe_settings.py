@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from badc.runner_settings import ChunkTimeout, RunnerSettings
+from badc.runners.settings import ChunkTimeout, RunnerSettings
 from badc.settings.model import ARGUMENT
 
 LEAST_WINDOW_S = 3.0

@@ -22,7 +22,7 @@ from badc.inference.settings import InferOptions
 from badc.orchestration.pipeline_settings import PipelineSettings
 from badc.orchestration.settings import OrchestrateSettings
 from badc.reports.settings import BundleSettings
-from badc.runner_settings import HawkearsEngine
+from badc.runners.settings import HawkearsEngine
 from badc.settings.model import Settings
 from badc.slurm.settings import SlurmSettings
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from badc.runner_settings import ChunkTimeout, RunnerSettings
+from badc.runners.settings import ChunkTimeout, RunnerSettings
 from badc.settings.dataset import DatasetBlock
 from badc.settings.model import ARGUMENT
 from badc.settings.redo import RedoBefore

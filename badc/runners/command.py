@@ -14,8 +14,8 @@ from badc.chunks.manifest import Chunk
 from badc.detections.result import ChunkResult, InvalidResultError, ResultStatus, RunnerName, parse_detections
 from badc.errors import RunnerError
 from badc.recordings.audio import AudioWindow
-from badc.runners.base import RunnerOutput, WorkerPlace, chunk_wav
-from badc.runners.process import run_process
+from badc.runners.interface import RunnerOutput, WorkerPlace, chunk_wav
+from badc.runners.process.once import run_process
 from badc.system import leash
 
 _OURS = frozenset({"chunk_id", "recording_id", "source_path", "chunk", "runner", "dataset_root", "detections"})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from badc.chunks.manifest import Chunk
 from badc.detections.result import ChunkResult, ResultStatus, RunnerName
 from badc.recordings.audio import AudioWindow, read_samples
-from badc.runners.base import RunnerOutput, WorkerPlace
+from badc.runners.interface import RunnerOutput, WorkerPlace
 
 WARNING = (
     "The stub runner detects NOTHING. Its outputs say status 'stub' and hold no detections. "

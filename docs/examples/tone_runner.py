@@ -12,7 +12,7 @@ import numpy as np
 from badc.chunks.manifest import Chunk
 from badc.detections.result import ChunkResult, Detection, ResultStatus, RunnerName
 from badc.recordings.audio import AudioWindow, read_samples
-from badc.runners.base import RunnerOutput, WorkerPlace
+from badc.runners.interface import RunnerOutput, WorkerPlace
 
 
 @dataclass(frozen=True, slots=True)

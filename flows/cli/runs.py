@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from badc.runner_settings import RunnerSettings
+from badc.runners.settings import RunnerSettings
 
 
 def warn_of_stub(settings: RunnerSettings) -> None:

@@ -169,7 +169,7 @@ def lines_of() -> Callable[[Path], list[dict[str, Any]]]:
 @pytest.fixture
 def _fresh_runner() -> Iterator[None]:
     """Close the runner that this process keeps, before and after the test."""
-    from badc.runners import close_runner
+    from badc.runners.current import close_runner
 
     close_runner()
     yield

@@ -45,8 +45,8 @@ def _recording(scratch: Path) -> Path:
 
 def _loop(audio: str, numbers: list[int], ready: object, times: object) -> None:
     """One bare process: load the model, then analyse the minutes given by their numbers."""
-    from badc.hosts.birdnet import _Model
-    from badc.runners.birdnet import _LABELS, _MODEL, MODEL_VERSION, model_folder
+    from badc.runners.birdnet.host import _Model
+    from badc.runners.birdnet.runner import _LABELS, _MODEL, MODEL_VERSION, model_folder
 
     folder = model_folder()
     options = {"model": str(folder / _MODEL), "labels": str(folder / _LABELS), "model_version": MODEL_VERSION}

@@ -14,7 +14,7 @@ from badc.attempt import Attempt
 from badc.infer import plan_inference
 from badc.infer_on_worker import infer_chunks
 from badc.inference.settings import InferSettings
-from badc.runners import close_runner
+from badc.runners.current import close_runner
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 

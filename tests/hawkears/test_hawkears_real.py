@@ -95,7 +95,7 @@ def plan(recording: Path, data_root: Path, tmp_path: Path) -> Callable[..., Infe
 def test_no_checkpoint_is_read_for_the_second_chunk(
     plan: Callable[..., InferPlan], data_root: Path, tmp_path: Path
 ) -> None:
-    from badc.runners import close_runner
+    from badc.runners.current import close_runner
 
     made = plan()
     checkpoints = {path: path.read_bytes() for path in data_root.rglob("*.ckpt")}
@@ -117,7 +117,7 @@ def test_no_checkpoint_is_read_for_the_second_chunk(
 def test_the_version_names_the_checkpoints_and_detections_have_common_names(
     plan: Callable[..., InferPlan], tmp_path: Path
 ) -> None:
-    from badc.runners import close_runner
+    from badc.runners.current import close_runner
 
     made = plan()
     infer_chunks(made.todo[:1], made.order, lambda attempt: None)

@@ -20,7 +20,7 @@ from badc.infer import plan_inference
 from badc.infer_on_worker import infer_chunks
 from badc.inference.settings import InferSettings
 from badc.reports.page import write_page
-from badc.runners import close_runner
+from badc.runners.current import close_runner
 from tests.fakes.study import write_study
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra: dev)")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from badc.runners import close_runner, runner_for
+from badc.runners.current import close_runner, runner_for
 from badc.runners.stub import StubSpec
 from badc.system.scratch import MARKER, Scratch, sweep
 

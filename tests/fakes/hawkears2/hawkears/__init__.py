@@ -1,4 +1,4 @@
-"""A stand-in for HawkEars 2.x: what `badc.hosts.hawkears` uses of it, with a model that takes no time.
+"""A stand-in for HawkEars 2.x: what `badc.runners.hawkears.host` uses of it, with a model that takes no time.
 
 HAWKEARS2_LOADS names a file to which each loading of a checkpoint adds a line.
 """

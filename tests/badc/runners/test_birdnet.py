@@ -22,8 +22,8 @@ from badc.infer import InferPlan, plan_inference
 from badc.infer_on_worker import infer_chunks
 from badc.inference.settings import InferSettings
 from badc.recordings.audio import AudioInfo, AudioWindow, probe, window_of
-from badc.runners.base import WorkerPlace
-from badc.runners.birdnet import MODEL_VERSION, BirdnetRunner, BirdnetSpec, model_folder, read_species_list
+from badc.runners.birdnet.runner import MODEL_VERSION, BirdnetRunner, BirdnetSpec, model_folder, read_species_list
+from badc.runners.interface import WorkerPlace
 
 pytest.importorskip("ai_edge_litert", reason="the extra birdnet is not installed")
 pytestmark = pytest.mark.birdnet

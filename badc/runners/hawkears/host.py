@@ -1,4 +1,4 @@
-"""The HawkEars 2.x host, run by `badc.runners.hawkears` in the interpreter that has HawkEars.
+"""The HawkEars 2.x host, run by `badc.runners.hawkears.resident` in the interpreter that has HawkEars.
 
 It calls `hawkears.commands.analyze`, HawkEars' own Python entry, once per chunk. That call makes a predictor, and with
 it loads every checkpoint, each time; here the objects that read files are made at the first call and kept.
@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from badc.hosts.checkpoints import digest_of_checkpoints
-from badc.hosts.serve import Answer, serve
+from badc.runners.hawkears.checkpoints import digest_of_checkpoints
+from badc.runners.process.serve import Answer, serve
 
 # What BADC decides itself: what is read, what is written, and how it is reported.
 _OURS = frozenset(

@@ -14,7 +14,7 @@ from badc.detections.result import result_path
 from badc.errors import RequestError
 from badc.infer import InferPlan
 from badc.infer_on_worker import infer_chunks
-from badc.runners import hawkears, hawkears_script
+from badc.runners.hawkears import resident, script
 
 PACKAGE = Path(__file__).parents[1] / "fakes" / "hawkears2"
 pytestmark = pytest.mark.usefixtures("_fresh_runner")
@@ -142,8 +142,8 @@ def test_what_cannot_work_is_refused_before_the_run(
 def test_without_any_hawkears_the_message_has_the_commands_that_install_it(
     plan: Callable[..., InferPlan], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(hawkears, "_OWN_PYTHON", tmp_path / "none")
-    monkeypatch.setattr(hawkears_script, "SOURCE_ROOT", tmp_path)
+    monkeypatch.setattr(resident, "_OWN_PYTHON", tmp_path / "none")
+    monkeypatch.setattr(script, "SOURCE_ROOT", tmp_path)
     with pytest.raises(RequestError, match=r"not installed.*make hawkears.*vendor/README.md"):
         plan(use_hawkears=True)
     with pytest.raises(RequestError, match=r"HawkEars 1\.x is not here"):
@@ -155,7 +155,7 @@ def test_a_vendored_script_is_chosen_unless_the_engine_says_otherwise(
 ) -> None:
     (tmp_path / "vendor").mkdir()
     (tmp_path / "vendor" / "HawkEars").symlink_to(PACKAGE.with_name("HawkEars1"))
-    monkeypatch.setattr(hawkears_script, "SOURCE_ROOT", tmp_path)
+    monkeypatch.setattr(script, "SOURCE_ROOT", tmp_path)
     script = hawkears_plan(hawkears_engine=None, hawkears_python=None, hawkears_data=None)
     assert "script" in script.order.runner.description
     assert "resident" in hawkears_plan().order.runner.description

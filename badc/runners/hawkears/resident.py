@@ -17,8 +17,8 @@ from badc.detections.result import ChunkResult, ResultStatus, RunnerName, parse_
 from badc.errors import RequestError
 from badc.recordings.audio import AudioWindow
 from badc.recordings.names import parse_recording_name
-from badc.runners.base import RunnerOutput, WorkerPlace, chunk_wav
-from badc.runners.host import Host
+from badc.runners.interface import RunnerOutput, WorkerPlace, chunk_wav
+from badc.runners.process.resident import Host
 
 SOURCE_ROOT = Path(__file__).parents[2]
 INSTALL = (
@@ -31,7 +31,7 @@ _CHECK_TIMEOUT_S = 300.0  # the first import from a network disk takes minutes
 # The host's modules come from BADC's folder, everything else from HawkEars' environment: that folder may be a
 # site-packages full of other versions, so it is on the path for these imports only.
 _BOOT = (
-    "import sys, json; folder, options = sys.argv[1:]; sys.path[0] = folder; import badc.hosts.hawkears as host; "
+    "import sys, json; folder, options = sys.argv[1:]; sys.path[0] = folder; import badc.runners.hawkears.host as host; "
     "del sys.path[0]; host.main(json.loads(options))"
 )
 

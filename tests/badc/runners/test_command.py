@@ -18,9 +18,9 @@ from badc.chunks.manifest import Chunk
 from badc.detections.result import ResultStatus, result_document
 from badc.errors import RunnerError
 from badc.recordings.audio import probe, wav_bytes, window_of
-from badc.runners.base import RunnerOutput, WorkerPlace
 from badc.runners.command import CommandSpec
-from badc.runners.process import run_process
+from badc.runners.interface import RunnerOutput, WorkerPlace
+from badc.runners.process.once import run_process
 
 Detect = Callable[..., RunnerOutput]
 

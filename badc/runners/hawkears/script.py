@@ -20,11 +20,11 @@ from typing import Any
 from badc.chunks.manifest import Chunk
 from badc.detections.result import ChunkResult, InvalidResultError, ResultStatus, RunnerName, parse_detections
 from badc.errors import RequestError, RunnerError
-from badc.hosts.checkpoints import digest_of_checkpoints
 from badc.recordings.audio import AudioWindow, require_unchanged, wav_bytes
-from badc.runners.base import RunnerOutput, WorkerPlace
-from badc.runners.hawkears import INSTALL, SOURCE_ROOT
-from badc.runners.process import Finished, run_process
+from badc.runners.hawkears.checkpoints import digest_of_checkpoints
+from badc.runners.hawkears.resident import INSTALL, SOURCE_ROOT
+from badc.runners.interface import RunnerOutput, WorkerPlace
+from badc.runners.process.once import Finished, run_process
 from badc.system import leash
 
 SCRIPT = "analyze.py"

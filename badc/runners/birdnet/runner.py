@@ -14,8 +14,8 @@ from badc.chunks.manifest import Chunk
 from badc.detections.result import ChunkResult, ResultStatus, RunnerName, parse_detections
 from badc.errors import RequestError
 from badc.recordings.audio import AudioWindow
-from badc.runners.base import RunnerOutput, WorkerPlace
-from badc.runners.host import Host
+from badc.runners.interface import RunnerOutput, WorkerPlace
+from badc.runners.process.resident import Host
 
 MODEL_VERSION = "BirdNET_GLOBAL_6K_V2.4_FP32"
 _FOLDER = "models/analyzer"
@@ -80,7 +80,7 @@ class BirdnetRunner:
             "overlap_s": spec.overlap_s,
             "species": spec.species,
         }
-        command = [sys.executable, "-m", "badc.hosts.birdnet", orjson.dumps(options).decode()]
+        command = [sys.executable, "-m", "badc.runners.birdnet.host", orjson.dumps(options).decode()]
         self._timeout_s = spec.timeout_s
         self._host = Host(command, place.environment, "BirdNET")
 

@@ -30,7 +30,7 @@ class Host:
     Parameters
     ----------
     command
-        The host program and its arguments (see `badc.hosts`).
+        The host program and its arguments (see `badc.runners.process`).
     environment
         Variables added to this process's own.
     what

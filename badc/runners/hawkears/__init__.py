@@ -1,0 +1,1 @@
+"""HawkEars, versions 1 and 2."""

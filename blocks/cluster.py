@@ -10,7 +10,7 @@ from functools import cache
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
-from badc.infer import workers_wanted
+from badc.inference.plan import workers_wanted
 from badc.inference.settings import InferOptions
 from badc.system import leash
 from badc.system.gpus import NoGpuError, usable_gpus

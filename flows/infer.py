@@ -25,9 +25,9 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from badc.errors import MOST_LISTED
-from badc.infer import InferPlan, PlannedChunk, plan_inference
+from badc.inference.ledger import RunLedger
+from badc.inference.plan import InferPlan, PlannedChunk, plan_inference
 from badc.inference.settings import InferSettings
-from badc.ledger import RunLedger
 from badc.system.output_lock import output_lock
 from badc.system.paths import absolute, find_dataset_root, telemetry_log_named
 from badc.telemetry.summary import RunState, resumable

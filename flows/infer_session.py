@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from badc.infer import InferPlan
-from badc.ledger import Progress
+from badc.inference.ledger import Progress
+from badc.inference.plan import InferPlan
 from badc.telemetry.summary import RunState, WorkerCount
 from blocks.cluster import Cluster
 from blocks.worker_slots import WorkerSlots

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from prefect import State
 
     from badc.dataset_chunking import DatasetPlan
-    from badc.infer import InferPlan
+    from badc.inference.ledger import Progress
+    from badc.inference.plan import InferPlan
     from badc.inference.settings import InferOptions
-    from badc.ledger import Progress
     from badc.orchestration.pipeline_settings import PipelineSettings
     from badc.orchestration.plan import OrchestrationPlan
     from blocks.cluster import Cluster

@@ -23,8 +23,8 @@ from prefect.runtime import flow_run
 
 from badc.datalad.environment import recording_wanted
 from badc.errors import BadcError
-from badc.infer import InferPlan, plan_inference
-from badc.ledger import Progress
+from badc.inference.ledger import Progress
+from badc.inference.plan import InferPlan, plan_inference
 from badc.orchestration.bundles import bundle_recording, roll_up_bundles
 from badc.orchestration.plan import OrchestrationPlan, PlannedRecording, plan_orchestration, require_runnable
 from badc.orchestration.provenance import fetch_inputs, record_recording, require_recordable

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from badc.errors import MOST_LISTED
-from badc.ledger import Progress
+from badc.inference.ledger import Progress
 from badc.orchestration.plan import OrchestrationPlan
 from badc.telemetry.summary import RunState
 from flows.handover import Handover

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from badc.ledger import Progress
+from badc.inference.ledger import Progress
 from badc.orchestration.plan import OrchestrationPlan
 from badc.telemetry.summary import RunState
 from flows.handover import Handover

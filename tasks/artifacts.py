@@ -22,8 +22,8 @@ from prefect.client.orchestration import get_client
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from badc.infer import InferPlan
-from badc.ledger import Progress, RunLedger
+from badc.inference.ledger import Progress, RunLedger
+from badc.inference.plan import InferPlan
 from badc.system.paths import absolute, find_dataset_root
 from tasks.run_report import label_rows, link, plain, progress_text, run_report, table_of, worker_rows
 

@@ -17,10 +17,10 @@ from prefect.context import TaskRunContext
 from prefect.runtime import task_run
 from prefect.utilities.annotations import quote
 
-from badc.attempt import Attempt
 from badc.errors import BadcError
-from badc.infer import InferOrder, PlannedChunk
-from badc.ledger import RunLedger
+from badc.inference.attempt import Attempt
+from badc.inference.ledger import RunLedger
+from badc.inference.plan import InferOrder, PlannedChunk
 from badc.system.memory import GPU_OUT_OF_MEMORY
 from tasks.on_worker import infer_chunks
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from distributed import get_worker
 
-import badc.infer_on_worker
-from badc.attempt import Attempt
-from badc.infer import InferOrder, PlannedChunk
+import badc.inference.worker
+from badc.inference.attempt import Attempt
+from badc.inference.plan import InferOrder, PlannedChunk
 
 
 def infer_chunks(batch: Sequence[PlannedChunk], order: InferOrder, topic: str) -> list[dict[str, Any]]:
@@ -34,5 +34,7 @@ def infer_chunks(batch: Sequence[PlannedChunk], order: InferOrder, topic: str) -
     def report_of(attempt: Attempt) -> dict[str, Any]:
         return {"worker": worker.address, "name": worker.name, "attempt": attempt.to_message()}
 
-    ended = badc.infer_on_worker.infer_chunks(batch, order, lambda attempt: worker.log_event(topic, report_of(attempt)))
+    ended = badc.inference.worker.infer_chunks(
+        batch, order, lambda attempt: worker.log_event(topic, report_of(attempt))
+    )
     return [report_of(attempt) for attempt in ended]

@@ -14,7 +14,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 
-from badc.ledger import Progress
+from badc.inference.ledger import Progress
 from badc.orchestration.plan import OrchestrationPlan
 from badc.reports.rollup import Rollup
 from badc.telemetry.summary import RunState

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from badc.infer import InferPlan
-from badc.ledger import Progress, RunLedger
-from badc.run_findings import GpuUse, RunFindings
+from badc.inference.findings import GpuUse, RunFindings
+from badc.inference.ledger import Progress, RunLedger
+from badc.inference.plan import InferPlan
 from badc.sparkline import as_data_uri, sparkline_png
 from badc.telemetry.summary import JobStatus, RunState, WorkerCount, summary_path, workers_csv_path
 

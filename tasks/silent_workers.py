@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from prefect.events import emit_event
 from prefect.runtime import flow_run
 
-from badc.ledger import RunLedger
+from badc.inference.ledger import RunLedger
 
 SILENT, HEARD = "badc.worker.silent", "badc.worker.heard"
 # A chunk may take long; one that takes five times as long as the slowest so far, and ten minutes, is not normal.

@@ -28,7 +28,7 @@ _FEWEST_FOR_RATE = 3
 _SILENT_LEAST_S = 60.0
 _SILENT_TIMES_RUNTIME = 5.0
 _STATUSES = frozenset(EventStatus)
-_LOST = "the worker died"  # how the reason of `badc.ledger.WORKER_LOST` begins: another attempt follows
+_LOST = "the worker died"  # how the reason of `badc.inference.ledger.WORKER_LOST` begins: another attempt follows
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ from flows.stopping import INTERRUPTED_EXIT_CODE
 
 if TYPE_CHECKING:
     from badc.detections.aggregate import Aggregation
-    from badc.infer import InferPlan
+    from badc.inference.plan import InferPlan
     from flows.infer_session import InferOutcome
 
 app = typer.Typer()
@@ -49,7 +49,7 @@ def run(
     Exit codes: 0 all chunks are done; 1 a chunk failed; 2 the request is wrong, nothing was started; 130 interrupted.
     """
     if save_config is not None:
-        from badc.run_config import save_run_config
+        from badc.inference.config_file import save_run_config
 
         save_run_config(save_config, settings)
         print(f"run configuration\t{save_config}")
@@ -72,7 +72,7 @@ def run_config(
     Relative paths are taken from dataset_root where it is given, else from the file's folder. `configs/` has examples,
     `badc infer run --save-config` writes one.
     """
-    from badc.run_config import load_run_config
+    from badc.inference.config_file import load_run_config
     from flows.named_blocks import with_blocks
 
     settings = with_blocks(load_run_config(config, change or ()), verbose)
@@ -83,7 +83,7 @@ def _run(settings: InferSettings, print_datalad_run: bool, verbose: bool) -> int
     from flows.server import quiet_defaults
 
     quiet_defaults(verbose)
-    from badc.infer import plan_inference
+    from badc.inference.plan import plan_inference
     from flows.cli.progress import RunProgress, counting
 
     if print_datalad_run:

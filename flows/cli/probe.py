@@ -6,12 +6,12 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
-from badc.probe_settings import ProbeSettings
+from badc.inference.probe_settings import ProbeSettings
 from flows.cli.runs import warn_of_stub
 from flows.cli.settings_options import options_of
 
 if TYPE_CHECKING:
-    from badc.probe import ProbeAttempt, ProbeReport
+    from badc.inference.probe import ProbeAttempt, ProbeReport
 
 
 @options_of(ProbeSettings)
@@ -21,7 +21,7 @@ def probe(settings: ProbeSettings) -> int:
     The window grows until the runner fails, is out of memory or too slow; then the limit is closed in on. Detections
     are discarded. Exit codes: 0; 1 not even the shortest window works; 2 the request is wrong; 130 interrupted.
     """
-    from badc.probe import probe as find_longest
+    from badc.inference.probe import probe as find_longest
     from flows.cli.tables import print_table
 
     warn_of_stub(settings)

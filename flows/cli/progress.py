@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from badc.ledger import Progress
+from badc.inference.ledger import Progress
 
 _LINE_INTERVAL_S = 10.0
 _SHOW_AFTER_S = 2.0

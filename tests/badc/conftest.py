@@ -16,7 +16,7 @@ import soundfile as sf
 
 from badc.chunks.manifest import Chunk, chunk_id_of
 from badc.detections.result import ChunkResult, Detection, ResultStatus, RunnerName, result_path, write_result
-from badc.infer import InferPlan, plan_inference
+from badc.inference.plan import InferPlan, plan_inference
 from badc.inference.settings import InferSettings
 
 HOSTILE_IDS = (

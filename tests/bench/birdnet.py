@@ -76,7 +76,7 @@ def _bare_rate(audio: Path) -> float:
 
 def _flow_rate(scratch: Path, audio: Path) -> float:
     from badc.chunks.cutting import plan_chunks, write_virtual_manifest
-    from badc.infer import plan_inference
+    from badc.inference.plan import plan_inference
     from badc.inference.settings import InferSettings
     from badc.telemetry.events import EventStatus, read_events
     from flows.launch import launch_inference

@@ -62,7 +62,7 @@ def _rate(folder: Path, manifest: Path, chunks: int, **settings: object) -> floa
     """Return chunks per minute of a run, from the start of its first chunk to the end of its last."""
     from datetime import datetime
 
-    from badc.infer import plan_inference
+    from badc.inference.plan import plan_inference
     from badc.inference.settings import InferSettings
     from badc.telemetry.events import EventStatus, read_events
     from flows.launch import launch_inference

@@ -67,7 +67,7 @@ def _all(trivial: Any, number: int) -> None:
 
 def _flow_rate(scratch: Path, scheduler: str) -> float:
     from badc.chunks.cutting import plan_chunks, write_virtual_manifest
-    from badc.infer import plan_inference
+    from badc.inference.plan import plan_inference
     from badc.inference.settings import InferSettings
     from badc.telemetry.events import EventStatus, read_events
     from flows.launch import launch_inference

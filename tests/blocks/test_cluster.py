@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from distributed import Client
 
-from badc.infer import workers_wanted
+from badc.inference.plan import workers_wanted
 from badc.inference.settings import InferSettings
 from blocks.cluster import WorkerLabels, open_cluster
 

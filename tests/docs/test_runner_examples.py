@@ -10,10 +10,10 @@ from typing import Any
 import orjson
 import pytest
 
-from badc.attempt import Attempt
-from badc.infer import plan_inference
-from badc.infer_on_worker import infer_chunks
+from badc.inference.attempt import Attempt
+from badc.inference.plan import plan_inference
 from badc.inference.settings import InferSettings
+from badc.inference.worker import infer_chunks
 from badc.runners.current import close_runner
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"

@@ -20,7 +20,7 @@ import pytest
 @pytest.fixture
 def infer(prefect_api: str, dask_scheduler: str, tmp_path: Path) -> Callable[..., Any]:
     """Return a function that runs a manifest in this process, on the session's server and cluster."""
-    from badc.infer import plan_inference
+    from badc.inference.plan import plan_inference
     from badc.inference.settings import InferSettings
     from flows.launch import launch_inference
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from badc.errors import RequestError
-from badc.infer import plan_inference
+from badc.inference.plan import plan_inference
 from badc.inference.settings import InferSettings
 from badc.telemetry.summary import RunState
 from flows.launch import launch_inference

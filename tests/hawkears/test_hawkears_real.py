@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from badc.errors import RequestError
-from badc.infer import InferPlan, plan_inference
-from badc.infer_on_worker import infer_chunks
+from badc.inference.plan import InferPlan, plan_inference
 from badc.inference.settings import InferSettings
+from badc.inference.worker import infer_chunks
 from tests.hawkears.conftest import CHUNK_S, MIN_SCORE
 
 

@@ -17,10 +17,10 @@ from badc.datalad.environment import environment
 from badc.datalad.record import record
 from badc.datalad.worktree import require_clean
 from badc.detections.result import result_path
-from badc.infer import plan_inference
-from badc.infer_on_worker import infer_chunks
+from badc.inference.plan import plan_inference
 from badc.inference.provenance import infer_run
 from badc.inference.settings import InferSettings
+from badc.inference.worker import infer_chunks
 
 pytestmark = pytest.mark.datalad
 FAKES = Path(__file__).parents[1] / "fakes"

@@ -16,9 +16,9 @@ import pytest
 from badc.chunks.cutting import plan_chunks, write_virtual_manifest
 from badc.detections.aggregate import aggregate
 from badc.detections.settings import AggregateSettings
-from badc.infer import plan_inference
-from badc.infer_on_worker import infer_chunks
+from badc.inference.plan import plan_inference
 from badc.inference.settings import InferSettings
+from badc.inference.worker import infer_chunks
 from badc.reports.page import write_page
 from badc.runners.current import close_runner
 from tests.fakes.study import write_study

@@ -18,9 +18,9 @@ import soxr
 from badc.chunks.manifest import Chunk
 from badc.detections.result import ResultStatus, RunnerName
 from badc.errors import RequestError, RunnerError
-from badc.infer import InferPlan, plan_inference
-from badc.infer_on_worker import infer_chunks
+from badc.inference.plan import InferPlan, plan_inference
 from badc.inference.settings import InferSettings
+from badc.inference.worker import infer_chunks
 from badc.recordings.audio import AudioInfo, AudioWindow, probe, window_of
 from badc.runners.birdnet.runner import MODEL_VERSION, BirdnetRunner, BirdnetSpec, model_folder, read_species_list
 from badc.runners.interface import WorkerPlace

@@ -12,8 +12,8 @@ import pytest
 
 from badc.detections.result import result_path
 from badc.errors import RequestError
-from badc.infer import InferPlan
-from badc.infer_on_worker import infer_chunks
+from badc.inference.plan import InferPlan
+from badc.inference.worker import infer_chunks
 from badc.runners.hawkears import resident, script
 
 PACKAGE = Path(__file__).parents[1] / "fakes" / "hawkears2"

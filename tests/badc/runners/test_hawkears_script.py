@@ -13,9 +13,9 @@ import pytest
 
 from badc.detections.result import result_path
 from badc.errors import RequestError
-from badc.infer import InferPlan, plan_inference
-from badc.infer_on_worker import infer_chunks
+from badc.inference.plan import InferPlan, plan_inference
 from badc.inference.settings import InferSettings
+from badc.inference.worker import infer_chunks
 
 HAWKEARS1 = Path(__file__).parents[1] / "fakes" / "HawkEars1"
 pytestmark = pytest.mark.usefixtures("_fresh_runner")

@@ -11,9 +11,9 @@ import pytest
 from badc.chunk_settings import ChunkSettings
 from badc.dataset_chunking import chunk_recording, plan_dataset
 from badc.errors import RequestError
-from badc.infer import plan_inference
-from badc.infer_on_worker import infer_chunks
+from badc.inference.plan import plan_inference
 from badc.inference.settings import InferSettings
+from badc.inference.worker import infer_chunks
 from badc.reports.bundle import make_bundle
 from badc.reports.settings import BundleSettings
 from badc.system.output_lock import FOLDER, output_lock

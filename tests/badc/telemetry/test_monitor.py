@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from badc.errors import RequestError
-from badc.ledger import WORKER_LOST
+from badc.inference.ledger import WORKER_LOST
 from badc.telemetry.monitor import TREND_BUCKET_S, Monitor, chunk_ms
 from badc.telemetry.summary import Job, JobStatus, RunState, RunSummary, summary_path, write_summary
 from badc.telemetry.summary_scan import SummaryReader

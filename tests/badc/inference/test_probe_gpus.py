@@ -18,8 +18,8 @@ _ON_GPU = """
 import json, sys
 from dataclasses import asdict
 from badc.errors import RequestError
-from badc.probe import probe
-from badc.probe_settings import ProbeSettings
+from badc.inference.probe import probe
+from badc.inference.probe_settings import ProbeSettings
 try:
     report = probe(ProbeSettings(**json.loads(sys.argv[1])))
     said = {"gpu": asdict(report.gpu), "peaks": [a.peak_gpu_mib for a in report.attempts], "log": str(report.log)}

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from badc.attempt import Attempt
 from badc.detections.result import result_path
 from badc.errors import RequestError
-from badc.infer import InferPlan, plan_inference
-from badc.infer_on_worker import infer_chunks
+from badc.inference.attempt import Attempt
+from badc.inference.plan import InferPlan, plan_inference
 from badc.inference.settings import InferSettings
+from badc.inference.worker import infer_chunks
 
 pytestmark = pytest.mark.usefixtures("_fresh_runner")
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from badc.attempt import Attempt
 from badc.detections.result import result_path
-from badc.infer import InferPlan, plan_inference
-from badc.infer_on_worker import infer_chunks
+from badc.inference.attempt import Attempt
+from badc.inference.ledger import WORKER_LOST, RunLedger
+from badc.inference.plan import InferPlan, plan_inference
 from badc.inference.settings import InferSettings
-from badc.ledger import WORKER_LOST, RunLedger
+from badc.inference.worker import infer_chunks
 from badc.system.clock import now
 from badc.telemetry.summary import JobStatus, RunState, read_jobs, summary_path, workers_csv_path
 

@@ -13,7 +13,7 @@ from typing import Any
 from badc.chunks.manifest import Chunk, chunk_id_of
 from badc.detections.result import RunnerName
 from badc.errors import BadcError, RequestError, RunnerError
-from badc.probe_settings import LEAST_WINDOW_S, ProbeSettings
+from badc.inference.probe_settings import LEAST_WINDOW_S, ProbeSettings
 from badc.recordings.audio import AudioError, AudioInfo, window_of
 from badc.recordings.audio import probe as probe_audio
 from badc.recordings.names import recording_id_of

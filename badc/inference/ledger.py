@@ -11,12 +11,12 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
-from badc.attempt import Attempt
 from badc.chunks.manifest import Chunk
 from badc.detections.result import without_output
-from badc.infer import InferPlan, PlannedChunk
-from badc.run_config import effective_configuration
-from badc.run_findings import RunFindings
+from badc.inference.attempt import Attempt
+from badc.inference.config_file import effective_configuration
+from badc.inference.findings import RunFindings
+from badc.inference.plan import InferPlan, PlannedChunk
 from badc.system.clock import now
 from badc.telemetry.events import ChunkEvent, EventStatus, TelemetryLog
 from badc.telemetry.summary import (

@@ -9,13 +9,13 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from badc.attempt import Attempt
 from badc.chunks.manifest import Chunk
 from badc.detections.result import result_path, write_result
 from badc.errors import BadcError, RunnerError
-from badc.infer import InferOrder, PlannedChunk
+from badc.inference.attempt import Attempt
+from badc.inference.findings import label_counts
+from badc.inference.plan import InferOrder, PlannedChunk
 from badc.recordings.audio import AudioWindow
-from badc.run_findings import label_counts
 from badc.runners.current import close_runner, runner_for
 from badc.runners.interface import BatchRunner, RunnerOutput
 from badc.system import atomic

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from badc.detections.result import Detection
-from badc.run_findings import GpuUse, RunFindings, label_counts
+from badc.inference.findings import GpuUse, RunFindings, label_counts
 from badc.sparkline import as_data_uri, sparkline_png
 
 

@@ -30,7 +30,7 @@ class Attempt:
     details
         What telemetry keeps of it: `output`, `stdout`, `stderr`, `returncode`, `error`, `gpu_metrics`, … as they apply.
     found
-        The labels that it detected, as of `badc.run_findings.label_counts`; telemetry does not keep them.
+        The labels that it detected, as of `badc.inference.findings.label_counts`; telemetry does not keep them.
     """
 
     key: str

@@ -12,8 +12,8 @@ import pytest
 
 from badc.detections.result import ChunkResult, ResultStatus, RunnerName
 from badc.errors import RequestError, RunnerError
-from badc.probe import ProbeOutcome, ProbeReport, longest_that_fits, new_probe_log, probe, recommended
-from badc.probe_settings import ProbeSettings
+from badc.inference.probe import ProbeOutcome, ProbeReport, longest_that_fits, new_probe_log, probe, recommended
+from badc.inference.probe_settings import ProbeSettings
 from badc.runners.interface import RunnerOutput
 from badc.settings.model import settings_from
 from badc.system.memory import HostMemorySampler

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from badc.errors import RequestError
+from badc.inference.config_file import effective_configuration, load_run_config, place_of, save_run_config
 from badc.inference.settings import InferSettings
-from badc.run_config import effective_configuration, load_run_config, place_of, save_run_config
 from badc.settings.model import option_name
 
 CONFIGS = Path(__file__).parents[2] / "configs"

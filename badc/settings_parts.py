@@ -17,14 +17,14 @@ from typing import Any
 from pydantic import BaseModel, Field, create_model
 from pydantic.fields import FieldInfo
 
+from badc.datasets.inference.settings import OrchestrateSettings
+from badc.datasets.pipeline_settings import PipelineSettings
+from badc.datasets.slurm.settings import SlurmSettings
 from badc.detections.settings import AggregateSettings
 from badc.inference.settings import InferOptions
-from badc.orchestration.pipeline_settings import PipelineSettings
-from badc.orchestration.settings import OrchestrateSettings
 from badc.reports.settings import BundleSettings
 from badc.runners.settings import HawkearsEngine
 from badc.settings.model import Settings
-from badc.slurm.settings import SlurmSettings
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 

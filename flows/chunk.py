@@ -20,11 +20,11 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from badc.chunk_provenance import batch_run, batches, prepared
-from badc.chunk_settings import ChunkSettings
 from badc.datalad.environment import recording_wanted
 from badc.datalad.record import record
-from badc.dataset_chunking import ChunkOutcome, PlannedRecording, plan_dataset
+from badc.datasets.chunking.plan import ChunkOutcome, PlannedRecording, plan_dataset
+from badc.datasets.chunking.provenance import batch_run, batches, prepared
+from badc.datasets.chunking.settings import ChunkSettings
 from badc.telemetry.summary import RunState
 from blocks.loading import filled_from_blocks
 from flows.chunk_session import GRACE_PERIOD_S, ChunkRunOutcome, ChunkSession, current_session

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from badc.dataset_chunking import DatasetPlan
+from badc.datasets.chunking.plan import DatasetPlan
 from badc.errors import MOST_LISTED
 from badc.telemetry.summary import RunState
 from flows.handover import Handover

@@ -10,11 +10,11 @@ from prefect import State, flow
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
+from badc.datasets.inference.settings import OrchestrateSettings
+from badc.datasets.pipeline_settings import PipelineSettings
 from badc.detections.settings import AggregateSettings
 from badc.errors import BadcError, listed
 from badc.inference.settings import InferSettings
-from badc.orchestration.pipeline_settings import PipelineSettings
-from badc.orchestration.settings import OrchestrateSettings
 from badc.reports.settings import BundleSettings
 from badc.settings.dataset import DatasetSettings
 from badc.settings.model import settings_from

@@ -30,12 +30,12 @@ from flows.stopping import INTERRUPTED_EXIT_CODE, Stop, let_command_report
 if TYPE_CHECKING:
     from prefect import State
 
-    from badc.dataset_chunking import DatasetPlan
+    from badc.datasets.chunking.plan import DatasetPlan
+    from badc.datasets.inference.plan import OrchestrationPlan
+    from badc.datasets.pipeline_settings import PipelineSettings
     from badc.inference.ledger import Progress
     from badc.inference.plan import InferPlan
     from badc.inference.settings import InferOptions
-    from badc.orchestration.pipeline_settings import PipelineSettings
-    from badc.orchestration.plan import OrchestrationPlan
     from blocks.cluster import Cluster
     from flows.chunk_session import ChunkRunOutcome
     from flows.infer_session import InferOutcome
@@ -157,7 +157,7 @@ def launch_chunking(
     KeyboardInterrupt
         When a signal asked to stop before anything of the run was written.
     """
-    from badc.chunk_provenance import prepared
+    from badc.datasets.chunking.provenance import prepared
     from flows.chunk_session import GRACE_PERIOD_S, ChunkSession, handing_over
 
     stop = Stop(GRACE_PERIOD_S, say)

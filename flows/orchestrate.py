@@ -22,13 +22,13 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from badc.datalad.environment import recording_wanted
+from badc.datasets.inference.bundles import bundle_recording, roll_up_bundles
+from badc.datasets.inference.plan import OrchestrationPlan, PlannedRecording, plan_orchestration, require_runnable
+from badc.datasets.inference.provenance import fetch_inputs, record_recording, require_recordable
+from badc.datasets.inference.settings import OrchestrateSettings
 from badc.errors import BadcError
 from badc.inference.ledger import Progress
 from badc.inference.plan import InferPlan, plan_inference
-from badc.orchestration.bundles import bundle_recording, roll_up_bundles
-from badc.orchestration.plan import OrchestrationPlan, PlannedRecording, plan_orchestration, require_runnable
-from badc.orchestration.provenance import fetch_inputs, record_recording, require_recordable
-from badc.orchestration.settings import OrchestrateSettings
 from badc.system.output_lock import output_lock
 from badc.telemetry.summary import RunState
 from blocks.cluster import open_cluster

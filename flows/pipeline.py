@@ -15,12 +15,12 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from badc.datalad.environment import recording_wanted
-from badc.dataset_audio import AUDIO_FOLDER
-from badc.dataset_chunking import plan_dataset
+from badc.datasets.chunking.plan import plan_dataset
+from badc.datasets.inference import provenance
+from badc.datasets.inference.plan import OrchestrationPlan, plan_orchestration, require_runnable
+from badc.datasets.listing import AUDIO_FOLDER
+from badc.datasets.pipeline_settings import PipelineSettings, chunk_settings, going_on, orchestrate_settings
 from badc.errors import MOST_LISTED, RequestError
-from badc.orchestration import provenance
-from badc.orchestration.pipeline_settings import PipelineSettings, chunk_settings, going_on, orchestrate_settings
-from badc.orchestration.plan import OrchestrationPlan, plan_orchestration, require_runnable
 from badc.telemetry.summary import RunState
 from blocks.cluster import open_cluster
 from blocks.loading import filled_from_blocks

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from badc.datasets.inference.plan import OrchestrationPlan
 from badc.inference.ledger import Progress
-from badc.orchestration.plan import OrchestrationPlan
 from badc.telemetry.summary import RunState
 from flows.handover import Handover
 from flows.stopping import Stop

@@ -11,8 +11,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Cancelled, Completed, Failed
 from prefect.utilities.annotations import quote
 
-from badc.chunked_recordings import ChunkOrder
-from badc.dataset_chunking import ChunkingInterruptedError, ChunkOutcome, PlannedRecording, chunk_recording
+from badc.datasets.chunking.existing import ChunkOrder
+from badc.datasets.chunking.plan import ChunkingInterruptedError, ChunkOutcome, PlannedRecording, chunk_recording
 from badc.errors import BadcError, listed
 from tasks.artifacts import artifact_key, shown
 

@@ -14,8 +14,8 @@ from prefect.artifacts import create_table_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 
+from badc.datasets.inference.plan import OrchestrationPlan
 from badc.inference.ledger import Progress
-from badc.orchestration.plan import OrchestrationPlan
 from badc.reports.rollup import Rollup
 from badc.telemetry.summary import RunState
 from tasks.artifacts import artifact_key, show_files, shown

@@ -195,8 +195,8 @@ def make_recording(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def make_dataset(make_recording: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
     """Return a function that makes a dataset of recordings in chunks of a second, and returns its root."""
-    from badc.chunk_settings import ChunkSettings
-    from badc.dataset_chunking import chunk_recording, plan_dataset
+    from badc.datasets.chunking.plan import chunk_recording, plan_dataset
+    from badc.datasets.chunking.settings import ChunkSettings
 
     def make(*names: str, seconds: float = 3) -> Path:
         for name in names:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from badc.chunk_settings import ChunkSettings
 from badc.chunks.cutting import DEFAULT_DURATION_S, DEFAULT_MIN_CHUNK_S
+from badc.datasets.chunking.settings import ChunkSettings
 from badc.telemetry.summary import RunState
 from flows.cli.probe import probe
 from flows.cli.runs import end
@@ -22,7 +22,7 @@ from flows.stopping import INTERRUPTED_EXIT_CODE
 
 if TYPE_CHECKING:
     from badc.chunks.cutting import ChunkPlan
-    from badc.dataset_chunking import DatasetPlan
+    from badc.datasets.chunking.plan import DatasetPlan
     from flows.chunk_session import ChunkRunOutcome
 
 app = typer.Typer()
@@ -151,9 +151,9 @@ def orchestrate(
     Recordings that are chunked completely and in the same way are skipped. What failed or was interrupted is done
     again. Exit codes: 0; 1 a recording could not be chunked (the others were); 2 the request is wrong; 130 interrupted.
     """
-    from badc.chunk_provenance import recording_run, unsaved_before
     from badc.datalad.environment import recording_wanted
-    from badc.dataset_chunking import ChunkPlanRow, plan_dataset
+    from badc.datasets.chunking.plan import ChunkPlanRow, plan_dataset
+    from badc.datasets.chunking.provenance import recording_run, unsaved_before
     from badc.system.clock import now
     from badc.system.row_files import write_plan_csv, write_plan_json
     from flows.server import quiet_defaults

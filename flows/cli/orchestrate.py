@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from badc.orchestration.settings import OrchestrateSettings
+from badc.datasets.inference.settings import OrchestrateSettings
 from badc.telemetry.summary import RunState
 from flows.cli.runs import end, warn_of_stub
 from flows.cli.settings_options import options_of
 from flows.stopping import INTERRUPTED_EXIT_CODE
 
 if TYPE_CHECKING:
-    from badc.orchestration.plan import OrchestrationPlan
+    from badc.datasets.inference.plan import OrchestrationPlan
     from flows.orchestrate_session import OrchestrateOutcome
 
 EXIT_CODES = {RunState.COMPLETED: 0, RunState.FAILED: 1, RunState.INTERRUPTED: INTERRUPTED_EXIT_CODE}
@@ -42,7 +42,7 @@ def orchestrate(
     from flows.server import quiet_defaults
 
     quiet_defaults(verbose)
-    from badc.orchestration.plan import plan_orchestration
+    from badc.datasets.inference.plan import plan_orchestration
     from badc.system.clock import now
     from flows.cli.progress import counting
 
@@ -50,7 +50,7 @@ def orchestrate(
     with counting("manifests looked at") as show:
         plan = plan_orchestration(settings, show)
     if print_datalad_run:
-        from badc.orchestration.scripts import datalad_lines
+        from badc.datasets.inference.scripts import datalad_lines
 
         for line in datalad_lines(plan):
             print(line)
@@ -87,7 +87,7 @@ def _show_plan(plan: OrchestrationPlan) -> None:
 
 
 def _write_plan(plan: OrchestrationPlan) -> None:
-    from badc.orchestration.plan import InferPlanRow
+    from badc.datasets.inference.plan import InferPlanRow
     from badc.system.row_files import write_plan_csv, write_plan_json
 
     settings = plan.settings
@@ -100,7 +100,7 @@ def _write_plan(plan: OrchestrationPlan) -> None:
 
 
 def _write_scripts(plan: OrchestrationPlan) -> int:
-    from badc.orchestration.scripts import write_slurm_scripts
+    from badc.datasets.inference.scripts import write_slurm_scripts
 
     written = write_slurm_scripts(plan)
     for script in written:
@@ -117,8 +117,8 @@ def _write_scripts(plan: OrchestrationPlan) -> int:
 
 def _apply(plan: OrchestrationPlan, began: str) -> int:
     from badc.datalad.environment import recording_wanted
-    from badc.orchestration.plan import require_runnable
-    from badc.orchestration.provenance import require_recordable
+    from badc.datasets.inference.plan import require_runnable
+    from badc.datasets.inference.provenance import require_recordable
 
     require_runnable(plan)
     recording, problem = recording_wanted(plan.settings.root, plan.settings.record_datalad)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from badc.orchestration.pipeline_settings import PipelineSettings
+from badc.datasets.pipeline_settings import PipelineSettings
 from badc.telemetry.summary import RunState
 from flows.cli.orchestrate import EXIT_CODES, report_outcome
 from flows.cli.runs import end, warn_of_stub
@@ -40,7 +40,7 @@ def run(
     from flows.server import quiet_defaults
 
     quiet_defaults(verbose)
-    from badc.orchestration.pipeline_settings import orchestrate_settings
+    from badc.datasets.pipeline_settings import orchestrate_settings
     from badc.system.clock import now
     from flows.cli.progress import RunProgress
     from flows.launch import launch_pipeline
@@ -58,7 +58,7 @@ def run(
 
 
 def _report(settings: PipelineSettings, outcome: PipelineOutcome, began: str) -> None:
-    from badc.orchestration.pipeline_settings import going_on
+    from badc.datasets.pipeline_settings import going_on
 
     if outcome.chunked is not None:
         done, failed = outcome.chunked.done, outcome.chunked.failed

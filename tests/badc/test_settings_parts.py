@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from badc.datasets.inference.settings import OrchestrateSettings
 from badc.inference.settings import InferSettings
-from badc.orchestration.settings import OrchestrateSettings
 from badc.reports.settings import BundleSettings
 from badc.settings.model import Settings
 from badc.settings_parts import BUNDLE, CHUNKS, CLUSTER, DATASET, RUNNERS, SLURM, TABLES, dataset_values

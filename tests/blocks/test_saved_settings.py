@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from badc.datasets.inference.settings import OrchestrateSettings
 from badc.errors import RequestError
 from badc.inference.settings import InferSettings
-from badc.orchestration.settings import OrchestrateSettings
 from badc.settings.model import BLOCK_FIELDS, option_name
 
 pytestmark = pytest.mark.xdist_group("blocks")

@@ -206,7 +206,7 @@ def test_applied_runs_are_recorded_with_what_was_dropped_fetched_first(badc, dat
 
 
 def test_a_deployment_needs_no_session(dataset, prefect_api):
-    from badc.chunk_settings import ChunkSettings
+    from badc.datasets.chunking.settings import ChunkSettings
     from flows.chunk import chunk
 
     ds = dataset(*(f"r{n}.wav" for n in range(7)))

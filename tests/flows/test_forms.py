@@ -10,13 +10,13 @@ import yaml
 from prefect import Flow
 from prefect.utilities.callables import parameter_schema
 
+from badc.datasets.inference.settings import OrchestrateSettings
+from badc.datasets.pipeline_settings import PipelineSettings
+from badc.datasets.slurm.settings import SlurmSettings
 from badc.detections.settings import AggregateSettings
 from badc.inference.settings import InferSettings
-from badc.orchestration.pipeline_settings import PipelineSettings
-from badc.orchestration.settings import OrchestrateSettings
 from badc.reports.settings import BundleSettings
 from badc.settings_parts import RUNNERS
-from badc.slurm.settings import SlurmSettings
 from flows import deployed, forms
 
 ROOT = Path(__file__).parents[2]

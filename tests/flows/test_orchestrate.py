@@ -22,8 +22,8 @@ STANDIN = Path(__file__).parents[1] / "fakes" / "hawkears2"
 @pytest.fixture
 def orchestrate(prefect_api, dask_scheduler):
     """Return a function that runs a dataset in this process, on the session's server and cluster."""
-    from badc.orchestration.plan import plan_orchestration, require_runnable
-    from badc.orchestration.settings import OrchestrateSettings
+    from badc.datasets.inference.plan import plan_orchestration, require_runnable
+    from badc.datasets.inference.settings import OrchestrateSettings
     from flows.launch import launch_orchestration
 
     def run(root: Path, recording: bool = False, **settings):

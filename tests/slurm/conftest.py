@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from badc.datasets.slurm.array_script import ArrayTask
 from badc.inference.settings import InferSettings
-from badc.slurm.array_script import ArrayTask
 from badc.system import leash
 
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "scancel", "scontrol", "sinfo", "squeue")

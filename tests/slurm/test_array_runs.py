@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from badc.slurm.array_script import CHUNKS_NOT_COMPLETED_EXIT_CODE, write_array_scripts
-from badc.slurm.dask_script import write_dask_script
-from badc.slurm.settings import SlurmSettings
+from badc.datasets.slurm.array_script import CHUNKS_NOT_COMPLETED_EXIT_CODE, write_array_scripts
+from badc.datasets.slurm.dask_script import write_dask_script
+from badc.datasets.slurm.settings import SlurmSettings
 from badc.telemetry.events import EventStatus, read_events
 from tests.flows.conftest import unended_starts
 from tests.slurm.conftest import TaskEnd

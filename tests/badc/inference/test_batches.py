@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from badc.chunk_provenance import batch_run, batches
-from badc.chunk_settings import ChunkSettings
-from badc.chunked_recordings import ChunkOrder
-from badc.dataset_chunking import Decision, PlannedRecording
+from badc.datasets.chunking.existing import ChunkOrder
+from badc.datasets.chunking.plan import Decision, PlannedRecording
+from badc.datasets.chunking.provenance import batch_run, batches
+from badc.datasets.chunking.settings import ChunkSettings
 
 
 @pytest.mark.parametrize("recorded", [False, True])

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from badc.chunk_settings import ChunkSettings
-from badc.dataset_chunking import chunk_recording, plan_dataset
+from badc.datasets.chunking.plan import chunk_recording, plan_dataset
+from badc.datasets.chunking.settings import ChunkSettings
 from badc.errors import RequestError
 from badc.inference.plan import plan_inference
 from badc.inference.settings import InferSettings

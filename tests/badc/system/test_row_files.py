@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from badc.dataset_chunking import ChunkPlanRow
+from badc.datasets.chunking.plan import ChunkPlanRow
 from badc.errors import RequestError
 from badc.system.row_files import PlanRow, read_plan, write_plan_csv, write_plan_json
 

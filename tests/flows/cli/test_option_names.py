@@ -6,8 +6,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from badc.datasets.slurm.settings import SlurmSettings
 from badc.settings.model import Settings
-from badc.slurm.settings import SlurmSettings
 from flows.cli.settings_options import options_of
 
 

@@ -8,8 +8,8 @@ from badc.datalad.content import fetch
 from badc.datalad.record import record
 from badc.datalad.run import DataladRun
 from badc.datalad.worktree import require_clean
+from badc.datasets.inference.plan import OrchestrationPlan, PlannedRecording
 from badc.inference.provenance import infer_run
-from badc.orchestration.plan import OrchestrationPlan, PlannedRecording
 
 
 def require_recordable(plan: OrchestrationPlan) -> None:

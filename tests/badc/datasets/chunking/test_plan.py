@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 
-from badc.chunk_settings import ChunkSettings
 from badc.chunks.cutting import plan_chunks, write_chunk_wavs, write_virtual_manifest
 from badc.chunks.manifest import read_manifest
 from badc.chunks.status import ChunkState, read_chunk_status, status_path
-from badc.dataset_chunking import (
+from badc.datasets.chunking.plan import (
     ChunkingInterruptedError,
     ChunkOutcome,
     DatasetPlan,
@@ -23,6 +22,7 @@ from badc.dataset_chunking import (
     chunk_recording,
     plan_dataset,
 )
+from badc.datasets.chunking.settings import ChunkSettings
 from badc.errors import RequestError
 
 MakeAudio = Callable[..., Path]

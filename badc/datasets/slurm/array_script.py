@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from badc.datasets.slurm.rendering import WrittenScript, write_script
+from badc.datasets.slurm.settings import SlurmSettings
 from badc.errors import RequestError
-from badc.slurm.rendering import WrittenScript, write_script
-from badc.slurm.settings import SlurmSettings
 
 CHUNKS_NOT_COMPLETED_EXIT_CODE = 3
 

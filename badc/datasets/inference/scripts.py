@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from badc.datasets.inference.plan import OrchestrationPlan, PlannedRecording, require_runnable
+from badc.datasets.slurm.array_script import ArrayTask, write_array_scripts
+from badc.datasets.slurm.dask_script import write_dask_script
+from badc.datasets.slurm.rendering import WrittenScript
+from badc.datasets.slurm.settings import SlurmSettings
 from badc.inference.provenance import infer_run
 from badc.inference.settings import InferSettings
-from badc.orchestration.plan import OrchestrationPlan, PlannedRecording, require_runnable
 from badc.settings.model import ARGUMENT
-from badc.slurm.array_script import ArrayTask, write_array_scripts
-from badc.slurm.dask_script import write_dask_script
-from badc.slurm.rendering import WrittenScript
-from badc.slurm.settings import SlurmSettings
 from badc.system.paths import as_written, find_dataset_root
 
 # What a job over several nodes does not pass on: it is the job itself, and it applies the plan.

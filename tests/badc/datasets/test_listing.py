@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from badc.dataset_audio import AudioFile, Listing, list_audio, literal, matcher
+from badc.datasets.listing import AudioFile, Listing, list_audio, literal, matcher
 from badc.errors import RequestError
 
 Put = Callable[..., Path]

@@ -11,8 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from badc.datasets.slurm.settings import SlurmSettings
 from badc.errors import RequestError
-from badc.slurm.settings import SlurmSettings
 from badc.system import atomic
 from badc.system.paths import absolute, require_writable
 
@@ -145,7 +145,7 @@ def _environment() -> jinja2.Environment:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("badc.slurm"),
+        loader=jinja2.PackageLoader("badc.datasets.slurm"),
         undefined=jinja2.StrictUndefined,
         finalize=_quoted,
         trim_blocks=True,

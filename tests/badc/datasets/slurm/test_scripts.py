@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
+from badc.datasets.slurm.array_script import CHUNKS_NOT_COMPLETED_EXIT_CODE, ArrayTask, write_array_scripts
+from badc.datasets.slurm.dask_script import write_dask_script
+from badc.datasets.slurm.rendering import WrittenScript
+from badc.datasets.slurm.settings import SlurmSettings
 from badc.errors import RequestError
-from badc.slurm.array_script import CHUNKS_NOT_COMPLETED_EXIT_CODE, ArrayTask, write_array_scripts
-from badc.slurm.dask_script import write_dask_script
-from badc.slurm.rendering import WrittenScript
-from badc.slurm.settings import SlurmSettings
 from tests.badc.conftest import HOSTILE_IDS
 
 RECORDER = Path(__file__).parents[1] / "fakes" / "recording_badc.py"

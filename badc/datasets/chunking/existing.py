@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from badc.chunk_settings import ChunkSettings
 from badc.chunks.cutting import Cut, windows
 from badc.chunks.manifest import Chunk, Manifest, read_manifest
 from badc.chunks.ownership import recordings_of
 from badc.chunks.status import ChunkState, ChunkStatus, DroppedContentError, read_chunk_status, status_path
+from badc.datasets.chunking.settings import ChunkSettings
 from badc.errors import MOST_LISTED, RequestError, listed
 from badc.system.paths import absolute, find_dataset_root
 from badc.system.threads import in_threads

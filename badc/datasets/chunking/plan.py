@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from badc.chunk_settings import ChunkSettings
-from badc.chunked_recordings import Chunked, ChunkOrder, find_chunked
 from badc.chunks.cutting import known_of, plan_cut, remove_earlier_cut, windows, write_real_chunks, write_virtual_chunks
 from badc.chunks.status import ChunkState, ChunkStatus, keeping_status, status_path
-from badc.dataset_audio import AUDIO_FOLDER, AudioFile, list_audio, matcher
+from badc.datasets.chunking.existing import Chunked, ChunkOrder, find_chunked
+from badc.datasets.chunking.settings import ChunkSettings
+from badc.datasets.ids import assign_ids
+from badc.datasets.listing import AUDIO_FOLDER, AudioFile, list_audio, matcher
 from badc.errors import BadcError, RequestError
-from badc.recording_ids import assign_ids
 from badc.recordings.audio import AudioError, probe
 from badc.system.clock import epoch_s, moment
 from badc.system.paths import as_written, require_inside, require_writable

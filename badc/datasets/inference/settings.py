@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from badc.datasets.slurm.settings import SlurmSettings
 from badc.inference.settings import InferOptions, InferSettings
 from badc.settings.dataset import DatasetSettings
 from badc.settings.model import Settings, turned_off_by
 from badc.settings.redo import redoing
-from badc.slurm.settings import SlurmSettings
 from badc.system.paths import absolute
 
 _BELOW = "a relative path is below the dataset"

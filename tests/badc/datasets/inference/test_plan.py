@@ -16,18 +16,12 @@ import pytest
 from badc.chunks.cutting import plan_chunks, write_virtual_manifest
 from badc.chunks.manifest import read_manifest
 from badc.chunks.status import ChunkState, ChunkStatus, status_path, write_chunk_status
+from badc.datasets.inference.plan import Decision, InferPlanRow, plan_orchestration, require_runnable, resumable
+from badc.datasets.inference.scripts import write_slurm_scripts
+from badc.datasets.inference.settings import OrchestrateSettings
+from badc.datasets.pipeline_settings import PipelineSettings, chunk_settings, going_on, orchestrate_settings
 from badc.detections.result import ChunkResult, ResultStatus, RunnerName, result_path, write_result
 from badc.errors import RequestError
-from badc.orchestration.pipeline_settings import PipelineSettings, chunk_settings, going_on, orchestrate_settings
-from badc.orchestration.plan import (
-    Decision,
-    InferPlanRow,
-    plan_orchestration,
-    require_runnable,
-    resumable,
-)
-from badc.orchestration.scripts import write_slurm_scripts
-from badc.orchestration.settings import OrchestrateSettings
 from badc.settings.model import settings_from
 from badc.system.row_files import read_plan, write_plan_csv, write_plan_json
 from badc.telemetry.summary import Job, JobStatus, RunSummary, summary_path, write_summary
@@ -162,7 +156,7 @@ def test_what_is_complete_needs_no_chunk_status(dataset: Callable[..., Path]) ->
 
 
 def test_pattern_limit_and_chunk_plan_choose(dataset: Callable[..., Path], tmp_path: Path) -> None:
-    from badc.dataset_chunking import ChunkPlanRow
+    from badc.datasets.chunking.plan import ChunkPlanRow
 
     root = dataset("A_1", "A_2", "B_1")
     assert [r.recording_id for r in plan(root, pattern=("a_*",)).recordings] == ["A_1", "A_2"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from badc.datasets.slurm.rendering import WrittenScript, write_script
+from badc.datasets.slurm.settings import SlurmSettings
 from badc.errors import RequestError
-from badc.slurm.rendering import WrittenScript, write_script
-from badc.slurm.settings import SlurmSettings
 
 CLUSTER_LOST_EXIT_CODE = 4
 

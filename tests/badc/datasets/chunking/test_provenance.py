@@ -11,19 +11,13 @@ from typing import Any
 
 import pytest
 
-from badc.chunk_provenance import (
-    batch_run,
-    fetch_audio,
-    recording_run,
-    require_recordable,
-    unsaved_before,
-)
-from badc.chunk_settings import ChunkSettings
 from badc.chunks.manifest import read_manifest
 from badc.chunks.status import read_chunk_status, status_path
 from badc.datalad.environment import environment, recording_wanted
 from badc.datalad.record import record
-from badc.dataset_chunking import DatasetPlan, Decision, chunk_recording, plan_dataset
+from badc.datasets.chunking.plan import DatasetPlan, Decision, chunk_recording, plan_dataset
+from badc.datasets.chunking.provenance import batch_run, fetch_audio, recording_run, require_recordable, unsaved_before
+from badc.datasets.chunking.settings import ChunkSettings
 from badc.errors import RequestError
 
 pytestmark = pytest.mark.datalad

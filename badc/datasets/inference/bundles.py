@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from badc.datasets.inference.plan import OrchestrationPlan, PlannedRecording
+from badc.datasets.inference.settings import OrchestrateSettings
 from badc.detections.aggregate import aggregate
 from badc.detections.settings import AggregateSettings
 from badc.errors import BadcError, listed
-from badc.orchestration.plan import OrchestrationPlan, PlannedRecording
-from badc.orchestration.settings import OrchestrateSettings
 from badc.reports.bundle import make_bundle
 from badc.reports.rollup import Rollup, roll_up
 from badc.reports.settings import BundleSettings, RollupSettings

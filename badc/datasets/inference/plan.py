@@ -11,12 +11,12 @@ from pathlib import Path
 
 from badc.chunks.manifest import Chunk, read_manifest
 from badc.chunks.status import ChunkState, read_chunk_status, status_path
-from badc.dataset_audio import matcher
-from badc.dataset_chunking import ChunkPlanRow
+from badc.datasets.chunking.plan import ChunkPlanRow
+from badc.datasets.inference.settings import OrchestrateSettings
+from badc.datasets.listing import matcher
 from badc.detections.result import RunnerName, result_path, result_problem
 from badc.errors import BadcError, RequestError, listed
 from badc.inference.settings import InferSettings
-from badc.orchestration.settings import OrchestrateSettings
 from badc.reports.sites import read_sites
 from badc.system.paths import absolute, as_written, require_writable
 from badc.system.row_files import PlanRow, read_plan

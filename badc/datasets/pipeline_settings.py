@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import create_model
 from pydantic.fields import FieldInfo
 
-from badc.chunk_settings import ChunkSettings
-from badc.orchestration.settings import OrchestrateSettings
+from badc.datasets.chunking.settings import ChunkSettings
+from badc.datasets.inference.settings import OrchestrateSettings
+from badc.datasets.slurm.settings import SlurmSettings
 from badc.settings.dataset import DatasetSettings
 from badc.settings.model import turned_off_by
 from badc.settings.redo import redoing
-from badc.slurm.settings import SlurmSettings
 
 _SAME = frozenset({*DatasetSettings.model_fields, "manifest_dir", "chunks_dir", "record_datalad"})
 _LEFT_OUT = frozenset({*SlurmSettings.model_fields, "apply", "plan_csv", "plan_json", "chunk_plan"})

@@ -8,7 +8,7 @@ import unicodedata
 
 import pytest
 
-from badc.recording_ids import assign_ids
+from badc.datasets.ids import assign_ids
 from badc.recordings.names import id_problem, parse_recording_name
 
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from badc.chunk_settings import ChunkSettings
-from badc.chunked_recordings import ChunkOrder
 from badc.datalad.content import fetch
 from badc.datalad.run import DataladRun, inside
 from badc.datalad.worktree import require_clean
-from badc.dataset_audio import literal
-from badc.dataset_chunking import DatasetPlan, Decision, PlannedRecording, require_places
+from badc.datasets.chunking.existing import ChunkOrder
+from badc.datasets.chunking.plan import DatasetPlan, Decision, PlannedRecording, require_places
+from badc.datasets.chunking.settings import ChunkSettings
+from badc.datasets.listing import literal
 from badc.errors import BadcError, RequestError
 from badc.recordings.names import recording_id_of
 from badc.settings.model import option_name

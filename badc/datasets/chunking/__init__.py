@@ -1,0 +1,1 @@
+"""The chunking of a whole dataset."""

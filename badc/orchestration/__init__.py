@@ -1,1 +1,0 @@
-"""A whole dataset: which of its recordings are to be analysed, what that is called elsewhere, and what follows."""

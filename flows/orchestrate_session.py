@@ -14,7 +14,7 @@ from flows.handover import Handover
 from flows.stopping import Stop
 
 if TYPE_CHECKING:  # importing them imports Dask or DuckDB, for which the server must not wait
-    from badc.reports.rollup import Rollup
+    from badc.reports.rankings.rollup import Rollup
     from blocks.cluster import Cluster
 
 

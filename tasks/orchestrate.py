@@ -16,7 +16,7 @@ from prefect.client.schemas.actions import ArtifactUpdate
 
 from badc.datasets.inference.plan import OrchestrationPlan
 from badc.inference.ledger import Progress
-from badc.reports.rollup import Rollup
+from badc.reports.rankings.rollup import Rollup
 from badc.telemetry.summary import RunState
 from tasks.artifacts import artifact_key, show_files, shown
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from badc.reports.counts import choose, count_pairs
-from badc.reports.database import read_database, refuse_in_use, write_database
-from badc.reports.notes import notes_on_tables
-from badc.reports.parquet_report import Figures, figures_of, write_parquet_report
-from badc.reports.quicklook import write_quicklook
+from badc.reports.files.database import read_database, refuse_in_use, write_database
+from badc.reports.query.counts import choose, count_pairs
+from badc.reports.query.notes import notes_on_tables
+from badc.reports.query.tables import find_coverage, open_tables
+from badc.reports.rankings.overview import Figures, figures_of, write_parquet_report
+from badc.reports.rankings.quicklook import write_quicklook
 from badc.reports.settings import BundleSettings, DatabaseSettings
-from badc.reports.tables import find_coverage, open_tables
 from badc.system.paths import absolute, require_inside
 
 
@@ -42,9 +42,9 @@ def make_bundle(settings: BundleSettings) -> Bundle:
     Raises
     ------
     RequestError
-        As `badc.reports.database.make_database`; where the database is open elsewhere, nothing is written.
+        As `badc.reports.files.database.make_database`; where the database is open elsewhere, nothing is written.
     BadcError
-        As `badc.reports.tables.open_tables`.
+        As `badc.reports.query.tables.open_tables`.
     """
     folder, prefix = absolute(settings.folder), settings.prefix
     quicklook, overview, exported = (
@@ -79,7 +79,7 @@ def make_bundle(settings: BundleSettings) -> Bundle:
 
 def _write_page(settings: BundleSettings, coverage: Path | None, target: Path) -> list[Path]:
     # Not at the top: the page brings its own libraries, which no other report needs.
-    from badc.reports.page import write_page
+    from badc.reports.page.page import write_page
 
     return write_page(
         settings.parquet,

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from badc.recordings.audio import AudioError
 from badc.recordings.locate import audio_bases
-from badc.reports.plots_data import HISTOGRAM_BINS, HOURS, Grid, Histogram, Sighting, Timeline, runs, tick_step_s
-from badc.reports.plots_figures import Figures, read_figures
-from badc.reports.plots_queries import Counts
-from badc.reports.plots_scale import CONFIDENCE_SCALE, LIGHT_STEPS, Scale, scale_of, short
-from badc.reports.plots_settings import PlotKind
-from badc.reports.plots_sun import SunBand, sun_band
-from badc.reports.spectrogram import read_passage, spectrogram
-from badc.reports.tables import find_coverage, open_tables
-from badc.reports.words import clean, fitted, offset_words, span_words
+from badc.reports.query.tables import find_coverage, open_tables
+from badc.reports.settings import PlotKind
+from badc.reports.study.clips import read_passage, spectrogram
+from badc.reports.study.data import HISTOGRAM_BINS, HOURS, Grid, Histogram, Sighting, Timeline, runs, tick_step_s
+from badc.reports.study.figures import Figures, read_figures
+from badc.reports.study.queries import Counts
+from badc.reports.study.scale import CONFIDENCE_SCALE, LIGHT_STEPS, Scale, scale_of, short
+from badc.reports.study.sun import SunBand, sun_band
+from badc.reports.study.words import clean, fitted, offset_words, span_words
 from badc.system import atomic
 
 if TYPE_CHECKING:
@@ -82,11 +82,11 @@ def write_plots(
     kinds
         What to draw.
     coverage, sites, min_confidence, audio_root
-        As for `badc.reports.page.write_page`.
+        As for `badc.reports.page.page.write_page`.
     labels
         Species to draw, by label, code or name; none draws the most often detected ones.
     recording_id, top
-        As for `badc.reports.plots_figures.read_figures`.
+        As for `badc.reports.study.figures.read_figures`.
 
     Raises
     ------

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flows.cli.tables import print_table
 
 if TYPE_CHECKING:
-    from badc.reports.counts import Ranking
+    from badc.reports.query.counts import Ranking
 
 _HEADINGS = {
     "recording_id": "recording",

@@ -25,7 +25,7 @@ from flows.cli.settings_options import options_of
 from flows.cli.tables import print_table
 
 if TYPE_CHECKING:
-    from badc.reports.parquet_report import Figures
+    from badc.reports.rankings.overview import Figures
 
 app = typer.Typer()
 
@@ -37,7 +37,7 @@ def summary(settings: SummarySettings) -> int:
 
     The most frequent come first; hours and dates are in their order. Exit codes: 0; 2 the request is wrong.
     """
-    from badc.reports.summary import summarise
+    from badc.reports.rankings.summary import summarise
 
     made = summarise(settings)
     show_ranking(made.groups, f"Detections by {', '.join(settings.groups)}")
@@ -54,7 +54,7 @@ def quicklook(settings: QuicklookSettings) -> int:
 
     Exit codes: 0; 2 the request is wrong.
     """
-    from badc.reports.quicklook import quicklook as look
+    from badc.reports.rankings.quicklook import quicklook as look
 
     made = look(settings)
     show_rankings({"Labels": made.labels, "Recordings": made.recordings, "By start of the chunk": made.chunks})
@@ -71,7 +71,7 @@ def parquet(settings: ParquetReportSettings) -> int:
 
     The timeline counts from the start of each recording. Exit codes: 0; 2 the request is wrong.
     """
-    from badc.reports.parquet_report import parquet_report
+    from badc.reports.rankings.overview import parquet_report
 
     made = parquet_report(settings)
     show_rankings({"Labels": made.labels, "Recordings": made.recordings, "Timeline": made.timeline})
@@ -87,7 +87,7 @@ def database(settings: DatabaseSettings) -> int:
 
     A database that is open elsewhere is left as it is. Exit codes: 0; 2 the request is wrong.
     """
-    from badc.reports.database import make_database
+    from badc.reports.files.database import make_database
 
     made = make_database(settings)
     show_rankings({"Labels": made.labels, "Recordings": made.recordings, "Timeline": made.timeline})
@@ -127,7 +127,7 @@ def aggregate_dir(settings: RollupSettings) -> int:
     A detection counts once, however many tables have it. Exit codes: 0; 1 a Parquet file could not be read (the others
     were); 2 the request is wrong.
     """
-    from badc.reports.rollup import roll_up
+    from badc.reports.rankings.rollup import roll_up
 
     made = roll_up(settings)
     show_rankings(made.rankings)

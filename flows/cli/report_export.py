@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from badc.reports.export_settings import ExportSettings
+from badc.reports.settings import ExportSettings
 from flows.cli.settings_options import options_of
 
 
@@ -14,7 +14,7 @@ def export(settings: ExportSettings) -> int:
 
     Exit codes: 0; 2 the request is wrong.
     """
-    from badc.reports.export import export as write_files
+    from badc.reports.files.export import export as write_files
 
     made = write_files(settings)
     files = "1 file" if made.files == 1 else f"{made.files} files"

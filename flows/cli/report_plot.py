@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from badc.reports.plots_settings import PlotSettings
+from badc.reports.settings import PlotSettings
 from flows.cli.settings_options import options_of
 
 

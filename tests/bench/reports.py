@@ -97,8 +97,8 @@ def _run(name: str, parquet: Path, out: Path) -> tuple[float, float]:
 
 def _summary(*groups: str) -> Callable[[Path, Path], None]:
     def report(parquet: Path, out: Path) -> None:
+        from badc.reports.rankings.summary import summarise
         from badc.reports.settings import SummarySettings
-        from badc.reports.summary import summarise
 
         made = summarise(SummarySettings(parquet=parquet, group_by=groups, output=out / "summary.csv"))
         assert made.groups.rows
@@ -107,14 +107,14 @@ def _summary(*groups: str) -> Callable[[Path, Path], None]:
 
 
 def _quicklook(parquet: Path, out: Path) -> None:
-    from badc.reports.quicklook import quicklook
+    from badc.reports.rankings.quicklook import quicklook
     from badc.reports.settings import QuicklookSettings
 
     assert quicklook(QuicklookSettings(parquet=parquet, output_dir=out)).labels.total == 150
 
 
 def _parquet(parquet: Path, out: Path) -> None:
-    from badc.reports.parquet_report import parquet_report
+    from badc.reports.rankings.overview import parquet_report
     from badc.reports.settings import ParquetReportSettings
 
     made = parquet_report(ParquetReportSettings(parquet=parquet, output_dir=out, bucket_minutes=5))
@@ -122,7 +122,7 @@ def _parquet(parquet: Path, out: Path) -> None:
 
 
 def _duckdb(parquet: Path, out: Path) -> None:
-    from badc.reports.database import make_database
+    from badc.reports.files.database import make_database
     from badc.reports.settings import DatabaseSettings
 
     made = make_database(DatabaseSettings(parquet=parquet, database=out / "made.duckdb", export_dir=out))
@@ -138,7 +138,7 @@ def _bundle(parquet: Path, out: Path) -> None:
 
 
 def _aggregate_dir(parquet: Path, out: Path) -> None:
-    from badc.reports.rollup import roll_up
+    from badc.reports.rankings.rollup import roll_up
     from badc.reports.settings import RollupSettings
 
     assert roll_up(RollupSettings(folder=parquet.parent, export_dir=out)).detections == DETECTIONS

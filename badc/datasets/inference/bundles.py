@@ -10,7 +10,7 @@ from badc.detections.aggregate import aggregate
 from badc.detections.settings import AggregateSettings
 from badc.errors import BadcError, listed
 from badc.reports.bundle import make_bundle
-from badc.reports.rollup import Rollup, roll_up
+from badc.reports.rankings.rollup import Rollup, roll_up
 from badc.reports.settings import BundleSettings, RollupSettings
 
 

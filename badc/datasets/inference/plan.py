@@ -17,7 +17,7 @@ from badc.datasets.listing import matcher
 from badc.detections.result import RunnerName, result_path, result_problem
 from badc.errors import BadcError, RequestError, listed
 from badc.inference.settings import InferSettings
-from badc.reports.sites import read_sites
+from badc.reports.query.sites import read_sites
 from badc.system.paths import absolute, as_written, require_writable
 from badc.system.row_files import PlanRow, read_plan
 from badc.telemetry.summary import JobStatus, read_jobs, resumable

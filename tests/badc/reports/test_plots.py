@@ -17,12 +17,12 @@ from PIL import Image
 
 from badc.errors import RequestError
 from badc.reports.plots import write_plots
-from badc.reports.plots_data import Station, date_bins, time_bin_s
-from badc.reports.plots_queries import Counts
-from badc.reports.plots_scale import DARK_STEPS, LIGHT_STEPS, scale_of, short
-from badc.reports.plots_settings import DEFAULT_KINDS, PlotKind, PlotSettings
-from badc.reports.plots_sun import sun_band
-from badc.reports.tables import find_coverage, open_tables
+from badc.reports.query.tables import find_coverage, open_tables
+from badc.reports.settings import DEFAULT_KINDS, PlotKind, PlotSettings
+from badc.reports.study.data import Station, date_bins, time_bin_s
+from badc.reports.study.queries import Counts
+from badc.reports.study.scale import DARK_STEPS, LIGHT_STEPS, scale_of, short
+from badc.reports.study.sun import sun_band
 from tests.fakes.study import RECORDED_HOURS, write_study
 
 HOUR_MS = 3_600_000

@@ -1,0 +1,155 @@
+"""Detections for the tools that people look and listen with: Raven, Audacity, and whatever reads BirdNET's CSV.
+
+The detections are read in the order of recordings and times, a batch at a time; DuckDB sorts them, with a bound on its
+memory. Formats are in `badc.reports.files.export_formats`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from badc.recordings.locate import audio_bases, locate_audio
+from badc.recordings.names import id_problem
+from badc.reports.files.export_formats import FORMATS, LineFormat, SourceFile
+from badc.reports.query.counts import choose
+from badc.reports.query.tables import open_tables
+from badc.reports.settings import ExportFormat, ExportSettings
+from badc.system import atomic
+from badc.system.paths import absolute, require_inside, require_writable
+
+# A recording's id, its audio file, and the pieces of the line of one detection.
+_Line = tuple[str, SourceFile, tuple[str, ...]]
+_ROWS_PER_READ = 20_000
+_TIMED = "absolute_time_ms IS NOT NULL AND absolute_end_ms IS NOT NULL"
+_STEM = "regexp_replace(regexp_replace(source_path, '^.*/', ''), '[.][^.]*$', '')"
+# What Windows does not allow in names either: these files are made to be carried to a desktop computer.
+_NOT_PORTABLE = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]|[. ]$')
+_MOST_NAME_BYTES = 255
+
+
+@dataclass(slots=True)
+class Export:
+    """What an export made.
+
+    Parameters
+    ----------
+    folder
+        Where the files are.
+    files, detections
+        How many were written.
+    without_times
+        Detections that were left out because it is not known when in the recording they are.
+    notes
+        A sentence for each label that was asked for and that the table does not have.
+    """
+
+    folder: Path
+    files: int = 0
+    detections: int = 0
+    without_times: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def export(settings: ExportSettings) -> Export:
+    """Write detections in the format of another tool.
+
+    Parameters
+    ----------
+    settings
+        Which detections, which format, where to.
+
+    Returns
+    -------
+    Export
+        Counts. Files of an earlier export in the same folder are replaced where the recording is the same; others stay.
+
+    Raises
+    ------
+    RequestError
+        When the table cannot be read or lacks a column, or the folder cannot be written.
+    """
+    table = absolute(settings.parquet)
+    made = Export(absolute(settings.output_dir or table.with_name(f"{table.stem}_{settings.format.value}")))
+    if settings.output_dir is None:
+        require_inside(table.parent, made.folder)
+    form = FORMATS[settings.format]
+    with open_tables(settings.parquet) as database:
+        made.notes = choose(database, settings.min_confidence, settings.labels)
+        left_out = database.execute(f"SELECT count(*) FROM chosen WHERE NOT ({_TIMED})").fetchall()
+        made.without_times = left_out[0][0]
+        require_writable(made.folder, "folder of the export")
+        made.folder.mkdir(parents=True, exist_ok=True)
+        lines = _lines(database, form, _Sources(table))
+        if settings.format is ExportFormat.BIRDNET:
+            _write(made, form, made.folder / file_name(table.stem, form.suffix), lines)
+        else:
+            for recording_id, of_recording in groupby(lines, key=itemgetter(0)):
+                _write(made, form, made.folder / file_name(recording_id, form.suffix), of_recording)
+    return made
+
+
+def file_name(recording_id: str, suffix: str) -> str:
+    """Return the name of a recording's file: its id and the suffix.
+
+    Where the id cannot be part of a file's name, on Windows neither, its place is taken by what is left of it and the
+    beginning of its SHA-256, so that names stay apart and no path leads out of the folder.
+    """
+    name = recording_id + suffix
+    if (
+        id_problem(recording_id) is None
+        and not _NOT_PORTABLE.search(recording_id)
+        and len(name.encode()) <= _MOST_NAME_BYTES
+    ):
+        return name
+    digest = hashlib.sha256(recording_id.encode(errors="surrogatepass")).hexdigest()[:12]
+    left = _NOT_PORTABLE.sub("_", recording_id).strip(". ").encode(errors="replace")
+    room = _MOST_NAME_BYTES - len(f"_{digest}{suffix}".encode())
+    return f"{left[:room].decode(errors='ignore')}_{digest}{suffix}"
+
+
+def _write(made: Export, form: LineFormat, path: Path, lines: Iterable[_Line]) -> None:
+    with atomic.replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        stream.write(form.header)
+        number = 0
+        for number, (_, source, pieces) in enumerate(lines, start=1):
+            stream.write(form.line(number, pieces, source))
+    made.files += 1
+    made.detections += number
+
+
+def _lines(database: duckdb.DuckDBPyConnection, form: LineFormat, sources: _Sources) -> Iterator[_Line]:
+    """Yield what the chosen detections' lines are made of, in the order of recordings and times."""
+    pieces = ", ".join(f"{piece} AS piece_{number}" for number, piece in enumerate(form.pieces))
+    # Times in the chunk count from the start of the chunk's own file, if it has one.
+    query = f"""
+        SELECT coalesce(recording_id, ''), source_path, dataset_root, {pieces} FROM (
+          SELECT *, if(own, timestamp_ms, absolute_time_ms) AS source_start_ms,
+            if(own, end_ms, absolute_end_ms) AS source_end_ms
+          FROM (SELECT *, coalesce({_STEM} = chunk_id AND timestamp_ms + end_ms >= 0, false) AS own
+            FROM chosen WHERE {_TIMED}))
+        ORDER BY coalesce(recording_id, ''), absolute_time_ms, absolute_end_ms, label, confidence DESC
+    """
+    for batch in database.sql(query).to_arrow_reader(_ROWS_PER_READ):
+        recordings, paths, roots, *texts = (column.to_pylist() for column in batch.columns)
+        yield from zip(recordings, map(sources.file_of, paths, roots), zip(*texts, strict=True), strict=True)
+
+
+class _Sources:
+    """The audio files of a table; those of a recording lie together, so a small cache is enough."""
+
+    def __init__(self, table: Path) -> None:
+        self._bases = audio_bases(table, None)
+        self.file_of: Any = lru_cache(maxsize=1024)(self._find)
+
+    def _find(self, source_path: str | None, dataset_root: str | None) -> SourceFile:
+        return SourceFile(None if source_path is None else locate_audio(source_path, dataset_root, self._bases))

@@ -1,0 +1,223 @@
+"""Tables and bundles as pandas DataFrames, for notebooks and scripts.
+
+Heavy libraries are imported when they are needed, so that `import badc.reports` is quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from badc.errors import RequestError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# What a database of `badc report duckdb` has, and the columns that docs/formats.md promises of each.
+_PROMISED: Mapping[str, Sequence[str]] = {
+    "detections": ("recording_id", "chunk_id", "absolute_time_ms", "label", "confidence", "detected_at"),
+    "coverage": ("recording_id", "chunk_id", "start_ms", "end_ms", "status"),
+    "label_summary": ("label", "label_name", "detections", "avg_confidence"),
+    "recording_summary": ("recording_id", "detections", "avg_confidence"),
+    "timeline_summary": ("bucket_index", "bucket_start_ms", "detections", "avg_confidence"),
+}
+
+
+def load_detections(
+    parquet: Path | str,
+    *,
+    sites: Path | str | None = None,
+    min_confidence: float = 0.0,
+    labels: Sequence[str] = (),
+    columns: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Read a table of detections, whatever tool wrote it.
+
+    Parameters
+    ----------
+    parquet
+        The table, as `badc infer aggregate --parquet` writes it.
+    sites
+        Sites CSV; gives the rows their place, and their times in the station's time zone.
+    min_confidence
+        From 0 to 1. Detections below it are left out; above 0, also those without a confidence.
+    labels
+        Only these: labels, codes or names, whatever their case. None keeps all.
+    columns
+        Only these columns. A large table fits into memory more easily so.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per detection, in the order of recording, time and label. The columns of the table
+        (docs/formats.md), then `study_area`, `latitude`, `longitude`, `timezone`, `local_time`, `date` and `hour`, then
+        what else the file has. Columns whose name ends with `_ms` are integers in ms, null where not known.
+
+    Raises
+    ------
+    RequestError
+        When a file cannot be read or lacks columns, a column or a label is not there, or `min_confidence` is no
+        confidence.
+
+    Examples
+    --------
+    >>> frame = load_detections("detections.parquet", min_confidence=0.8)  # doctest: +SKIP
+    >>> frame.groupby(["station", "label"]).size()  # doctest: +SKIP
+    """
+    from badc.reports.query.connection import identifier
+    from badc.reports.query.counts import choose
+    from badc.reports.query.tables import open_tables
+
+    if not 0 <= min_confidence <= 1:
+        raise RequestError(f"min_confidence {min_confidence} is not between 0 and 1")
+    with open_tables(Path(parquet), sites=None if sites is None else Path(sites)) as database:
+        if problems := choose(database, min_confidence, labels):
+            raise RequestError("; ".join(problems))
+        there = [row[0] for row in database.execute("DESCRIBE chosen").fetchall()]
+        if unknown := [name for name in columns or () if name not in there]:
+            raise RequestError(f"{parquet}: there is no column {', '.join(unknown)}; there are {', '.join(there)}")
+        names = ", ".join(map(identifier, columns or there))
+        frame: pd.DataFrame = database.execute(
+            f"SELECT {names} FROM chosen ORDER BY recording_id, absolute_time_ms NULLS FIRST, label, chunk_id"
+        ).df()
+        return frame
+
+
+def open_bundle(database: Path | str) -> BundleDatabase:
+    """Open the database of a bundle, `X.duckdb`, to read its tables and views as DataFrames.
+
+    Parameters
+    ----------
+    database
+        As `badc report bundle` or `badc report duckdb` wrote it. It is opened for reading only; while it is open, it
+        cannot be written anew, so use it as a context manager or close it.
+
+    Raises
+    ------
+    RequestError
+        When it cannot be opened, or lacks a table, a view or a column; all that it lacks is named.
+
+    Examples
+    --------
+    >>> with open_bundle("detections.duckdb") as bundle:  # doctest: +SKIP
+    ...     bundle.label_summary.head()
+    """
+    import duckdb
+
+    path = Path(database)
+    if not path.is_file():
+        raise RequestError(f"{path}: no such database; `badc report bundle` writes one")
+    try:
+        opened = duckdb.connect(str(path), read_only=True)
+    except duckdb.Error as error:
+        raise RequestError(f"{path}: cannot be opened ({str(error).splitlines()[0]})") from None
+    bundle = BundleDatabase(path, opened)
+    try:
+        bundle.check()
+    except BaseException:
+        bundle.close()
+        raise
+    return bundle
+
+
+class BundleDatabase:
+    """The database of a bundle, open for reading; `open_bundle` makes it.
+
+    Parameters
+    ----------
+    path
+        The file.
+    connection
+        An open DuckDB connection to it.
+    """
+
+    def __init__(self, path: Path, connection: Any) -> None:
+        self.path = path
+        self.connection = connection
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database, so that others can write it."""
+        self.connection.close()
+
+    @property
+    def detections(self) -> pd.DataFrame:
+        """One row per detection; see `load_detections` for the columns."""
+        return self.query("SELECT * FROM detections ORDER BY recording_id, absolute_time_ms NULLS FIRST, label")
+
+    @property
+    def coverage(self) -> pd.DataFrame:
+        """One row per chunk: what came of it, and `analysed`."""
+        return self.query("SELECT * FROM coverage ORDER BY recording_id, start_ms NULLS FIRST, chunk_id")
+
+    @property
+    def label_summary(self) -> pd.DataFrame:
+        """Per label: label_name, detections, avg_confidence; the most frequent first."""
+        return self.query("SELECT * FROM label_summary ORDER BY detections DESC, label")
+
+    @property
+    def recording_summary(self) -> pd.DataFrame:
+        """Per recording with a detection: detections, avg_confidence; the most first."""
+        return self.query("SELECT * FROM recording_summary ORDER BY detections DESC, recording_id")
+
+    @property
+    def timeline_summary(self) -> pd.DataFrame:
+        """Per step of time from the start of the recordings: bucket_start_ms, detections, avg_confidence."""
+        return self.query("SELECT * FROM timeline_summary ORDER BY bucket_index")
+
+    def query(self, sql: str, values: Sequence[object] = ()) -> pd.DataFrame:
+        """Return the result of an SQL query over the tables and views.
+
+        Parameters
+        ----------
+        sql
+            The query, with `?` for each value.
+        values
+            The values.
+
+        Raises
+        ------
+        RequestError
+            When DuckDB refuses the query, with its reason.
+        """
+        import duckdb
+
+        try:
+            frame: pd.DataFrame = self.connection.execute(sql, list(values)).df()
+        except duckdb.Error as error:
+            raise RequestError(f"{self.path}: {error}") from None
+        return frame
+
+    def check(self) -> None:
+        """Refuse a database that lacks a table, a view or a column that docs/formats.md promises.
+
+        Raises
+        ------
+        RequestError
+            With everything that is missing.
+        """
+        rows = self.query("SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal")
+        there = set(zip(rows["table_name"], rows["column_name"], strict=True))
+        tables = {table for table, _ in there}
+        lacking = [name for name in _PROMISED if name not in tables]
+        lacking += [
+            f"{table}.{column}"
+            for table, columns in _PROMISED.items()
+            if table in tables
+            for column in columns
+            if (table, column) not in there
+        ]
+        if lacking:
+            raise RequestError(
+                f"{self.path}: {', '.join(lacking)} {'are' if len(lacking) > 1 else 'is'} missing, so it is no "
+                "database of `badc report duckdb`; make it anew"
+            )

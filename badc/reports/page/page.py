@@ -1,0 +1,233 @@
+"""The page to send to a colleague: one HTML file that needs nothing else, and the plots as PNG files beside it."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from badc import __version__
+from badc.errors import RequestError
+from badc.recordings.locate import audio_bases
+from badc.reports.page import listen, sentences
+from badc.reports.page.listen import Listening
+from badc.reports.page.sections import (
+    MOST_SPECIES,
+    SPECIES_AT_FIRST,
+    ChartPart,
+    Table,
+    confidence_parts,
+    dates_part,
+    hours_part,
+    species_table,
+    timeline_part,
+)
+from badc.reports.plots import plots_of
+from badc.reports.query.tables import find_coverage, open_tables
+from badc.reports.settings import DEFAULT_KINDS
+from badc.reports.study.data import Findings, Sighting
+from badc.reports.study.figures import Figures, read_figures
+from badc.reports.study.queries import Counts
+from badc.reports.study.sun import sun_band
+from badc.reports.study.words import clean
+from badc.system import atomic
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """All that the template shows; see `templates/page.html.j2`."""
+
+    title: str
+    lede: str
+    sections: tuple[tuple[str, str], ...]
+    answers: list[tuple[str, str]]
+    warnings: list[str]
+    species: Table | None
+    species_words: str
+    more_species: Table | None
+    species_left_out: str
+    species_command: str
+    species_csv: str
+    hours: ChartPart | None
+    dates: ChartPart | None
+    timeline: ChartPart | None
+    confidence_words: list[str]
+    histograms: list[tuple[str, str, Markup]]
+    confidence_table: Table | None
+    listening: Listening | None
+    facts: list[tuple[str, str]]
+    method: tuple[str, ...]
+    footer: str
+
+
+def write_page(
+    parquet: Path,
+    target: Path,
+    *,
+    coverage: Path | None = None,
+    sites: Path | None = None,
+    clips: bool = True,
+    min_confidence: float = 0.0,
+    audio_root: Path | None = None,
+) -> list[Path]:
+    """Write the report of a table of detections as one HTML file, and its plots as PNG files.
+
+    The page makes no network request, and its content security policy allows none. What of a large study does not fit
+    in is said on the page, with the command that lists all of it.
+
+    Parameters
+    ----------
+    parquet
+        Table of detections.
+    target
+        The page; the plots become `<stem>_hours.png` and so on beside it.
+    coverage
+        Table of coverage; by default the one beside `parquet`, if it is there. Without, nothing is known of effort.
+    sites
+        Sites CSV: study areas, time zones, and coordinates for the daylight.
+    clips
+        Whether to read the strongest detections from their recordings, as spectrograms and sound. A recording that
+        cannot be read is named on the page.
+    min_confidence
+        Detections below are left out, except from the histograms of confidence.
+    audio_root
+        Folder to look for the recordings in, before the places that the table names.
+
+    Returns
+    -------
+    list of Path
+        The page and the PNG files.
+
+    Raises
+    ------
+    RequestError
+        When a table cannot be read.
+    """
+    if target.is_dir():
+        raise RequestError(f"{target}: is a folder; name the file to write")
+    has_coverage = find_coverage(parquet, coverage) is not None
+    with open_tables(parquet, coverage, sites) as database:
+        counts = Counts(database, has_coverage=has_coverage, min_confidence=min_confidence)
+        figures = read_figures(counts)
+        labels = [species.label for species in figures.found.species[: listen.MOST_SPECIES]]
+        sightings = counts.sightings(labels, listen.EACH) if clips else []
+    heard = _listening(sightings, figures, parquet, audio_root) if clips else None
+    atomic.write_text(target, render(page_of(figures, heard, parquet, target)))
+    return [target, *plots_of(figures, target.parent, target.stem, DEFAULT_KINDS)]
+
+
+def _listening(sightings: list[Sighting], figures: Figures, parquet: Path, audio_root: Path | None) -> Listening | None:
+    if not sightings:
+        return None
+    return listen.listening(sightings, audio_bases(parquet, audio_root), len(figures.found.species))
+
+
+def render(page: Page) -> str:
+    """Return the page as HTML."""
+
+    def tidy(value: Any) -> Any:
+        # Markup is ours and clean already; all else may hold anything that a label or a file name may.
+        return clean(value) if type(value) is str else value
+
+    environment = Environment(
+        loader=PackageLoader("badc.reports", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=tidy,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    style = environment.get_template("page.css").render()
+    return environment.get_template("page.html.j2").render(page=page, style=Markup(style))
+
+
+def page_of(figures: Figures, heard: Listening | None, parquet: Path, target: Path) -> Page:
+    """Return the content of the page.
+
+    Parameters
+    ----------
+    figures
+        The numbers.
+    heard
+        The clips, or None without.
+    parquet
+        The table, for its name.
+    target
+        Where the page is to be, for the files beside it.
+    """
+    found = figures.found
+    sun = sun_band(found.stations)
+    words, histograms, confidence_table = confidence_parts(figures.histograms, found)
+    made_at = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    species = found.species
+    hours = hours_part(figures.hours, found, sun) if species and found.span else None
+    timeline = timeline_part(figures.timeline) if figures.timeline is not None else None
+    there: list[tuple[str, str, object]] = [
+        ("glance", "At a glance", True),
+        ("species", "Species", species),
+        ("hours", "Time of day", hours),
+        ("dates", "Stations and dates", found.stations),
+        ("recording", "One recording", timeline),
+        ("confidence", "Confidence", histograms),
+        ("listen", "Listen", heard),
+        ("made", "How it was made", True),
+    ]
+    return Page(
+        title=parquet.stem.replace("_", " "),
+        lede=sentences.lede(found),
+        sections=tuple((id_, name) for id_, name, content in there if content),
+        answers=sentences.answers(found),
+        warnings=sentences.warnings(found),
+        species=species_table(species[:SPECIES_AT_FIRST], found) if species else None,
+        species_words=_species_words(found),
+        more_species=_more_species(found),
+        species_left_out=_left_out(len(species) - MOST_SPECIES),
+        species_command=_command(parquet, found),
+        species_csv=_csv_beside(target),
+        hours=hours,
+        dates=dates_part(figures.dates, found) if found.stations else None,
+        timeline=timeline,
+        confidence_words=words,
+        histograms=histograms,
+        confidence_table=confidence_table if histograms else None,
+        listening=heard,
+        facts=sentences.facts(found, parquet.name, made_at),
+        method=sentences.METHOD,
+        footer=f"Made by BADC {__version__} from {parquet.name}. One file, which loads nothing from the network.",
+    )
+
+
+def _species_words(found: Findings) -> str:
+    if found.min_confidence > 0:
+        return f"Detections with a confidence of at least {found.min_confidence:g}."
+    return "All detections, whatever their confidence."
+
+
+def _more_species(found: Findings) -> Table | None:
+    more = found.species[SPECIES_AT_FIRST:MOST_SPECIES]
+    return species_table(more, found, f"The next {len(more):,} species") if more else None
+
+
+def _left_out(number: int) -> str:
+    if number <= 0:
+        return ""
+    return f"{number:,} more species, the rarest, are left out of this page."
+
+
+def _command(parquet: Path, found: Findings) -> str:
+    words = ["badc", "report", "summary", "--parquet", parquet.name, "--group-by", "label"]
+    if found.min_confidence > 0:
+        words += ["--min-confidence", f"{found.min_confidence:g}"]
+    return shlex.join([*words, "--output", "species.csv"])
+
+
+def _csv_beside(target: Path) -> str:
+    """Name the CSV of a bundle with all species, where there is one."""
+    exported = f"{target.stem.removesuffix('_report')}_duckdb_exports/label_summary.csv"
+    return f", or {exported} beside this page." if (target.parent / exported).is_file() else ""

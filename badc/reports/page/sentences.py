@@ -1,0 +1,249 @@
+"""The report in words: what the page says before it shows anything."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from badc.reports.study.data import HOURS, Findings, Making, Species
+from badc.reports.study.scale import short
+
+_RUNNERS = {"birdnet": "BirdNET", "hawkears": "HawkEars", "custom": "a custom command", "stub": "the stub"}
+_ANALYSED = ("ok", "no_detections")
+_SURE = 0.5
+_STATUS_WORDS = {
+    "ok": "analysed with detections",
+    "no_detections": "analysed with nothing detected",
+    "no_output": "analysed by a command that wrote nothing",
+    "missing": "without a result",
+    "stub": "given to the stub, which analyses nothing",
+}
+
+
+def numbered(number: int, one: str, many: str | None = None) -> str:
+    """Return a number with its noun, such as `1 station` or `1,204 stations`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def long_date(day: date) -> str:
+    """Return a date as `1 May 2023`."""
+    return f"{day.day} {day:%B %Y}"
+
+
+def dates_words(first: date, last: date) -> str:
+    """Return a span of dates in words, the year and the month said once."""
+    if first == last:
+        return long_date(first)
+    if first.year != last.year:
+        return f"{long_date(first)} to {long_date(last)}"
+    if first.month != last.month:
+        return f"{first.day} {first:%B} to {long_date(last)}"
+    return f"{first.day} to {long_date(last)}"
+
+
+def short_dates(first: date | None, last: date | None) -> str:
+    """Return a span of dates for a table, such as `14 May to 12 Jun 2023`, or a dash."""
+    if first is None or last is None:
+        return "–"
+    if first == last:
+        return f"{first.day} {first:%b %Y}"
+    year = f" {first.year}" if first.year != last.year else ""
+    month = "" if (first.month, first.year) == (last.month, last.year) else f" {first:%b}"
+    return f"{first.day}{month}{year} to {last.day} {last:%b %Y}"
+
+
+def hour_words(hour: int) -> str:
+    """Return an hour of the day as `05:00 to 06:00`."""
+    return f"{hour:02}:00 to {(hour + 1) % HOURS:02}:00"
+
+
+def species_name(species: Species) -> str:
+    """Return the label and, where there is another one, the scientific name."""
+    return f"{species.label} ({note})" if (note := scientific(species)) else species.label
+
+
+def scientific(species: Species) -> str:
+    """Return the second name of a species, or nothing where it is the label again."""
+    name = species.label_name or ""
+    return "" if name.casefold() == species.label.casefold() else name
+
+
+def runner_words(making: Making) -> str:
+    """Return which runner made the detections."""
+    names = list(dict.fromkeys(_RUNNERS.get(runner, runner) for runner, _ in making.runners))
+    return " and ".join(names) or "The classifier"
+
+
+def lede(found: Findings) -> str:
+    """Return the report in two sentences."""
+    who = runner_words(found.making)
+    who = who[0].upper() + who[1:]
+    what = f"{who} detected {f'{len(found.species):,} species' if found.species else 'nothing'}"
+    hours = found.making.analysed_h
+    effort = f" in {hours_words(hours)} of audio" if hours is not None else ""
+    stations = found.named_stations
+    where = f" from {numbered(len(stations), 'station')}" if stations else ""
+    first_sentence = f"{what}{effort}{where}{_when(found)}."
+    return f"{first_sentence} No person has checked these detections." if found.species else first_sentence
+
+
+def _when(found: Findings) -> str:
+    if found.span is None:
+        return ""
+    first, last = found.span
+    return f", on {long_date(first)}" if first == last else f", {dates_words(first, last)}"
+
+
+def hours_words(hours: float) -> str:
+    """Return a length in hours, short ones in minutes or seconds."""
+    units = ((1, "hour"), (60, "minute"), (3600, "second"))
+    factor, unit = next((pair for pair in units if hours * pair[0] >= 1), units[-1])
+    number = short(hours * factor)
+    return f"{number} {unit}" if number == "1" else f"{number} {unit}s"
+
+
+def answers(found: Findings) -> list[tuple[str, str]]:
+    """Return the questions that come first, and their answers."""
+    return [
+        ("Which species", _which(found)),
+        ("Where", _where(found)),
+        ("When", _at_what_time(found)),
+        ("How sure", _how_sure(found)),
+        ("How much effort", _effort(found)),
+    ]
+
+
+def _which(found: Findings) -> str:
+    if not found.species:
+        return "None."
+    total = f"{len(found.species):,} species in {numbered(found.detections, 'detection')}."
+    top = ", ".join(f"{s.label} ({s.detections:,})" for s in found.species[:5])
+    return f"{total} Most often: {top}." if len(found.species) > 1 else f"{total} It is {top}."
+
+
+def _where(found: Findings) -> str:
+    stations = found.named_stations
+    if not stations:
+        return "The recordings' names do not say at which station they were made."
+    areas = {station.study_area for station in stations if station.study_area}
+    words = numbered(len(stations), "station") + (f" in {numbered(len(areas), 'study area')}" if areas else "")
+    with_effort = [s for s in stations if s.analysed_h and s.detections]
+    if len(stations) == 1:
+        return f"One station: {stations[0].name}."
+    if with_effort:
+        busiest = max(with_effort, key=lambda s: s.detections / (s.analysed_h or 1))
+        rate = short(busiest.detections / (busiest.analysed_h or 1))
+        return f"{words}. Most detections per analysed hour at {busiest.name} ({rate})."
+    busiest = max(stations, key=lambda s: s.detections)
+    return f"{words}. Most detections at {busiest.name} ({busiest.detections:,})."
+
+
+def _at_what_time(found: Findings) -> str:
+    if found.span is None:
+        return "The recordings' names do not say when they were made."
+    words = f"{dates_words(*found.span)}."
+    if not any(found.detections_by_hour):
+        return words
+    if found.effort_by_hour is None:
+        hour = max(range(HOURS), key=lambda h: found.detections_by_hour[h])
+        return f"{words} Most detections from {hour_words(hour)} ({found.detections_by_hour[hour]:,})."
+    rates = [
+        n / hours if hours > 0 else 0.0 for n, hours in zip(found.detections_by_hour, found.effort_by_hour, strict=True)
+    ]
+    hour = max(range(HOURS), key=lambda h: rates[h])
+    return f"{words} Most detections per analysed hour from {hour_words(hour)} ({short(rates[hour])})."
+
+
+def _how_sure(found: Findings) -> str:
+    rated = [s for s in found.species if s.mean_confidence is not None]
+    if not rated:
+        return "The classifier gave no confidence." if found.species else "Nothing was detected."
+    weights = sum(s.detections for s in rated)
+    mean = sum((s.mean_confidence or 0.0) * s.detections for s in rated) / weights
+    weak = sum((s.highest_confidence or 0.0) < _SURE for s in rated)
+    words = [f"The mean confidence is {mean:.2f} on a scale from 0 to 1."]
+    if found.min_confidence > 0:
+        words.append(f"Only detections of at least {found.min_confidence:g} are counted.")
+    if weak:
+        words.append(f"{weak:,} of the species never reached {_SURE:g}: check these first.")
+    return " ".join(words)
+
+
+def _effort(found: Findings) -> str:
+    making = found.making
+    if making.analysed_h is None:
+        return (
+            "Not known: there is no coverage table beside the detections, so silence and no recording look alike. "
+            f"{numbered(making.recordings, 'recording')} had detections."
+        )
+    words = (
+        f"{_sentence(hours_words(making.analysed_h))} analysed in {numbered(making.analysed_recordings, 'recording')}."
+    )
+    missing = sum(n for status, n in making.chunks.items() if status not in _ANALYSED)
+    total = sum(making.chunks.values())
+    if missing:
+        return f"{words} {missing:,} of {numbered(total, 'chunk')} {'has' if missing == 1 else 'have'} no result."
+    return f"{words} Every one of {numbered(total, 'chunk')} has a result."
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
+def warnings(found: Findings) -> list[str]:
+    """Return what a reader must know before believing the numbers."""
+    making = found.making
+    total = sum(making.chunks.values())
+    words = []
+    missing = {status: n for status, n in making.chunks.items() if status not in _ANALYSED}
+    if missing:
+        parts = ", ".join(f"{n:,} {_STATUS_WORDS.get(status, status)}" for status, n in missing.items())
+        words.append(
+            f"Not all audio was analysed. Of {numbered(total, 'chunk')}: {parts}. What was sung in them is not in this "
+            "report."
+        )
+    if making.untimed_h > 0:
+        words.append(
+            f"{_sentence(hours_words(making.untimed_h))} of audio have no known date and time; they are missing from "
+            "the charts over hours and dates."
+        )
+    if making.untimed_detections:
+        words.append(
+            f"{numbered(making.untimed_detections, 'detection')} without a known date and time "
+            f"{'is' if making.untimed_detections == 1 else 'are'} missing from the charts over hours and dates."
+        )
+    if making.unrated_detections:
+        words.append(f"{numbered(making.unrated_detections, 'detection')} came without a confidence.")
+    return words
+
+
+def facts(found: Findings, table: str, made_at: str) -> list[tuple[str, str]]:
+    """Return how the report was made, fact by fact."""
+    making = found.making
+    runners = "; ".join(
+        f"{_RUNNERS.get(runner, runner)}{f', {version}' if version else ''}" for runner, version in making.runners
+    )
+    rows = [
+        ("Classifier", runners or "the tables do not say"),
+        ("Table", table),
+        ("Recordings", f"{making.analysed_recordings:,} analysed of {making.recordings:,}"),
+    ]
+    by_number = sorted(making.chunks.items(), key=lambda item: -item[1])
+    if making.analysed_h is not None:
+        rows.append(("Audio analysed", hours_words(making.analysed_h)))
+        rows += [("Chunks", "; ".join(f"{n:,} {_STATUS_WORDS.get(status, status)}" for status, n in by_number))]
+    rows.append(
+        ("Threshold", f"confidence of at least {found.min_confidence:g}" if found.min_confidence > 0 else "none")
+    )
+    zones = sorted({station.timezone for station in found.stations if station.timezone})
+    rows.append(("Times", f"local time ({', '.join(zones)})" if zones else "the recorders' own clocks"))
+    rows.append(("Report made", made_at))
+    return rows
+
+
+METHOD = (
+    "A species here is a label of the classifier; labels of other sounds count too. A detection says that the "
+    "classifier heard something in a window of a few seconds. One bird that sings on gives many detections, so their "
+    "number is a measure of activity, not of birds.",
+    "Detections per analysed hour are detections divided by the hours of audio that were analysed in the same cell. "
+    "Averages are over detections.",
+)

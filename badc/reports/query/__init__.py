@@ -1,0 +1,1 @@
+"""The tables as views in DuckDB, and what is counted in them."""

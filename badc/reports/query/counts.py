@@ -1,0 +1,215 @@
+"""What the reports count, as SQL over the views of `badc.reports.query.tables`.
+
+The detections are read once: what comes of it, a count per label and recording, is a small table that the rankings of
+labels, recordings and stations start from. Averages are over detections that have a confidence, never over groups.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from badc.reports.query.connection import quoted
+from badc.system import atomic
+from badc.system.paths import absolute
+
+MS_PER_HOUR = 3_600_000
+# Rounded: a sum of floats depends on the order in which threads add, and a report made again should be the same.
+AVERAGES = "round(sum(confidence_sum) / nullif(sum(rated), 0), 9) AS avg_confidence, max(highest) AS max_confidence"
+
+# After `count_pairs`.
+LABELS = "SELECT * FROM label_ranking ORDER BY detections DESC, label"
+RECORDINGS = "SELECT * FROM recording_ranking ORDER BY detections DESC, recording_id"
+
+_LABEL_RANKING = f"""
+    SELECT label, label_name, CAST(sum(n) AS BIGINT) AS detections, {AVERAGES},
+      count(DISTINCT recording_id) AS recordings,
+      sum(n) / (SELECT nullif(sum(analysed_ms), 0) / {MS_PER_HOUR} FROM effort_hours) AS detections_per_hour
+    FROM pairs GROUP BY label, label_name
+"""
+
+_RECORDING_RANKING = f"""
+    WITH heard AS (
+      SELECT recording_id, min(station) AS station, sum(n) AS n, count(DISTINCT label) AS labels, {AVERAGES}
+      FROM pairs GROUP BY recording_id),
+    analysed AS (
+      SELECT recording_id, min(station) AS station, sum(analysed_ms) / {MS_PER_HOUR} AS hours
+      FROM effort_hours GROUP BY recording_id),
+    started AS (
+      SELECT recording_id, min(recorded_at) AS recorded_at
+      FROM (SELECT recording_id, recorded_at FROM chosen UNION ALL SELECT recording_id, recorded_at FROM coverage)
+      GROUP BY recording_id)
+    SELECT recording_id, coalesce(heard.station, analysed.station) AS station, recorded_at,
+      CAST(coalesce(n, 0) AS BIGINT) AS detections, coalesce(labels, 0) AS labels, avg_confidence, max_confidence,
+      hours AS analysed_hours, coalesce(n, 0) / nullif(hours, 0) AS detections_per_hour
+    FROM heard FULL OUTER JOIN analysed USING (recording_id) LEFT JOIN started USING (recording_id)
+"""
+
+CHUNKS = """
+    WITH heard AS (
+      SELECT recording_id, chunk_id, any_value(chunk_start_ms) AS chunk_start_ms,
+        any_value(chunk_end_ms) AS chunk_end_ms, count(*) AS detections, round(avg(confidence), 9) AS avg_confidence,
+        max(confidence) AS max_confidence, any_value(status) AS status
+      FROM chosen GROUP BY recording_id, chunk_id),
+    covered AS (
+      SELECT recording_id, chunk_id, any_value(start_ms) AS start_ms, any_value(end_ms) AS end_ms,
+        any_value(status) AS status, bool_or(analysed) AS analysed
+      FROM coverage GROUP BY recording_id, chunk_id)
+    SELECT recording_id, chunk_id, coalesce(heard.chunk_start_ms, covered.start_ms) AS chunk_start_ms,
+      coalesce(heard.chunk_end_ms, covered.end_ms) AS chunk_end_ms,
+      coalesce(detections, CASE WHEN analysed THEN 0 END) AS detections, avg_confidence, max_confidence,
+      coalesce(covered.status, heard.status) AS status
+    FROM heard FULL OUTER JOIN covered USING (recording_id, chunk_id)
+    ORDER BY recording_id, chunk_start_ms NULLS FIRST, chunk_id
+"""
+
+
+def timeline(bucket_minutes: int, table: str = "chosen") -> str:
+    """Return the query of detections by time from the start of their recording, all recordings together."""
+    bucket_ms = bucket_minutes * 60_000
+    return f"""
+        SELECT absolute_time_ms // {bucket_ms} AS bucket_index,
+          absolute_time_ms // {bucket_ms} * {bucket_ms} AS bucket_start_ms,
+          count(*) AS detections, round(avg(confidence), 9) AS avg_confidence
+        FROM {table} WHERE absolute_time_ms IS NOT NULL GROUP BY ALL ORDER BY bucket_index
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The first rows of a query's result.
+
+    Parameters
+    ----------
+    columns
+        Their names.
+    rows
+        One tuple of values each.
+    total
+        How many rows the whole result has.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    total: int
+
+    def as_dicts(self) -> list[dict[str, Any]]:
+        """Return the rows by the names of their columns."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+
+def choose(
+    database: duckdb.DuckDBPyConnection, min_confidence: float = 0.0, labels: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Make the view `chosen`: the detections that a report is about.
+
+    Parameters
+    ----------
+    database
+        A connection of `badc.reports.query.tables.open_tables`.
+    min_confidence
+        Detections below it are left out; above 0, also those without a confidence.
+    labels
+        Labels, codes or names to keep, whatever their case; none keeps all.
+
+    Returns
+    -------
+    tuple of str
+        A sentence for each of the labels that the table does not have.
+    """
+    conditions = [f"confidence >= {min_confidence!r}"] if min_confidence > 0 else []
+    problems: tuple[str, ...] = ()
+    if labels:
+        found, problems = _matching(database, labels)
+        conditions.append(f"label IN ({', '.join(map(quoted, found))})" if found else "false")
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    database.execute(f"CREATE OR REPLACE TEMP VIEW chosen AS SELECT * FROM detections {where}")
+    return problems
+
+
+def _matching(database: duckdb.DuckDBPyConnection, wanted: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Return the labels that are meant, and a sentence for each wanted one that there is not."""
+    known: dict[str, set[str]] = {}
+    rows = database.execute("SELECT DISTINCT label, label_code, label_name FROM detections").fetchall()
+    for label, *others in rows:
+        for name in (label, *others):
+            if name:
+                known.setdefault(name.casefold(), set()).add(label)
+    found: set[str] = set()
+    problems = []
+    for word in wanted:
+        matches = known.get(word.casefold())
+        if matches is None:
+            near = difflib.get_close_matches(word.casefold(), list(known), 1)
+            hint = f"; did you mean '{min(known[near[0]])}'?" if near else ""
+            problems.append(f"no detection is labelled '{word}'{hint}")
+        else:
+            found |= matches
+    return sorted(found), tuple(problems)
+
+
+def count_pairs(database: duckdb.DuckDBPyConnection) -> None:
+    """Make the tables that `LABELS` and `RECORDINGS` read, of the detections that were chosen."""
+    count_detections(database)
+    count_effort(database)
+    database.execute(f"CREATE OR REPLACE TEMP TABLE label_ranking AS {_LABEL_RANKING}")
+    database.execute(f"CREATE OR REPLACE TEMP TABLE recording_ranking AS {_RECORDING_RANKING}")
+
+
+def count_detections(database: duckdb.DuckDBPyConnection) -> None:
+    """Make the table `pairs`: what was chosen, by label, recording and station.
+
+    Its columns are `label`, `recording_id`, `station`, `n` (detections), `confidence_sum`, `rated` (detections with a
+    confidence), `highest` and `label_name`.
+    """
+    # By itself, because texts among the counts of all these groups would make them several times as costly.
+    database.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE label_names AS
+        SELECT label, min(label_name) AS label_name FROM chosen GROUP BY label
+        """
+    )
+    database.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE pairs AS
+        WITH counted AS (
+          SELECT label, recording_id, station, count(*) AS n, sum(confidence) AS confidence_sum,
+            count(confidence) AS rated, max(confidence) AS highest
+          FROM chosen GROUP BY label, recording_id, station)
+        SELECT counted.*, label_name FROM counted JOIN label_names USING (label)
+        """
+    )
+
+
+def count_effort(database: duckdb.DuckDBPyConnection) -> None:
+    """Make the table `effort_hours` of the view `effort`."""
+    database.execute("CREATE OR REPLACE TEMP TABLE effort_hours AS SELECT * FROM effort")
+
+
+def ranked(database: duckdb.DuckDBPyConnection, query: str, limit: int = 0) -> Ranking:
+    """Return the first `limit` rows of a query that ends with its order, or all of them where it is 0."""
+    cursor = database.execute(f"{query} LIMIT {int(limit)}" if limit else query)
+    columns = tuple(column[0] for column in cursor.description)
+    rows = tuple(tuple(row) for row in cursor.fetchall())
+    cut = limit and len(rows) == limit
+    total = database.execute(f"SELECT count(*) FROM ({query})").fetchall()[0][0] if cut else len(rows)
+    return Ranking(columns, rows, total)
+
+
+def write_csv(database: duckdb.DuckDBPyConnection, query: str, path: Path) -> Path:
+    """Write the result of a query as CSV, whatever its size, and return the path.
+
+    Times are written as ISO-8601, null as nothing. Text stays as it is; it is quoted where CSV needs that.
+    """
+    target = absolute(path)
+    with atomic.replacing(target) as temporary:
+        database.execute(
+            f"COPY ({query}) TO {quoted(str(temporary))} (FORMAT csv, HEADER, COMPRESSION 'none', "
+            "TIMESTAMPFORMAT '%Y-%m-%dT%H:%M:%S.%g', DATEFORMAT '%Y-%m-%d')"
+        )
+    return target

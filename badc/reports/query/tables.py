@@ -1,0 +1,332 @@
+"""The tables of detections and coverage as SQL views, whatever tool wrote them.
+
+`open_tables` is what every report starts from. It reads Parquet as it is queried, keeps DuckDB's memory bounded, and
+lets large intermediate results spill to disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from badc.detections.tables import COVERAGE_SCHEMA, DETECTIONS_SCHEMA, coverage_path
+from badc.errors import RequestError
+from badc.recordings.names import parse_recording_name
+from badc.reports.query.connection import connection, explained, first_line, identifier, quoted, quoted_path
+from badc.reports.query.sites import Site, read_sites
+
+ANALYSED = ("ok", "no_detections")
+# A row with one of these says that a chunk has no detection; other tools write such rows.
+_PLACEHOLDERS = ("no_detections", "no_output", "stub", "missing")
+_IDS_PER_READ = 50_000
+_SQL_TYPES = {"string": "VARCHAR", "int64": "BIGINT", "int32": "INTEGER", "double": "DOUBLE", "bool": "BOOLEAN"}
+NEEDED_OF_DETECTIONS = ("recording_id", "chunk_id", "label", "confidence")
+NEEDED_OF_COVERAGE = ("recording_id", "chunk_id", "start_ms", "end_ms", "status")
+_SITE_COLUMNS = {"study_area": "VARCHAR", "latitude": "DOUBLE", "longitude": "DOUBLE", "timezone": "VARCHAR"}
+
+
+@contextlib.contextmanager
+def open_tables(
+    parquet: Path, coverage: Path | None = None, sites: Path | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Yield an in-memory database in which a table of detections and its coverage are views.
+
+    View `detections`: the columns of the table of detections (docs/formats.md), then `study_area`, `latitude`,
+    `longitude`, `timezone`, `local_time` (TIMESTAMP: `detected_at` as the station's time of day), `date` (DATE) and
+    `hour` (0 to 23) of it, then what else the file has. Only rows that are detections.
+
+    View `coverage`: the columns of the table of coverage, then `study_area`, `latitude`, `longitude`, `timezone`,
+    `local_start` (TIMESTAMP), `length_ms` and `analysed` (BOOLEAN). Empty where there is no coverage table.
+
+    View `effort`: the audio that was analysed, by recording and hour: `recording_id`, `station`, `study_area`,
+    `local_hour` (TIMESTAMP: start of the hour), `date`, `hour`, `analysed_ms`. Audio that several chunks share counts
+    once; a chunk across the full hour gives to both hours. The times are null where the recording's start is unknown.
+
+    Columns that the file lacks are null; `station`, `recorded_at` and the absolute times follow from what it has.
+
+    Parameters
+    ----------
+    parquet
+        Table of detections.
+    coverage
+        Table of coverage; by default the one beside `parquet`, if it is there.
+    sites
+        Sites CSV (see `badc.reports.query.sites`).
+
+    Raises
+    ------
+    RequestError
+        When a file cannot be read, or lacks a column that nothing else can tell.
+    BadcError
+        When DuckDB fails later on, as on a full disk.
+    """
+    found = find_coverage(parquet, coverage)
+    places = read_sites(sites) if sites is not None else ()
+    if not parquet.is_file():
+        raise RequestError(f"{parquet}: no such table of detections; `badc infer aggregate --parquet` writes one")
+    with connection() as database, explained(parquet):
+        add_sites(database, places)
+        define_detections(database, source_of(database, [parquet], NEEDED_OF_DETECTIONS), places)
+        if found is None:
+            columns = _columns_and_types(COVERAGE_SCHEMA)
+            database.execute(f"CREATE TABLE covered ({', '.join(f'{name} {kind}' for name, kind in columns.items())})")
+            define_coverage(database, Source("covered", columns), places)
+        else:
+            with explained(found):
+                define_coverage(database, source_of(database, [found], NEEDED_OF_COVERAGE), places)
+        yield database
+
+
+def find_coverage(parquet: Path, coverage: Path | None = None) -> Path | None:
+    """Return the table of coverage to use: the one that was named, or that beside the detections, or None.
+
+    Raises
+    ------
+    RequestError
+        When the one that was named is not there.
+    """
+    if coverage is None:
+        beside = coverage_path(parquet)
+        return beside if beside.is_file() else None
+    if not coverage.is_file():
+        raise RequestError(f"{coverage}: no such table of coverage")
+    return coverage
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Something to select from, with the names and DuckDB types of its columns."""
+
+    sql: str
+    columns: dict[str, str]
+
+
+def source_of(
+    database: duckdb.DuckDBPyConnection, files: Sequence[Path], needed: Sequence[str], file_column: str | None = None
+) -> Source:
+    """Return Parquet files of equal columns as something to select from.
+
+    Parameters
+    ----------
+    database
+        Any connection.
+    files
+        They have the same columns.
+    needed
+        Columns that they must have.
+    file_column
+        Name of a column to add with the path of each row's file.
+
+    Raises
+    ------
+    RequestError
+        When the first file is not Parquet or lacks a column.
+    """
+    # Folders named like `station=A` are no columns.
+    options = "hive_partitioning = false" + (f", filename = {quoted(file_column)}" if file_column else "")
+    sql = f"read_parquet([{', '.join(map(quoted_path, files))}], {options})"
+    try:
+        described = database.execute(f"DESCRIBE SELECT * FROM {sql}").fetchall()
+    except duckdb.Error as error:
+        raise RequestError(f"{files[0]}: cannot be read as Parquet: {first_line(error)}") from None
+    columns = {name.lower(): str(kind) for name, kind, *_ in described}
+    if lacking := lacking_columns(columns, needed):
+        raise RequestError(
+            f"{files[0]}: the column{'s' if len(lacking) > 1 else ''} {', '.join(lacking)} "
+            f"{'are' if len(lacking) > 1 else 'is'} missing{_hint(files[0], columns, needed)}"
+        )
+    return Source(sql, columns)
+
+
+def lacking_columns(columns: dict[str, str] | Sequence[str], needed: Sequence[str]) -> list[str]:
+    """Return which of the needed columns are missing; a table of detections must also tell when each one was."""
+    lacking = [name for name in needed if name not in columns]
+    if "label" in needed and "absolute_time_ms" not in columns:
+        lacking += [name for name in ("chunk_start_ms", "timestamp_ms") if name not in columns]
+    return lacking
+
+
+def _hint(path: Path, columns: dict[str, str], needed: Sequence[str]) -> str:
+    if "label" in needed and not lacking_columns(columns, NEEDED_OF_COVERAGE):
+        return "; this is a table of coverage, name the table of detections"
+    kind = "detections" if "label" in needed else "coverage"
+    return f", so it is no table of {kind}; `badc infer aggregate --parquet` writes one"
+
+
+def add_sites(database: duckdb.DuckDBPyConnection, sites: Sequence[Site]) -> None:
+    """Make the table `sites`: station, study_area, latitude, longitude, timezone, clock."""
+    columns = ", ".join(f"{name} {kind}" for name, kind in _SITE_COLUMNS.items())
+    database.execute(f"CREATE TABLE sites (station VARCHAR, {columns}, clock VARCHAR)")
+    for site in sites:
+        row = [site.station, site.study_area, site.latitude, site.longitude, site.timezone, site.clock]
+        database.execute("INSERT INTO sites VALUES (?, ?, ?, ?, ?, ?)", row)
+
+
+def define_detections(
+    database: duckdb.DuckDBPyConnection, source: Source, sites: Sequence[Site], view: str = "detections"
+) -> None:
+    """Make the view `detections` (or another name) of a source; `add_sites` comes first."""
+    names = _recorded(database, source, f"{view}_names")
+    cells = {name: _cell(source, name, _sql_type(name, DETECTIONS_SCHEMA)) for name in DETECTIONS_SCHEMA.names}
+    cells |= names.cells
+    for absolute_ms, ms in (("absolute_time_ms", "timestamp_ms"), ("absolute_end_ms", "end_ms")):
+        cells[absolute_ms] = f"coalesce({cells[absolute_ms]}, {cells['chunk_start_ms']} + {cells[ms]})"
+    computed = f"{cells['recorded_at']} + to_milliseconds({cells['absolute_time_ms']})"
+    cells["detected_at"] = f"coalesce({cells['detected_at']}, {computed})"
+    cells["confidence"] = _finite(cells["confidence"])
+    own = {*DETECTIONS_SCHEMA.names, *_SITE_COLUMNS, "local_time", "date", "hour"}
+    further = [name for name in source.columns if name not in own]
+    chosen = [f"{cell} AS {name}" for name, cell in cells.items()] + [f"t.{identifier(name)}" for name in further]
+    placeholders = ", ".join(map(quoted, _PLACEHOLDERS))
+    database.execute(
+        f"""
+        CREATE VIEW {view} AS
+        WITH told AS (
+          SELECT {", ".join(chosen)} FROM {source.sql} t {names.join}
+          WHERE {cells["label"]} IS NOT NULL AND {cells["label"]} <> ''
+            AND ({cells["status"]} IS NULL OR {cells["status"]} NOT IN ({placeholders}))),
+        placed AS (
+          SELECT {", ".join(f"told.{name}" for name in cells)}, {_site_cells(sites)},
+            {_local("told.detected_at", sites)} AS local_time
+            {"".join(f", told.{identifier(name)}" for name in further)}
+          FROM told {_site_join(sites)})
+        SELECT {", ".join((*cells, *_SITE_COLUMNS))}, local_time, CAST(local_time AS DATE) AS date,
+          hour(local_time) AS hour {"".join(f", {identifier(name)}" for name in further)} FROM placed
+        """
+    )
+
+
+def define_coverage(database: duckdb.DuckDBPyConnection, source: Source, sites: Sequence[Site]) -> None:
+    """Make the views `coverage` and `effort` of a source."""
+    names = _recorded(database, source, "coverage_names")
+    cells = {name: _cell(source, name, _sql_type(name, COVERAGE_SCHEMA)) for name in COVERAGE_SCHEMA.names}
+    cells |= names.cells
+    database.execute(
+        f"""
+        CREATE VIEW coverage AS
+        WITH told AS (
+          SELECT {", ".join(f"{cell} AS {name}" for name, cell in cells.items())} FROM {source.sql} t {names.join}),
+        started AS (SELECT *, recorded_at + to_milliseconds(start_ms) AS started_at FROM told)
+        SELECT {", ".join(f"told.{name}" for name in cells)}, {_site_cells(sites)},
+          {_local("told.started_at", sites)} AS local_start, end_ms - start_ms AS length_ms,
+          coalesce(status IN ({", ".join(map(quoted, ANALYSED))}), false) AS analysed
+        FROM started AS told {_site_join(sites)}
+        """
+    )
+    database.execute(
+        """
+        CREATE VIEW effort AS
+        WITH ordered AS (
+          SELECT recording_id, station, study_area, start_ms, end_ms, local_start,
+            max(end_ms) OVER (PARTITION BY recording_id ORDER BY start_ms, end_ms
+              ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS covered_ms
+          FROM coverage WHERE analysed AND end_ms > start_ms),
+        pieces AS (
+          SELECT recording_id, station, study_area,
+            local_start + to_milliseconds(greatest(start_ms, covered_ms) - start_ms) AS begins,
+            local_start + to_milliseconds(end_ms - start_ms) AS ends,
+            end_ms - greatest(start_ms, covered_ms) AS piece_ms
+          FROM ordered WHERE covered_ms IS NULL OR end_ms > covered_ms),
+        hours AS (
+          SELECT *, unnest(CASE WHEN begins IS NULL THEN [CAST(NULL AS TIMESTAMP)]
+            ELSE range(date_trunc('hour', begins), ends, INTERVAL 1 HOUR) END) AS local_hour
+          FROM pieces)
+        SELECT recording_id, station, study_area, local_hour, CAST(local_hour AS DATE) AS date,
+          hour(local_hour) AS hour,
+          CAST(sum(CASE WHEN local_hour IS NULL THEN piece_ms
+            ELSE epoch_ms(least(ends, local_hour + INTERVAL 1 HOUR)) - epoch_ms(greatest(begins, local_hour)) END)
+            AS BIGINT) AS analysed_ms
+        FROM hours GROUP BY ALL
+        """
+    )
+
+
+def _sql_type(name: str, schema: pa.Schema) -> str:
+    kind = schema.field(name).type
+    return "TIMESTAMP" if pa.types.is_timestamp(kind) else _SQL_TYPES[str(kind)]
+
+
+def _columns_and_types(schema: pa.Schema) -> dict[str, str]:
+    return {name: _sql_type(name, schema) for name in schema.names}
+
+
+def _cell(source: Source, name: str, kind: str) -> str:
+    """Return SQL for a column in the type that reports rely on; null where the source lacks it."""
+    given = source.columns.get(name)
+    if given is None:
+        return f"CAST(NULL AS {kind})"
+    cell = f"t.{identifier(name)}"
+    if given == "TIMESTAMP WITH TIME ZONE" and kind == "TIMESTAMP":
+        return f"timezone('UTC', {cell})"
+    if given in ("FLOAT", "DOUBLE") and kind == "BIGINT":  # whole numbers with gaps, as pandas writes them
+        return f"CAST({_finite(cell)} AS BIGINT)"
+    return cell if given == kind else f"CAST({cell} AS {kind})"
+
+
+def _finite(cell: str) -> str:
+    """Return SQL for a number, null where it is NaN; `isnan` is always false where Parquet's statistics know no NaN."""
+    return f"CASE WHEN isfinite({cell}) THEN {cell} END"
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    cells: dict[str, str]
+    join: str
+
+
+def _recorded(database: duckdb.DuckDBPyConnection, source: Source, table: str) -> _Recorded:
+    """Return how to get station, start and clock of the recordings: from the source, or else from their ids."""
+    columns = source.columns
+    if columns.get("recorded_at") == "TIMESTAMP WITH TIME ZONE":  # instants, which are UTC here
+        told = {"recorded_utc_offset_min": "0"}
+    elif "recorded_at" not in columns:
+        told = {"recorded_at": "n.recorded_at", "recorded_utc_offset_min": "n.utc_offset_min"}
+    else:
+        told = {}
+    if "station" not in columns:
+        told["station"] = "n.station"
+    if not any(cell.startswith("n.") for cell in told.values()):
+        return _Recorded(told, "")
+    database.execute(
+        f"CREATE TABLE {table} (recording_id VARCHAR, station VARCHAR, recorded_at TIMESTAMP, utc_offset_min BIGINT)"
+    )
+    ids = database.cursor().execute(f"SELECT DISTINCT CAST(recording_id AS VARCHAR) FROM {source.sql}")
+    while rows := ids.fetchmany(_IDS_PER_READ):
+        parsed = [(row[0], parse_recording_name(row[0])) for row in rows if row[0] is not None]
+        block = pa.table(
+            {
+                "recording_id": pa.array([name for name, _ in parsed], pa.string()),
+                "station": pa.array([origin.station for _, origin in parsed], pa.string()),
+                "recorded_at": pa.array([origin.recorded_at for _, origin in parsed], pa.timestamp("us")),
+                "utc_offset_min": pa.array([origin.utc_offset_min for _, origin in parsed], pa.int64()),
+            }
+        )
+        database.register("parsed_names", block)
+        database.execute(f"INSERT INTO {table} SELECT * FROM parsed_names")
+        database.unregister("parsed_names")
+    return _Recorded(told, f"LEFT JOIN {table} n ON n.recording_id = CAST(t.recording_id AS VARCHAR)")
+
+
+def _site_cells(sites: Sequence[Site]) -> str:
+    cells = (f"sites.{name}" if sites else f"CAST(NULL AS {kind}) AS {name}" for name, kind in _SITE_COLUMNS.items())
+    return ", ".join(cells)
+
+
+def _site_join(sites: Sequence[Site]) -> str:
+    return "LEFT JOIN sites ON sites.station = told.station" if sites else ""
+
+
+def _local(cell: str, sites: Sequence[Site]) -> str:
+    """Return SQL for a time of the recorder's clock as the station's time of day (see docs/report.md, "Times")."""
+    if not any(site.timezone for site in sites):
+        return cell
+    return f"""CASE WHEN sites.timezone IS NULL THEN {cell}
+      WHEN told.recorded_utc_offset_min IS NOT NULL
+        THEN timezone(sites.timezone, timezone('UTC', {cell} - to_minutes(told.recorded_utc_offset_min)))
+      WHEN sites.clock IS NOT NULL THEN timezone(sites.timezone, timezone(sites.clock, {cell}))
+      ELSE {cell} END"""

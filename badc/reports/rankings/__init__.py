@@ -1,0 +1,1 @@
+"""What was found most: summaries, quicklooks, overviews and leaderboards."""

@@ -1,0 +1,296 @@
+"""`badc report aggregate-dir`: the leaderboards of everything that was found below a folder.
+
+Every table of detections counts, whatever tool wrote it, and no detection twice: where several tables have the same
+chunk of the same recording, that of the newest file counts. For that, two recordings are the same when they have the
+same id, the same dataset and the same folder of audio: recorders of one kind, such as AudioMoths, name their files by
+the time only, so the id alone does not tell two stations apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from badc.detections.tables import coverage_path
+from badc.errors import RequestError
+from badc.reports.query.connection import connection, explained, quoted, quoted_path
+from badc.reports.query.counts import AVERAGES, Ranking, choose, count_detections, ranked, write_csv
+from badc.reports.query.tables import (
+    ANALYSED,
+    NEEDED_OF_COVERAGE,
+    NEEDED_OF_DETECTIONS,
+    add_sites,
+    define_detections,
+    lacking_columns,
+    source_of,
+)
+from badc.reports.settings import RollupSettings
+from badc.system.paths import absolute
+
+_OTHER_FOLDERS = frozenset({".git", ".datalad", ".badc-lock"})
+# What the CSVs are called, and their queries over `pairs`.
+_BOARDS = {
+    "label_summary": f"""
+        SELECT label, label_name, CAST(sum(n) AS BIGINT) AS detections, {AVERAGES},
+          count(DISTINCT recording_id) AS recordings, count(DISTINCT station) AS stations
+        FROM pairs GROUP BY label, label_name
+        ORDER BY detections DESC, label""",
+    "recording_summary": f"""
+        SELECT recording_id, min(station) AS station, CAST(sum(n) AS BIGINT) AS detections, {AVERAGES},
+          count(DISTINCT label) AS labels
+        FROM pairs GROUP BY recording_id ORDER BY detections DESC, recording_id""",
+    "station_summary": f"""
+        SELECT station, CAST(sum(n) AS BIGINT) AS detections, {AVERAGES}, count(DISTINCT label) AS labels,
+          count(DISTINCT recording_id) AS recordings
+        FROM pairs GROUP BY station ORDER BY detections DESC, station NULLS LAST""",
+}
+_USED = (
+    "recording_id, chunk_id, label, label_code, label_name, confidence, station, recorded_at, detected_at, "
+    "concat_ws(chr(31), coalesce(dataset_root, ''), parse_dirpath(coalesce(source_path, ''))) AS origin, badc_file"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rollup:
+    """What was found below a folder.
+
+    Parameters
+    ----------
+    tables
+        The tables of detections that were read, the newest first.
+    copies
+        Tables that are the same, byte for byte, as one of those.
+    detections
+        How many detections count.
+    repeated
+        How many do not, because a newer table has the same chunk.
+    labels, recordings, stations
+        Those with the most detections.
+    notes
+        What the reader should know.
+    bad_files
+        Parquet files that cannot be read, with the reason.
+    written
+        The CSVs.
+    """
+
+    tables: tuple[Path, ...]
+    copies: tuple[Path, ...]
+    detections: int
+    repeated: int
+    labels: Ranking
+    recordings: Ranking
+    stations: Ranking
+    notes: tuple[str, ...]
+    bad_files: tuple[tuple[Path, str], ...]
+    written: tuple[Path, ...]
+
+    @property
+    def rankings(self) -> dict[str, Ranking]:
+        """The leaderboards by their titles."""
+        return {"Labels": self.labels, "Recordings": self.recordings, "Stations": self.stations}
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    tables: list[Path]
+    copies: list[Path]
+    bad_files: list[tuple[Path, str]]
+    schemas: dict[Path, pa.Schema]
+
+
+def roll_up(settings: RollupSettings) -> Rollup:
+    """Rank the labels, recordings and stations of every table of detections below a folder.
+
+    Raises
+    ------
+    RequestError
+        When there is no such folder, or no table of detections in it.
+    BadcError
+        When DuckDB fails, as on a full disk.
+    """
+    if not settings.folder.is_dir():
+        raise RequestError(f"{settings.folder}: no such folder")
+    found = _find(absolute(settings.folder))
+    if not found.tables:
+        bad = "".join(f"\n{path}: {reason}" for path, reason in found.bad_files)
+        raise RequestError(
+            f"{settings.folder}: holds no table of detections (*.parquet); `badc infer aggregate --parquet` writes one"
+            + bad
+        )
+    with connection() as database, explained(settings.folder):
+        notes = _define(database, found)
+        choose(database, settings.min_confidence)
+        count_detections(database)
+        everything = _number(database, "SELECT count(*) FROM all_rows")
+        counted = _number(database, "SELECT count(*) FROM detections")
+        folder = settings.export_dir
+        written = [] if folder is None else [write_csv(database, q, folder / f"{n}.csv") for n, q in _BOARDS.items()]
+        labels, recordings, stations = (ranked(database, query, settings.limit) for query in _BOARDS.values())
+        return Rollup(
+            tuple(found.tables),
+            tuple(found.copies),
+            _number(database, "SELECT coalesce(sum(n), 0) FROM pairs"),
+            everything - counted,
+            labels,
+            recordings,
+            stations,
+            notes,
+            tuple(found.bad_files),
+            tuple(written),
+        )
+
+
+def _number(database: duckdb.DuckDBPyConnection, query: str) -> int:
+    return int(database.execute(query).fetchall()[0][0])
+
+
+def _find(folder: Path) -> _Found:
+    """Return the tables of detections below a folder, told by their columns; the newest first."""
+    found = _Found([], [], [], {})
+    files: dict[tuple[int, int], Path] = {}
+    for path in _parquet_files(folder):
+        try:
+            status = path.stat()
+            schema = pq.read_schema(path)
+        except OSError as error:
+            hint = "; get it with `datalad get`" if path.is_symlink() and not path.exists() else ""
+            found.bad_files.append((path, f"cannot be read ({error.strerror or error}){hint}"))
+        except pa.ArrowException as error:
+            found.bad_files.append((path, f"is not Parquet ({str(error).splitlines()[0]})"))
+        else:
+            if lacking_columns([name.lower() for name in schema.names], NEEDED_OF_DETECTIONS):
+                continue
+            if (status.st_dev, status.st_ino) in files:  # the same file by another name
+                found.copies.append(path)
+                continue
+            files[status.st_dev, status.st_ino] = path
+            found.schemas[path] = schema
+    newest_first = sorted(files.values(), key=lambda path: (-path.stat().st_mtime_ns, str(path)))
+    known: set[tuple[int, str]] = set()
+    sizes = [path.stat().st_size for path in newest_first]
+    for path, size in zip(newest_first, sizes, strict=True):
+        content = (size, _digest(path) if sizes.count(size) > 1 else "")
+        (found.copies if content in known else found.tables).append(path)
+        known.add(content)
+    return found
+
+
+def _parquet_files(folder: Path) -> Iterator[Path]:
+    for base, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name not in _OTHER_FOLDERS)
+        yield from (Path(base, name) for name in sorted(files) if name.lower().endswith(".parquet"))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _define(database: duckdb.DuckDBPyConnection, found: _Found) -> tuple[str, ...]:
+    """Make the views `all_rows`, of all tables, and `detections`, of what counts; return notes on them."""
+    database.execute("CREATE TABLE files (badc_file VARCHAR, number INTEGER)")
+    files = pa.table({"badc_file": [str(path) for path in found.tables], "number": range(len(found.tables))})
+    database.register("listed_files", files)
+    database.execute("INSERT INTO files SELECT * FROM listed_files")
+    add_sites(database, ())
+    alike: dict[str, list[Path]] = defaultdict(list)
+    for path in found.tables:
+        alike[str(found.schemas[path].remove_metadata())].append(path)
+    views = []
+    for number, paths in enumerate(alike.values()):
+        views.append(f"rows_{number}")
+        source = source_of(database, paths, NEEDED_OF_DETECTIONS, file_column="badc_file")
+        define_detections(database, source, (), views[-1])
+    union = " UNION ALL ".join(f"SELECT {_USED} FROM {view}" for view in views)
+    database.execute(f"CREATE VIEW all_rows AS SELECT u.*, number FROM ({union}) u JOIN files USING (badc_file)")
+    return _drop_repeated(database, found.tables)
+
+
+def _drop_repeated(database: duckdb.DuckDBPyConnection, tables: Sequence[Path]) -> tuple[str, ...]:
+    database.execute(
+        """
+        CREATE TABLE recordings AS
+        WITH ids AS (SELECT DISTINCT number, recording_id FROM all_rows),
+        several AS (SELECT recording_id FROM ids GROUP BY recording_id HAVING count(*) > 1)
+        SELECT DISTINCT number, recording_id, origin FROM all_rows SEMI JOIN several USING (recording_id)
+        """
+    )
+    database.execute(
+        """
+        CREATE TABLE shared AS
+        SELECT recording_id, origin FROM recordings GROUP BY ALL HAVING count(DISTINCT number) > 1
+        """
+    )
+    notes = _notes(database)
+    if not _number(database, "SELECT count(*) FROM shared"):
+        database.execute("CREATE VIEW detections AS SELECT * FROM all_rows")
+        return notes
+    database.execute(
+        """
+        CREATE TABLE held AS
+        SELECT DISTINCT recording_id, origin, chunk_id, number
+        FROM all_rows SEMI JOIN shared USING (recording_id, origin)
+        """
+    )
+    for (number,) in database.execute(
+        "SELECT DISTINCT number FROM recordings SEMI JOIN shared USING (recording_id, origin)"
+    ).fetchall():
+        _hold_silent_chunks(database, coverage_path(tables[number]), number)
+    database.execute(
+        "CREATE TABLE owners AS SELECT recording_id, origin, chunk_id, min(number) AS owner FROM held GROUP BY ALL"
+    )
+    database.execute(
+        """
+        CREATE VIEW detections AS
+        SELECT all_rows.* FROM all_rows LEFT JOIN owners USING (recording_id, origin, chunk_id)
+        WHERE owner IS NULL OR owner = number
+        """
+    )
+    return notes
+
+
+def _hold_silent_chunks(database: duckdb.DuckDBPyConnection, coverage: Path, number: int) -> None:
+    """Let a table also speak for the chunks in which it found nothing, if its coverage says that they were analysed."""
+    if not coverage.is_file():
+        return
+    try:
+        lacking = lacking_columns([name.lower() for name in pq.read_schema(coverage).names], NEEDED_OF_COVERAGE)
+    except (OSError, pa.ArrowException):
+        return
+    if lacking:
+        return
+    database.execute(
+        f"""
+        INSERT INTO held
+        SELECT DISTINCT c.recording_id, r.origin, c.chunk_id, {number}
+        FROM read_parquet({quoted_path(coverage)}, hive_partitioning = false) c
+        JOIN recordings r ON r.number = {number} AND r.recording_id = c.recording_id
+        SEMI JOIN shared s ON s.recording_id = r.recording_id AND s.origin = r.origin
+        WHERE c.status IN ({", ".join(map(quoted, ANALYSED))})
+        """
+    )
+
+
+def _notes(database: duckdb.DuckDBPyConnection) -> tuple[str, ...]:
+    notes = []
+    if several := _number(
+        database,
+        "SELECT count(*) FROM (SELECT recording_id FROM recordings GROUP BY recording_id "
+        "HAVING count(DISTINCT origin) > 1)",
+    ):
+        notes.append(f"{several} recording ids stand for recordings of several datasets or folders, which are added up")
+    if shared := _number(database, "SELECT count(*) FROM shared"):
+        notes.append(
+            f"{shared} recordings are in several tables; of chunks that these share, the newest file counts (a "
+            "recording that was cut into other chunks in between counts twice)"
+        )
+    return tuple(notes)

@@ -1,0 +1,100 @@
+"""`badc report summary`: detections counted by label, recording, station, study area, hour or date."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from badc.reports.query.counts import MS_PER_HOUR, Ranking, choose, count_effort, ranked, write_csv
+from badc.reports.query.notes import notes_on_tables
+from badc.reports.query.tables import find_coverage, open_tables
+from badc.reports.settings import Group, SummarySettings
+
+_IN_ORDER_OF_TIME = {Group.HOUR, Group.DATE}
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a summary found.
+
+    Parameters
+    ----------
+    groups
+        The first groups, with their counts.
+    notes
+        What the reader should know: labels that do not occur, and what the tables lack.
+    written
+        The CSV with all groups, or None.
+    """
+
+    groups: Ranking
+    notes: tuple[str, ...]
+    written: Path | None
+
+
+def summarise(settings: SummarySettings) -> Summary:
+    """Count detections by groups.
+
+    Parameters
+    ----------
+    settings
+        The tables, what to group by, and what to leave out.
+
+    Returns
+    -------
+    Summary
+        Per group: detections, average and highest confidence, recordings with a detection, hours of analysed audio of
+        the group's recordings, station, study area, hour or date (of all for a label), and detections per such hour.
+        Without labels among the groups, those that were analysed and have no detection are groups too, with 0.
+
+    Raises
+    ------
+    RequestError, BadcError
+        As `badc.reports.query.tables.open_tables`.
+    """
+    coverage = find_coverage(settings.parquet, settings.coverage)
+    with open_tables(settings.parquet, coverage, settings.sites) as database:
+        notes = choose(database, settings.min_confidence, settings.labels)
+        count_effort(database)
+        # Once, into a table: printing and the CSV both read it.
+        database.execute(f"CREATE TEMP TABLE summary AS {_query(settings.groups)}")
+        order = "SELECT * FROM summary ORDER BY " + ", ".join(_order(settings.groups))
+        groups = ranked(database, order, settings.limit)
+        written = write_csv(database, order, settings.output) if settings.output is not None else None
+        return Summary(groups, (*notes, *notes_on_tables(database, settings.parquet, coverage)), written)
+
+
+def _query(groups: tuple[Group, ...]) -> str:
+    chosen = ", ".join(groups)
+    places = [group for group in groups if group is not Group.LABEL]
+    columns = [f"heard.{group} AS {group}" for group in groups]
+    join = "CROSS JOIN analysed"
+    if places:
+        same = " AND ".join(f"heard.{group} IS NOT DISTINCT FROM analysed.{group}" for group in places)
+        silent_too = Group.LABEL not in groups
+        join = f"{'FULL OUTER' if silent_too else 'LEFT'} JOIN analysed ON {same}"
+        if silent_too:  # both sides, because a null group is a group as well
+            columns = [f"CASE WHEN n IS NULL THEN analysed.{g} ELSE heard.{g} END AS {g}" for g in groups]
+    return f"""
+        WITH parts AS (
+          SELECT {", ".join(dict.fromkeys((*groups, Group.RECORDING)))}, count(*) AS n,
+            sum(confidence) AS confidence_sum, count(confidence) AS rated, max(confidence) AS highest
+          FROM chosen GROUP BY ALL),
+        heard AS (
+          SELECT {chosen}, CAST(sum(n) AS BIGINT) AS n, sum(confidence_sum) AS confidence_sum, sum(rated) AS rated,
+            max(highest) AS highest, count(*) AS recordings
+          FROM parts GROUP BY {chosen}),
+        analysed AS (
+          SELECT {"".join(f"{group}, " for group in places)} sum(analysed_ms) / {MS_PER_HOUR} AS hours
+          FROM effort_hours {f"GROUP BY {', '.join(places)}" if places else ""})
+        SELECT {", ".join(columns)}, coalesce(n, 0) AS detections,
+          round(confidence_sum / nullif(rated, 0), 9) AS avg_confidence, highest AS max_confidence,
+          coalesce(recordings, 0) AS recordings, hours AS analysed_hours,
+          coalesce(n, 0) / nullif(hours, 0) AS detections_per_hour
+        FROM heard {join}
+    """
+
+
+def _order(groups: tuple[Group, ...]) -> list[str]:
+    keys = [f"{group} NULLS LAST" for group in groups]
+    return keys if set(groups) <= _IN_ORDER_OF_TIME else ["detections DESC", *keys]

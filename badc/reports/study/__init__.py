@@ -1,0 +1,1 @@
+"""The numbers, words and sounds behind the plots and the page."""

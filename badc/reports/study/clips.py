@@ -1,0 +1,168 @@
+"""A detection to look at and to listen to: a passage of its recording, as a spectrogram and as a small MP3."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from badc.recordings.audio import AudioError, frame_at, probe, read_samples, window_of
+from badc.recordings.locate import locate_audio
+from badc.reports.study.data import Sighting
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_MARGIN_MS = 1000  # what is heard before and after the detection
+_LONGEST_MS = 12_000
+_UNKNOWN_LENGTH_MS = 3000
+_COLUMNS = 480
+_ROWS = 192
+_WINDOW_S = 0.02
+_BIRDS_TOP_HZ = 12_000
+_ULTRASOUND_RATE_HZ = 96_000
+_SCALE_FROM_HZ = 300  # wind and handling below would hide the bird above
+_LEAST_RANGE_DB = 25.0
+_MP3_RATE_HZ = 32_000
+_MP3_RATES_HZ = (16_000, 22_050, 24_000, 32_000)
+_PEAK = 0.5
+_MOST_GAIN = 100.0  # 40 dB; louder would only be noise
+_FADE_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of a recording around a detection.
+
+    Parameters
+    ----------
+    samples
+        Mono, float32, shape `(frames,)`.
+    rate
+        Frames per second, in Hz.
+    marked_s
+        Start and end of the detection, in seconds from the start of the passage.
+    """
+
+    samples: np.ndarray[Any, Any]
+    rate: int
+    marked_s: tuple[float, float]
+
+    @property
+    def length_s(self) -> float:
+        """Length in seconds."""
+        return len(self.samples) / self.rate
+
+
+@dataclass(frozen=True, slots=True)
+class Spectrogram:
+    """Loudness over time and frequency.
+
+    Parameters
+    ----------
+    levels
+        uint8 of shape `(rows, columns)`, 0 quiet to 255 loud; the first row is the lowest frequency.
+    top_hz
+        Frequency at the top edge.
+    length_s
+        Length in seconds.
+    """
+
+    levels: np.ndarray[Any, Any]
+    top_hz: float
+    length_s: float
+
+
+def read_passage(sighting: Sighting, bases: Sequence[Path]) -> Passage:
+    """Read a detection and a second before and after it.
+
+    A detection of more than ten seconds is cut off; one without an end is taken to be three seconds long.
+
+    Raises
+    ------
+    AudioError
+        When the recording is not there, cannot be read, or is not the one that was analysed; or when the detections
+        table does not say where the detection is.
+    """
+    if sighting.source_path is None or sighting.timestamp_ms is None:
+        raise AudioError(f"{sighting.recording_id}: the detections table does not say where the detection is")
+    path = locate_audio(sighting.source_path, sighting.dataset_root, bases)
+    info = probe(path)
+    start_ms = sighting.chunk_start_ms or 0
+    end_ms = sighting.chunk_end_ms if sighting.chunk_end_ms is not None else info.duration_ms
+    chunk = window_of(path, info, start_ms, end_ms)
+    length_ms = _UNKNOWN_LENGTH_MS if sighting.end_ms is None else sighting.end_ms - sighting.timestamp_ms
+    length_ms = min(max(length_ms, 0), _LONGEST_MS - 2 * _MARGIN_MS)
+    marked = chunk.start_frame + frame_at(sighting.timestamp_ms, info.rate)
+    marked_end = min(marked + frame_at(length_ms, info.rate), info.frames)
+    if marked >= info.frames:
+        raise AudioError(f"{path}: it ends before the detection at {start_ms + sighting.timestamp_ms} ms")
+    margin = frame_at(_MARGIN_MS, info.rate)
+    first, last = max(0, marked - margin), min(info.frames, marked_end + margin)
+    samples, rate = read_samples(replace(chunk, start_frame=first, frames=last - first, whole_file=False))
+    mono = samples.mean(axis=1)
+    return Passage(mono, rate, ((marked - first) / rate, (marked_end - first) / rate))
+
+
+def spectrogram(passage: Passage) -> Spectrogram:
+    """Return the spectrogram of a passage: Hann windows of about 20 ms, in dB, scaled to its own noise and peak.
+
+    The frequencies reach up to 12 kHz; of recordings with more than 96,000 samples a second up to half the rate, since
+    those are made for ultrasound.
+    """
+    import numpy as np
+
+    size = 2 ** round(np.log2(passage.rate * _WINDOW_S))
+    samples = passage.samples
+    if len(samples) < size:
+        samples = np.pad(samples, (0, size - len(samples)))
+    hop = max(size // 16, -(-(len(samples) - size + 1) // _COLUMNS), 1)
+    frames = np.lib.stride_tricks.sliding_window_view(samples, size)[::hop]
+    power = np.abs(np.fft.rfft(frames * np.hanning(size), axis=1)) ** 2
+    nyquist = passage.rate / 2
+    top = nyquist if passage.rate > _ULTRASOUND_RATE_HZ else min(nyquist, _BIRDS_TOP_HZ)
+    bins = max(1, round(top / nyquist * (power.shape[1] - 1)))
+    power = power[:, :bins]
+    group = -(-bins // _ROWS)
+    power = np.add.reduceat(power, np.arange(0, bins, group), axis=1)
+    decibel = 10 * np.log10(power + 1e-10).T
+    lowest = min(round(_SCALE_FROM_HZ / top * len(decibel)), len(decibel) - 1)
+    floor, peak = np.percentile(decibel[lowest:], (60, 99.9))
+    scaled = (decibel - floor) / max(peak - floor, _LEAST_RANGE_DB)
+    return Spectrogram((np.clip(scaled, 0, 1) * 255).astype(np.uint8), top, passage.length_s)
+
+
+def webp_bytes(picture: Spectrogram) -> bytes:
+    """Return a spectrogram as a grey WebP image, dark where it is loud, low frequencies at the bottom."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(255 - picture.levels[::-1]).save(buffer, "WEBP", quality=50, method=6)
+    return buffer.getvalue()
+
+
+def mp3_bytes(passage: Passage) -> bytes:
+    """Return a passage as a mono MP3 of at most 32 kHz, its loudest sample raised to half of full scale.
+
+    MP3, because it is the one small format that every browser plays.
+    """
+    import numpy as np
+    import soundfile as sf
+    import soxr
+
+    rate = next((rate for rate in _MP3_RATES_HZ if rate == passage.rate), _MP3_RATE_HZ)
+    samples = passage.samples
+    if rate != passage.rate:
+        samples = soxr.resample(samples, passage.rate, rate, quality="HQ")
+    peak = float(np.abs(samples).max(initial=0.0))
+    samples = samples * min(_PEAK / peak, _MOST_GAIN) if peak > 0 else samples
+    fade = min(round(_FADE_S * rate), len(samples) // 2)
+    if fade:  # a cut in mid-wave would click
+        ramp = np.linspace(0, 1, fade)
+        samples = np.concatenate([samples[:fade] * ramp, samples[fade:-fade], samples[-fade:] * ramp[::-1]])
+    buffer = io.BytesIO()
+    how = {"subtype": "MPEG_LAYER_III", "bitrate_mode": "VARIABLE", "compression_level": 0.7}
+    sf.write(buffer, samples.astype(np.float32), rate, format="MP3", **how)
+    return buffer.getvalue()

@@ -1,0 +1,327 @@
+"""Queries over the views of `badc.reports.query.tables`: what `badc.reports.study.data` holds."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from badc.errors import RequestError
+from badc.reports.query.counts import MS_PER_HOUR, choose, count_pairs
+from badc.reports.study.data import (
+    HISTOGRAM_BINS,
+    HOURS,
+    DateBins,
+    Grid,
+    Histogram,
+    Making,
+    Sighting,
+    Species,
+    Station,
+    Timeline,
+    date_bins,
+    time_bin_s,
+)
+
+if TYPE_CHECKING:
+    import duckdb
+
+_MOST_LISTED_RECORDINGS = 5
+
+
+class Counts:
+    """The tables of one report, counted.
+
+    Parameters
+    ----------
+    database
+        A connection with the views of `badc.reports.query.tables.open_tables`.
+    has_coverage
+        Whether there is a coverage table; without, nothing is known of effort.
+    min_confidence
+        Detections below are left out, except from the histograms. At 0 those without a confidence count too.
+    labels
+        Species to keep (see `badc.reports.query.counts.choose`); none keeps all.
+    """
+
+    def __init__(
+        self,
+        database: duckdb.DuckDBPyConnection,
+        *,
+        has_coverage: bool,
+        min_confidence: float = 0.0,
+        labels: Sequence[str] = (),
+    ) -> None:
+        self.database = database
+        self.has_coverage = has_coverage
+        self.min_confidence = min_confidence
+        self.labels = tuple(labels)
+        self.problems = choose(database, min_confidence, labels)
+        count_pairs(database)
+        database.execute(
+            """
+            CREATE TEMP TABLE cells AS
+            SELECT label, station, date, hour, count(*) AS n FROM chosen WHERE date IS NOT NULL
+            GROUP BY label, station, date, hour
+            """
+        )
+        database.execute(
+            f"""
+            CREATE TEMP VIEW analysed_hours AS
+            SELECT recording_id, station, date, hour, analysed_ms / {MS_PER_HOUR} AS hours FROM effort_hours
+            """
+        )
+
+    def rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of a query."""
+        found: list[tuple[Any, ...]] = self.database.execute(query, list(values)).fetchall()
+        return found
+
+    def species(self) -> list[Species]:
+        """Return every species, the most often detected first."""
+        found = self.rows(
+            """
+            WITH dated AS (SELECT label, min(date) AS first, max(date) AS last FROM cells GROUP BY label)
+            SELECT label, min(label_name), sum(n)::BIGINT, count(DISTINCT station), count(DISTINCT recording_id),
+              sum(confidence_sum) / nullif(sum(rated), 0), max(highest), any_value(dated.first), any_value(dated.last)
+            FROM pairs LEFT JOIN dated USING (label) GROUP BY label ORDER BY sum(n) DESC, label
+            """
+        )
+        return [Species(*row) for row in found]
+
+    def stations(self) -> list[Station]:
+        """Return every station of detections or coverage, by name."""
+        sites = {
+            row[0]: row[1:] for row in self.rows("SELECT station, study_area, latitude, longitude, timezone FROM sites")
+        }
+        heard = {
+            row[0]: row[1:]
+            for row in self.rows(
+                """
+                WITH dated AS (SELECT station, min(date) AS first, max(date) AS last FROM cells GROUP BY station)
+                SELECT p.station, sum(n)::BIGINT, count(DISTINCT label), count(DISTINCT recording_id),
+                  any_value(dated.first), any_value(dated.last)
+                FROM pairs p LEFT JOIN dated ON dated.station IS NOT DISTINCT FROM p.station GROUP BY p.station
+                """
+            )
+        }
+        covered = {
+            row[0]: row[1:]
+            for row in self.rows(
+                "SELECT c.station, count(DISTINCT h.recording_id), coalesce(sum(hours), 0), min(date), max(date) "
+                "FROM (SELECT DISTINCT station FROM coverage) c LEFT JOIN analysed_hours h "
+                "ON h.station IS NOT DISTINCT FROM c.station GROUP BY c.station"
+            )
+        }
+        names = sorted({*heard, *covered}, key=lambda name: (name is None, name or ""))
+        return [self._station(name, sites.get(name), heard.get(name), covered.get(name)) for name in names]
+
+    def _station(
+        self,
+        name: str | None,
+        site: tuple[Any, ...] | None,
+        heard: tuple[Any, ...] | None,
+        covered: tuple[Any, ...] | None,
+    ) -> Station:
+        detections, species, recordings, first, last = heard or (0, 0, 0, None, None)
+        hours = None
+        if covered is not None:
+            recordings, hours, first, last = covered
+        area, latitude, longitude, timezone = site or (None, None, None, None)
+        return Station(name, area, latitude, longitude, timezone, detections, species, recordings, hours, first, last)
+
+    def making(self) -> Making:
+        """Return how the detections were made."""
+        runners = self.rows(
+            "SELECT runner, model_version FROM detections WHERE runner IS NOT NULL GROUP BY ALL ORDER BY count(*) DESC"
+        )
+        untimed, unrated = self.rows(
+            "SELECT (sum(n) - (SELECT coalesce(sum(n), 0) FROM cells))::BIGINT, sum(n - rated)::BIGINT FROM pairs"
+        )[0]
+        heard_in = self.rows("SELECT count(DISTINCT recording_id) FROM pairs")[0][0]
+        if not self.has_coverage:
+            return Making(tuple(runners), {}, heard_in, heard_in, None, 0.0, untimed or 0, unrated or 0)
+        chunks = dict(self.rows("SELECT coalesce(status, 'unknown'), count(*) FROM coverage GROUP BY ALL ORDER BY ALL"))
+        if not runners:
+            runners = self.rows("SELECT DISTINCT runner, NULL FROM coverage WHERE runner IS NOT NULL ORDER BY ALL")
+        recordings = self.rows("SELECT count(DISTINCT recording_id) FROM coverage")[0][0]
+        analysed, hours, untimed_h = self.rows(
+            "SELECT count(DISTINCT recording_id), coalesce(sum(hours), 0), "
+            "coalesce(sum(hours) FILTER (date IS NULL), 0) FROM analysed_hours"
+        )[0]
+        return Making(tuple(runners), chunks, recordings, analysed, hours, untimed_h, untimed or 0, unrated or 0)
+
+    def hours(self, labels: Sequence[str]) -> Grid:
+        """Return detections of these species by hour of the day, all stations together."""
+        found: dict[str, list[int]] = {label: [0] * HOURS for label in labels}
+        query = "SELECT label, hour, sum(n)::BIGINT FROM cells WHERE list_contains(?, label) GROUP BY ALL"
+        for label, hour, n in self.rows(query, [list(labels)]):
+            found[label][hour] = n
+        effort = self.effort_by_hour()
+        return Grid(
+            tuple(labels),
+            tuple(tuple(found[label]) for label in labels),
+            None if effort is None else (effort,) * len(labels),
+        )
+
+    def detections_by_hour(self) -> tuple[int, ...]:
+        """Return the detections of all species in each hour of the day."""
+        by_hour = dict(self.rows("SELECT hour, sum(n)::BIGINT FROM cells GROUP BY hour"))
+        return tuple(by_hour.get(hour, 0) for hour in range(HOURS))
+
+    def effort_by_hour(self) -> tuple[float, ...] | None:
+        """Return the hours of audio analysed in each hour of the day, or None without coverage."""
+        if not self.has_coverage:
+            return None
+        by_hour = dict(self.rows("SELECT hour, sum(hours) FROM analysed_hours WHERE hour IS NOT NULL GROUP BY hour"))
+        return tuple(by_hour.get(hour, 0.0) for hour in range(HOURS))
+
+    def span(self) -> tuple[date, date] | None:
+        """Return the first and the last date of detections and analysed audio, or None where there are no dates."""
+        tables = ("cells", "analysed_hours")
+        dates = " UNION ALL ".join(f"SELECT min(date) AS a, max(date) AS b FROM {table}" for table in tables)
+        first, last = self.rows(f"SELECT min(a), max(b) FROM ({dates})")[0]
+        return None if first is None else (first, last)
+
+    def dates(self, stations: Sequence[str | None]) -> tuple[DateBins, Grid] | None:
+        """Return detections of all species over dates at these stations, or None where there are no dates."""
+        span = self.span()
+        if span is None:
+            return None
+        bins = date_bins(*span)
+        counts = self._by_date(bins, "sum(n)::BIGINT", "cells")
+        effort = self._by_date(bins, "sum(hours)", "analysed_hours") if self.has_coverage else None
+        grid = Grid(
+            tuple(name or "no station" for name in stations),
+            tuple(tuple(int(counts[name][column]) for column in range(bins.number)) for name in stations),
+            None
+            if effort is None
+            else tuple(tuple(float(effort[name][column]) for column in range(bins.number)) for name in stations),
+        )
+        return bins, grid
+
+    def _by_date(self, bins: DateBins, what: str, table: str) -> dict[str | None, dict[int, float]]:
+        found: dict[str | None, dict[int, float]] = defaultdict(lambda: defaultdict(int))
+        for station, day, value in self.rows(
+            f"SELECT station, date, {what} FROM {table} WHERE date IS NOT NULL GROUP BY station, date"
+        ):
+            found[station][bins.column(day)] += value
+        return found
+
+    def histograms(self, labels: Sequence[str]) -> list[Histogram]:
+        """Return how confident the runner was of these species, detections below the threshold included."""
+        found: dict[str, list[int]] = {label: [0] * HISTOGRAM_BINS for label in labels}
+        for label, number, n in self.rows(
+            f"""
+            SELECT label,
+              greatest(0, least(floor(confidence * {HISTOGRAM_BINS} + 1e-9), {HISTOGRAM_BINS - 1}))::INTEGER, count(*)
+            FROM detections WHERE confidence IS NOT NULL AND list_contains(?, label) GROUP BY ALL
+            """,
+            [list(labels)],
+        ):
+            found[label][number] = n
+        return [Histogram(label, tuple(found[label])) for label in labels]
+
+    def sightings(self, labels: Sequence[str], each: int) -> list[Sighting]:
+        """Return the strongest detection of each species in up to `each` different recordings."""
+        columns = (
+            "label, label_name, confidence, recording_id, station, local_time, source_path, dataset_root, "
+            "chunk_start_ms, chunk_end_ms, timestamp_ms, end_ms"
+        )
+        found = self.rows(
+            f"""
+            WITH best AS (
+              SELECT label, recording_id, station, highest FROM pairs
+              WHERE highest IS NOT NULL AND list_contains(?, label)
+              QUALIFY row_number() OVER (PARTITION BY label ORDER BY highest DESC, recording_id) <= ?)
+            SELECT {columns} FROM chosen AS h
+            WHERE EXISTS (
+              FROM best AS b WHERE b.label = h.label AND b.recording_id = h.recording_id
+                AND b.station IS NOT DISTINCT FROM h.station AND b.highest = h.confidence)
+            QUALIFY row_number() OVER (
+              PARTITION BY label, recording_id, station ORDER BY chunk_start_ms, timestamp_ms) = 1
+            """,
+            [list(labels), each],
+        )
+        place = {label: number for number, label in enumerate(labels)}
+        sightings = [Sighting(*row) for row in found]
+        return sorted(sightings, key=lambda s: (place[s.label], -s.confidence, s.recording_id))
+
+    def timeline(self, recording_id: str | None, most_rows: int) -> Timeline | None:
+        """Return one recording over time; by default the one with the most species.
+
+        Raises
+        ------
+        RequestError
+            When no detection and no chunk is of that recording; the text names some that are there.
+        """
+        if recording_id is None:
+            found = self.rows(
+                "SELECT recording_id FROM pairs GROUP BY 1 ORDER BY count(DISTINCT label) DESC, sum(n) DESC, 1 LIMIT 1"
+            )
+            if not found:
+                return None
+            recording_id = str(found[0][0])
+        length_ms, station, started = self._recording(recording_id)
+        species = self.rows(
+            "SELECT label, sum(n)::BIGINT FROM pairs WHERE recording_id = ? GROUP BY label ORDER BY 2 DESC, 1",
+            [recording_id],
+        )
+        shown = species[:most_rows]
+        bin_s = time_bin_s(length_ms)
+        number = max(1, -(-length_ms // (bin_s * 1000)))
+        highest: dict[str, list[float | None]] = {label: [None] * number for label, _ in shown}
+        for label, column, confidence in self.rows(
+            "SELECT label, absolute_time_ms // ?, coalesce(max(confidence), 0) FROM chosen "
+            "WHERE recording_id = ? AND absolute_time_ms >= 0 GROUP BY ALL",
+            [bin_s * 1000, recording_id],
+        ):
+            if label in highest:
+                highest[label][min(int(column), number - 1)] = confidence
+        return Timeline(
+            recording_id,
+            station,
+            started,
+            bin_s,
+            length_ms / 1000,
+            tuple(label for label, _ in shown),
+            tuple(tuple(highest[label]) for label, _ in shown),
+            tuple(n for _, n in shown),
+            self._analysed(recording_id, bin_s, number),
+            len(species) - len(shown),
+        )
+
+    def _recording(self, recording_id: str) -> tuple[int, str | None, Any]:
+        """Return length in ms, station and local start of a recording."""
+        found = self.rows(
+            "SELECT max(absolute_end_ms), max(absolute_time_ms), any_value(station), "
+            "min(local_time - to_milliseconds(absolute_time_ms)) FROM detections WHERE recording_id = ?",
+            [recording_id],
+        )[0]
+        covered: tuple[Any, ...] = (None, None, None)
+        if self.has_coverage:
+            covered = self.rows(
+                "SELECT max(end_ms), any_value(station), min(local_start - to_milliseconds(start_ms)) FROM coverage "
+                "WHERE recording_id = ?",
+                [recording_id],
+            )[0]
+        length_ms = max(found[0] or 0, found[1] or 0, covered[0] or 0)
+        if length_ms == 0:
+            some = self.rows("SELECT DISTINCT recording_id FROM pairs ORDER BY 1 LIMIT ?", [_MOST_LISTED_RECORDINGS])
+            names = ", ".join(row[0] for row in some) or "none"
+            raise RequestError(f"{recording_id}: the tables have no such recording with times; they have {names} …")
+        return length_ms, found[2] or covered[1], found[3] or covered[2]
+
+    def _analysed(self, recording_id: str, bin_s: int, number: int) -> tuple[bool, ...] | None:
+        if not self.has_coverage:
+            return None
+        analysed = [False] * number
+        for first, last in self.rows(
+            "SELECT DISTINCT start_ms // ?, (end_ms - 1) // ? FROM coverage "
+            "WHERE recording_id = ? AND analysed AND start_ms IS NOT NULL AND end_ms > start_ms",
+            [bin_s * 1000, bin_s * 1000, recording_id],
+        ):
+            for column in range(int(first), min(int(last), number - 1) + 1):
+                analysed[column] = True
+        return tuple(analysed)

@@ -14,7 +14,7 @@ from badc.errors import RequestError
 from badc.settings.model import BLOCK_FIELDS, Settings, option_name, settings_from
 
 if TYPE_CHECKING:
-    from blocks.settings_block import SettingsBlock
+    from blocks.base import SettingsBlock
 
 S = TypeVar("S", bound=Settings)
 
@@ -46,7 +46,7 @@ def filled_from_blocks(settings: S) -> S:
 
 def register_block_types() -> list[str]:
     """Make the types of the blocks known to the Prefect API, or bring them up to date; return their names."""
-    from blocks.saved_settings import TYPES_BY_OPTION
+    from blocks.types import TYPES_BY_OPTION
 
     types = [block_type for types in TYPES_BY_OPTION.values() for block_type in types]
     for block_type in types:
@@ -55,7 +55,7 @@ def register_block_types() -> list[str]:
 
 
 def _load(option: str, name: str) -> SettingsBlock:
-    from blocks.saved_settings import TYPES_BY_OPTION
+    from blocks.types import TYPES_BY_OPTION
 
     types = TYPES_BY_OPTION[option]
     slug, slash, short = name.rpartition("/")

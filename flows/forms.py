@@ -7,9 +7,9 @@ from typing import Any, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from badc import settings_parts as parts
 from badc.settings.model import Settings
-from badc.settings_parts import Part
+from blocks import parts as parts
+from blocks.parts import Part
 
 
 class Form(Settings):

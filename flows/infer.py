@@ -31,18 +31,18 @@ from badc.inference.settings import InferSettings
 from badc.system.output_lock import output_lock
 from badc.system.paths import absolute, find_dataset_root, telemetry_log_named
 from badc.telemetry.summary import RunState, resumable
-from blocks.cluster import Cluster, WorkerLabels, open_cluster
 from blocks.loading import filled_from_blocks
-from blocks.task_runner import ChunkTaskRunner
 from flows.gpu_pool import turn_at_the_gpus
 from flows.infer_session import InferOutcome, InferSession, current_session
 from flows.own_run import begun_before, final_state, leave_if_suspended, stop_of_own_run, stop_wanted
 from flows.server import note_task_runs
 from flows.stopping import StopReason
-from tasks.artifacts import RunArtifacts, run_title
 from tasks.infer import BatchRunner, RunStoppedError, batch_parameters
 from tasks.plain_log import log_plainly
+from tasks.show.artifacts import RunArtifacts, run_title
 from tasks.silent_workers import SilentWorkers
+from tasks.workers.cluster import Cluster, WorkerLabels, open_cluster
+from tasks.workers.task_runner import ChunkTaskRunner
 
 # Two tasks per worker: while one runs, the next one's engine is up and waits for the worker. More gains nothing.
 _IN_FLIGHT_PER_WORKER = 2

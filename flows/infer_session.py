@@ -12,10 +12,10 @@ from pathlib import Path
 from badc.inference.ledger import Progress
 from badc.inference.plan import InferPlan
 from badc.telemetry.summary import RunState, WorkerCount
-from blocks.cluster import Cluster
-from blocks.worker_slots import WorkerSlots
 from flows.handover import Handover
 from flows.stopping import Stop
+from tasks.workers.cluster import Cluster
+from tasks.workers.slots import WorkerSlots
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from badc.inference.ledger import Progress
     from badc.inference.plan import InferPlan
     from badc.inference.settings import InferOptions
-    from blocks.cluster import Cluster
     from flows.chunk_session import ChunkRunOutcome
     from flows.infer_session import InferOutcome
     from flows.orchestrate_session import OrchestrateOutcome
     from flows.pipeline_session import PipelineOutcome
+    from tasks.workers.cluster import Cluster
 
 Outcome = TypeVar("Outcome")
 Say = Callable[[str], None]
@@ -219,7 +219,7 @@ def _api_and_cluster(settings: InferOptions, flow: str, stop: Stop, say: Say) ->
     """Give an API and a cluster that are up; the module of the flow is imported meanwhile."""
     say("Starting: Prefect and the workers")
     api = PrefectApi.begin()
-    from blocks.cluster import import_dask, open_cluster
+    from tasks.workers.cluster import import_dask, open_cluster
 
     import_dask(settings)
     with ExitStack() as stack:

@@ -31,9 +31,7 @@ from badc.inference.ledger import Progress
 from badc.inference.plan import InferPlan, plan_inference
 from badc.system.output_lock import output_lock
 from badc.telemetry.summary import RunState
-from blocks.cluster import open_cluster
 from blocks.loading import filled_from_blocks
-from blocks.worker_slots import WorkerSlots, slots_of
 from flows.gpu_pool import turn_at_the_gpus
 from flows.handover import error_of
 from flows.infer import infer
@@ -41,7 +39,9 @@ from flows.infer_session import InferOutcome, InferSession, handing_over
 from flows.orchestrate_session import OrchestrateOutcome, OrchestrateSession, RecordingOutcome, current_session
 from flows.own_run import begun_before, final_state, leave_if_suspended, stop_of_own_run, stop_wanted
 from flows.stopping import StopReason
-from tasks.orchestrate import RecordingsTable, show_reports
+from tasks.show.recordings_table import RecordingsTable, show_reports
+from tasks.workers.cluster import open_cluster
+from tasks.workers.slots import WorkerSlots, slots_of
 
 _TICK_S = 0.25
 # Recordings whose chunks are done, and whose record and reports are being made; workers do not wait for these.

@@ -15,7 +15,7 @@ from flows.stopping import Stop
 
 if TYPE_CHECKING:  # importing them imports Dask or DuckDB, for which the server must not wait
     from badc.reports.rankings.rollup import Rollup
-    from blocks.cluster import Cluster
+    from tasks.workers.cluster import Cluster
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,6 @@ from badc.datasets.listing import AUDIO_FOLDER
 from badc.datasets.pipeline_settings import PipelineSettings, chunk_settings, going_on, orchestrate_settings
 from badc.errors import MOST_LISTED, RequestError
 from badc.telemetry.summary import RunState
-from blocks.cluster import open_cluster
 from blocks.loading import filled_from_blocks
 from flows import chunk_session, orchestrate_session
 from flows.chunk import chunk
@@ -32,6 +31,7 @@ from flows.orchestrate import orchestrate
 from flows.orchestrate_session import OrchestrateOutcome, OrchestrateSession
 from flows.own_run import begun_before, final_state, leave_if_suspended, stop_of_own_run, stop_wanted
 from flows.pipeline_session import PipelineOutcome, PipelineSession, current_session
+from tasks.workers.cluster import open_cluster
 
 # A recording that is chunked keeps the lengths that it has, unless others are asked for.
 _LENGTHS = {"chunk_duration_s", "overlap_s", "min_chunk_s"}

@@ -9,7 +9,7 @@ import badc.detections.aggregate
 from badc.detections.aggregate import Aggregation
 from badc.detections.settings import AggregateSettings
 from badc.errors import listed
-from tasks.artifacts import artifact_key, folder_title, show_files
+from tasks.show.artifacts import artifact_key, folder_title, show_files
 
 
 @task(name="aggregate-detections", cache_policy=NO_CACHE, persist_result=False)

@@ -14,7 +14,7 @@ from prefect.utilities.annotations import quote
 from badc.datasets.chunking.existing import ChunkOrder
 from badc.datasets.chunking.plan import ChunkingInterruptedError, ChunkOutcome, PlannedRecording, chunk_recording
 from badc.errors import BadcError, listed
-from tasks.artifacts import artifact_key, shown
+from tasks.show.artifacts import artifact_key, shown
 
 
 class BatchChunker:

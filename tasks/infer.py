@@ -22,7 +22,7 @@ from badc.inference.attempt import Attempt
 from badc.inference.ledger import RunLedger
 from badc.inference.plan import InferOrder, PlannedChunk
 from badc.system.memory import GPU_OUT_OF_MEMORY
-from tasks.on_worker import infer_chunks
+from tasks.workers.body import infer_chunks
 
 
 class OnWorker(Protocol):

@@ -8,7 +8,7 @@ from prefect.cache_policies import NO_CACHE
 import badc.reports.bundle
 from badc.reports.bundle import Bundle
 from badc.reports.settings import BundleSettings
-from tasks.artifacts import artifact_key, folder_title, show_files
+from tasks.show.artifacts import artifact_key, folder_title, show_files
 
 
 @task(name="make-bundle", cache_policy=NO_CACHE, persist_result=False)

@@ -156,7 +156,7 @@ def dask_scheduler() -> Iterator[str]:
     import dask
 
     from badc.inference.settings import InferSettings
-    from blocks.cluster import open_cluster
+    from tasks.workers.cluster import open_cluster
 
     with open_cluster(InferSettings(manifest=Path("unused.csv"), max_gpus=0, cpu_workers=2)) as cluster:
         security = cluster.security

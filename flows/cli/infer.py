@@ -141,7 +141,7 @@ def _nothing_to_do(plan: InferPlan) -> int:
 def _report(plan: InferPlan, outcome: InferOutcome) -> int:
     from badc.telemetry.summary import summary_path, workers_csv_path
     from flows.cli.tables import print_table
-    from tasks.run_report import worker_rows
+    from tasks.show.run_report import worker_rows
 
     progress = outcome.progress
     print(

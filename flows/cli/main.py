@@ -88,7 +88,7 @@ def dask_credentials(
     Without them, whoever reaches a scheduler's port can run code as the owner of its workers. The command prints a file
     to source in each shell that starts the scheduler, a worker, or a run with --scheduler tls://HOST:PORT.
     """
-    from blocks.scheduler import write_credentials
+    from tasks.workers.scheduler import write_credentials
 
     print(write_credentials(folder))
 

@@ -21,8 +21,8 @@ def measure(scratch: Path) -> str:
     from prefect_dask import DaskTaskRunner
 
     from badc.inference.settings import InferSettings
-    from blocks.cluster import open_cluster
-    from blocks.task_runner import ChunkTaskRunner
+    from tasks.workers.cluster import open_cluster
+    from tasks.workers.task_runner import ChunkTaskRunner
 
     settings = InferSettings(manifest=scratch / "m.csv", cpu_workers=WORKERS, max_gpus=0)
     with open_cluster(settings) as cluster:

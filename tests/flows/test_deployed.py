@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 def test_a_run_has_the_name_of_its_dataset(
     prefect_api: str, root: str | None, block: str | None, named: str | None
 ) -> None:
-    from blocks.saved_settings import Dataset
+    from blocks.types import Dataset
     from flows.deployed import _root_of
     from flows.infer import name_of_run
 

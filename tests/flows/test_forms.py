@@ -16,7 +16,7 @@ from badc.datasets.slurm.settings import SlurmSettings
 from badc.detections.settings import AggregateSettings
 from badc.inference.settings import InferSettings
 from badc.reports.settings import BundleSettings
-from badc.settings_parts import RUNNERS
+from blocks.parts import RUNNERS
 from flows import deployed, forms
 
 ROOT = Path(__file__).parents[2]

@@ -152,12 +152,12 @@ def test_a_slow_worker_holds_up_the_end_by_one_chunk_at_most(gpu_run, fake, tmp_
 def test_blocks_that_bring_prefect_in_before_dask_do_not_stop_the_start(
     badc, prefect_api, gpu_driver, make_recording, make_manifest, tmp_path, options
 ):
-    from blocks import saved_settings
+    from blocks import types
     from blocks.loading import register_block_types
 
     register_block_types()
-    saved_settings.StubRunner().save("on-gpus", overwrite=True)
-    saved_settings.GpuCluster(max_gpus=2).save("two-gpus", overwrite=True)
+    types.StubRunner().save("on-gpus", overwrite=True)
+    types.GpuCluster(max_gpus=2).save("two-gpus", overwrite=True)
     process = badc("infer", "run", make_manifest(make_recording()), *options, **gpu_driver)
     try:
         _, err = process.communicate(timeout=60)

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 
 def _join(address: str) -> None:
-    from blocks.cluster import open_cluster
+    from tasks.workers.cluster import open_cluster
 
     with open_cluster(InferSettings(manifest=Path("m.csv"), scheduler=address)):
         pass
@@ -34,9 +34,9 @@ def _join(address: str) -> None:
 @pytest.fixture
 def short_handshake(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the wait for a scheduler's answer be short."""
-    import blocks.scheduler
+    import tasks.workers.scheduler
 
-    monkeypatch.setattr(blocks.scheduler, "_CONNECT_TIMEOUT_S", 2)
+    monkeypatch.setattr(tasks.workers.scheduler, "_CONNECT_TIMEOUT_S", 2)
 
 
 def test_a_port_that_accepts_and_says_nothing_is_no_scheduler(short_handshake: None) -> None:
@@ -64,7 +64,7 @@ def test_a_web_server_is_no_scheduler_and_is_named(short_handshake: None) -> Non
 def test_a_worker_and_a_scheduler_that_speaks_tls_are_told_apart(without_certificates: None) -> None:
     from distributed import LocalCluster
 
-    from blocks.cluster import open_cluster
+    from tasks.workers.cluster import open_cluster
 
     with LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0", protocol="tcp") as cluster:
         _join(cluster.scheduler_address)
@@ -152,11 +152,11 @@ def test_a_result_that_was_reported_is_not_waited_for(prefect_api, monkeypatch) 
     from prefect import flow, task
     from prefect.cache_policies import NO_CACHE
 
-    import blocks.task_runner
-    from blocks.task_runner import ChunkTaskRunner
+    import tasks.workers.task_runner
+    from tasks.workers.task_runner import ChunkTaskRunner
     from tests.fakes.bodies import frozen_result
 
-    monkeypatch.setattr(blocks.task_runner, "_RESULT_PATIENCE_S", 1.0)
+    monkeypatch.setattr(tasks.workers.task_runner, "_RESULT_PATIENCE_S", 1.0)
     body = task(frozen_result, cache_policy=NO_CACHE, persist_result=False)
 
     def around(on_worker, path):

@@ -101,7 +101,7 @@ def test_prefect_shows_a_subflow_for_each_recording_and_one_table(orchestrate, m
     from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowRunFilter, FlowRunFilterId
     from prefect.client.schemas.sorting import FlowRunSort
 
-    from tasks.artifacts import artifact_key
+    from tasks.show.artifacts import artifact_key
 
     root = make_dataset("A", "B")
     orchestrate(root, concurrent_recordings=2)
@@ -127,7 +127,7 @@ def test_tables_and_reports_follow_each_recording(orchestrate, make_dataset, bir
     from prefect.client.orchestration import get_client
 
     from flows.cli.orchestrate import report_outcome
-    from tasks.artifacts import artifact_key
+    from tasks.show.artifacts import artifact_key
 
     root = make_dataset("SITE_20230509_094500", seconds=9)
     shutil.copy(birds_wav, root / "audio" / "SITE_20230509_094500.wav")

@@ -154,7 +154,7 @@ def test_a_dataset_is_seen_while_it_goes(
 ) -> None:
     from playwright.sync_api import expect, sync_playwright
 
-    from tasks.artifacts import artifact_key
+    from tasks.show.artifacts import artifact_key
 
     root = make_dataset("A", "B", seconds=150)  # longer than a slow machine takes to open the pages
     words = ["infer", "orchestrate", str(root), "--apply", "--runner-cmd", fake("detector", "--seconds", 1)]

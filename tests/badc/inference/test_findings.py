@@ -9,7 +9,7 @@ from PIL import Image
 
 from badc.detections.result import Detection
 from badc.inference.findings import GpuUse, RunFindings, label_counts
-from badc.sparkline import as_data_uri, sparkline_png
+from tasks.show.sparkline import as_data_uri, sparkline_png
 
 
 def detection(label: str, confidence: float | None, name: str | None = None) -> Detection:

@@ -21,11 +21,11 @@ sys.exit(3)
 
 @pytest.fixture
 def types(prefect_api: str) -> Any:
-    from blocks import saved_settings
+    from blocks import types
     from blocks.loading import register_block_types
 
     register_block_types()
-    return saved_settings
+    return types
 
 
 def test_a_secret_is_masked_in_what_the_command_prints(

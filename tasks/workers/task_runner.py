@@ -19,7 +19,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task
 from prefect_dask import DaskTaskRunner
 
-from blocks.worker_slots import WorkerSlots
+from tasks.workers.slots import WorkerSlots
 
 Call = Callable[..., Any]
 

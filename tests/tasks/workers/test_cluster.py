@@ -13,7 +13,7 @@ from distributed import Client
 
 from badc.inference.plan import workers_wanted
 from badc.inference.settings import InferSettings
-from blocks.cluster import WorkerLabels, open_cluster
+from tasks.workers.cluster import WorkerLabels, open_cluster
 
 
 def settings(**values: object) -> InferSettings:

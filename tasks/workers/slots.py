@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 
-from blocks.cluster import Cluster
+from tasks.workers.cluster import Cluster
 
 _LOOK_INTERVAL_S = 2.0
 _FIRST_LOOK_S = 15.0

@@ -13,14 +13,14 @@ import pytest
 
 from badc.errors import RequestError
 from badc.inference.settings import InferSettings
-from blocks.cluster import open_cluster
-from blocks.scheduler import note_on, write_credentials
+from tasks.workers.cluster import open_cluster
+from tasks.workers.scheduler import note_on, write_credentials
 
 JOIN = """
 import sys
 from pathlib import Path
 from badc.inference.settings import InferSettings
-from blocks.cluster import open_cluster
+from tasks.workers.cluster import open_cluster
 with open_cluster(InferSettings(manifest=Path("m.csv"), scheduler=sys.argv[1])) as cluster:
     print(cluster.note)
 """

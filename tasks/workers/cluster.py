@@ -14,7 +14,7 @@ from badc.inference.plan import workers_wanted
 from badc.inference.settings import InferOptions
 from badc.system import leash
 from badc.system.gpus import NoGpuError, usable_gpus
-from blocks.scheduler import note_on, require_scheduler
+from tasks.workers.scheduler import note_on, require_scheduler
 
 if TYPE_CHECKING:
     from distributed.security import Security
@@ -103,7 +103,7 @@ def open_cluster(settings: InferOptions) -> Iterator[Cluster]:
     gpus, reason = _find_gpus()
     gpu_workers, cpu_workers = workers_wanted(settings, len(gpus))
     resource_tracker.ensure_running()  # what starts it, as the first worker would, unblocks signals
-    with leash.children_hear_no_signals():  # until blocks.worker_preload has handlers for them
+    with leash.children_hear_no_signals():  # until tasks.workers.preload has handlers for them
         cluster = (
             _gpu_cluster(gpus[:gpu_workers], cpu_workers, security)
             if gpu_workers
@@ -168,7 +168,7 @@ def _gpu_cluster(gpus: list[int | str], cpu_workers: int, security: Security) ->
         scheduler_kwargs={"dashboard": False},
         dashboard_address=f"{_LOCAL}:0",
         silence_logs=logging.ERROR,
-        preload=["blocks.worker_preload"],
+        preload=["tasks.workers.preload"],
     )
     if cpu_workers:
         cluster.worker_spec.update(_cpu_workers(cpu_workers, security))
@@ -188,7 +188,7 @@ def _cpu_workers(number: int, security: Security) -> dict[str, dict[str, Any]]:
         "dashboard": False,
         "dashboard_address": f"{_LOCAL}:0",
         "env": {"CUDA_VISIBLE_DEVICES": ""},
-        "preload": ["blocks.worker_preload"],
+        "preload": ["tasks.workers.preload"],
         "silence_logs": logging.ERROR,
     }
     return {f"cpu-{n}": {"cls": _nanny(), "options": options | {"name": f"cpu-{n}"}} for n in range(number)}

@@ -1,4 +1,4 @@
-"""The types of BADC's blocks. `badc setup`, or `prefect block register -f blocks/saved_settings.py`, makes them known.
+"""The types of BADC's blocks. `badc setup`, or `prefect block register -f blocks/types.py`, makes them known.
 
 A block is saved in Prefect's UI, or from Python, and named in the options `--runner-block`, `--cluster-block`,
 `--dataset-block` and `--slurm-profile`.
@@ -12,12 +12,11 @@ from typing import Any
 from prefect.types import SecretDict
 from pydantic import Field
 
-from badc import settings_parts
-from blocks import settings_block
+from blocks import base, parts
 
 
 def _runner(name: str, kind: str, **further: Any) -> Any:
-    return settings_block.block_type(name, f"badc-{kind}", settings_parts.RUNNERS[kind], **further)
+    return base.block_type(name, f"badc-{kind}", parts.RUNNERS[kind], **further)
 
 
 HawkearsResidentRunner = _runner("HawkearsResidentRunner", "hawkears-resident")
@@ -26,7 +25,7 @@ BirdnetRunner = _runner("BirdnetRunner", "birdnet")
 CommandRunner = _runner(
     "CommandRunner",
     "command",
-    base=settings_block.CommandBlock,
+    base=base.CommandBlock,
     environment=(
         # A dict of SecretStr would not do: Prefect gives such values to everyone who reads the block.
         SecretDict,
@@ -38,12 +37,12 @@ CommandRunner = _runner(
     ),
 )
 StubRunner = _runner("StubRunner", "stub")
-GpuCluster = settings_block.block_type("GpuCluster", "badc-gpu-cluster", settings_parts.CLUSTER)
-Dataset = settings_block.block_type(
+GpuCluster = base.block_type("GpuCluster", "badc-gpu-cluster", parts.CLUSTER)
+Dataset = base.block_type(
     "Dataset",
     "badc-dataset",
-    settings_parts.DATASET,
-    settings_block.DatasetBlock,
+    parts.DATASET,
+    base.DatasetBlock,
     first={
         "root": (Path, Field(title="Root", description="The dataset's folder, as the machine that runs BADC sees it."))
     },
@@ -57,7 +56,7 @@ Dataset = settings_block.block_type(
         ),
     ),
 )
-SlurmProfile = settings_block.block_type("SlurmProfile", "badc-slurm-profile", settings_parts.SLURM)
+SlurmProfile = base.block_type("SlurmProfile", "badc-slurm-profile", parts.SLURM)
 
 RUNNER_BLOCKS = (HawkearsResidentRunner, HawkearsScriptRunner, BirdnetRunner, CommandRunner, StubRunner)
 # The types of block that each option may name.

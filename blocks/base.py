@@ -16,7 +16,7 @@ from prefect.utilities.dispatch import register_type
 from pydantic import ConfigDict, model_validator
 
 from badc.settings.model import Settings
-from badc.settings_parts import Part, dataset_values
+from blocks.parts import Part, dataset_values
 
 
 class SettingsBlock(Block):
@@ -79,7 +79,7 @@ def block_type(
     Parameters
     ----------
     name
-        Name of the class, in `blocks.saved_settings`.
+        Name of the class, in `blocks.types`.
     slug
         What a block's full name starts with, as in `badc-dataset/ridge`.
     part
@@ -90,7 +90,7 @@ def block_type(
         More fields, as `Part.model` takes them.
     """
     made = part.model(name, base, first or {}, **further)
-    made.__module__ = "blocks.saved_settings"  # Prefect shows the import beside each block
+    made.__module__ = "blocks.types"  # Prefect shows the import beside each block
     made.part = part
     made._block_type_name = f"BADC: {part.title}"
     made._block_type_slug = slug

@@ -18,4 +18,6 @@ def dask_setup(worker: Worker) -> None:
     for number in STOP_SIGNALS:
         # Not SIG_IGN, which the runner's processes would inherit, and then nothing could stop their children.
         signal.signal(number, lambda number, frame: None)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # blocked while this process started; see blocks.cluster
+    signal.pthread_sigmask(
+        signal.SIG_UNBLOCK, STOP_SIGNALS
+    )  # blocked while this process started; see tasks.workers.cluster

@@ -18,7 +18,7 @@ from badc.datasets.inference.plan import OrchestrationPlan
 from badc.inference.ledger import Progress
 from badc.reports.rankings.rollup import Rollup
 from badc.telemetry.summary import RunState
-from tasks.artifacts import artifact_key, show_files, shown
+from tasks.show.artifacts import artifact_key, show_files, shown
 
 _INTERVAL_S = 2.0
 _END_TIMEOUT_S = 10.0

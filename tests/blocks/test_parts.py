@@ -11,7 +11,7 @@ from badc.datasets.inference.settings import OrchestrateSettings
 from badc.inference.settings import InferSettings
 from badc.reports.settings import BundleSettings
 from badc.settings.model import Settings
-from badc.settings_parts import BUNDLE, CHUNKS, CLUSTER, DATASET, RUNNERS, SLURM, TABLES, dataset_values
+from blocks.parts import BUNDLE, CHUNKS, CLUSTER, DATASET, RUNNERS, SLURM, TABLES, dataset_values
 
 PARTS = [*RUNNERS.values(), CLUSTER, CHUNKS, DATASET, SLURM, TABLES, BUNDLE]
 

@@ -28,7 +28,7 @@ def saved(prefect_api: str) -> Iterator[Any]:
     """The blocks of a lab, saved, and no others: the tests share a server with those of the documentation."""
     from prefect.client.orchestration import get_client
 
-    from blocks import saved_settings as types
+    from blocks import types as types
     from blocks.loading import register_block_types
 
     register_block_types()
@@ -127,10 +127,10 @@ def test_a_block_is_as_strict_as_the_options(saved: Any) -> None:
 def test_prefects_own_command_registers_the_same_types(prefect_api: str, tmp_path: Path) -> None:
     from prefect.client.orchestration import get_client
 
-    from blocks.saved_settings import TYPES_BY_OPTION
+    from blocks.types import TYPES_BY_OPTION
 
     ours = {block.get_block_type_slug() for types in TYPES_BY_OPTION.values() for block in types}
-    command = [sys.executable, "-m", "prefect", "block", "register", "-f", "blocks/saved_settings.py"]
+    command = [sys.executable, "-m", "prefect", "block", "register", "-f", "blocks/types.py"]
     environment = os.environ | {"PREFECT_API_URL": prefect_api}
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -142,7 +142,7 @@ def test_prefects_own_command_registers_the_same_types(prefect_api: str, tmp_pat
 
 def test_the_snippet_beside_a_block_can_be_imported(saved: Any) -> None:
     for block in (saved.CommandRunner, saved.Dataset):
-        assert f"from blocks.saved_settings import {block.__name__}" in block.get_code_example()
+        assert f"from blocks.types import {block.__name__}" in block.get_code_example()
 
 
 def test_a_secret_given_as_a_name_is_refused_and_not_repeated() -> None:
@@ -152,8 +152,8 @@ def test_a_secret_given_as_a_name_is_refused_and_not_repeated() -> None:
 
 
 def test_every_runner_has_a_block() -> None:
-    from badc.settings_parts import RUNNERS
-    from blocks.saved_settings import RUNNER_BLOCKS
+    from blocks.parts import RUNNERS
+    from blocks.types import RUNNER_BLOCKS
 
     parts = [block.part for block in RUNNER_BLOCKS]
     assert [kind for kind, part in RUNNERS.items() if part not in parts] == []
@@ -161,7 +161,7 @@ def test_every_runner_has_a_block() -> None:
 
 
 def test_every_option_for_a_block_is_in_the_settings() -> None:
-    from blocks.saved_settings import TYPES_BY_OPTION
+    from blocks.types import TYPES_BY_OPTION
 
     assert set(TYPES_BY_OPTION) == set(BLOCK_FIELDS) <= set(OrchestrateSettings.model_fields)
     assert option_name("runner_block") == "--runner-block"

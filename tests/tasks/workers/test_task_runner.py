@@ -9,7 +9,7 @@ import pytest
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from blocks.task_runner import ChunkTaskRunner
+from tasks.workers.task_runner import ChunkTaskRunner
 from tests.fakes.bodies import fail_until, sleep, where_am_i
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from badc.inference.findings import GpuUse, RunFindings
 from badc.inference.ledger import Progress, RunLedger
 from badc.inference.plan import InferPlan
-from badc.sparkline import as_data_uri, sparkline_png
 from badc.telemetry.summary import JobStatus, RunState, WorkerCount, summary_path, workers_csv_path
+from tasks.show.sparkline import as_data_uri, sparkline_png
 
 _LISTED = 10
 _MOST_LABELS = 30

@@ -25,7 +25,7 @@ from prefect.runtime import flow_run
 from badc.inference.ledger import Progress, RunLedger
 from badc.inference.plan import InferPlan
 from badc.system.paths import absolute, find_dataset_root
-from tasks.run_report import label_rows, link, plain, progress_text, run_report, table_of, worker_rows
+from tasks.show.run_report import label_rows, link, plain, progress_text, run_report, table_of, worker_rows
 
 _UPDATE_INTERVAL_S = 1.0
 _END_TIMEOUT_S = 60.0

@@ -8,7 +8,7 @@ import signal
 
 def main() -> None:
     """Run the command line of this process."""
-    from flows.stopping import INTERRUPTED_EXIT_CODE, SIGNALS
+    from flows.run.stopping import INTERRUPTED_EXIT_CODE, SIGNALS
 
     for number in SIGNALS:  # while the command line is imported
         signal.signal(number, lambda number, frame: os._exit(INTERRUPTED_EXIT_CODE))

@@ -27,10 +27,10 @@ from badc.datasets.chunking.provenance import batch_run, batches, prepared
 from badc.datasets.chunking.settings import ChunkSettings
 from badc.telemetry.summary import RunState
 from blocks.loading import filled_from_blocks
-from flows.chunk_session import GRACE_PERIOD_S, ChunkRunOutcome, ChunkSession, current_session
-from flows.own_run import final_state, leave_if_suspended, stop_wanted
-from flows.server import note_task_runs
-from flows.stopping import Stop
+from flows.run.chunk_session import GRACE_PERIOD_S, ChunkRunOutcome, ChunkSession, current_session
+from flows.run.prefect_state import final_state, leave_if_suspended, stop_wanted
+from flows.run.stopping import Stop
+from flows.server.local import note_task_runs
 from tasks.chunk import BatchChunker, batch_parameters, show_failures
 
 _TICK_S = 0.25

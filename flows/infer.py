@@ -32,11 +32,11 @@ from badc.system.output_lock import output_lock
 from badc.system.paths import absolute, find_dataset_root, telemetry_log_named
 from badc.telemetry.summary import RunState, resumable
 from blocks.loading import filled_from_blocks
-from flows.gpu_pool import turn_at_the_gpus
-from flows.infer_session import InferOutcome, InferSession, current_session
-from flows.own_run import begun_before, final_state, leave_if_suspended, stop_of_own_run, stop_wanted
-from flows.server import note_task_runs
-from flows.stopping import StopReason
+from flows.run.gpu_pool import turn_at_the_gpus
+from flows.run.infer_session import InferOutcome, InferSession, current_session
+from flows.run.prefect_state import begun_before, final_state, leave_if_suspended, stop_of_own_run, stop_wanted
+from flows.run.stopping import StopReason
+from flows.server.local import note_task_runs
 from tasks.infer import BatchRunner, RunStoppedError, batch_parameters
 from tasks.plain_log import log_plainly
 from tasks.show.artifacts import RunArtifacts, run_title

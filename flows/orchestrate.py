@@ -32,13 +32,13 @@ from badc.inference.plan import InferPlan, plan_inference
 from badc.system.output_lock import output_lock
 from badc.telemetry.summary import RunState
 from blocks.loading import filled_from_blocks
-from flows.gpu_pool import turn_at_the_gpus
-from flows.handover import error_of
 from flows.infer import infer
-from flows.infer_session import InferOutcome, InferSession, handing_over
-from flows.orchestrate_session import OrchestrateOutcome, OrchestrateSession, RecordingOutcome, current_session
-from flows.own_run import begun_before, final_state, leave_if_suspended, stop_of_own_run, stop_wanted
-from flows.stopping import StopReason
+from flows.run.gpu_pool import turn_at_the_gpus
+from flows.run.handover import error_of
+from flows.run.infer_session import InferOutcome, InferSession, handing_over
+from flows.run.orchestrate_session import OrchestrateOutcome, OrchestrateSession, RecordingOutcome, current_session
+from flows.run.prefect_state import begun_before, final_state, leave_if_suspended, stop_of_own_run, stop_wanted
+from flows.run.stopping import StopReason
 from tasks.show.recordings_table import RecordingsTable, show_reports
 from tasks.workers.cluster import open_cluster
 from tasks.workers.slots import WorkerSlots, slots_of

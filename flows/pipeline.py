@@ -23,14 +23,14 @@ from badc.datasets.pipeline_settings import PipelineSettings, chunk_settings, go
 from badc.errors import MOST_LISTED, RequestError
 from badc.telemetry.summary import RunState
 from blocks.loading import filled_from_blocks
-from flows import chunk_session, orchestrate_session
 from flows.chunk import chunk
-from flows.chunk_session import ChunkRunOutcome, ChunkSession
-from flows.handover import error_of
 from flows.orchestrate import orchestrate
-from flows.orchestrate_session import OrchestrateOutcome, OrchestrateSession
-from flows.own_run import begun_before, final_state, leave_if_suspended, stop_of_own_run, stop_wanted
-from flows.pipeline_session import PipelineOutcome, PipelineSession, current_session
+from flows.run import chunk_session, orchestrate_session
+from flows.run.chunk_session import ChunkRunOutcome, ChunkSession
+from flows.run.handover import error_of
+from flows.run.orchestrate_session import OrchestrateOutcome, OrchestrateSession
+from flows.run.pipeline_session import PipelineOutcome, PipelineSession, current_session
+from flows.run.prefect_state import begun_before, final_state, leave_if_suspended, stop_of_own_run, stop_wanted
 from tasks.workers.cluster import open_cluster
 
 # A recording that is chunked keeps the lengths that it has, unless others are asked for.

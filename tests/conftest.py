@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_prefect_home(tmp_path_factory: pytest.TempPathFactory) -> None:
-    from flows.server import quiet_defaults
+    from flows.server.local import quiet_defaults
 
     os.environ["PREFECT_HOME"] = str(tmp_path_factory.mktemp("prefect"))
     quiet_defaults(verbose=False)
@@ -66,7 +66,7 @@ def birds_wav() -> Path:
 @pytest.fixture(scope="session")
 def prefect_api(_own_prefect_home: None) -> Iterator[str]:
     """URL of a real Prefect server, with its own database; the server is stopped when the session's process ends."""
-    from flows.server import PrefectApi
+    from flows.server.local import PrefectApi
 
     api = PrefectApi.begin()
     api.ready()
@@ -99,7 +99,7 @@ def start_server_with_ui(free_port: Callable[[], int]) -> Iterator[Callable[[Pat
     import subprocess
     import time
 
-    from flows.server import PrefectApi
+    from flows.server.local import PrefectApi
 
     started: list[subprocess.Popen[bytes]] = []
 

@@ -1,1 +1,1 @@
-"""The command line: parse, call one flow or one function of `badc`, print."""
+"""The command line."""

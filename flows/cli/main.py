@@ -15,20 +15,20 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.demo import demo
-from flows.cli.gpus import gpus
-from flows.cli.settings_options import with_boundary
-from flows.cli.setup import setup
-from flows.stopping import INTERRUPTED_EXIT_CODE, SIGNALS, interrupt_command
+from flows.cli.commands.demo import demo
+from flows.cli.commands.gpus import gpus
+from flows.cli.commands.setup import setup
+from flows.cli.options import with_boundary
+from flows.run.stopping import INTERRUPTED_EXIT_CODE, SIGNALS, interrupt_command
 
 # A group's module is imported when one of its commands is asked for: settings models and their library take a while,
 # and `badc --help` should not.
 GROUPS = {
-    "pipeline": ("flows.cli.pipeline", "Take a dataset from recordings to reports in one command."),
-    "chunk": ("flows.cli.chunk", "Cut recordings into chunks and write their manifests."),
-    "infer": ("flows.cli.infer", "Analyse chunks on every GPU, resume, and aggregate the detections."),
-    "server": ("flows.cli.server", "Look after a Prefect server: how full it is, and clearing old runs."),
-    "report": ("flows.cli.report", "Answers from the tables: counts, rates, a database, a page to send."),
+    "pipeline": ("flows.cli.commands.pipeline", "Take a dataset from recordings to reports in one command."),
+    "chunk": ("flows.cli.commands.chunk", "Cut recordings into chunks and write their manifests."),
+    "infer": ("flows.cli.commands.infer", "Analyse chunks on every GPU, resume, and aggregate the detections."),
+    "server": ("flows.cli.commands.server", "Look after a Prefect server: how full it is, and clearing old runs."),
+    "report": ("flows.cli.commands.report", "Answers from the tables: counts, rates, a database, a page to send."),
 }
 
 
@@ -133,5 +133,5 @@ def main() -> None:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     for number in SIGNALS:
         signal.signal(number, leave)
-    if "flows.server" in sys.modules:
-        sys.modules["flows.server"].end_if_silent(leave)
+    if "flows.server.local" in sys.modules:
+        sys.modules["flows.server.local"].end_if_silent(leave)

@@ -37,7 +37,7 @@ def main(names: list[str]) -> None:
 
 
 def _measured(name: str) -> str:
-    from flows.server import quiet_defaults
+    from flows.server.local import quiet_defaults
 
     quiet_defaults(verbose=False)
     with tempfile.TemporaryDirectory() as folder:

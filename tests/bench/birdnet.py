@@ -16,7 +16,7 @@ WORKERS = 2
 
 def measure(scratch: Path) -> str:
     """Analyse 30 one-minute chunks twice: on two workers of the flow, and in two bare processes."""
-    from flows.server import PrefectApi
+    from flows.server.local import PrefectApi
 
     PrefectApi.begin().ready()
     audio = _recording(scratch)
@@ -79,7 +79,7 @@ def _flow_rate(scratch: Path, audio: Path) -> float:
     from badc.inference.plan import plan_inference
     from badc.inference.settings import InferSettings
     from badc.telemetry.events import EventStatus, read_events
-    from flows.launch import launch_inference
+    from flows.cli.launch import launch_inference
 
     write_virtual_manifest(plan_chunks(audio, 60), scratch / "m.csv", hash_chunks=False)
     settings = InferSettings(

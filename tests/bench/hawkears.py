@@ -65,7 +65,7 @@ def _rate(folder: Path, manifest: Path, chunks: int, **settings: object) -> floa
     from badc.inference.plan import plan_inference
     from badc.inference.settings import InferSettings
     from badc.telemetry.events import EventStatus, read_events
-    from flows.launch import launch_inference
+    from flows.cli.launch import launch_inference
 
     lines = manifest.read_text().splitlines(keepends=True)
     folder.mkdir()

@@ -19,7 +19,7 @@ SEPARATE = 5
 
 def measure(scratch: Path) -> str:
     """Time the inference of the same recordings in both ways, with a Prefect server running, start to exit."""
-    from flows.server import PrefectApi
+    from flows.server.local import PrefectApi
 
     api = PrefectApi.begin()
     api.ready()

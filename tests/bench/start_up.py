@@ -28,7 +28,7 @@ def measure(scratch: Path) -> str:
     environment["PREFECT_HOME"] = str(scratch / "prefect")
     first = _run(scratch, environment, "first")
     alone = _median(scratch, environment, "alone")
-    from flows.server import PrefectApi
+    from flows.server.local import PrefectApi
 
     api = PrefectApi.begin()
     api.ready()

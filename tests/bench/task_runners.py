@@ -15,7 +15,7 @@ WORKERS = 2
 
 def measure(scratch: Path) -> str:
     """Run the same 500 trivial tasks three ways on one warm cluster of two workers."""
-    from flows.server import PrefectApi
+    from flows.server.local import PrefectApi
 
     PrefectApi.begin().ready()
     from prefect_dask import DaskTaskRunner
@@ -70,7 +70,7 @@ def _flow_rate(scratch: Path, scheduler: str) -> float:
     from badc.inference.plan import plan_inference
     from badc.inference.settings import InferSettings
     from badc.telemetry.events import EventStatus, read_events
-    from flows.launch import launch_inference
+    from flows.cli.launch import launch_inference
 
     sf.write(scratch / "REC.wav", np.zeros(TASKS * 800, dtype=np.int16), 8000)
     write_virtual_manifest(plan_chunks(scratch / "REC.wav", 0.1), scratch / "m.csv", hash_chunks=False)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.server import RECORDER_SETTINGS
-from flows.shared_server import SETTINGS
+from flows.server.local import RECORDER_SETTINGS
+from flows.server.shared import SETTINGS
 
 FOLDER = Path(__file__).parents[2] / "deployments"
 

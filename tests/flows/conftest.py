@@ -22,7 +22,7 @@ def infer(prefect_api: str, dask_scheduler: str, tmp_path: Path) -> Callable[...
     """Return a function that runs a manifest in this process, on the session's server and cluster."""
     from badc.inference.plan import plan_inference
     from badc.inference.settings import InferSettings
-    from flows.launch import launch_inference
+    from flows.cli.launch import launch_inference
 
     def run(manifest: Path, **settings: Any) -> Any:
         values = {"scheduler": dask_scheduler, "output_dir": tmp_path / "out", "telemetry_log": tmp_path / "run.jsonl"}

@@ -184,7 +184,7 @@ def test_a_run_outlives_its_prefect_server(badc, make_recording, make_manifest, 
         PREFECT_HOME=str(tmp_path / "prefect"),
     )
     wait_until(lambda: len(successes(log)) >= 1)
-    servers = [child for child in family(process) if "flows.server_app" in child.cmdline()]
+    servers = [child for child in family(process) if "flows.server.app" in child.cmdline()]
     assert len(servers) == 1, "exactly one local server"
     servers[0].kill()
     _, err = process.communicate(timeout=150)

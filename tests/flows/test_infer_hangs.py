@@ -191,7 +191,7 @@ def test_a_prefect_server_that_hangs_holds_up_the_end_for_half_a_minute_at_most(
     )
     wait_until(lambda: len(successes(log)) >= 1)
     children = family(process)
-    (server,) = [child for child in children if "flows.server_app" in child.cmdline()]
+    (server,) = [child for child in children if "flows.server.app" in child.cmdline()]
     frozen(server)
     wait_until(lambda: len(successes(log)) == 3)
     begin = time.monotonic()

@@ -24,7 +24,7 @@ def orchestrate(prefect_api, dask_scheduler):
     """Return a function that runs a dataset in this process, on the session's server and cluster."""
     from badc.datasets.inference.plan import plan_orchestration, require_runnable
     from badc.datasets.inference.settings import OrchestrateSettings
-    from flows.launch import launch_orchestration
+    from flows.cli.launch import launch_orchestration
 
     def run(root: Path, recording: bool = False, **settings):
         plan = plan_orchestration(OrchestrateSettings(dataset=root, **{"scheduler": dask_scheduler} | settings))
@@ -126,7 +126,7 @@ def test_prefect_shows_a_subflow_for_each_recording_and_one_table(orchestrate, m
 def test_tables_and_reports_follow_each_recording(orchestrate, make_dataset, birds_wav, capsys):
     from prefect.client.orchestration import get_client
 
-    from flows.cli.orchestrate import report_outcome
+    from flows.cli.commands.orchestrate import report_outcome
     from tasks.show.artifacts import artifact_key
 
     root = make_dataset("SITE_20230509_094500", seconds=9)

@@ -135,7 +135,7 @@ def render(page: Page) -> str:
         return clean(value) if type(value) is str else value
 
     environment = Environment(
-        loader=PackageLoader("badc.reports", "templates"),
+        loader=PackageLoader("badc.reports.page"),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=tidy,

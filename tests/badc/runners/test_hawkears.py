@@ -156,8 +156,8 @@ def test_a_vendored_script_is_chosen_unless_the_engine_says_otherwise(
     (tmp_path / "vendor").mkdir()
     (tmp_path / "vendor" / "HawkEars").symlink_to(PACKAGE.with_name("HawkEars1"))
     monkeypatch.setattr(script, "SOURCE_ROOT", tmp_path)
-    script = hawkears_plan(hawkears_engine=None, hawkears_python=None, hawkears_data=None)
-    assert "script" in script.order.runner.description
+    chosen = hawkears_plan(hawkears_engine=None, hawkears_python=None, hawkears_data=None)
+    assert "script" in chosen.order.runner.description
     assert "resident" in hawkears_plan().order.runner.description
 
 

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from badc.datasets.slurm.settings import SlurmSettings
 from badc.settings.model import Settings
-from flows.cli.settings_options import options_of
+from flows.cli.options import options_of
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-import badc.slurm
+import badc.datasets.slurm
 from badc.datasets.slurm.settings import SlurmSettings
 from badc.errors import RequestError
 from badc.settings.model import option_names, settings_from

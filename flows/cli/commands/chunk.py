@@ -1,0 +1,276 @@
+"""`badc chunk …`: the chunks of a recording, as rows of a manifest, as WAV files, or as ids; and of a whole dataset."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from badc.chunks.cutting import DEFAULT_DURATION_S, DEFAULT_MIN_CHUNK_S
+from badc.datasets.chunking.settings import ChunkSettings
+from badc.telemetry.summary import RunState
+from flows.cli.commands.probe import probe
+from flows.cli.console import end
+from flows.cli.options import options_of, with_boundary
+from flows.run.stopping import INTERRUPTED_EXIT_CODE
+
+if TYPE_CHECKING:
+    from badc.chunks.cutting import ChunkPlan
+    from badc.datasets.chunking.plan import DatasetPlan
+    from flows.run.chunk_session import ChunkRunOutcome
+
+app = typer.Typer()
+_EXIT_CODES = {RunState.COMPLETED: 0, RunState.FAILED: 1, RunState.INTERRUPTED: INTERRUPTED_EXIT_CODE}
+_MOST_SHOWN = 200
+
+Audio = Annotated[Path, typer.Argument(help="The recording: WAV, FLAC, OGG, MP3, …", show_default=False)]
+Duration = Annotated[float, typer.Option(help="Length of a chunk in seconds.")]
+Overlap = Annotated[float, typer.Option(help="Seconds of a chunk that the next one repeats.")]
+MinChunk = Annotated[
+    float, typer.Option(help="Leave out a last chunk shorter than so many seconds, unless it is the whole recording.")
+]
+
+RecordingId = Annotated[
+    str | None,
+    typer.Option(help="The recording's id, for one whose file name another recording has too. Default: that name."),
+]
+
+
+def manifest(
+    audio: Audio,
+    chunk_duration: Duration = DEFAULT_DURATION_S,
+    overlap: Overlap = 0.0,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="The manifest. Default: manifests/RECORDING.csv, in the recording's dataset if it has one."),
+    ] = None,
+    hash_chunks: Annotated[
+        bool, typer.Option("--hash-chunks", help="Read all audio and write each chunk's SHA-256, that of its WAV.")
+    ] = False,
+    min_chunk: MinChunk = DEFAULT_MIN_CHUNK_S,
+    recording_id: RecordingId = None,
+    status_dir: Annotated[
+        Path | None,
+        typer.Option(help="Also keep a chunk status in this folder, as `badc chunk orchestrate` does for a dataset."),
+    ] = None,
+) -> None:
+    """Write the manifest of a recording's chunks without copying any audio (virtual chunks).
+
+    The rows name the recording itself; `badc infer run` reads each chunk's window from it.
+    """
+    from badc.chunks.cutting import plan_chunks, write_virtual_manifest
+    from badc.system.paths import default_manifest_path
+    from flows.cli.console import counting
+
+    plan = plan_chunks(audio, chunk_duration, overlap, min_chunk, recording_id)
+    target = output or default_manifest_path(plan.dataset_root, plan.recording_id)
+    with counting("chunks hashed") as show:
+        write_virtual_manifest(plan, target, hash_chunks, lambda done: show(done, len(plan.chunks)), status_dir)
+    print(_what_it_makes(plan))
+    print(target)
+
+
+def run(
+    audio: Audio,
+    chunk_duration: Duration = DEFAULT_DURATION_S,
+    overlap: Overlap = 0.0,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the WAVs. Default: artifacts/chunks/RECORDING, in the recording's dataset if any."
+        ),
+    ] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(help="The manifest. Default: manifests/RECORDING.csv, in the recording's dataset if it has one."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")] = False,
+    min_chunk: MinChunk = DEFAULT_MIN_CHUNK_S,
+    recording_id: RecordingId = None,
+) -> None:
+    """Write each chunk of a recording as a WAV, in the recording's sample format, and the manifest.
+
+    Chunk WAVs of an earlier cut of the same recording are removed. The folder's .chunk_status.json says how it went.
+    """
+    from badc.chunks.cutting import plan_chunks, write_chunk_wavs
+    from badc.system.paths import default_chunks_dir, default_manifest_path, require_inside
+    from flows.cli.console import counting
+
+    plan = plan_chunks(audio, chunk_duration, overlap, min_chunk, recording_id)
+    folder = output_dir or default_chunks_dir(plan.dataset_root, plan.recording_id)
+    if output_dir is None:
+        require_inside(folder.parent, folder)
+    target = manifest or default_manifest_path(plan.dataset_root, plan.recording_id)
+    if dry_run:
+        for chunk in plan.chunks:
+            print(f"{chunk.chunk_id}\t{chunk.start_ms}\t{chunk.end_ms}\t{folder / chunk.chunk_id}.wav")
+        return
+    with counting("chunks written") as show:
+        write_chunk_wavs(plan, folder, target, lambda done: show(done, len(plan.chunks)))
+    print(_what_it_makes(plan))
+    print(folder)
+    print(target)
+
+
+def split(
+    audio: Audio,
+    chunk_duration: Duration = DEFAULT_DURATION_S,
+    overlap: Overlap = 0.0,
+    min_chunk: MinChunk = DEFAULT_MIN_CHUNK_S,
+) -> None:
+    """Print the ids of a recording's chunks, one a line; write nothing."""
+    from badc.chunks.cutting import plan_chunks
+
+    for chunk in plan_chunks(audio, chunk_duration, overlap, min_chunk).chunks:
+        print(chunk.chunk_id)
+
+
+@options_of(ChunkSettings)
+def orchestrate(
+    settings: ChunkSettings,
+    plan_csv: Annotated[Path | None, typer.Option(help="Write the plan, what would be chunked, as CSV.")] = None,
+    plan_json: Annotated[Path | None, typer.Option(help="Write the plan as JSON.")] = None,
+    print_datalad_run: Annotated[
+        bool,
+        typer.Option(
+            "--print-datalad-run",
+            help="Print a `datalad run` line for each recording that would be chunked, and do nothing.",
+        ),
+    ] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Do what is planned, as a Prefect flow run.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show Prefect's own messages.")] = False,
+) -> int:
+    """Chunk every recording of a dataset; without --apply only show what would be done.
+
+    Recordings that are chunked completely and in the same way are skipped. What failed or was interrupted is done
+    again. Exit codes: 0; 1 a recording could not be chunked (the others were); 2 the request is wrong; 130 interrupted.
+    """
+    from badc.datalad.environment import recording_wanted
+    from badc.datasets.chunking.plan import ChunkPlanRow, plan_dataset
+    from badc.datasets.chunking.provenance import recording_run, unsaved_before
+    from badc.system.clock import now
+    from badc.system.row_files import write_plan_csv, write_plan_json
+    from flows.server.local import quiet_defaults
+
+    quiet_defaults(verbose)
+    began = now()
+    recording, why_not = recording_wanted(settings.root, settings.record_datalad)
+    with _counting_stages() as show:
+        plan = plan_dataset(settings, recording, show)
+    if plan_csv is not None:
+        write_plan_csv(plan_csv, ChunkPlanRow, plan.rows())
+    if plan_json is not None:
+        write_plan_json(plan_json, plan.rows())
+    if print_datalad_run:
+        for planned in plan.todo:
+            print(recording_run(plan.order, planned).line())
+        return 0
+    _show_plan(plan)
+    if not apply:
+        return 0
+    if why_not is not None:
+        print(f"WARNING: not recorded in the dataset: {why_not}", file=sys.stderr)
+    if recording and (unsaved := unsaved_before(plan)) is not None:
+        print(f"WARNING: {unsaved}", file=sys.stderr)
+    if not plan.todo:
+        return _report_not_possible(plan)
+    return _apply(plan, recording, began)
+
+
+def _what_it_makes(plan: ChunkPlan) -> str:
+    left_out = f"; the last {plan.left_out_ms} ms are shorter than --min-chunk and left out" if plan.left_out_ms else ""
+    return f"{plan.recording_id}: {len(plan.chunks)} chunks in {plan.recording_ms / 1000:g} s of audio{left_out}"
+
+
+@contextmanager
+def _counting_stages() -> Iterator[Callable[[str, int, int | None], None]]:
+    """Yield a function that tells how far planning is, stage by stage."""
+    from flows.cli.console import counting
+
+    with ExitStack() as stack:
+        stages: dict[str, Any] = {}
+
+        def show(what: str, done: int, total: int | None) -> None:
+            if what not in stages:
+                stack.close()
+                stages[what] = stack.enter_context(counting(what))
+            stages[what](done, total)
+
+        yield show
+
+
+def _show_plan(plan: DatasetPlan) -> None:
+    from flows.cli.console import print_table
+
+    rows = [
+        {
+            "recording": r.recording_id,
+            "audio": r.audio,
+            "seconds": None if r.recording_ms is None else r.recording_ms / 1000,
+            "chunks": r.chunks,
+            "decision": r.decision.value,
+            "reason": r.reason,
+        }
+        for r in plan.recordings
+    ]
+    shown = rows[:_MOST_SHOWN] if sys.stdout.isatty() else rows
+    print_table(shown, "Recordings")
+    if len(shown) < len(rows):
+        print(f"… and {len(rows) - len(shown):,} more; all of them are printed when the output is piped")
+    counts = ", ".join(f"{decision.value} {count:,}" for decision, count in plan.counts().items())
+    print(f"{len(rows):,} recordings: {counts}" if rows else "no recordings")
+
+
+def _apply(plan: DatasetPlan, recording: bool, began: str) -> int:
+    from flows.cli.console import counting
+    from flows.cli.launch import launch_chunking
+
+    def by_force(outcome: ChunkRunOutcome | None) -> None:
+        if outcome is not None:
+            _report(plan, outcome, began)
+
+    with counting("recordings chunked") as show:
+        say = partial(print, file=sys.stderr, flush=True)
+        outcome, told = launch_chunking(plan, recording, show, say, by_force)
+    code = _report(plan, outcome, began)
+    return end(code, told)
+
+
+def _report(plan: DatasetPlan, outcome: ChunkRunOutcome, began: str) -> int:
+    from badc.errors import listed
+
+    print(f"{outcome.state.value}: {outcome.done} recordings chunked, {outcome.failed} failed, {outcome.left} left")
+    print(f"manifests\t{plan.order.manifest_dir}")
+    print(f"chunk statuses\t{plan.order.chunks_dir}")
+    for what, failures in (("not chunked", outcome.failures), ("not recorded", outcome.not_recorded)):
+        if failures:
+            lines = [f"{name}: {error}" for name, error in failures]
+            print(f"badc: {len(failures)} recordings {what}:\n{listed(lines)}", file=sys.stderr)
+    code = _EXIT_CODES[outcome.state]
+    impossible = _report_not_possible(plan)
+    if code == INTERRUPTED_EXIT_CODE:
+        words = ["badc", "chunk", "orchestrate", *plan.settings.going_on(began).to_arguments(), "--apply"]
+        print(f"Go on with: {shlex.join(words)}", file=sys.stderr)
+    return code or impossible
+
+
+def _report_not_possible(plan: DatasetPlan) -> int:
+    from badc.errors import listed
+
+    if not plan.not_possible:
+        return 0
+    lines = [f"{r.audio}: {r.decision.value}: {r.reason}" for r in plan.not_possible]
+    print(f"badc: {len(lines)} recordings could not be tried:\n{listed(lines)}", file=sys.stderr)
+    return 1
+
+
+for _function in (manifest, run, split):
+    app.command()(with_boundary(_function))
+app.command()(orchestrate)
+app.command()(probe)

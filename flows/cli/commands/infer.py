@@ -1,0 +1,188 @@
+"""`badc infer …`: run a manifest's chunks, and make tables of what was found."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from badc.detections.settings import AggregateSettings
+from badc.inference.settings import InferSettings
+from badc.telemetry.summary import RunState
+from flows.cli.commands.monitor import monitor
+from flows.cli.commands.orchestrate import orchestrate
+from flows.cli.console import end, warn_of_stub
+from flows.cli.options import options_of, with_boundary
+from flows.run.stopping import INTERRUPTED_EXIT_CODE
+
+if TYPE_CHECKING:
+    from badc.detections.aggregate import Aggregation
+    from badc.inference.plan import InferPlan
+    from flows.run.infer_session import InferOutcome
+
+app = typer.Typer()
+_EXIT_CODES = {RunState.COMPLETED: 0, RunState.FAILED: 1, RunState.INTERRUPTED: INTERRUPTED_EXIT_CODE}
+
+
+PrintDataladRun = Annotated[
+    bool,
+    typer.Option("--print-datalad-run", help="Print the `datalad run` command that records this run, and do nothing."),
+]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show Prefect's and Dask's own messages.")]
+
+
+@app.command()
+@options_of(InferSettings)
+def run(
+    settings: InferSettings,
+    save_config: Annotated[
+        Path | None,
+        typer.Option(help="Also write these options to a run configuration (TOML), for `badc infer run-config`."),
+    ] = None,
+    print_datalad_run: PrintDataladRun = False,
+    verbose: Verbose = False,
+) -> int:
+    """Analyse every chunk of a manifest and write its detections.
+
+    Exit codes: 0 all chunks are done; 1 a chunk failed; 2 the request is wrong, nothing was started; 130 interrupted.
+    """
+    if save_config is not None:
+        from badc.inference.config_file import save_run_config
+
+        save_run_config(save_config, settings)
+        print(f"run configuration\t{save_config}")
+    return _run(settings, print_datalad_run, verbose)
+
+
+def run_config(
+    config: Annotated[Path, typer.Argument(help="The run configuration (TOML).", show_default=False)],
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="key=value, in place of what the file says; repeatable."),
+    ] = None,
+    print_datalad_run: PrintDataladRun = False,
+    verbose: Verbose = False,
+) -> int:
+    """Analyse a manifest with the settings of a TOML file, as `badc infer run` does with its options.
+
+    The tables are [runner] (a key for each option: --max-gpus is max_gpus), [hawkears], [paths] (dataset_root) and
+    [blocks] (runner, cluster, dataset: names of Prefect blocks).
+    Relative paths are taken from dataset_root where it is given, else from the file's folder. `configs/` has examples,
+    `badc infer run --save-config` writes one.
+    """
+    from badc.inference.config_file import load_run_config
+    from flows.cli.options import with_blocks
+
+    settings = with_blocks(load_run_config(config, change or ()), verbose)
+    return _run(settings, print_datalad_run, verbose)
+
+
+def _run(settings: InferSettings, print_datalad_run: bool, verbose: bool) -> int:
+    from flows.server.local import quiet_defaults
+
+    quiet_defaults(verbose)
+    from badc.inference.plan import plan_inference
+    from flows.cli.console import RunProgress, counting
+
+    if print_datalad_run:
+        from badc.inference.provenance import run_command
+
+        print(run_command(settings))
+        return 0
+    with counting("audio files checked") as show:
+        plan = plan_inference(settings, show)
+    if not plan.todo and not plan.unusable:
+        return _nothing_to_do(plan)
+    warn_of_stub(settings)
+    from flows.cli.launch import launch_inference
+
+    with RunProgress() as progress:
+        progress.say(f"Runner: {plan.order.runner.description}")
+        by_force = progress.closed_before(lambda outcome: _report(plan, outcome))
+        outcome, told = launch_inference(plan, progress.update, progress.say, by_force)
+    code = _report(plan, outcome)
+    return end(code, told)
+
+
+@app.command()
+@options_of(AggregateSettings)
+def aggregate(settings: AggregateSettings) -> int:
+    """Make one table of all detections in a folder, and one of the chunks that were analysed.
+
+    Where PREFECT_API_URL is set, this is a flow run there; it needs no server. Exit codes: 0; 1 a file could not be
+    used (the others were); 2 the request is wrong.
+    """
+    from badc.detections.aggregate import aggregate as aggregate_here
+    from flows.cli.console import counting
+    from flows.server.local import PrefectApi, api_is_configured, quiet_defaults
+
+    quiet_defaults(verbose=False)
+    with counting("files read") as show:
+        if api_is_configured():
+            PrefectApi.begin().ready()
+            from flows.aggregate import aggregate as aggregate_flow
+
+            made = aggregate_flow(settings)
+        else:
+            made = aggregate_here(settings, show)
+    return _report_aggregation(settings, made)
+
+
+def _nothing_to_do(plan: InferPlan) -> int:
+    if plan.done:
+        print(f"All {len(plan.done)} chunks of {plan.manifest.path} are done; nothing to run.")
+    else:
+        print(f"{plan.manifest.path}: no chunks; nothing to run.")
+    return 0
+
+
+def _report(plan: InferPlan, outcome: InferOutcome) -> int:
+    from badc.telemetry.summary import summary_path, workers_csv_path
+    from flows.cli.console import print_table
+    from tasks.show.run_report import worker_rows
+
+    progress = outcome.progress
+    print(
+        f"{outcome.state.value}: {progress.describe(ended=True)}"
+        + (f", {progress.skipped} done before" if progress.skipped else "")
+    )
+    print_table(worker_rows(outcome.workers), "Workers")
+    summary = summary_path(outcome.telemetry_log)
+    print(f"detections\t{outcome.output_dir}")
+    print(f"telemetry\t{outcome.telemetry_log}")
+    print(f"summary\t{summary}")
+    print(f"workers\t{workers_csv_path(outcome.telemetry_log)}")
+    if outcome.errors:
+        more = progress.failed - 1
+        print(f"badc: {outcome.errors[0]}" + (f"\n… and {more} more failed" if more > 0 else ""), file=sys.stderr)
+    if outcome.state is not RunState.COMPLETED:
+        print(f"Resume with: {plan.resume_command}", file=sys.stderr)
+    return _EXIT_CODES[outcome.state]
+
+
+def _report_aggregation(settings: AggregateSettings, made: Aggregation) -> int:
+    if not made.written:
+        print(
+            f"WARNING: {settings.detections_dir}: no detections files (*.json) in it; nothing written", file=sys.stderr
+        )
+        return 0
+    print(made.describe())
+    for path in made.written:
+        print(path)
+    if made.merged:
+        print(f"{made.merged} detections were merged into others that overlapping chunks have")
+    for path, reason in made.bad_files:
+        print(f"badc: {path}: {reason}", file=sys.stderr)
+    if made.bad > len(made.bad_files):
+        print(f"badc: … and {made.bad - len(made.bad_files)} more", file=sys.stderr)
+    if made.bad:
+        print(f"badc: {made.bad} of {made.files} files could not be used and are left out", file=sys.stderr)
+        return 1
+    return 0
+
+
+app.command()(with_boundary(run_config))
+app.command()(orchestrate)
+app.command()(with_boundary(monitor))

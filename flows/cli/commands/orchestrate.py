@@ -1,0 +1,176 @@
+"""`badc infer orchestrate`: plan the inference of a whole dataset, run it, or write job scripts for it."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from badc.datasets.inference.settings import OrchestrateSettings
+from badc.telemetry.summary import RunState
+from flows.cli.console import end, warn_of_stub
+from flows.cli.options import options_of
+from flows.run.stopping import INTERRUPTED_EXIT_CODE
+
+if TYPE_CHECKING:
+    from badc.datasets.inference.plan import OrchestrationPlan
+    from flows.run.orchestrate_session import OrchestrateOutcome
+
+EXIT_CODES = {RunState.COMPLETED: 0, RunState.FAILED: 1, RunState.INTERRUPTED: INTERRUPTED_EXIT_CODE}
+_MOST_SHOWN = 50
+
+
+@options_of(OrchestrateSettings)
+def orchestrate(
+    settings: OrchestrateSettings,
+    print_datalad_run: Annotated[
+        bool,
+        typer.Option(
+            "--print-datalad-run", help="Print one `datalad run` line for each recording to run, and do nothing."
+        ),
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show Prefect's and Dask's own messages.")] = False,
+) -> int:
+    """Plan the inference of every recording of a dataset, and with --apply run it on one warm cluster.
+
+    Recordings whose chunks are all done are skipped; those that are not chunked completely are refused. With
+    --slurm-script or --slurm-dask, job scripts are written. Exit codes: 0; 1 a recording failed; 2 the request is
+    wrong, nothing was started; 130 interrupted.
+    """
+    from flows.server.local import quiet_defaults
+
+    quiet_defaults(verbose)
+    from badc.datasets.inference.plan import plan_orchestration
+    from badc.system.clock import now
+    from flows.cli.console import counting
+
+    began = now()
+    with counting("manifests looked at") as show:
+        plan = plan_orchestration(settings, show)
+    if print_datalad_run:
+        from badc.datasets.inference.scripts import datalad_lines
+
+        for line in datalad_lines(plan):
+            print(line)
+        return 0
+    _show_plan(plan)
+    if plan.todo:
+        warn_of_stub(settings)
+    _write_plan(plan)
+    return _apply(plan, began) if settings.apply else _write_scripts(plan)
+
+
+def _show_plan(plan: OrchestrationPlan) -> None:
+    from flows.cli.console import print_table
+
+    rows = [
+        {
+            "recording": r.recording_id,
+            "chunks": r.chunks,
+            "done": r.done,
+            "failed": r.failed,
+            "missing": r.missing,
+            "chunk status": r.chunk_status,
+            "decision": r.decision.value,
+            "reason": r.reason.splitlines()[0],
+        }
+        for r in plan.recordings
+    ]
+    shown = rows if not sys.stdout.isatty() else rows[:_MOST_SHOWN]
+    print_table(shown, "Recordings")
+    if len(shown) < len(rows):
+        print(f"… and {len(rows) - len(shown)} more; --plan-csv writes those to run, a pipe shows all")
+    counts = ", ".join(f"{number} {decision.value}" for decision, number in plan.counts().items())
+    print(f"{len(rows)} recordings: {counts or 'none'}", file=sys.stderr)
+
+
+def _write_plan(plan: OrchestrationPlan) -> None:
+    from badc.datasets.inference.plan import InferPlanRow
+    from badc.system.row_files import write_plan_csv, write_plan_json
+
+    settings = plan.settings
+    if settings.plan_csv is not None:
+        write_plan_csv(settings.plan_csv, InferPlanRow, plan.rows())
+        print(f"plan\t{settings.plan_csv}")
+    if settings.plan_json is not None:
+        write_plan_json(settings.plan_json, plan.rows())
+        print(f"plan\t{settings.plan_json}")
+
+
+def _write_scripts(plan: OrchestrationPlan) -> int:
+    from badc.datasets.inference.scripts import write_slurm_scripts
+
+    written = write_slurm_scripts(plan)
+    for script in written:
+        print(f"script\t{script.path}")
+        print(f"logs\t{script.log_dir}")
+    if written:
+        print("Submit with:", file=sys.stderr)
+        for script in written:
+            print(script.submit_line)
+    elif plan.todo:
+        print("Nothing was run; --apply runs the plan", file=sys.stderr)
+    return 0
+
+
+def _apply(plan: OrchestrationPlan, began: str) -> int:
+    from badc.datalad.environment import recording_wanted
+    from badc.datasets.inference.plan import require_runnable
+    from badc.datasets.inference.provenance import require_recordable
+
+    require_runnable(plan)
+    recording, problem = recording_wanted(plan.settings.root, plan.settings.record_datalad)
+    if problem is not None:
+        print(f"badc: the runs are not recorded in the dataset: {problem}", file=sys.stderr)
+    if not plan.todo:
+        print("Nothing to run.")
+        return 0
+    if recording:
+        require_recordable(plan)
+    from flows.cli.console import RunProgress
+    from flows.cli.launch import launch_orchestration
+
+    with RunProgress() as progress:
+        by_force = progress.closed_before(lambda outcome: _report(plan, outcome, began))
+        outcome, told = launch_orchestration(plan, recording, progress.update, progress.say, by_force)
+    _report(plan, outcome, began)
+    return end(EXIT_CODES[outcome.state], told)
+
+
+def _report(plan: OrchestrationPlan, outcome: OrchestrateOutcome, began: str) -> None:
+    report_outcome(outcome)
+    if outcome.state is not RunState.COMPLETED:
+        words = ["badc", "infer", "orchestrate", *plan.settings.going_on(began).to_arguments()]
+        print(f"Resume with: {shlex.join(words)}", file=sys.stderr)
+
+
+def report_outcome(outcome: OrchestrateOutcome) -> None:
+    """Print how the inference of a dataset ended: a table of its recordings, and the leaderboards' files."""
+    from flows.cli.console import print_table
+
+    rows = [
+        {
+            "recording": r.recording_id,
+            "state": r.state.value,
+            "done": r.done,
+            "failed": r.failed,
+            "not run": r.left,
+            "record": (r.commit or "")[:12],
+            "error": (r.error or "").splitlines()[0] if r.error else "",
+        }
+        for r in sorted(outcome.recordings, key=lambda r: r.recording_id)
+    ]
+    print_table(rows, f"{outcome.state.value}: recordings")
+    if outcome.not_begun:
+        print(f"{len(outcome.not_begun)} recordings were not begun", file=sys.stderr)
+    if outcome.rollup is not None:
+        from flows.cli.console import show_rankings
+
+        print()
+        show_rankings(outcome.rollup.rankings)
+        for path in outcome.rollup.written:
+            print(path)
+    if outcome.rollup_error is not None:
+        print(f"badc: the leaderboards could not be made: {outcome.rollup_error}", file=sys.stderr)

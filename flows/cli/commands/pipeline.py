@@ -1,0 +1,77 @@
+"""`badc pipeline …`: a dataset from recordings to reports in one command."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from badc.datasets.pipeline_settings import PipelineSettings
+from badc.telemetry.summary import RunState
+from flows.cli.commands.orchestrate import EXIT_CODES, report_outcome
+from flows.cli.console import end, warn_of_stub
+from flows.cli.options import options_of
+
+if TYPE_CHECKING:
+    from flows.run.pipeline_session import PipelineOutcome
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def _pipeline() -> None:
+    """A dataset from recordings to reports in one command."""
+
+
+@app.command()
+@options_of(PipelineSettings)
+def run(
+    settings: PipelineSettings,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show Prefect's and Dask's own messages.")] = False,
+) -> int:
+    """Chunk, analyse and report every recording of a dataset, from wherever it is.
+
+    The steps are those of `badc chunk orchestrate`, `badc infer orchestrate --bundle` and its rollup. What is done
+    already is not done again, so the same command goes on after an interruption. Exit codes: 0; 1 a recording
+    failed; 2 the request is wrong; 130 interrupted.
+    """
+    from flows.server.local import quiet_defaults
+
+    quiet_defaults(verbose)
+    from badc.datasets.pipeline_settings import orchestrate_settings
+    from badc.system.clock import now
+    from flows.cli.console import RunProgress
+    from flows.cli.launch import launch_pipeline
+
+    began = now()
+    inference = orchestrate_settings(settings)
+    inference.runner_spec()
+    warn_of_stub(inference)
+    with RunProgress() as progress:
+        by_force = progress.closed_before(lambda outcome: _report(settings, outcome, began))
+        outcome, told = launch_pipeline(settings, progress.count, progress.update, progress.say, by_force)
+    _report(settings, outcome, began)
+    code = EXIT_CODES[outcome.state]
+    return end(code, told)
+
+
+def _report(settings: PipelineSettings, outcome: PipelineOutcome, began: str) -> None:
+    from badc.datasets.pipeline_settings import going_on
+
+    if outcome.chunked is not None:
+        done, failed = outcome.chunked.done, outcome.chunked.failed
+        print(f"chunked: {done} recordings, {failed} failed, {outcome.chunked.left} left")
+        for name, error in outcome.chunked.failures:
+            print(f"badc: {name}: {error}", file=sys.stderr)
+    if outcome.plan is not None:
+        for refused in outcome.plan.refused:
+            print(f"badc: {refused.recording_id}: not analysed: {refused.reason}", file=sys.stderr)
+    if outcome.inferred is not None:
+        report_outcome(outcome.inferred)
+    elif outcome.state is RunState.COMPLETED:
+        print("Nothing to analyse: every recording is complete.")
+    if outcome.state is not RunState.COMPLETED:
+        words = ["badc", "pipeline", "run", *going_on(settings, began).to_arguments()]
+        print(f"Go on with: {shlex.join(words)}", file=sys.stderr)

@@ -1,0 +1,176 @@
+"""`badc report …`: answers from the tables of detections and coverage."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from badc.reports.settings import (
+    BundleSettings,
+    DatabaseSettings,
+    ParquetReportSettings,
+    QuicklookSettings,
+    RollupSettings,
+    SummarySettings,
+)
+from flows.cli.commands.report_export import export
+from flows.cli.commands.report_plot import plot
+from flows.cli.console import print_table, show_ranking, show_rankings, shown_value
+from flows.cli.options import options_of
+
+if TYPE_CHECKING:
+    from badc.reports.rankings.overview import Figures
+
+app = typer.Typer()
+
+
+@app.command()
+@options_of(SummarySettings)
+def summary(settings: SummarySettings) -> int:
+    """Count detections by label, recording, station, study area, hour or date, with the rate per analysed hour.
+
+    The most frequent come first; hours and dates are in their order. Exit codes: 0; 2 the request is wrong.
+    """
+    from badc.reports.rankings.summary import summarise
+
+    made = summarise(settings)
+    show_ranking(made.groups, f"Detections by {', '.join(settings.groups)}")
+    if made.groups.total > len(made.groups.rows):
+        _say(f"{made.groups.total - len(made.groups.rows)} more groups; --limit 0 prints all")
+    _end(made.notes, [] if made.written is None else [made.written])
+    return 0
+
+
+@app.command()
+@options_of(QuicklookSettings)
+def quicklook(settings: QuicklookSettings) -> int:
+    """Show the most frequent labels, the richest recordings, and detections along the recordings.
+
+    Exit codes: 0; 2 the request is wrong.
+    """
+    from badc.reports.rankings.quicklook import quicklook as look
+
+    made = look(settings)
+    show_rankings({"Labels": made.labels, "Recordings": made.recordings, "By start of the chunk": made.chunks})
+    if made.sparkline and _can_print(made.sparkline):
+        print(f"\ndetections along the recordings\t|{made.sparkline}|")
+    _end(made.notes, made.written)
+    return 0
+
+
+@app.command()
+@options_of(ParquetReportSettings)
+def parquet(settings: ParquetReportSettings) -> int:
+    """Show labels, recordings, a timeline, and the figures of the whole table.
+
+    The timeline counts from the start of each recording. Exit codes: 0; 2 the request is wrong.
+    """
+    from badc.reports.rankings.overview import parquet_report
+
+    made = parquet_report(settings)
+    show_rankings({"Labels": made.labels, "Recordings": made.recordings, "Timeline": made.timeline})
+    _show_figures(made.figures)
+    _end(made.notes, made.written)
+    return 0
+
+
+@app.command("duckdb")
+@options_of(DatabaseSettings)
+def database(settings: DatabaseSettings) -> int:
+    """Write a DuckDB database with the tables and three views of them.
+
+    A database that is open elsewhere is left as it is. Exit codes: 0; 2 the request is wrong.
+    """
+    from badc.reports.files.database import make_database
+
+    made = make_database(settings)
+    show_rankings({"Labels": made.labels, "Recordings": made.recordings, "Timeline": made.timeline})
+    print(f"\n{made.detections} detections, {made.chunks} chunks")
+    _end(made.notes, [made.database, *made.written])
+    return 0
+
+
+@app.command()
+@options_of(BundleSettings)
+def bundle(settings: BundleSettings) -> int:
+    """Write all reports of a table of detections: CSVs, a DuckDB database, and a page to send to a colleague.
+
+    Where PREFECT_API_URL is set, this is a flow run there; it needs no server. Exit codes: 0; 2 the request is wrong.
+    """
+    from badc.reports.bundle import make_bundle
+    from flows.server.local import PrefectApi, api_is_configured, quiet_defaults
+
+    quiet_defaults(verbose=False)
+    if api_is_configured():
+        PrefectApi.begin().ready()
+        from flows.report import report
+
+        made = report(settings)
+    else:
+        made = make_bundle(settings)
+    _show_figures(made.figures)
+    _end(made.notes, made.written)
+    return 0
+
+
+@app.command()
+@options_of(RollupSettings)
+def aggregate_dir(settings: RollupSettings) -> int:
+    """Rank labels, recordings and stations over every table of detections below a folder.
+
+    A detection counts once, however many tables have it. Exit codes: 0; 1 a Parquet file could not be read (the others
+    were); 2 the request is wrong.
+    """
+    from badc.reports.rankings.rollup import roll_up
+
+    made = roll_up(settings)
+    show_rankings(made.rankings)
+    copies = f", {len(made.copies)} copies left out" if made.copies else ""
+    repeated = f", {made.repeated} left out because a newer table has their chunk" if made.repeated else ""
+    tables = "1 table" if len(made.tables) == 1 else f"{len(made.tables)} tables"
+    print(f"\n{made.detections} detections in {tables}{copies}{repeated}")
+    _end(made.notes, made.written)
+    for path, reason in made.bad_files:
+        _say(f"{path}: {reason}")
+    return 1 if made.bad_files else 0
+
+
+app.command()(export)
+app.command()(plot)
+
+
+def _show_figures(figures: Figures) -> None:
+    rows = []
+    for name, value in asdict(figures).items():
+        if isinstance(value, dict):
+            rows += [
+                {"figure": f"chunks {shown_value(status)}", "value": str(number)} for status, number in value.items()
+            ]
+        else:
+            rows.append({"figure": name, "value": "" if value is None else str(shown_value(value))})
+    print()
+    print_table(rows, "Summary")
+
+
+def _can_print(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _end(notes: Sequence[str], written: Sequence[Path]) -> None:
+    for path in written:
+        print(path)
+    for note in notes:
+        _say(note)
+
+
+def _say(text: str) -> None:
+    print(f"badc: {text}", file=sys.stderr)

@@ -1,0 +1,33 @@
+"""`badc report export`: detections in the formats of other tools."""
+
+from __future__ import annotations
+
+import sys
+
+from badc.reports.settings import ExportSettings
+from flows.cli.options import options_of
+
+
+@options_of(ExportSettings)
+def export(settings: ExportSettings) -> int:
+    """Write detections as Raven selection tables, Audacity label tracks, or a CSV like BirdNET-Analyzer's.
+
+    Exit codes: 0; 2 the request is wrong.
+    """
+    from badc.reports.files.export import export as write_files
+
+    made = write_files(settings)
+    files = "1 file" if made.files == 1 else f"{made.files} files"
+    print(f"{made.detections} detections in {files}")
+    print(made.folder)
+    for note in made.notes:
+        print(f"badc: {note}", file=sys.stderr)
+    if made.without_times:
+        print(
+            f"badc: {made.without_times} detections without times in the recording are left out; "
+            "`badc infer aggregate --manifest` fills them in where it can",
+            file=sys.stderr,
+        )
+    if not made.detections:
+        print("WARNING: no detection has these labels and this confidence", file=sys.stderr)
+    return 0

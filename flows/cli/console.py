@@ -1,0 +1,224 @@
+"""Tables on stdout: drawn on a terminal, tab-separated when piped."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from badc.inference.ledger import Progress
+from badc.runners.settings import RunnerSettings
+
+
+def print_table(rows: Sequence[dict[str, Any]], title: str | None = None) -> None:
+    """Print rows that share their keys; numbers are set to the right."""
+    if not rows:
+        return
+    if not sys.stdout.isatty():
+        print("\t".join(rows[0]))
+        for row in rows:
+            print("\t".join("" if value is None else str(value) for value in row.values()))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for name, value in rows[0].items():
+        table.add_column(name, justify="right" if isinstance(value, int | float) else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    Console(markup=False, highlight=False).print(table)
+
+
+_LINE_INTERVAL_S = 10.0
+_SHOW_AFTER_S = 2.0
+
+
+class RunProgress:
+    """The progress of an inference run. A context manager; its methods may be called from one thread only."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._task: Any = None
+        self._next_line = time.monotonic() + _LINE_INTERVAL_S
+        self._last_line = ""
+
+    def __enter__(self) -> RunProgress:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, TextColumn
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(
+                BarColumn(bar_width=None),
+                TextColumn("{task.description}"),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def closed_before(self, report: Callable[[Any], object]) -> Callable[[Any], None]:
+        """Return a function that takes the bar away and then reports an outcome, where there is one."""
+
+        def by_force(outcome: Any) -> None:
+            self.__exit__()
+            if outcome is not None:
+                report(outcome)
+
+        return by_force
+
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        if self._bar is not None:
+            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def count(self, done: int, total: int) -> None:
+        """Show how many recordings are chunked, where that is a step before the run."""
+        if self._bar is None and time.monotonic() >= self._next_line and done < total:
+            self._next_line = time.monotonic() + _LINE_INTERVAL_S
+            print(f"{done}/{total} recordings chunked", file=sys.stderr, flush=True)
+        elif self._bar is not None:
+            if self._task is None:
+                self._task = self._bar.add_task("", total=total)
+            self._bar.update(self._task, completed=done, total=total, description=f"{done}/{total} recordings chunked")
+
+    def update(self, progress: Progress) -> None:
+        """Show how far the run is."""
+        if self._bar is not None:
+            if self._task is None:
+                self._task = self._bar.add_task("", total=progress.total)
+            completed = progress.done + progress.failed
+            self._bar.update(self._task, completed=completed, total=progress.total, description=progress.describe())
+            return
+        if time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + _LINE_INTERVAL_S
+            line = progress.describe()
+            if line != self._last_line:
+                print(line, file=sys.stderr, flush=True)
+            self._last_line = line
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Any]:
+    """Yield a function `show(done, total=None)` that tells, after two seconds, how far something is.
+
+    Parameters
+    ----------
+    what
+        What is counted, such as `audio files checked`.
+    """
+    begin = time.monotonic()
+    shown_at = 0.0
+    terminal = sys.stderr.isatty()
+
+    def show(done: int, total: int | None = None) -> None:
+        nonlocal shown_at
+        now = time.monotonic()
+        if now - begin < _SHOW_AFTER_S or now - shown_at < (0.2 if terminal else _LINE_INTERVAL_S):
+            return
+        shown_at = now
+        line = f"{done:,}{f' of {total:,}' if total else ''} {what}"
+        print(f"\r{line}" if terminal else line, end="" if terminal else "\n", file=sys.stderr, flush=True)
+
+    yield show
+    if shown_at and terminal:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+if TYPE_CHECKING:
+    from badc.reports.query.counts import Ranking
+
+_HEADINGS = {
+    "recording_id": "recording",
+    "label_name": "name",
+    "avg_confidence": "mean conf.",
+    "max_confidence": "max conf.",
+    "analysed_hours": "hours",
+    "analysed_chunks": "chunks",
+    "detections_per_hour": "per hour",
+    "chunk_start_ms": "chunk from",
+    "bucket_index": "step",
+    "bucket_start_ms": "from",
+}
+
+
+def show_rankings(rankings: dict[str, Ranking]) -> None:
+    """Print rankings by their titles, one after the other."""
+    for number, (title, ranking) in enumerate(rankings.items()):
+        if number:
+            print()
+        show_ranking(ranking, title)
+
+
+def show_ranking(ranking: Ranking, title: str) -> None:
+    """Print one ranking, or on stderr that there is nothing in it."""
+    if not ranking.rows:
+        print(f"badc: {title[0].lower()}{title[1:]}: none", file=sys.stderr)
+        return
+    more = f" (first {len(ranking.rows)} of {ranking.total})" if ranking.total > len(ranking.rows) else ""
+    rows = [{name: shown_value(value) for name, value in row.items()} for row in ranking.as_dicts()]
+    print_table(_for_a_screen(rows) if sys.stdout.isatty() else rows, f"{title}{more}")
+
+
+def _for_a_screen(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows with short headings, without what only repeats the label or the recording's id.
+
+    Programs that read the output, and the CSVs, get all columns by their own names.
+    """
+    repeated = {"station", "recorded_at"} if "recorded_at" in rows[0] else set()
+    if all(row.get("label_name") in (None, row.get("label")) for row in rows):
+        repeated.add("label_name")
+    rows = [{name: value for name, value in row.items() if name not in repeated} for row in rows]
+    return [
+        {
+            _HEADINGS.get(name, name): _clock(value) if name.endswith("_start_ms") else value
+            for name, value in row.items()
+        }
+        for row in rows
+    ]
+
+
+def _clock(time_ms: int) -> str:
+    seconds = time_ms // 1000
+    return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+
+
+def shown_value(value: Any) -> Any:
+    """Return a value as it is printed."""
+    if isinstance(value, float):
+        return float(f"{value:.4g}") if abs(value) < 1000 else round(value, 1)
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds")
+    if isinstance(value, str):  # on one line, and without what a terminal would obey
+        return "".join(letter if letter.isprintable() else " " for letter in value)
+    return value
+
+
+def warn_of_stub(settings: RunnerSettings) -> None:
+    """Say on stderr that nothing will be detected, where no runner was chosen."""
+    from badc.runners.stub import WARNING
+
+    if settings.runs_stub:
+        print(f"WARNING: {WARNING}", file=sys.stderr)
+
+
+def end(code: int, told: bool) -> int:
+    """Return the exit code of a run, or end the process where Prefect could not be told how the run ended."""
+    if told:
+        return code
+    print("badc: Prefect does not answer any more, so its UI does not show how this run ended", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not sys.exit: Prefect would try for minutes to deliver the events that it still holds.
+    os._exit(code)

@@ -1,0 +1,304 @@
+"""Flow runs started from the shell: API, cluster and flow, with the slow starts side by side.
+
+Each function returns how the run ended, and whether Prefect could be told. Nothing here imports Prefect before a local
+server is under way.
+
+The flow runs in a thread, and the main thread only waits: for its end, for Prefect to note it, which has its time, and
+after a second Ctrl-C a few seconds for whatever hangs. Then it calls the function `by_force` with what is known of the
+run's outcome, and ends the process.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import copy_context
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+
+from badc.errors import BadcError
+from badc.system.output_lock import output_lock
+from flows.run.handover import error_of
+from flows.run.stopping import INTERRUPTED_EXIT_CODE, Stop, let_command_report
+from flows.server.local import PrefectApi
+
+if TYPE_CHECKING:
+    from prefect import State
+
+    from badc.datasets.chunking.plan import DatasetPlan
+    from badc.datasets.inference.plan import OrchestrationPlan
+    from badc.datasets.pipeline_settings import PipelineSettings
+    from badc.inference.ledger import Progress
+    from badc.inference.plan import InferPlan
+    from badc.inference.settings import InferOptions
+    from flows.run.chunk_session import ChunkRunOutcome
+    from flows.run.infer_session import InferOutcome
+    from flows.run.orchestrate_session import OrchestrateOutcome
+    from flows.run.pipeline_session import PipelineOutcome
+    from tasks.workers.cluster import Cluster
+
+Outcome = TypeVar("Outcome")
+Say = Callable[[str], None]
+ByForce = Callable[[Outcome | None], None]
+
+_TICK_S = 0.25
+_SAY_AFTER_S = 2.0
+# From the end of the run's own books on; Prefect's own calls may take as long, each.
+_PREFECT_PATIENCE_S = 30.0
+_HURRY_S = 4.0
+_CLOSE_BOOKS_S = 3.0
+
+
+def _no_report(outcome: object) -> None:
+    """Report nothing of a run that is ended by force."""
+
+
+def launch_inference(
+    plan: InferPlan, on_progress: Callable[[Progress], None], say: Say, by_force: ByForce[InferOutcome] = _no_report
+) -> tuple[InferOutcome, bool]:
+    """Run a plan of inference as a flow run.
+
+    Parameters
+    ----------
+    plan
+        What to do.
+    on_progress
+        Called several times a second with how far the run is.
+    say
+        Called with a line for the user.
+
+    Raises
+    ------
+    RequestError
+        When another run writes the same outputs, or the configured Prefect API or Dask scheduler does not answer.
+    KeyboardInterrupt
+        When a signal asked to stop before anything of the run was written.
+    """
+    stop = Stop(plan.settings.grace_period_s, say)
+    with ExitStack() as stack:
+        stack.enter_context(stop.heeding_signals())
+        stack.enter_context(output_lock(plan.order.output_dir, plan.recordings, plan.telemetry_log))
+        api, cluster = stack.enter_context(_api_and_cluster(plan.settings, "flows.infer", stop, say))
+        from flows.infer import infer
+        from flows.run.infer_session import InferSession, handing_over
+
+        session = InferSession(plan, cluster, stop, on_progress, say)
+        with handing_over(session):
+            return _run(lambda: infer(plan.settings, return_state=True), session, api, by_force)
+
+
+def launch_orchestration(
+    plan: OrchestrationPlan,
+    recording: bool,
+    on_progress: Callable[[Progress], None],
+    say: Say,
+    by_force: ByForce[OrchestrateOutcome] = _no_report,
+) -> tuple[OrchestrateOutcome, bool]:
+    """Run a plan of a dataset's inference as a flow run.
+
+    Parameters
+    ----------
+    plan
+        What to do; it may be run (see `require_runnable`).
+    recording
+        Whether it is recorded in a DataLad dataset.
+    on_progress, say
+        See `OrchestrateSession`.
+
+    Raises
+    ------
+    RequestError
+        When the configured Prefect API or Dask scheduler does not answer.
+    KeyboardInterrupt
+        When a signal asked to stop before anything of the run was written.
+    """
+    stop = Stop(plan.settings.grace_period_s, say)
+    with (
+        stop.heeding_signals(),
+        _api_and_cluster(plan.settings, "flows.orchestrate", stop, say) as (api, cluster),
+    ):
+        from flows.orchestrate import orchestrate
+        from flows.run.orchestrate_session import OrchestrateSession, handing_over
+
+        session = OrchestrateSession(plan, recording, cluster, stop, on_progress, say)
+        with handing_over(session):
+            return _run(lambda: orchestrate(plan.settings, return_state=True), session, api, by_force)
+
+
+def launch_chunking(
+    plan: DatasetPlan,
+    recording: bool,
+    on_progress: Callable[[int, int], None],
+    say: Say,
+    by_force: ByForce[ChunkRunOutcome] = _no_report,
+) -> tuple[ChunkRunOutcome, bool]:
+    """Run a plan of a dataset's chunking as a flow run.
+
+    Parameters
+    ----------
+    plan
+        What to do.
+    recording
+        Whether it is recorded in a DataLad dataset.
+    on_progress
+        Called with the number of recordings that have ended, and of all.
+    say
+        Called with a line for the user.
+
+    Raises
+    ------
+    RequestError
+        See `flows.run.chunk_session.prepared`; also when the configured Prefect API does not answer.
+    KeyboardInterrupt
+        When a signal asked to stop before anything of the run was written.
+    """
+    from badc.datasets.chunking.provenance import prepared
+    from flows.run.chunk_session import GRACE_PERIOD_S, ChunkSession, handing_over
+
+    stop = Stop(GRACE_PERIOD_S, say)
+    # Signals still end `prepared` at once: fetching may take hours.
+    with prepared(plan, recording, say), stop.heeding_signals():
+        api = _api("flows.chunk", stop, say)
+        from flows.chunk import chunk
+
+        session = ChunkSession(plan, recording, stop, on_progress, say)
+        with handing_over(session):
+            return _run(lambda: chunk(plan.settings, return_state=True), session, api, by_force)
+
+
+def launch_pipeline(
+    settings: PipelineSettings,
+    on_chunked: Callable[[int, int], None],
+    on_progress: Callable[[Progress], None],
+    say: Say,
+    by_force: ByForce[PipelineOutcome] = _no_report,
+) -> tuple[PipelineOutcome, bool]:
+    """Run a pipeline as a flow run.
+
+    Parameters
+    ----------
+    settings
+        What to do.
+    on_chunked, on_progress, say
+        See `PipelineSession`.
+
+    Raises
+    ------
+    BadcError
+        When the request cannot be carried out, or the configured Prefect API does not answer.
+    KeyboardInterrupt
+        When a signal asked to stop before anything of the run was written.
+    """
+    stop = Stop(settings.grace_period_s, say)
+    with stop.heeding_signals():
+        api = _api("flows.pipeline", stop, say)
+        from flows.pipeline import pipeline
+        from flows.run.pipeline_session import PipelineSession, handing_over
+
+        session = PipelineSession(stop, on_chunked, on_progress, say)
+        with handing_over(session):
+            return _run(lambda: pipeline(settings, return_state=True), session, api, by_force)
+
+
+def _api(flow: str, stop: Stop, say: Say) -> PrefectApi:
+    """Return an API that is up; the module of the flow is imported meanwhile."""
+    say("Starting: Prefect")
+    api = PrefectApi.begin()
+    import_module(flow)
+    _wait(api, stop)
+    return api
+
+
+@contextmanager
+def _api_and_cluster(settings: InferOptions, flow: str, stop: Stop, say: Say) -> Iterator[tuple[PrefectApi, Cluster]]:
+    """Give an API and a cluster that are up; the module of the flow is imported meanwhile."""
+    say("Starting: Prefect and the workers")
+    api = PrefectApi.begin()
+    from tasks.workers.cluster import import_dask, open_cluster
+
+    import_dask(settings)
+    with ExitStack() as stack:
+        with ThreadPoolExecutor(1) as pool:
+            opening = pool.submit(stack.enter_context, open_cluster(settings))
+            import_module(flow)
+            cluster = opening.result()
+        _wait(api, stop)
+        say(f"Workers: {cluster.note}")
+        yield api, cluster
+
+
+def _wait(api: PrefectApi, stop: Stop) -> None:
+    api.ready(give_up=stop.requested.is_set)
+    if stop.requested.is_set():
+        raise KeyboardInterrupt
+
+
+class _Session(Protocol[Outcome]):
+    """What the runs of all kinds have in common."""
+
+    stop: Stop
+    say: Say
+    outcome: Outcome | None
+    give_up: Callable[[], Outcome | None]
+
+
+def _run(
+    flow: Callable[[], State[Any]], session: _Session[Outcome], api: PrefectApi, by_force: ByForce[Outcome]
+) -> tuple[Outcome, bool]:
+    """Run a flow in a thread; return how it ended, and whether Prefect could be told."""
+    errors: list[BadcError | None] = []
+    ended = threading.Event()
+
+    def run() -> None:
+        try:
+            errors.append(error_of(flow))
+        finally:
+            ended.set()
+
+    threading.Thread(target=copy_context().run, args=(run,), daemon=True, name="flow").start()
+    books_closed_s: float | None = None
+    said = False
+    while not ended.wait(_TICK_S):
+        if session.outcome is None:
+            if session.stop.is_stuck:
+                _end_by_force(session, by_force)
+            continue
+        session.stop.books_are_closed()
+        books_closed_s = books_closed_s or time.monotonic()
+        waited_s = time.monotonic() - books_closed_s
+        if waited_s > _SAY_AFTER_S and not said:
+            said = True
+            session.say(f"Waiting for Prefect to note how the run ended, at most {_PREFECT_PATIENCE_S:g} s")
+        if waited_s > _PREFECT_PATIENCE_S or session.stop.is_stuck or session.stop.hurried_s > _HURRY_S:
+            let_command_report()
+            return session.outcome, False
+    let_command_report()
+    if session.outcome is None:
+        raise errors[0] if errors and errors[0] else BadcError("the flow run ended without an outcome")
+    return session.outcome, api.answers()
+
+
+def _end_by_force(session: _Session[Outcome], by_force: ByForce[Outcome]) -> NoReturn:
+    """Close the books from outside, and end this process and all that it started, whatever they wait for."""
+    import psutil
+
+    outcomes: list[Outcome | None] = []
+    # In a thread: what holds the run up may hold its books, such as a disk that does not answer.
+    closing = threading.Thread(target=lambda: outcomes.append(session.give_up()), daemon=True)
+    closing.start()
+    closing.join(_CLOSE_BOOKS_S)
+    try:
+        session.say("The run did not end by itself, and is ended by force")
+        by_force(outcomes[0] if outcomes else None)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                child.kill()
+        os._exit(INTERRUPTED_EXIT_CODE)

@@ -1,0 +1,130 @@
+"""Commands whose options are the fields of a settings model, and the one place that renders errors."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar, get_args, get_origin
+
+import typer
+
+from badc.errors import BadcError
+from badc.settings.model import Settings
+from flows.run.stopping import INTERRUPTED_EXIT_CODE
+
+# A path that cannot be what it was given for; other errors of the system (a full disk) are no mistake of the request.
+_WRONG_PLACE = (NotADirectoryError, IsADirectoryError, FileExistsError, FileNotFoundError, PermissionError)
+
+
+def with_boundary(function: Callable[..., int | None]) -> Callable[..., None]:
+    """Return a command that ends with its function's exit code, and shows a user's mistake without a traceback."""
+
+    @functools.wraps(function)
+    def command(*args: Any, **kwargs: Any) -> None:
+        try:
+            code = function(*args, **kwargs) or 0
+        except BadcError as error:
+            print(f"badc: {error}", file=sys.stderr)
+            code = error.exit_code
+        except BrokenPipeError:  # whoever read the output has had enough
+            code = 1
+        except OSError as error:
+            print(f"badc: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+            code = 2 if isinstance(error, _WRONG_PLACE) else 1
+        except KeyboardInterrupt:
+            print("badc: interrupted", file=sys.stderr)
+            code = INTERRUPTED_EXIT_CODE
+        raise typer.Exit(code)
+
+    return command
+
+
+def options_of(model: Any) -> Callable[[Callable[..., int | None]], Callable[..., None]]:
+    """Return a decorator that gives a function, called with the filled model, the model's fields as options.
+
+    The function's further parameters become options of the command too.
+    """
+
+    def decorate(function: Callable[..., int | None]) -> Callable[..., None]:
+        own = [_parameter(name, field) for name, field in model.model_fields.items()]
+        further = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+
+        def call(context: typer.Context, **values: Any) -> int | None:
+            from badc.settings.model import settings_from
+            from flows.cli.options import with_blocks
+
+            given = {name: values.pop(name) for name in model.model_fields}
+            given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+            changed = {
+                name: value
+                for name, value in given.items()
+                # Also a default that is given as such: it outweighs what a block says.
+                if value is not None and (value != model.model_fields[name].default or _is_given(context, name))
+            }
+            settings = with_blocks(settings_from(model, changed), bool(values.get("verbose")))
+            return function(settings, **values)
+
+        call.__name__ = function.__name__
+        call.__doc__ = function.__doc__
+        command = with_boundary(call)
+        context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (context, *own, *further)]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in parameters}
+        return command
+
+    return decorate
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _parameter(name: str, field: Any) -> inspect.Parameter:
+    from badc.settings.model import ARGUMENT, option_names
+
+    if field.json_schema_extra == ARGUMENT:
+        annotation = Annotated[field.annotation, typer.Argument(help=field.description, show_default=False)]
+        default = inspect.Parameter.empty if field.is_required() else field.default
+    else:
+        kind = field.annotation
+        repeatable = get_origin(kind) is tuple
+        if repeatable:
+            kind = list[get_args(kind)[0]]  # type: ignore[misc]
+        shown = not any(field.default is unset for unset in (None, False, ()))
+        options = option_names(name, field)
+        annotation = Annotated[kind, typer.Option(*options, help=field.description, show_default=shown)]
+        default = [] if repeatable else field.default
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def with_blocks(settings: S, verbose: bool = False) -> S:
+    """Return the settings, filled from the blocks that they name.
+
+    Parameters
+    ----------
+    settings
+        What a command was given.
+    verbose
+        Whether Prefect's own messages are to be seen.
+
+    Raises
+    ------
+    RequestError
+        When a block is not there or does not fit, or the configured Prefect API does not answer.
+    """
+    if not settings.named_blocks:
+        return settings
+    from flows.server.local import PrefectApi, quiet_defaults
+
+    quiet_defaults(verbose)
+    PrefectApi.begin().ready()
+    from blocks.loading import filled_from_blocks
+
+    return filled_from_blocks(settings)

@@ -1,0 +1,1 @@
+"""The flows as Prefect's UI starts them, with their forms."""

@@ -1,0 +1,96 @@
+"""The program of a run's own Prefect server: `python -m flows.server.app DESCRIPTOR`, a socket that it is handed.
+
+Who started it keeps the socket open, so a server that takes the place of one that died finds the requests that came
+meanwhile, and nobody else can take the port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import sys
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import uvicorn
+from prefect.server.api.server import create_app
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+_BUSY = 503
+_DELAYS_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
+
+
+class RetriedWhenBusy:
+    """Does again, within milliseconds, what SQLite refused because another connection was writing.
+
+    A transaction of Prefect's begins as a reader. Where another one has committed before its first write, SQLite fails
+    that write at once, the server answers 503, and Prefect's client waits for two seconds and more.
+
+    Parameters
+    ----------
+    app
+        Prefect's server.
+    """
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = await _whole_request(receive)
+        for delay_s in (*_DELAYS_S, None):
+            answer = _AnswerUnlessBusy(send, is_last=delay_s is None)
+            try:
+                await self._app({**scope}, _replayed(request, receive), answer)
+            except Exception:  # Starlette answers, and then raises what it answered to
+                if not answer.was_busy:
+                    raise
+            if not answer.was_busy:
+                return
+            await asyncio.sleep((delay_s or 0) * random.uniform(0.5, 1.5))
+
+
+class _AnswerUnlessBusy:
+    def __init__(self, send: Send, is_last: bool) -> None:
+        self._send = send
+        self._is_last = is_last
+        self.was_busy = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] == _BUSY:
+            self.was_busy = not self._is_last
+        if not self.was_busy:
+            await self._send(message)
+
+
+async def _whole_request(receive: Receive) -> list[Message]:
+    messages = [await receive()]
+    while messages[-1].get("more_body"):
+        messages.append(await receive())
+    return messages
+
+
+def _replayed(request: list[Message], receive: Receive) -> Receive:
+    left = list(request)
+
+    async def again() -> Message:
+        return left.pop(0) if left else await receive()
+
+    return again
+
+
+def main(descriptor: int) -> None:
+    """Serve until SIGTERM."""
+    config = uvicorn.Config(RetriedWhenBusy(create_app()), lifespan="on", log_level="critical")  # type: ignore[arg-type]
+    uvicorn.Server(config).run(sockets=[socket.socket(fileno=descriptor)])
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

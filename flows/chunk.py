@@ -27,8 +27,8 @@ from badc.datasets.chunking.provenance import batch_run, batches, prepared
 from badc.datasets.chunking.settings import ChunkSettings
 from badc.telemetry.summary import RunState
 from blocks.loading import filled_from_blocks
-from flows.run.chunk_session import GRACE_PERIOD_S, ChunkRunOutcome, ChunkSession, current_session
 from flows.run.prefect_state import final_state, leave_if_suspended, stop_wanted
+from flows.run.sessions import CHUNKING_GRACE_PERIOD_S, ChunkRunOutcome, ChunkSession, current_session
 from flows.run.stopping import Stop
 from flows.server.local import note_task_runs
 from tasks.chunk import BatchChunker, batch_parameters, show_failures
@@ -47,13 +47,13 @@ def chunk(settings: ChunkSettings) -> State:
 
     The state of the flow run says how it ended: Completed, Failed (a recording failed), or Cancelled.
     """
-    session = current_session()
+    session = current_session(ChunkSession)
     with ExitStack() as stack:
         if session is None:
             settings, say = filled_from_blocks(settings), get_run_logger().info
             recording, _ = recording_wanted(settings.root, settings.record_datalad)
             plan = plan_dataset(settings, recording)
-            session = ChunkSession(plan, recording, Stop(GRACE_PERIOD_S, say), say=say)
+            session = ChunkSession(plan=plan, recording=recording, stop=Stop(CHUNKING_GRACE_PERIOD_S, say), say=say)
             stack.enter_context(prepared(plan, recording, session.say))
         _Run(session).complete()
     leave_if_suspended(flow_run.id, session.stop)
@@ -92,7 +92,7 @@ class _Run:
         task = chunker.task()
         waiting = batches(self._todo, self._session.recording)
         under_way: dict[PrefectFuture[Any], Sequence[PlannedRecording]] = {}
-        runner = ThreadPoolTaskRunner(max_workers=workers)
+        runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=workers)
         with stop.while_running(stop_wanted(flow_run.id)), runner:
             while True:
                 # One more than there are workers, so that none waits for the next one's start.

@@ -33,8 +33,8 @@ from badc.system.paths import absolute, find_dataset_root, telemetry_log_named
 from badc.telemetry.summary import RunState, resumable
 from blocks.loading import filled_from_blocks
 from flows.run.gpu_pool import turn_at_the_gpus
-from flows.run.infer_session import InferOutcome, InferSession, current_session
 from flows.run.prefect_state import begun_before, final_state, leave_if_suspended, stop_of_own_run, stop_wanted
+from flows.run.sessions import InferOutcome, InferSession, current_session
 from flows.run.stopping import StopReason
 from flows.server.local import note_task_runs
 from tasks.infer import BatchRunner, RunStoppedError, batch_parameters
@@ -69,7 +69,7 @@ def infer(settings: InferSettings) -> State:
     The state of the flow run says how it ended: Completed, Failed (a chunk failed for good), or Cancelled.
     """
     log_plainly()
-    session = current_session()
+    session = current_session(InferSession)
     with ExitStack() as stack:
         if session is None:
             session = stack.enter_context(_own_session(settings))
@@ -99,7 +99,7 @@ def _own_session(settings: InferSettings) -> Iterator[InferSession]:
         open_cluster(plan.settings) as cluster,
     ):
         say(f"Workers: {cluster.note}")
-        yield InferSession(plan, cluster, say=say, stop=stop)
+        yield InferSession(plan=plan, cluster=cluster, say=say, stop=stop)
 
 
 def _continued(settings: InferSettings) -> InferSettings:

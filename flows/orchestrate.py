@@ -34,10 +34,17 @@ from badc.telemetry.summary import RunState
 from blocks.loading import filled_from_blocks
 from flows.infer import infer
 from flows.run.gpu_pool import turn_at_the_gpus
-from flows.run.handover import error_of
-from flows.run.infer_session import InferOutcome, InferSession, handing_over
-from flows.run.orchestrate_session import OrchestrateOutcome, OrchestrateSession, RecordingOutcome, current_session
 from flows.run.prefect_state import begun_before, final_state, leave_if_suspended, stop_of_own_run, stop_wanted
+from flows.run.sessions import (
+    InferOutcome,
+    InferSession,
+    OrchestrateOutcome,
+    OrchestrateSession,
+    RecordingOutcome,
+    current_session,
+    error_of,
+    handing_over,
+)
 from flows.run.stopping import StopReason
 from tasks.show.recordings_table import RecordingsTable, show_reports
 from tasks.workers.cluster import open_cluster
@@ -58,7 +65,7 @@ def orchestrate(settings: OrchestrateSettings) -> State:
 
     The state of the flow run says how it ended: Completed, Failed (a recording failed), or Cancelled.
     """
-    session = current_session()
+    session = current_session(OrchestrateSession)
     with ExitStack() as stack:
         if session is None:
             session = stack.enter_context(_own_session(settings))
@@ -89,7 +96,8 @@ def _own_session(settings: OrchestrateSettings) -> Iterator[OrchestrateSession]:
         require_recordable(plan)
     with open_cluster(settings) as cluster:
         say(f"Workers: {cluster.note}")
-        yield OrchestrateSession(plan, recording, cluster, stop_of_own_run(settings.grace_period_s, say), say=say)
+        stop = stop_of_own_run(settings.grace_period_s, say)
+        yield OrchestrateSession(plan=plan, recording=recording, cluster=cluster, stop=stop, say=say)
 
 
 class _Run:
@@ -203,7 +211,12 @@ class _Run:
                 self._progress[recording.recording_id] = progress
 
         session = InferSession(
-            plan, self._session.cluster, self._stop.part(), note, self._say_of(recording), slots=self._slots
+            plan=plan,
+            cluster=self._session.cluster,
+            stop=self._stop.part(),
+            on_progress=note,
+            say=self._say_of(recording),
+            slots=self._slots,
         )
         self._sessions[recording.recording_id] = session
         with handing_over(session), self._one_start() as session.on_begin:

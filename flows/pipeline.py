@@ -16,6 +16,7 @@ from prefect.runtime import flow_run
 
 from badc.datalad.environment import recording_wanted
 from badc.datasets.chunking.plan import plan_dataset
+from badc.datasets.chunking.provenance import prepared
 from badc.datasets.inference import provenance
 from badc.datasets.inference.plan import OrchestrationPlan, plan_orchestration, require_runnable
 from badc.datasets.listing import AUDIO_FOLDER
@@ -25,12 +26,18 @@ from badc.telemetry.summary import RunState
 from blocks.loading import filled_from_blocks
 from flows.chunk import chunk
 from flows.orchestrate import orchestrate
-from flows.run import chunk_session, orchestrate_session
-from flows.run.chunk_session import ChunkRunOutcome, ChunkSession
-from flows.run.handover import error_of
-from flows.run.orchestrate_session import OrchestrateOutcome, OrchestrateSession
-from flows.run.pipeline_session import PipelineOutcome, PipelineSession, current_session
 from flows.run.prefect_state import begun_before, final_state, leave_if_suspended, stop_of_own_run, stop_wanted
+from flows.run.sessions import (
+    ChunkRunOutcome,
+    ChunkSession,
+    OrchestrateOutcome,
+    OrchestrateSession,
+    PipelineOutcome,
+    PipelineSession,
+    current_session,
+    error_of,
+    handing_over,
+)
 from tasks.workers.cluster import open_cluster
 
 # A recording that is chunked keeps the lengths that it has, unless others are asked for.
@@ -47,13 +54,13 @@ def pipeline(settings: PipelineSettings) -> State:
 
     The state of the flow run says how it ended: Completed, Failed (a recording failed), or Cancelled.
     """
-    session = current_session()
+    session = current_session(PipelineSession)
     if session is None:
         settings = filled_from_blocks(settings)
         if begun := begun_before(flow_run.id):
             settings = going_on(settings, begun)
         say = get_run_logger().info
-        session = PipelineSession(stop_of_own_run(settings.grace_period_s, say), say=say)
+        session = PipelineSession(stop=stop_of_own_run(settings.grace_period_s, say), say=say)
     plan, inferred = None, None
     session.give_up = lambda: _given_up(session)
     with session.stop.while_running(stop_wanted(flow_run.id)):
@@ -82,8 +89,10 @@ def _chunk(settings: PipelineSettings, session: PipelineSession) -> ChunkRunOutc
     if not plan.todo:
         return None
     session.say(f"Chunking {len(plan.todo)} recordings")
-    handed = session.chunking = ChunkSession(plan, recording, session.stop, session.on_chunked, session.say)
-    with chunk_session.prepared(plan, recording, session.say), chunk_session.handing_over(handed):
+    handed = session.chunking = ChunkSession(
+        plan=plan, recording=recording, stop=session.stop, on_progress=session.on_chunked, say=session.say
+    )
+    with prepared(plan, recording, session.say), handing_over(handed):
         chunk(wanted, return_state=True)
     return handed.outcome
 
@@ -103,9 +112,15 @@ def _infer(settings: PipelineSettings, session: PipelineSession) -> tuple[Orches
     with ExitStack() as stack:
         cluster = stack.enter_context(open_cluster(wanted))
         session.say(f"Workers: {cluster.note}")
-        handed = OrchestrateSession(runnable, recording, cluster, session.stop, session.on_progress, session.say)
-        session.inferring = handed
-        stack.enter_context(orchestrate_session.handing_over(handed))
+        handed = session.inferring = OrchestrateSession(
+            plan=runnable,
+            recording=recording,
+            cluster=cluster,
+            stop=session.stop,
+            on_progress=session.on_progress,
+            say=session.say,
+        )
+        stack.enter_context(handing_over(handed))
         error = error_of(lambda: orchestrate(wanted, return_state=True))
     if handed.outcome is None and error is not None:
         raise error
@@ -117,9 +132,9 @@ def _given_up(session: PipelineSession) -> PipelineOutcome:
     chunking, inferring = session.chunking, session.inferring
     return PipelineOutcome(
         RunState.INTERRUPTED,
-        chunking and (chunking.outcome or chunking.give_up()),
-        inferring and inferring.plan,
-        inferring and (inferring.outcome or inferring.give_up()),
+        None if chunking is None else chunking.outcome or chunking.give_up(),
+        None if inferring is None else inferring.plan,
+        None if inferring is None else inferring.outcome or inferring.give_up(),
     )
 
 

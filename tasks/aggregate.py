@@ -5,8 +5,7 @@ from __future__ import annotations
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-import badc.detections.aggregate
-from badc.detections.aggregate import Aggregation
+from badc.detections.aggregate import Aggregation, aggregate
 from badc.detections.settings import AggregateSettings
 from badc.errors import listed
 from tasks.show.artifacts import artifact_key, folder_title, show_files
@@ -14,8 +13,8 @@ from tasks.show.artifacts import artifact_key, folder_title, show_files
 
 @task(name="aggregate-detections", cache_policy=NO_CACHE, persist_result=False)
 def aggregate_detections(settings: AggregateSettings) -> Aggregation:
-    """Write the tables of a folder of detections (see `badc.detections.aggregate.aggregate`), and show what they hold."""
-    made = badc.detections.aggregate.aggregate(settings)
+    """Write the tables of a folder of detections, and show what they hold."""
+    made = aggregate(settings)
     name = folder_title(settings.detections_dir)
     unusable = [f"{path}: {reason}" for path, reason in made.bad_files]
     lines = [f"{made.describe()}.", *listed(unusable, made.bad).splitlines()]

@@ -58,7 +58,7 @@ class BatchChunker:
         return Task(
             fn=self._run,
             name="chunk-recordings",
-            task_run_name=_name_of_batch,
+            task_run_name=_name_of_batch,  # type: ignore[arg-type] # Prefect types its callback as a class
             cache_policy=NO_CACHE,
             persist_result=False,
         )

@@ -103,7 +103,7 @@ class BatchRunner:
         return Task(
             fn=infer_chunks,
             name="infer-chunks",
-            task_run_name=_name_of_batch,
+            task_run_name=_name_of_batch,  # type: ignore[arg-type] # Prefect types its callback as a class
             retries=len(self._backoffs_s),
             retry_delay_seconds=list(self._backoffs_s),
             retry_condition_fn=lambda task, run, state: not self._stopping.is_set(),

@@ -20,7 +20,8 @@ for _name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_
 # A shell lets what it starts in the background ignore Ctrl-C, and all that this starts; tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-FAKES = Path(__file__).parent / "fakes"
+ROOT = Path(__file__).parents[1]
+FAKES = ROOT / "tests" / "fakes"
 # Of the servers that stay, for their users.
 LAB_AUTH = ("badc", "known to the tests")
 

@@ -1,7 +1,8 @@
 """Watching a telemetry log that may be huge, and that another process writes: what is new, counted per worker.
 
-Nothing here draws; `flows.cli.commands.monitor` does. A look at the log reads only what was added since the last one. What was
-in the log before the first look is read from its end, and the rest of it is counted later, a slice at each look.
+Nothing here draws; `flows.cli.commands.monitor` does. A look at the log reads only what was added since the last one.
+What was in the log before the first look is read from its end, and the rest of it is counted later, a slice at each
+look.
 """
 
 from __future__ import annotations

@@ -19,16 +19,29 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import copy_context
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from badc.errors import BadcError
 from badc.system.output_lock import output_lock
-from flows.run.handover import error_of
+from flows.run.sessions import (
+    CHUNKING_GRACE_PERIOD_S,
+    ChunkRunOutcome,
+    ChunkSession,
+    InferOutcome,
+    InferSession,
+    OrchestrateOutcome,
+    OrchestrateSession,
+    PipelineOutcome,
+    PipelineSession,
+    Session,
+    error_of,
+    handing_over,
+)
 from flows.run.stopping import INTERRUPTED_EXIT_CODE, Stop, let_command_report
 from flows.server.local import PrefectApi
 
 if TYPE_CHECKING:
-    from prefect import State
+    from prefect import Flow, State
 
     from badc.datasets.chunking.plan import DatasetPlan
     from badc.datasets.inference.plan import OrchestrationPlan
@@ -36,10 +49,7 @@ if TYPE_CHECKING:
     from badc.inference.ledger import Progress
     from badc.inference.plan import InferPlan
     from badc.inference.settings import InferOptions
-    from flows.run.chunk_session import ChunkRunOutcome
-    from flows.run.infer_session import InferOutcome
-    from flows.run.orchestrate_session import OrchestrateOutcome
-    from flows.run.pipeline_session import PipelineOutcome
+    from badc.settings.model import Settings
     from tasks.workers.cluster import Cluster
 
 Outcome = TypeVar("Outcome")
@@ -61,16 +71,7 @@ def _no_report(outcome: object) -> None:
 def launch_inference(
     plan: InferPlan, on_progress: Callable[[Progress], None], say: Say, by_force: ByForce[InferOutcome] = _no_report
 ) -> tuple[InferOutcome, bool]:
-    """Run a plan of inference as a flow run.
-
-    Parameters
-    ----------
-    plan
-        What to do.
-    on_progress
-        Called several times a second with how far the run is.
-    say
-        Called with a line for the user.
+    """Run the inference of one manifest as a flow run.
 
     Raises
     ------
@@ -85,11 +86,9 @@ def launch_inference(
         stack.enter_context(output_lock(plan.order.output_dir, plan.recordings, plan.telemetry_log))
         api, cluster = stack.enter_context(_api_and_cluster(plan.settings, "flows.infer", stop, say))
         from flows.infer import infer
-        from flows.run.infer_session import InferSession, handing_over
 
-        session = InferSession(plan, cluster, stop, on_progress, say)
-        with handing_over(session):
-            return _run(lambda: infer(plan.settings, return_state=True), session, api, by_force)
+        session = InferSession(plan=plan, cluster=cluster, stop=stop, on_progress=on_progress, say=say)
+        return _run(infer, plan.settings, session, api, by_force)
 
 
 def launch_orchestration(
@@ -99,23 +98,14 @@ def launch_orchestration(
     say: Say,
     by_force: ByForce[OrchestrateOutcome] = _no_report,
 ) -> tuple[OrchestrateOutcome, bool]:
-    """Run a plan of a dataset's inference as a flow run.
-
-    Parameters
-    ----------
-    plan
-        What to do; it may be run (see `require_runnable`).
-    recording
-        Whether it is recorded in a DataLad dataset.
-    on_progress, say
-        See `OrchestrateSession`.
+    """Run the inference of a dataset as a flow run; `plan` may be run (see `require_runnable`).
 
     Raises
     ------
     RequestError
         When the configured Prefect API or Dask scheduler does not answer.
     KeyboardInterrupt
-        When a signal asked to stop before anything of the run was written.
+        As `launch_inference`.
     """
     stop = Stop(plan.settings.grace_period_s, say)
     with (
@@ -123,11 +113,11 @@ def launch_orchestration(
         _api_and_cluster(plan.settings, "flows.orchestrate", stop, say) as (api, cluster),
     ):
         from flows.orchestrate import orchestrate
-        from flows.run.orchestrate_session import OrchestrateSession, handing_over
 
-        session = OrchestrateSession(plan, recording, cluster, stop, on_progress, say)
-        with handing_over(session):
-            return _run(lambda: orchestrate(plan.settings, return_state=True), session, api, by_force)
+        session = OrchestrateSession(
+            plan=plan, recording=recording, cluster=cluster, stop=stop, on_progress=on_progress, say=say
+        )
+        return _run(orchestrate, plan.settings, session, api, by_force)
 
 
 def launch_chunking(
@@ -137,38 +127,25 @@ def launch_chunking(
     say: Say,
     by_force: ByForce[ChunkRunOutcome] = _no_report,
 ) -> tuple[ChunkRunOutcome, bool]:
-    """Run a plan of a dataset's chunking as a flow run.
-
-    Parameters
-    ----------
-    plan
-        What to do.
-    recording
-        Whether it is recorded in a DataLad dataset.
-    on_progress
-        Called with the number of recordings that have ended, and of all.
-    say
-        Called with a line for the user.
+    """Run the chunking of a dataset as a flow run.
 
     Raises
     ------
     RequestError
-        See `flows.run.chunk_session.prepared`; also when the configured Prefect API does not answer.
+        See `badc.datasets.chunking.provenance.prepared`; also when the configured Prefect API does not answer.
     KeyboardInterrupt
-        When a signal asked to stop before anything of the run was written.
+        As `launch_inference`.
     """
     from badc.datasets.chunking.provenance import prepared
-    from flows.run.chunk_session import GRACE_PERIOD_S, ChunkSession, handing_over
 
-    stop = Stop(GRACE_PERIOD_S, say)
+    stop = Stop(CHUNKING_GRACE_PERIOD_S, say)
     # Signals still end `prepared` at once: fetching may take hours.
     with prepared(plan, recording, say), stop.heeding_signals():
         api = _api("flows.chunk", stop, say)
         from flows.chunk import chunk
 
-        session = ChunkSession(plan, recording, stop, on_progress, say)
-        with handing_over(session):
-            return _run(lambda: chunk(plan.settings, return_state=True), session, api, by_force)
+        session = ChunkSession(plan=plan, recording=recording, stop=stop, on_progress=on_progress, say=say)
+        return _run(chunk, plan.settings, session, api, by_force)
 
 
 def launch_pipeline(
@@ -180,29 +157,20 @@ def launch_pipeline(
 ) -> tuple[PipelineOutcome, bool]:
     """Run a pipeline as a flow run.
 
-    Parameters
-    ----------
-    settings
-        What to do.
-    on_chunked, on_progress, say
-        See `PipelineSession`.
-
     Raises
     ------
     BadcError
         When the request cannot be carried out, or the configured Prefect API does not answer.
     KeyboardInterrupt
-        When a signal asked to stop before anything of the run was written.
+        As `launch_inference`.
     """
     stop = Stop(settings.grace_period_s, say)
     with stop.heeding_signals():
         api = _api("flows.pipeline", stop, say)
         from flows.pipeline import pipeline
-        from flows.run.pipeline_session import PipelineSession, handing_over
 
-        session = PipelineSession(stop, on_chunked, on_progress, say)
-        with handing_over(session):
-            return _run(lambda: pipeline(settings, return_state=True), session, api, by_force)
+        session = PipelineSession(stop=stop, on_chunked=on_chunked, on_progress=on_progress, say=say)
+        return _run(pipeline, settings, session, api, by_force)
 
 
 def _api(flow: str, stop: Stop, say: Say) -> PrefectApi:
@@ -238,17 +206,12 @@ def _wait(api: PrefectApi, stop: Stop) -> None:
         raise KeyboardInterrupt
 
 
-class _Session(Protocol[Outcome]):
-    """What the runs of all kinds have in common."""
-
-    stop: Stop
-    say: Say
-    outcome: Outcome | None
-    give_up: Callable[[], Outcome | None]
-
-
 def _run(
-    flow: Callable[[], State[Any]], session: _Session[Outcome], api: PrefectApi, by_force: ByForce[Outcome]
+    flow: Flow[..., State[Any]],
+    settings: Settings,
+    session: Session[Outcome],
+    api: PrefectApi,
+    by_force: ByForce[Outcome],
 ) -> tuple[Outcome, bool]:
     """Run a flow in a thread; return how it ended, and whether Prefect could be told."""
     errors: list[BadcError | None] = []
@@ -256,7 +219,8 @@ def _run(
 
     def run() -> None:
         try:
-            errors.append(error_of(flow))
+            with handing_over(session):
+                errors.append(error_of(lambda: flow(settings, return_state=True)))
         finally:
             ended.set()
 
@@ -283,7 +247,7 @@ def _run(
     return session.outcome, api.answers()
 
 
-def _end_by_force(session: _Session[Outcome], by_force: ByForce[Outcome]) -> NoReturn:
+def _end_by_force(session: Session[Outcome], by_force: ByForce[Outcome]) -> NoReturn:
     """Close the books from outside, and end this process and all that it started, whatever they wait for."""
     import psutil
 

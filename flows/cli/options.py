@@ -87,7 +87,7 @@ def _parameter(name: str, field: Any) -> inspect.Parameter:
     from badc.settings.model import ARGUMENT, option_names
 
     if field.json_schema_extra == ARGUMENT:
-        annotation = Annotated[field.annotation, typer.Argument(help=field.description, show_default=False)]
+        annotation: Any = Annotated[field.annotation, typer.Argument(help=field.description, show_default=False)]
         default = inspect.Parameter.empty if field.is_required() else field.default
     else:
         kind = field.annotation

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Union
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -39,7 +39,10 @@ class SavedRunnerForm(Form):
 RUNNER_FORMS = {kind: _runner_form(kind, part) for kind, part in parts.RUNNERS.items()}
 # Each has a kind of its own, which tells them apart. Were that said to Prefect as a discriminator, its UI would show no
 # choice, but a box for JSON.
-RunnerForm = Union[(SavedRunnerForm, *RUNNER_FORMS.values())]
+if TYPE_CHECKING:  # which cannot know the runners
+    RunnerForm: TypeAlias = Form
+else:
+    RunnerForm = Union[(SavedRunnerForm, *RUNNER_FORMS.values())]
 
 
 def _block_name(title: str) -> Any:

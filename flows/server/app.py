@@ -88,7 +88,7 @@ def _replayed(request: list[Message], receive: Receive) -> Receive:
 
 def main(descriptor: int) -> None:
     """Serve until SIGTERM."""
-    config = uvicorn.Config(RetriedWhenBusy(create_app()), lifespan="on", log_level="critical")  # type: ignore[arg-type]
+    config = uvicorn.Config(RetriedWhenBusy(create_app()), lifespan="on", log_level="critical")
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=descriptor)])
 
 

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from prefect.artifacts import (
@@ -104,7 +104,8 @@ class RunArtifacts:
         percent = 100.0 * (progress.done + progress.failed) / progress.total if progress.total else 100.0
         if self._progress_id is None:
             key = f"infer-progress-{self._slug}"
-            self._progress_id = create_progress_artifact(progress=percent, key=key, description=text)
+            # Typed as either, but a coroutine only where an event loop runs, and this thread has none.
+            self._progress_id = cast(UUID, create_progress_artifact(progress=percent, key=key, description=text))
         else:
             update_progress_artifact(artifact_id=self._progress_id, progress=percent, description=text)
 

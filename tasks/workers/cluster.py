@@ -53,7 +53,7 @@ class Cluster:
 # Whoever may talk to a scheduler or a worker can run code as its owner, and every user of the machine reaches its
 # ports. So a cluster of a run speaks TLS, with credentials that were made for it and are never written down, and its
 # web servers, which know no credentials, have no pages.
-_CLOSED = {
+_CLOSED: dict[str, list[str]] = {
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
 }
@@ -146,7 +146,7 @@ def _cpu_cluster(workers: int, security: Security) -> Any:
 def _gpu_cluster(gpus: list[int | str], cpu_workers: int, security: Security) -> Any:
     from dask_cuda import LocalCUDACluster
 
-    class WithoutCudaContext(LocalCUDACluster):
+    class WithoutCudaContext(LocalCUDACluster):  # type: ignore[misc] # dask_cuda has no types
         """The workers only hand chunks on: a CUDA context of their own would cost each GPU hundreds of MiB."""
 
         def new_worker_spec(self) -> Any:
@@ -200,7 +200,8 @@ def _nanny() -> Any:
     from distributed import Nanny
 
     class Keeper(Nanny):
-        async def close(self, timeout: float = _CLOSE_TIMEOUT_S, reason: str = "nanny-close") -> Any:
+        # As Nanny has it, whose own signature is not that of its base class.
+        async def close(self, timeout: float = _CLOSE_TIMEOUT_S, reason: str = "nanny-close") -> Any:  # type: ignore[override]
             return await super().close(timeout=min(timeout, _CLOSE_TIMEOUT_S), reason=reason)
 
     return Keeper

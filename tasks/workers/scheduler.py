@@ -46,7 +46,7 @@ def require_scheduler(address: str) -> None:
 
 async def _problem_at(address: str) -> str | None:
     """Ask what is at an address who it is; return why that is no scheduler for this run, or None."""
-    from distributed.comm import connect
+    from distributed.comm.core import connect
     from distributed.security import Security
 
     async def ask() -> Any:

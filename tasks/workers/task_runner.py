@@ -17,7 +17,7 @@ from prefect.client.schemas.objects import RunInput
 from prefect.futures import PrefectConcurrentFuture, PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task
-from prefect_dask import DaskTaskRunner
+from prefect_dask.task_runners import DaskTaskRunner
 
 from tasks.workers.slots import WorkerSlots
 
@@ -99,7 +99,7 @@ class ChunkTaskRunner(DaskTaskRunner):
         self._engine_threads = engine_threads
         self._around = around
         self._lock = threading.Lock()
-        self._waited_for: set[Future] = set()
+        self._waited_for: set[Future[Any]] = set()
         self._abandoned = threading.Event()
         self._shared_slots = slots
         self._slots = slots or WorkerSlots(lambda: list(self.client.nthreads()))
@@ -120,7 +120,8 @@ class ChunkTaskRunner(DaskTaskRunner):
             performance_report_path=self.performance_report_path,
         )
 
-    def submit(
+    # Unlike Dask's, its futures are the engine's: that of the worker is not handed out.
+    def submit(  # type: ignore[override]
         self,
         task: Task[..., Any],
         parameters: dict[str, Any],
@@ -164,7 +165,7 @@ class ChunkTaskRunner(DaskTaskRunner):
                     return self._result(submit(workers=[call.preferred]), call.reported, call.preferred)
             return self._result(submit(), call.reported)
 
-    def _result(self, future: Future, reported: Callable[[], Any], worker: str | None = None) -> Any:
+    def _result(self, future: Future[Any], reported: Callable[[], Any], worker: str | None = None) -> Any:
         """Return the result of a future; wait for it no longer than it can come.
 
         Parameters
@@ -201,7 +202,7 @@ class ChunkTaskRunner(DaskTaskRunner):
         return not self._abandoned.is_set() and self._may_start()
 
     def __enter__(self) -> ChunkTaskRunner:
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
         self._engine.__enter__()
         return self
 

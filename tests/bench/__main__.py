@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from tests.bench import aggregation, birdnet, gpus, hawkears, orchestration, reports, start_up, task_runners
+from tests.conftest import ROOT
 
 BENCHMARKS = {
     "tasks": task_runners,
@@ -21,7 +22,7 @@ BENCHMARKS = {
     "gpus": gpus,
     "start": start_up,
 }
-PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+PAGE = ROOT / "docs" / "benchmarks.md"
 
 
 def main(names: list[str]) -> None:

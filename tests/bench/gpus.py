@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 
-FAKES = Path(__file__).parents[1] / "fakes"
+from tests.conftest import FAKES
+
 CHUNKS = 30
 READINGS = 2000
 SLOW_S = 8.0

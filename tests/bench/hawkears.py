@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 
-ROOT = Path(__file__).parents[2]
+from tests.conftest import ROOT
+
 PYTHON = ROOT / ".venv-hawkears" / "bin" / "python"
 CHUNKS, CHUNK_S = 40, 15
 # A process per chunk takes so long that a part of the chunks has to tell the rate.

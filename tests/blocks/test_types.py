@@ -16,11 +16,11 @@ from badc.datasets.inference.settings import OrchestrateSettings
 from badc.errors import RequestError
 from badc.inference.settings import InferSettings
 from badc.settings.model import BLOCK_FIELDS, option_name
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.xdist_group("blocks")
 
 MANIFEST = Path("m.csv")
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,7 @@ import orjson
 import psutil
 import pytest
 
-from tests.conftest import LAB_AUTH
-
-ROOT = Path(__file__).parents[2]
+from tests.conftest import LAB_AUTH, ROOT
 
 
 class Lab:

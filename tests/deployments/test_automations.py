@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.deployments.conftest import ROOT, Lab, wait_until
+from tests.conftest import ROOT
+from tests.deployments.conftest import Lab, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.browser, pytest.mark.xdist_group("deployments")]
 

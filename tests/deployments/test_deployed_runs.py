@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from badc.telemetry.events import EventStatus, read_events
-from tests.conftest import page_of_the_lab
-from tests.deployments.conftest import ROOT, Lab, wait_until
+from tests.conftest import ROOT, page_of_the_lab
+from tests.deployments.conftest import Lab, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.xdist_group("deployments")]
 

@@ -13,8 +13,9 @@ import yaml
 
 from flows.server.local import RECORDER_SETTINGS
 from flows.server.shared import SETTINGS
+from tests.conftest import ROOT
 
-FOLDER = Path(__file__).parents[2] / "deployments"
+FOLDER = ROOT / "deployments"
 
 
 def test_the_scripts_have_no_faults() -> None:

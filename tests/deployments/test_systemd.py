@@ -15,7 +15,8 @@ import orjson
 import pytest
 
 from badc.telemetry.events import EventStatus, read_events
-from tests.deployments.conftest import ROOT, Lab, wait_until
+from tests.conftest import ROOT
+from tests.deployments.conftest import Lab, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.browser, pytest.mark.xdist_group("deployments")]
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
+
 pytestmark = [pytest.mark.birdnet, pytest.mark.xdist_group("examples")]
 
-ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 # What takes longest is left to `make test-all`.
 LONG = {"infer.md", "probe.md", "run-configuration.md", "laptop.md"}

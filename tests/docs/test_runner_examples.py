@@ -15,8 +15,9 @@ from badc.inference.plan import plan_inference
 from badc.inference.settings import InferSettings
 from badc.inference.worker import infer_chunks
 from badc.runners.current import close_runner
+from tests.conftest import ROOT
 
-EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+EXAMPLES = ROOT / "docs" / "examples"
 
 
 def example(name: str) -> Any:

@@ -11,7 +11,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-ROOT = Path(__file__).parents[2]
+from tests.conftest import ROOT
+
 _WEB = ("http", "https")
 
 

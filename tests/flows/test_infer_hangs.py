@@ -17,6 +17,7 @@ import pytest
 from badc.errors import RequestError
 from badc.inference.settings import InferSettings
 from badc.telemetry.events import EventStatus
+from tests.conftest import FAKES
 from tests.flows.conftest import read_summary, unended_starts
 from tests.flows.test_infer_ends import family, gone, successes, wait_until
 from tests.flows.test_infer_joined import events, worker_words
@@ -128,7 +129,7 @@ def test_the_last_resort_closes_the_books_and_leaves_nothing_behind(
     process = badc(
         *("infer", "run", make_manifest(make_recording(seconds=20)), "--output-dir", "out", "--telemetry-log", log),
         *("--runner-cmd", fake("detector", "--seconds", 0.5), "--grace-period", 600),
-        PYTHONPATH=str(Path(__file__).parents[1] / "fakes" / "hanging"),
+        PYTHONPATH=str(FAKES / "hanging"),
     )
     wait_until(lambda: len(events(log, EventStatus.SUCCESS)) >= 2)
     children = family(process)

@@ -15,8 +15,9 @@ import pytest
 
 from badc.telemetry.events import EventStatus, read_events
 from badc.telemetry.summary import RunState
+from tests.conftest import FAKES
 
-STANDIN = Path(__file__).parents[1] / "fakes" / "hawkears2"
+STANDIN = FAKES / "hawkears2"
 
 
 @pytest.fixture

@@ -15,11 +15,10 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.conftest import LAB_AUTH, page_of_the_lab
+from tests.conftest import FAKES, LAB_AUTH, ROOT, page_of_the_lab
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
-ROOT = Path(__file__).parents[2]
 # Where set, the pictures of the documentation are taken again.
 PICTURES = ROOT / "docs" / "images" if os.environ.get("BADC_TAKE_PICTURES") else None
 
@@ -48,7 +47,7 @@ def finished(server: str, tmp_path_factory: pytest.TempPathFactory, gpu_driver: 
     sf.write(root / "audio" / "GNWT-290.wav", np.random.default_rng(1).normal(0, 0.1, 48000), 8000)
     manifest = root / "manifests" / "GNWT-290.csv"
     write_virtual_manifest(plan_chunks(root / "audio" / "GNWT-290.wav", 1.0), manifest, hash_chunks=False)
-    shutil.copy(Path(__file__).parents[1] / "fakes" / "detector.py", root)
+    shutil.copy(FAKES / "detector.py", root)
     command = "python detector.py --seconds 0.3 --state state --only chunk_2000 --fail-times 9"
     environment = os.environ | gpu_driver | of_server(server) | {"PREFECT_HOME": str(folder / "home")}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from tests.conftest import ROOT
 
 TABLE = {"recording_id": ["R"], "chunk_id": ["c"], "absolute_time_ms": [0], "label": ["Ovenbird"], "confidence": [0.5]}
 
@@ -35,7 +36,7 @@ def test_the_module_takes_the_options_of_its_command(tmp_path):
     pq.write_table(pa.table(TABLE), tmp_path / "t.parquet")
     done = subprocess.run(
         [sys.executable, "-m", "flows.report", "--parquet", tmp_path / "t.parquet", "--no-html", "--no-duckdb-report"],
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         capture_output=True,
         text=True,
     )

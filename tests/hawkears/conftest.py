@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-PYTHON = Path(__file__).parents[2] / ".venv-hawkears" / "bin" / "python"
+from tests.conftest import ROOT
+
+PYTHON = ROOT / ".venv-hawkears" / "bin" / "python"
 # Two workers on two cores: torch would start a thread per core in each.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Arbitrary scores lie close together; this one leaves some classes out and cuts the others into pieces.

@@ -1,1 +1,1 @@
-"""The inference of a whole dataset: which recordings are to be analysed, what that is called elsewhere, what follows."""
+"""The inference of a whole dataset: which recordings it takes, its commands and scripts, its records and reports."""

@@ -56,8 +56,8 @@ def make_database(settings: DatabaseSettings) -> MadeDatabase:
     """Write a DuckDB database of the tables, and export its views where that is asked for.
 
     The database has the tables `detections` and `coverage`, with the columns of the views of the same names in
-    `badc.reports.query.tables.open_tables`, and the views `label_summary`, `recording_summary` and `timeline_summary`. It is
-    built beside its place and renamed into it.
+    `badc.reports.query.tables.open_tables`, and the views `label_summary`, `recording_summary` and `timeline_summary`.
+    It is built beside its place and renamed into it.
 
     Raises
     ------

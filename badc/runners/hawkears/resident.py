@@ -31,8 +31,8 @@ _CHECK_TIMEOUT_S = 300.0  # the first import from a network disk takes minutes
 # The host's modules come from BADC's folder, everything else from HawkEars' environment: that folder may be a
 # site-packages full of other versions, so it is on the path for these imports only.
 _BOOT = (
-    "import sys, json; folder, options = sys.argv[1:]; sys.path[0] = folder; import badc.runners.hawkears.host as host; "
-    "del sys.path[0]; host.main(json.loads(options))"
+    "import sys, json; folder, options = sys.argv[1:]; sys.path[0] = folder; "
+    "import badc.runners.hawkears.host as host; del sys.path[0]; host.main(json.loads(options))"
 )
 
 

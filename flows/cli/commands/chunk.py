@@ -23,7 +23,7 @@ from flows.run.stopping import INTERRUPTED_EXIT_CODE
 if TYPE_CHECKING:
     from badc.chunks.cutting import ChunkPlan
     from badc.datasets.chunking.plan import DatasetPlan
-    from flows.run.chunk_session import ChunkRunOutcome
+    from flows.run.sessions import ChunkRunOutcome
 
 app = typer.Typer()
 _EXIT_CODES = {RunState.COMPLETED: 0, RunState.FAILED: 1, RunState.INTERRUPTED: INTERRUPTED_EXIT_CODE}

@@ -20,7 +20,7 @@ from flows.run.stopping import INTERRUPTED_EXIT_CODE
 if TYPE_CHECKING:
     from badc.detections.aggregate import Aggregation
     from badc.inference.plan import InferPlan
-    from flows.run.infer_session import InferOutcome
+    from flows.run.sessions import InferOutcome
 
 app = typer.Typer()
 _EXIT_CODES = {RunState.COMPLETED: 0, RunState.FAILED: 1, RunState.INTERRUPTED: INTERRUPTED_EXIT_CODE}

@@ -291,8 +291,8 @@ def _trend_lines(stats: WorkerStats, now_s: float) -> list[str]:
     retry_line = "retry " + _sparkline(retries, max((value or 0.0 for value in retries), default=0.0))
     if _lines_of(stats) == 1:
         return [retry_line]
-    loads = [bucket and bucket.utilisation_mean for bucket in buckets]
-    memory = [bucket and bucket.vram_mib for bucket in buckets]
+    loads = [None if bucket is None else bucket.utilisation_mean for bucket in buckets]
+    memory = [None if bucket is None else bucket.vram_mib for bucket in buckets]
     most_mib = stats.vram_total_mib or stats.vram_peak_mib or 0.0
     return ["util  " + _sparkline(loads, 100.0), "VRAM  " + _sparkline(memory, most_mib), retry_line]
 

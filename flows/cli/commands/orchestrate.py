@@ -16,7 +16,7 @@ from flows.run.stopping import INTERRUPTED_EXIT_CODE
 
 if TYPE_CHECKING:
     from badc.datasets.inference.plan import OrchestrationPlan
-    from flows.run.orchestrate_session import OrchestrateOutcome
+    from flows.run.sessions import OrchestrateOutcome
 
 EXIT_CODES = {RunState.COMPLETED: 0, RunState.FAILED: 1, RunState.INTERRUPTED: INTERRUPTED_EXIT_CODE}
 _MOST_SHOWN = 50

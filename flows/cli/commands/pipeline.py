@@ -15,7 +15,7 @@ from flows.cli.console import end, warn_of_stub
 from flows.cli.options import options_of
 
 if TYPE_CHECKING:
-    from flows.run.pipeline_session import PipelineOutcome
+    from flows.run.sessions import PipelineOutcome
 
 app = typer.Typer(no_args_is_help=True)
 

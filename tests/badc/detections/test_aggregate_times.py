@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
-from tests.badc.test_aggregate import MakeChunk, Write, assert_csv_and_parquet_agree, rows, table
 
 from badc.chunks.manifest import write_manifest
+from tests.badc.detections.test_aggregate import MakeChunk, Write, assert_csv_and_parquet_agree, rows, table
 
 AUDIOMOTH = "Recorded at 19:17:30 10/12/2019 (UTC+2) by AudioMoth 0FE081F80FE081F0 at gain setting 2"
 

@@ -13,8 +13,9 @@ from badc.errors import RequestError
 from badc.inference.config_file import effective_configuration, load_run_config, place_of, save_run_config
 from badc.inference.settings import InferSettings
 from badc.settings.model import option_name
+from tests.conftest import ROOT
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = ROOT / "configs"
 
 
 @pytest.fixture

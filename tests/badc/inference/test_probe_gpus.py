@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from badc.telemetry.events import read_events
+from tests.conftest import ROOT
 
 _ON_GPU = """
 import json, sys
@@ -41,7 +42,7 @@ def on_gpus(
         inherited = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
         done = subprocess.run(
             [sys.executable, "-c", _ON_GPU, json.dumps(values)],
-            env=inherited | {"PYTHONPATH": str(Path(__file__).parents[2])} | gpu_driver | environment,
+            env=inherited | {"PYTHONPATH": str(ROOT)} | gpu_driver | environment,
             capture_output=True,
             text=True,
         )

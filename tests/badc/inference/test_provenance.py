@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.badc.test_datalad_record import datalad, files_of, git, is_clean
 
 from badc.chunks.manifest import Chunk, write_manifest
 from badc.datalad.environment import environment
@@ -21,9 +20,10 @@ from badc.inference.plan import plan_inference
 from badc.inference.provenance import infer_run
 from badc.inference.settings import InferSettings
 from badc.inference.worker import infer_chunks
+from tests.badc.datalad.test_record import datalad, files_of, git, is_clean
+from tests.conftest import FAKES
 
 pytestmark = pytest.mark.datalad
-FAKES = Path(__file__).parents[1] / "fakes"
 
 
 @pytest.mark.long

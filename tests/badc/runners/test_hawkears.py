@@ -15,8 +15,9 @@ from badc.errors import RequestError
 from badc.inference.plan import InferPlan
 from badc.inference.worker import infer_chunks
 from badc.runners.hawkears import resident, script
+from tests.conftest import FAKES
 
-PACKAGE = Path(__file__).parents[1] / "fakes" / "hawkears2"
+PACKAGE = FAKES / "hawkears2"
 pytestmark = pytest.mark.usefixtures("_fresh_runner")
 
 

@@ -16,8 +16,9 @@ from badc.errors import RequestError
 from badc.inference.plan import InferPlan, plan_inference
 from badc.inference.settings import InferSettings
 from badc.inference.worker import infer_chunks
+from tests.conftest import FAKES
 
-HAWKEARS1 = Path(__file__).parents[1] / "fakes" / "HawkEars1"
+HAWKEARS1 = FAKES / "HawkEars1"
 pytestmark = pytest.mark.usefixtures("_fresh_runner")
 
 

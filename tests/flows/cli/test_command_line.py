@@ -13,6 +13,7 @@ import pytest
 import typer
 
 from flows.cli.main import GROUPS, build
+from tests.conftest import ROOT
 
 CHUNK_MANIFEST = ("chunk", "manifest")
 
@@ -48,7 +49,7 @@ def test_every_help_teaches_and_is_plain_text(words, tmp_path):
 
 
 def test_every_command_and_option_is_documented():
-    pages = [path.read_text() for path in (Path(__file__).parents[3] / "docs").glob("*.md")]
+    pages = [path.read_text() for path in (ROOT / "docs").glob("*.md")]
     app = typer.main.get_command(build(list(GROUPS)))
     missing = []
     for words in commands():
@@ -75,7 +76,7 @@ def has_option(page: str, option: str) -> bool:
 
 
 def test_the_readme_names_every_command():
-    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text()
     app = typer.main.get_command(build(list(GROUPS)))
     leaves = [words for words in commands() if words and not hasattr(app.commands.get(words[0]), "commands")]
     leaves += [words for words in commands() if len(words) == 2]

@@ -19,6 +19,7 @@ from badc.detections.aggregate import aggregate
 from badc.detections.result import ChunkResult, Detection, ResultStatus, RunnerName, result_path, write_result
 from badc.detections.settings import AggregateSettings
 from flows.cli.main import build
+from tests.conftest import ROOT
 
 DAWN = "ST-1_20230509_055000"
 
@@ -204,7 +205,7 @@ def test_tables_are_drawn_on_a_terminal(parquet):
         encoding="utf-8",
         dimensions=(60, 90),
         timeout=60,
-        env=os.environ | {"TERM": "xterm-256color", "PYTHONPATH": str(Path(__file__).parents[3])},
+        env=os.environ | {"TERM": "xterm-256color", "PYTHONPATH": str(ROOT)},
     )
     screen.expect(pexpect.EOF)
     screen.close()
@@ -219,7 +220,7 @@ def test_tables_are_drawn_on_a_terminal(parquet):
 def test_a_console_without_bars_gets_no_sparkline(parquet):
     done = subprocess.run(
         [sys.executable, "-m", "flows", "report", "quicklook", "--parquet", parquet],
-        env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(__file__).parents[3])},
+        env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )
@@ -238,7 +239,7 @@ def test_a_disk_that_is_full_leaves_no_part_of_a_file(parquet):
     )
     done = subprocess.run(
         [sys.executable, "-B", "-c", code],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])},
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )

@@ -18,8 +18,8 @@ from badc.inference.settings import InferSettings
 from badc.reports.settings import BundleSettings
 from blocks.parts import RUNNERS
 from flows.deployed import flows, forms
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).parents[2]
 # Plans that are only shown, what a worker's machine has no shell for, and how a shell goes on with a run that Prefect
 # would try again.
 REDO = {"redo_before", "chunk_redo_before", "infer_redo_before"}
@@ -104,7 +104,7 @@ def test_every_form_has_a_deployment_of_its_name_and_every_deployment_a_form() -
     document = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())
     started = {d["name"]: d["entrypoint"] for d in document["deployments"]}
     assert len(started) == len(document["deployments"]), "two deployments of one name"
-    forms_of = {name: f"flows/deployed/flows.py:{name}" for name in DEPLOYED}
+    forms_of = {name: f"flows.deployed.flows.{name}" for name in DEPLOYED}
     assert {name: started.get(name) for name in forms_of} == forms_of
     assert set(started.values()) <= set(forms_of.values())
     assert {name: each.name for name, each in DEPLOYED.items()} == {name: name for name in DEPLOYED}

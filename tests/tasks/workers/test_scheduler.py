@@ -15,6 +15,7 @@ from badc.errors import RequestError
 from badc.inference.settings import InferSettings
 from tasks.workers.cluster import open_cluster
 from tasks.workers.scheduler import note_on, write_credentials
+from tests.conftest import ROOT
 
 JOIN = """
 import sys
@@ -47,7 +48,7 @@ def test_who_has_the_credentials_may_join_and_nobody_else(tmp_path: Path, withou
         settings = InferSettings(manifest=Path("m.csv"), scheduler=address)
         with pytest.raises(RequestError, match="no certificates for tls://"), open_cluster(settings):
             pass
-        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
         done = subprocess.run(
             [*with_them, "-c", JOIN, address], env=environment, capture_output=True, text=True, timeout=60
         )

@@ -21,8 +21,9 @@ from badc.datasets.slurm.rendering import WrittenScript
 from badc.datasets.slurm.settings import SlurmSettings
 from badc.errors import RequestError
 from tests.badc.conftest import HOSTILE_IDS
+from tests.conftest import FAKES
 
-RECORDER = Path(__file__).parents[1] / "fakes" / "recording_badc.py"
+RECORDER = FAKES / "recording_badc.py"
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import badc.datasets.slurm
 from badc.datasets.slurm.settings import SlurmSettings
 from badc.errors import RequestError
 from badc.settings.model import option_names, settings_from
+from tests.conftest import ROOT
 
 SCRIPT = {"slurm_script": "array.sh"}
 
@@ -72,6 +73,6 @@ def test_what_the_first_users_called_sockeye_keeps_its_name() -> None:
 
 def test_the_templates_are_part_of_an_installed_package() -> None:
     package = Path(badc.datasets.slurm.__file__).parent
-    declared = tomllib.loads((package.parents[1] / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     found = {path for pattern in declared["badc.datasets.slurm"] for path in package.glob(pattern)}
     assert found == set((package / "templates").iterdir())

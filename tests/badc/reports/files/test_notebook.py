@@ -7,12 +7,13 @@ import contextlib
 import io
 import json
 import tempfile
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-NOTEBOOK = Path(__file__).parents[3] / "docs" / "notebook.ipynb"
+from tests.conftest import ROOT
+
+NOTEBOOK = ROOT / "docs" / "notebook.ipynb"
 
 
 def test_the_notebook_runs_and_gives_what_it_shows(tmp_path, monkeypatch):

@@ -1,6 +1,6 @@
 """Tables and bundles as pandas DataFrames, for notebooks and scripts.
 
-Heavy libraries are imported when they are needed, so that `import badc.reports` is quick.
+Heavy libraries are imported when they are needed, so that this module is quick to import.
 """
 
 from __future__ import annotations

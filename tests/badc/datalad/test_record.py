@@ -249,8 +249,12 @@ def test_many_runs_are_looked_at_in_one_go(datalad_dataset: Path) -> None:
 SCENARIO = """
 import json, os, sys
 from pathlib import Path
-from badc import atomic
-from badc.datalad import DataladRun, record, fetch, datalad_problem, require_clean
+from badc.system import atomic
+from badc.datalad.content import fetch
+from badc.datalad.environment import datalad_problem
+from badc.datalad.record import record
+from badc.datalad.run import DataladRun
+from badc.datalad.worktree import require_clean
 from badc.telemetry.events import ChunkEvent, EventStatus, TelemetryLog
 
 root, clone = Path(sys.argv[1]), Path(sys.argv[2])

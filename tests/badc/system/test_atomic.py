@@ -68,7 +68,7 @@ def test_a_disk_that_fills_up_leaves_the_old_file_and_nothing_else(tmp_path: Pat
     """A file size limit stands for the disk."""
     (tmp_path / "f").write_text("old")
     program = (
-        "import resource, signal, sys; from pathlib import Path; from badc import atomic\n"
+        "import resource, signal, sys; from pathlib import Path; from badc.system import atomic\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "atomic.write_bytes(Path(sys.argv[1]), bytes(5000))"
@@ -81,7 +81,7 @@ def test_a_disk_that_fills_up_leaves_the_old_file_and_nothing_else(tmp_path: Pat
 def test_a_process_that_is_killed_leaves_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("old")
     program = (
-        "import os, sys; from pathlib import Path; from badc import atomic\n"
+        "import os, sys; from pathlib import Path; from badc.system import atomic\n"
         "with atomic.replacing(Path(sys.argv[1])) as temporary:\n"
         "    temporary.write_text('half')\n"
         f"    os.kill(os.getpid(), {signal.SIGKILL.value})"

@@ -17,7 +17,7 @@ from badc.system import leash
 # A parent that holds a child, which has a child of its own.
 FAMILY = """
 import subprocess, sys, time
-from badc import leash
+from badc.system import leash
 
 SLEEP = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
 CHILD = (

@@ -96,7 +96,8 @@ def test_an_interrupted_fetch_leaves_no_process(datalad_dataset: Path, tmp_path:
     git(datalad_dataset, "annex", "copy", "-q", "--to", "slow", AUDIO)
     git(datalad_dataset, "annex", "drop", "-q", AUDIO)
     program = (
-        "import sys; from pathlib import Path; from badc.datalad.content import fetch; fetch(Path(sys.argv[1]), sys.argv[2:])"
+        "import sys; from pathlib import Path; from badc.datalad.content import fetch; "
+        "fetch(Path(sys.argv[1]), sys.argv[2:])"
     )
     running = subprocess.Popen([sys.executable, "-c", program, str(datalad_dataset), AUDIO], stderr=subprocess.DEVNULL)
     wait_until(lambda: pid_file.exists() and pid_file.read_text().endswith("\n"))

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from prefect import State, flow
@@ -23,13 +25,20 @@ from prefect.runtime import flow_run
 
 from badc.datalad.environment import recording_wanted
 from badc.datasets.inference.bundles import bundle_recording, roll_up_bundles
-from badc.datasets.inference.plan import OrchestrationPlan, PlannedRecording, plan_orchestration, require_runnable
+from badc.datasets.inference.plan import (
+    OrchestrationPlan,
+    PlannedRecording,
+    lost_since,
+    plan_orchestration,
+    require_runnable,
+)
 from badc.datasets.inference.provenance import fetch_inputs, record_recording, require_recordable
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.errors import BadcError
 from badc.inference.ledger import Progress
 from badc.inference.plan import InferPlan, plan_inference
 from badc.system.output_lock import output_lock
+from badc.system.threads import in_threads
 from badc.telemetry.summary import RunState
 from blocks.loading import filled_from_blocks
 from flows.infer import infer
@@ -137,14 +146,27 @@ class _Run:
                 for future in done:
                     outcome = future.result()
                     self._ended.append(outcome)
+                    self._sessions.pop(outcome.recording_id, None)
                     self._table.ended(outcome.recording_id, outcome.state, outcome.error)
                     if outcome.state is RunState.FAILED and self._plan.settings.fail_fast:
                         self._stop.request(StopReason.FAILED)
                 self._tell()
+        self._look_again()
         self._session.outcome = total = self._outcome()
         self._table.close()
         if self._plan.settings.bundle or total.rollup is not None:
             show_reports(self._plan, self._pages, total.rollup)
+
+    def _look_again(self) -> None:
+        """Let recordings have failed whose outputs or logs were deleted while the others ran."""
+        complete = [n for n, outcome in enumerate(self._ended) if outcome.state is RunState.COMPLETED]
+        planned = {recording.recording_id: recording for recording in self._plan.todo}
+        recordings = [planned[self._ended[n].recording_id] for n in complete]
+        for n, reason in zip(complete, in_threads(partial(lost_since, self._plan), recordings), strict=True):
+            if reason is not None:
+                self._ended[n] = replace(self._ended[n], state=RunState.FAILED, error=reason)
+                self._table.ended(self._ended[n].recording_id, RunState.FAILED, reason)
+                self._session.say(f"{self._ended[n].recording_id}: {reason}")
 
     def _give_up(self) -> OrchestrateOutcome:
         """End the books of the recordings that are under way, too."""

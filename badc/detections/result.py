@@ -194,7 +194,7 @@ def result_path(output_dir: Path, chunk: Chunk) -> Path:
 
 
 def without_output(output_dir: Path, chunks: Iterable[Chunk]) -> list[Chunk]:
-    """Return those of the chunks that have no file of detections, in their order.
+    """Return those of the chunks that have no file of detections, or an empty one, in their order.
 
     A file that git-annex keeps counts, whether or not its content is here.
     """
@@ -211,7 +211,8 @@ def without_output(output_dir: Path, chunks: Iterable[Chunk]) -> list[Chunk]:
 
 def _names_in(folder: Path) -> frozenset[str]:
     try:
-        return frozenset(os.listdir(folder))  # noqa: PTH208 - names alone, of a million files
+        with os.scandir(folder) as entries:
+            return frozenset(entry.name for entry in entries if entry.stat(follow_symlinks=False).st_size)
     except (FileNotFoundError, NotADirectoryError):
         return frozenset()
 

@@ -209,14 +209,14 @@ class RunLedger:
             for chunk in without_output(self._plan.order.output_dir, done):
                 self._take_back(keys[chunk], chunk)
                 missing.append(f"{keys[chunk]}: {self.summary.jobs[keys[chunk]].last_error}")
-            if not self._log.is_there():
-                missing.append(f"{self._log.path}: the telemetry log was deleted or replaced during the run")
+            if not self._log.is_whole():
+                missing.append(f"{self._log.path}: the telemetry log was deleted, replaced or cut during the run")
             return missing
 
     def _take_back(self, key: str, chunk: Chunk) -> None:
         job = self.summary.jobs[key]
         job.status = JobStatus.FAILURE
-        job.last_error = f"its output was deleted after it was written: {self._plan.output_of(chunk)}"
+        job.last_error = f"its output was deleted or emptied after it was written: {self._plan.output_of(chunk)}"
         self._failed += 1
         if key not in self._chunks:  # it was done before this run
             self._skipped -= 1

@@ -26,8 +26,7 @@ def runner_for(spec: RunnerSpec, environment: dict[str, str]) -> Runner:
     """
     global _current
     with _lock:
-        if _current is not None and _current[:2] == (spec, environment):
-            _current[3].ensure()
+        if _current is not None and _current[:2] == (spec, environment) and _current[3].ensure():
             return _current[2]
         _close()
         sweep()

@@ -77,7 +77,8 @@ def output_lock(output_dir: Path, recordings: frozenset[str], telemetry_log: Pat
         with contextlib.suppress(OSError, RequestError), _guarded(path) as folder:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(mine, dir_fd=folder)
-            os.unlink(_GUARD, dir_fd=folder)
+            if os.stat(_GUARD, dir_fd=folder, follow_symlinks=False).st_size == 0:  # a user's file of this name is not
+                os.unlink(_GUARD, dir_fd=folder)
         stream.close()
         with contextlib.suppress(OSError):  # other runs may still have theirs in it
             path.rmdir()

@@ -109,7 +109,9 @@ def require_inside(root: Path, path: Path) -> None:
     full, top = absolute(path), absolute(root)
     real_top: str | None = None
     for step in reversed((full, *full.parents)):
-        if step == top or not step.is_relative_to(top) or not step.is_symlink() or is_locked(step):
+        if step == top or not step.is_relative_to(top) or not step.is_symlink():
+            continue
+        if is_locked(step) and not step.is_dir():  # git-annex keeps files, never folders
             continue
         real_top = real_top or os.path.realpath(top)
         target = Path(os.path.realpath(step))

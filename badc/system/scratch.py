@@ -33,17 +33,29 @@ class Scratch:
         self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
         self._marker = _marked(self.path)
 
-    def ensure(self) -> Path:
-        """Return the folder; it is made again, in the same place, if something cleared the temporary files."""
-        if not _is_marked_by(self.path, self._marker):
-            self._marker.close()
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._marker = _marked(self.path)
-        return self.path
+    def ensure(self) -> bool:
+        """Make the folder again, in the same place, if something cleared the temporary files.
+
+        Returns
+        -------
+        bool
+            False where something else is in its place now, such as a link, or another user's folder.
+        """
+        if _is_marked_by(self.path, self._marker):
+            return True
+        self._marker.close()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            self.path.mkdir(mode=0o700)
+        if not _is_a_folder_of_this_user(self.path):
+            return False
+        self._marker = _marked(self.path)
+        return True
 
     def close(self) -> None:
-        """Remove the folder."""
-        _remove(self.path)
+        """Remove the folder, unless something else is in its place now."""
+        if not self._marker.closed and _is_marked_by(self.path, self._marker):
+            _remove(self.path)
         self._marker.close()
 
 
@@ -73,16 +85,22 @@ def _owner() -> dict[str, object]:
 
 def _is_marked_by(folder: Path, marker: IO[str]) -> bool:
     try:
-        return os.path.samestat((folder / MARKER).lstat(), os.fstat(marker.fileno()))
+        marked = os.path.samestat((folder / MARKER).lstat(), os.fstat(marker.fileno()))
     except OSError:
         return False
+    return marked and _is_a_folder_of_this_user(folder)
+
+
+def _is_a_folder_of_this_user(path: Path) -> bool:
+    """Whether a path is a folder, not a link to one, that this user made and nobody else may write to."""
+    found = path.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022
 
 
 @contextlib.contextmanager
 def _lock_of_dead_worker(folder: Path) -> Iterator[bool]:
     """Hold the marker's lock while the block runs; say whether the folder is one that a dead worker left."""
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+    if not _is_a_folder_of_this_user(folder):
         yield False
         return
     descriptor = os.open(folder / MARKER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)

@@ -83,17 +83,21 @@ class TelemetryLog:
         self._stream = path.open("ab", buffering=0)
         if cut_off:
             self._stream.write(b"\n")
+        self._size = self._stream.seek(0, os.SEEK_END)
 
     def write(self, event: ChunkEvent) -> None:
         """Append one event."""
         line = memoryview(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
         while line:  # a disk that fills up takes a part of it, and refuses the rest at the next try
-            line = line[self._stream.write(line) :]
+            written = self._stream.write(line)
+            self._size += written
+            line = line[written:]
 
-    def is_there(self) -> bool:
-        """Whether the file is still where it was made: neither deleted nor replaced."""
+    def is_whole(self) -> bool:
+        """Whether the file is where it was made, with all that was written: neither deleted, replaced nor cut."""
         try:
-            return os.path.samestat(os.fstat(self._stream.fileno()), self.path.lstat())
+            found = os.fstat(self._stream.fileno())
+            return found.st_size >= self._size and os.path.samestat(found, self.path.lstat())
         except OSError:
             return False
 

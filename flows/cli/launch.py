@@ -60,7 +60,7 @@ _TICK_S = 0.25
 _SAY_AFTER_S = 2.0
 # From the end of the run's own books on; Prefect's own calls may take as long, each.
 _PREFECT_PATIENCE_S = 30.0
-_HURRY_S = 4.0
+_HURRY_S = 3.0
 _CLOSE_BOOKS_S = 3.0
 
 

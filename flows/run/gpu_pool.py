@@ -16,6 +16,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterTags,
 )
 from prefect.client.schemas.objects import ConcurrencyLeaseHolder, StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
@@ -100,12 +101,15 @@ def _tag_as_holder(name: str) -> None:
 def _holders(name: str) -> str:
     """Return the names of the runs that hold a pool, for a sentence."""
     with get_client(sync_client=True) as client:
+        slots = client.read_global_concurrency_limit_by_name(name).active_slots
         runs = client.read_flow_runs(
             flow_run_filter=FlowRunFilter(
                 tags=FlowRunFilterTags(all_=[_tag_of(name)]),
                 state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_HOLDING)),
             ),
-            limit=_MOST_NAMED,
+            # A run that died may still be said to run; the slots that it has lost belong to those that came after it.
+            sort=FlowRunSort.START_TIME_DESC,
+            limit=max(1, min(slots, _MOST_NAMED)),
         )
     if runs:
         return ", ".join(f"{run.name} (since {run.start_time:%Y-%m-%d %H:%M} UTC)" for run in runs)

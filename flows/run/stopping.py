@@ -13,7 +13,7 @@ from types import FrameType
 
 _POLL_S = 2.0
 # How long a run may take to end after a second signal.
-_FORCED_END_S = 4.0
+_FORCED_END_S = 3.0
 INTERRUPTED_EXIT_CODE = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from multiprocessing import resource_tracker
@@ -14,6 +14,7 @@ from badc.inference.plan import workers_wanted
 from badc.inference.settings import InferOptions
 from badc.system import leash
 from badc.system.gpus import NoGpuError, usable_gpus
+from badc.system.scratch import Scratch
 from tasks.workers.scheduler import note_on, require_scheduler
 
 if TYPE_CHECKING:
@@ -98,21 +99,26 @@ def open_cluster(settings: InferOptions) -> Iterator[Cluster]:
     import dask
     from distributed.security import Security
 
-    dask.config.set(_UNWATCHED | _CLOSED)
-    security = Security.temporary()
-    gpus, reason = _find_gpus()
-    gpu_workers, cpu_workers = workers_wanted(settings, len(gpus))
-    resource_tracker.ensure_running()  # what starts it, as the first worker would, unblocks signals
-    with leash.children_hear_no_signals():  # until tasks.workers.preload has handlers for them
-        cluster = (
-            _gpu_cluster(gpus[:gpu_workers], cpu_workers, security)
-            if gpu_workers
-            else _cpu_cluster(cpu_workers, security)
-        )
-    labels: dict[object, str] = {gpu: f"gpu-{number}" for number, gpu in enumerate(gpus[:gpu_workers])}
-    labels |= {f"cpu-{number}": f"cpu-{number}" for number in range(cpu_workers)}
-    counts = [f"{n} {kind} worker{'s' * (n > 1)}" for n, kind in ((gpu_workers, "GPU"), (cpu_workers, "CPU")) if n]
-    with cluster:
+    with ExitStack() as stack:
+        # Not Dask's own choice of a temporary folder: it has a known name, whoever comes first may own it, and the
+        # workers import from it.
+        scratch = stack.enter_context(closing(Scratch()))
+        dask.config.set(_UNWATCHED | _CLOSED)
+        stack.enter_context(dask.config.set({"temporary-directory": str(scratch.path)}))
+        security = Security.temporary()
+        gpus, reason = _find_gpus()
+        gpu_workers, cpu_workers = workers_wanted(settings, len(gpus))
+        resource_tracker.ensure_running()  # what starts it, as the first worker would, unblocks signals
+        with leash.children_hear_no_signals():  # until tasks.workers.preload has handlers for them
+            cluster = (
+                _gpu_cluster(gpus[:gpu_workers], cpu_workers, security)
+                if gpu_workers
+                else _cpu_cluster(cpu_workers, security)
+            )
+        stack.enter_context(cluster)
+        labels: dict[object, str] = {gpu: f"gpu-{number}" for number, gpu in enumerate(gpus[:gpu_workers])}
+        labels |= {f"cpu-{number}": f"cpu-{number}" for number in range(cpu_workers)}
+        counts = [f"{n} {kind} worker{'s' * (n > 1)}" for n, kind in ((gpu_workers, "GPU"), (cpu_workers, "CPU")) if n]
         note = " and ".join(counts) + (f" ({reason})" if reason else "")
         yield Cluster(cluster.scheduler_address, labels, note, gpu_workers, security)
 

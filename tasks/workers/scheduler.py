@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import http.client
 import ipaddress
+import re
 import shlex
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from badc.errors import RequestError
 from badc.system import atomic
 
-_CONNECT_TIMEOUT_S = 15
+_CONNECT_TIMEOUT_S = 10
 _HTTP_TIMEOUT_S = 3
 
 
@@ -67,7 +67,7 @@ async def _problem_at(address: str) -> str | None:
             "to give them"
         )
     except TimeoutError:
-        if server := _http_server_at(str(parts.hostname), parts.port):
+        if server := await _http_server_at(str(parts.hostname), parts.port):
             return (
                 f"an HTTP server answers there ({server}), perhaps Dask's dashboard; give the scheduler's own address"
             )
@@ -79,15 +79,25 @@ async def _problem_at(address: str) -> str | None:
     return None if kind == "Scheduler" else f"a Dask {kind} answers there, not a scheduler"
 
 
-def _http_server_at(host: str, port: int | None) -> str | None:
-    connection = http.client.HTTPConnection(host, port, timeout=_HTTP_TIMEOUT_S)
+async def _http_server_at(host: str, port: int | None) -> str | None:
+    """Return what an HTTP server calls itself, or None where none answers in time."""
+
+    async def ask() -> bytes:
+        reader, writer = await asyncio.open_connection(host, port)
+        try:
+            writer.write(f"GET / HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
+            return await reader.readuntil(b"\r\n\r\n")
+        finally:
+            writer.transport.abort()
+
     try:
-        connection.request("GET", "/")
-        return connection.getresponse().getheader("Server", "it says no name")
-    except (OSError, http.client.HTTPException):
+        answer = await asyncio.wait_for(ask(), _HTTP_TIMEOUT_S)
+    except (OSError, EOFError, asyncio.LimitOverrunError):  # TimeoutError is an OSError
         return None
-    finally:
-        connection.close()
+    if not answer.startswith(b"HTTP/"):
+        return None
+    names = re.findall(rb"\r\nserver:[ \t]*([^\r\n]+)", answer, re.IGNORECASE)
+    return names[0].decode("latin-1") if names else "it says no name"
 
 
 def note_on(address: str) -> str:
@@ -142,6 +152,10 @@ def write_credentials(folder: Path) -> Path:
     for role in ("SCHEDULER", "WORKER", "CLIENT"):
         settings |= {f"TLS__{role}__CERT": str(certificate), f"TLS__{role}__KEY": str(key)}
     lines = [f"export DASK_DISTRIBUTED__COMM__{name}={shlex.quote(value)}" for name, value in settings.items()]
+    # Dask imports from its temporary folder, whose usual place whoever comes first may own.
+    lines += [
+        'export DASK_TEMPORARY_DIRECTORY="${DASK_TEMPORARY_DIRECTORY:-$(mktemp -d "${TMPDIR:-/tmp}/dask-XXXXXXXX")}"'
+    ]
     # The pages of their web servers would be open to everybody.
     lines += [f"export DASK_DISTRIBUTED__{role}__HTTP__ROUTES='[]'" for role in ("SCHEDULER", "WORKER")]
     atomic.write_text(variables, "".join(f"{line}\n" for line in lines))

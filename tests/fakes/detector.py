@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ parser.add_argument("--state", type=Path)
 parser.add_argument("--seconds", type=float, default=0.0)
 parser.add_argument("--cpu-seconds", type=float, help="how long it takes without a GPU")
 parser.add_argument("--touch", type=Path, help="a file to make")
+parser.add_argument("--remove", type=Path, help="a folder to remove")
 parser.add_argument("--then", choices=("crash", "hang", "nothing", "garbage", "bytes", "oom"))
 options = parser.parse_args()
 
@@ -49,6 +51,8 @@ on_cpu = options.cpu_seconds is not None and not os.environ.get("CUDA_VISIBLE_DE
 time.sleep(options.cpu_seconds if on_cpu else options.seconds)
 if options.touch:
     options.touch.touch()
+if concerned and options.remove:
+    shutil.rmtree(options.remove)
 if concerned and options.then == "oom":
     print("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.", file=sys.stderr)
     sys.exit(1)

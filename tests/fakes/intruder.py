@@ -22,12 +22,12 @@ async def dask_answers(address: str, security: Security | None) -> bool:
     arguments = {} if security is None else security.get_connection_args("client")
 
     async def ask() -> bool:
-        comm = await connect(address, timeout=2, **arguments)
+        comm = await connect(address, timeout=6, **arguments)
         await comm.write({"op": "identity", "reply": True})
         return "type" in await comm.read()
 
     try:
-        return await asyncio.wait_for(ask(), 3)
+        return await asyncio.wait_for(ask(), 8)
     except Exception:
         return False
 
@@ -36,7 +36,7 @@ def http_status(url: str, body: dict[str, object] | None) -> int:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=3) as answer:
+        with urllib.request.urlopen(request, timeout=10) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code

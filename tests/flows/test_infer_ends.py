@@ -301,15 +301,19 @@ def test_a_worker_with_many_threads_analyses_one_chunk_at_a_time(infer, make_rec
     assert most == 1
 
 
-def test_an_output_that_is_deleted_in_mid_run_is_missed_and_named(started, badc, tmp_path):
+@pytest.mark.parametrize("how", ["deleted", pytest.param("emptied", marks=pytest.mark.long)])
+def test_an_output_that_is_lost_in_mid_run_is_missed_and_named(started, badc, tmp_path, how):
     process, words, log = started
     chunk = sorted(successes(log))[0]
     output = tmp_path / "out" / "REC" / f"{chunk}.json"
-    output.unlink()
+    if how == "deleted":
+        output.unlink()
+    else:
+        output.write_bytes(b"")
     out, err = process.communicate(timeout=60)
 
     assert process.returncode == 1, err
-    assert f"{chunk}: its output was deleted after it was written: {output}" in err
+    assert f"{chunk}: its output was deleted or emptied after it was written: {output}" in err
     assert "failed: 19/20 chunks, 1 failed" in out
     summary = read_summary(log)
     assert summary["state"] == "failed"
@@ -322,12 +326,16 @@ def test_an_output_that_is_deleted_in_mid_run_is_missed_and_named(started, badc,
     assert successes(tmp_path / "second.jsonl") == {chunk}
 
 
-def test_a_log_that_is_deleted_in_mid_run_is_missed(started):
+@pytest.mark.parametrize("how", ["deleted", pytest.param("cut", marks=pytest.mark.long)])
+def test_a_log_that_is_lost_in_mid_run_is_missed(started, how):
     process, _, log = started
-    log.unlink()
+    if how == "deleted":
+        log.unlink()
+    else:
+        os.truncate(log, 0)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1, err
-    assert f"{log}: the telemetry log was deleted or replaced during the run" in err
+    assert f"{log}: the telemetry log was deleted, replaced or cut during the run" in err
     assert read_summary(log)["state"] == "failed"
 
 

@@ -6,7 +6,9 @@ import json
 import os
 import signal
 import socket
+import struct
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -48,6 +50,28 @@ def test_a_port_that_accepts_and_says_nothing_is_no_scheduler(short_handshake: N
     assert f"--scheduler tcp://127.0.0.1:{port}:" in str(caught.value)
 
 
+@pytest.mark.parametrize("begin", [b"", struct.pack("<Q", 50_000), b"HTTP/1.1 200 OK\r\n"])
+def test_a_port_that_never_ends_its_answer_is_no_scheduler(short_handshake: None, begin: bytes) -> None:
+    def trickle(connection: socket.socket) -> None:
+        with suppress(OSError):
+            connection.sendall(begin)
+            while True:
+                connection.sendall(b"x")
+                time.sleep(0.2)
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                Thread(target=trickle, args=(server.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        Thread(target=serve, daemon=True).start()
+        began = time.monotonic()
+        with pytest.raises(RequestError):
+            _join(f"tcp://127.0.0.1:{server.getsockname()[1]}")
+        assert time.monotonic() - began < 15
+
+
 def test_a_web_server_is_no_scheduler_and_is_named(short_handshake: None) -> None:
     class Handler(BaseHTTPRequestHandler):
         server_version = "Weather/1"
@@ -84,7 +108,7 @@ def test_a_run_at_a_port_that_is_no_scheduler_ends_with_2(badc, make_recording, 
         process = badc("infer", "run", make_manifest(make_recording()), "--scheduler", address)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert "did not answer as a Dask scheduler in 15 s" in err
+    assert "did not answer as a Dask scheduler in 10 s" in err
     assert "Traceback" not in err
 
 

@@ -66,6 +66,18 @@ def test_a_failed_recording_does_not_stop_the_others_and_is_resumed(orchestrate,
     assert starts.count("B bad_chunk_0_1000") == 1, "what was done is not done again"
 
 
+def test_what_is_deleted_of_a_recording_while_others_run_is_missed(orchestrate, make_dataset, fake):
+    root = make_dataset("A", "B")
+    gone = root / "artifacts" / "infer" / "A"
+    # The last recording's command clears the disk of the first one's outputs.
+    command = fake("detector", "--only", "B_chunk_2000", "--remove", gone)
+    outcome = orchestrate(root, runner_cmd=command, max_retries=0, concurrent_recordings=1)
+    assert outcome.state is RunState.FAILED
+    (lost,) = (r for r in outcome.recordings if r.state is RunState.FAILED)
+    assert lost.recording_id == "A"
+    assert "3 of its outputs were deleted or emptied after they were written, such as" in lost.error
+
+
 def test_fail_fast_begins_no_further_recording(orchestrate, make_dataset, fake):
     root = make_dataset("A", "B", "C", "D")
     outcome = orchestrate(

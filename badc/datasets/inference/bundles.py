@@ -61,12 +61,10 @@ def roll_up_bundles(settings: OrchestrateSettings) -> Rollup:
     BadcError
         When there is no table, or one cannot be used.
     """
-    folder = settings.below(settings.bundle_aggregate_dir)
-    export_dir = settings.bundle_rollup_export_dir
     return roll_up(
         RollupSettings(
-            folder=folder,
+            folder=settings.below(settings.bundle_aggregate_dir),
             limit=settings.bundle_rollup_limit,
-            export_dir=folder / "aggregate_summary" if export_dir is None else settings.below(export_dir),
+            export_dir=settings.rollup_folder,
         )
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,11 +15,11 @@ from badc.chunks.status import ChunkState, read_chunk_status, status_path
 from badc.datasets.chunking.plan import ChunkPlanRow
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.datasets.listing import matcher
-from badc.detections.result import RunnerName, result_path, result_problem
+from badc.detections.result import RunnerName, result_path, result_problem, without_output
 from badc.errors import BadcError, RequestError, listed
 from badc.inference.settings import InferSettings
 from badc.reports.query.sites import read_sites
-from badc.system.paths import absolute, as_written, require_writable
+from badc.system.paths import absolute, as_written, require_inside, require_writable
 from badc.system.row_files import PlanRow, read_plan
 from badc.telemetry.summary import JobStatus, read_jobs, resumable
 
@@ -219,10 +220,34 @@ def require_runnable(plan: OrchestrationPlan) -> None:
         settings = plan.settings
         require_writable(settings.below(settings.output_dir), "output folder")
         require_writable(settings.below(settings.telemetry_dir), "telemetry folder")
+        logs = _log_of(settings, plan.todo[0].recording_id).parent
+        require_inside(settings.below(settings.telemetry_dir), logs)
         if settings.bundle or settings.bundle_rollup:
             require_writable(settings.below(settings.bundle_aggregate_dir), "folder of the tables")
+            if settings.bundle_rollup_export_dir is None:
+                require_inside(settings.below(settings.bundle_aggregate_dir), settings.rollup_folder)
         if settings.bundle and settings.bundle_sites is not None:
             read_sites(settings.below(settings.bundle_sites))
+
+
+def lost_since(plan: OrchestrationPlan, recording: PlannedRecording) -> str | None:
+    """Return what is no longer there of a recording whose run is complete, or None.
+
+    A dataset takes nights, in which somebody clears a disk.
+    """
+    settings = plan.settings
+    try:
+        chunks = read_manifest(recording.manifest, settings.root).chunks
+    except BadcError as error:
+        return f"it cannot be seen whether its outputs are still there: {error}"
+    if lost := without_output(settings.below(settings.output_dir), chunks):
+        return (
+            f"{len(lost)} of its outputs were deleted or emptied after they were written, such as "
+            f"{result_path(settings.below(settings.output_dir), lost[0])}"
+        )
+    log = plan.telemetry_log(recording)
+    # A link is git-annex's, whether or not its content is here.
+    return None if os.path.lexists(log) else f"{log}: the telemetry log was deleted after it was written"
 
 
 def _log_of(settings: OrchestrateSettings, recording_id: str) -> Path:

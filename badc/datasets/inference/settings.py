@@ -118,6 +118,13 @@ class OrchestrateSettings(SlurmSettings, BundleSettings, InferOptions, DatasetSe
         """Return a path of the settings as an absolute one."""
         return absolute(self.root / path)
 
+    @property
+    def rollup_folder(self) -> Path:
+        """The folder of the leaderboards' CSVs."""
+        if self.bundle_rollup_export_dir is not None:
+            return self.below(self.bundle_rollup_export_dir)
+        return self.below(self.bundle_aggregate_dir) / "aggregate_summary"
+
     def infer_settings(self, manifest: Path, telemetry_log: Path, resume: Path | None) -> InferSettings:
         """Return the settings of one recording's run.
 

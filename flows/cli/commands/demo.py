@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from badc.errors import BadcError, RequestError
+from badc.system.paths import require_inside
 
 RECORDING = "DEMO-01_20230509_094500"
 _MARK = ".badc-demo"
@@ -51,9 +51,12 @@ def _make_way(folder: Path) -> None:
         if not (folder / _MARK).exists() and any(folder.iterdir()):
             raise RequestError(f"{folder}: is there already and no demo of BADC; name another folder")
         # Only what an earlier demo made: people go on working in its folder.
-        for own in (f"audio/{RECORDING}.wav", f"manifests/{RECORDING}.csv"):
-            (folder / own).unlink(missing_ok=True)
-        shutil.rmtree(folder / "artifacts" / "infer" / RECORDING, ignore_errors=True)
+        outputs = folder / "artifacts" / "infer" / RECORDING
+        for place in (*(folder / name for name in ("audio", "manifests", "artifacts/aggregate")), outputs):
+            require_inside(folder, place)
+        own = (folder / f"audio/{RECORDING}.wav", folder / f"manifests/{RECORDING}.csv")
+        for path in (*own, *outputs.glob(f"{RECORDING}_chunk_*.json")):
+            path.unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _MARK).touch()
 

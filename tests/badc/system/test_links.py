@@ -10,6 +10,8 @@ import pytest
 
 from badc.datasets.chunking.plan import chunk_recording, plan_dataset
 from badc.datasets.chunking.settings import ChunkSettings
+from badc.datasets.inference.plan import plan_orchestration, require_runnable
+from badc.datasets.inference.settings import OrchestrateSettings
 from badc.errors import RequestError
 from badc.inference.plan import plan_inference
 from badc.inference.settings import InferSettings
@@ -81,7 +83,10 @@ def test_files_of_others_among_the_locks_stay(tmp_path: Path) -> None:
     for name in ("thesis.lock", "12-0123abcd.lock", "yarn.lock"):
         (locks / name).write_text("precious")
     (locks / "34-0123abcd.lock").mkdir()
+    (locks / "guard").write_text("precious")
     _lock(tmp_path / "out")
+    assert (locks / "guard").read_text() == "precious"
+    (locks / "guard").unlink()
     assert sorted(path.name for path in locks.iterdir()) == [
         "12-0123abcd.lock",
         "34-0123abcd.lock",
@@ -138,6 +143,11 @@ def test_links_that_stay_inside_and_those_of_git_annex_are_let_be(tmp_path: Path
     require_inside(root, root / "latest" / "REC")
     require_inside(root, root / "kept")
     require_inside(root, root)
+    objects = tmp_path / "annex" / "objects" / "stuff"
+    objects.mkdir(parents=True)
+    (root / "stuff").symlink_to(objects)  # git-annex has links to files only
+    with pytest.raises(RequestError, match="stuff: is a link"):
+        require_inside(root, root / "stuff")
     (root / "2023" / "out").symlink_to("../..")
     with pytest.raises(RequestError, match="2023/out: is a link"):
         require_inside(root, root / "2023" / "out" / "REC")
@@ -158,6 +168,19 @@ def test_chunk_folders_that_are_links_fail_their_recording_alone(
     assert (elsewhere / "BAD_chunk_0_500.wav").read_text() == "precious"
     (elsewhere / "BAD_chunk_0_500.wav").unlink()
     assert _untouched(elsewhere)
+
+
+@pytest.mark.parametrize("place", ["telemetry/infer", "aggregate/aggregate_summary"])
+def test_a_datasets_run_writes_through_no_link_below_its_folders(
+    make_dataset: Callable[..., Path], elsewhere: Path, place: str
+) -> None:
+    root = make_dataset("A")
+    link = root / "artifacts" / place
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(elsewhere)
+    plan = plan_orchestration(OrchestrateSettings(dataset=root, bundle=True, bundle_rollup=True))
+    with pytest.raises(RequestError, match=f"{place}: is a link to"):
+        require_runnable(plan)
 
 
 def test_a_log_is_not_written_through_a_link(

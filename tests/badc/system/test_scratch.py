@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -135,13 +136,42 @@ def test_what_is_linked_from_a_left_folder_stays(other: tuple[subprocess.Popen[s
 def test_a_folder_that_was_cleared_is_made_again_and_is_still_ours(tmp: Path) -> None:
     scratch = Scratch()
     shutil.rmtree(scratch.path)
-    assert scratch.ensure().is_dir()
+    assert scratch.ensure()
+    assert scratch.path.is_dir()
     (scratch.path / MARKER).unlink()  # a cleaner that takes old files one by one
     scratch.ensure()
     sweep()
     assert scratch.path.exists(), "its lock is held again"
     scratch.close()
     assert list(tmp.iterdir()) == []
+
+
+def _take_its_place(folder: Path, archive: Path, how: str) -> None:
+    shutil.rmtree(folder)
+    if how == "link":
+        folder.symlink_to(archive)
+    else:
+        folder.mkdir()
+        (folder / "night.wav").write_text("audio")
+        folder.chmod(0o777)
+
+
+@pytest.mark.parametrize("how", ["link", "open folder"])
+def test_what_takes_the_place_of_a_folder_is_neither_used_nor_removed(
+    tmp: Path, tmp_path_factory: Any, how: str
+) -> None:
+    archive = tmp_path_factory.mktemp("archive")
+    (archive / "night.wav").write_text("audio")
+    runner = runner_for(StubSpec(), {})
+    (folder,) = tmp.iterdir()
+    _take_its_place(folder, archive, how)
+    assert runner_for(StubSpec(), {}) is not runner
+    (another,) = (path for path in tmp.iterdir() if path != folder)
+    assert (folder / "night.wav").exists()
+    _take_its_place(another, archive, how)
+    close_runner()
+    assert (another / "night.wav").exists()
+    assert (archive / "night.wav").exists()
 
 
 def test_a_runner_finds_its_folder_again_at_its_next_chunk(tmp: Path) -> None:

@@ -85,6 +85,18 @@ def test_a_run_waits_for_the_pool_and_says_so(planned: Any, pool: str, tmp_path:
     assert outcome.state is RunState.COMPLETED
 
 
+def _die_holding(pool: str) -> None:
+    """Leave a flow run that is said to run and to hold the pool, but is dead: its lease has ended."""
+    from prefect import flow
+    from prefect.client.orchestration import get_client
+    from prefect.states import Running
+
+    with get_client(sync_client=True) as client:
+        client.create_flow_run(
+            flow(lambda: None, name="infer"), name="the dead", tags=[f"gpu-pool:{pool}"], state=Running()
+        )
+
+
 def test_who_waits_is_told_who_holds_the_pool(planned: Any, pool: str, tmp_path: Path) -> None:
     said: list[str] = []
     first, second = planned("A", seconds=4, gpu_pool=pool), planned("B", gpu_pool=pool)
@@ -92,6 +104,7 @@ def test_who_waits_is_told_who_holds_the_pool(planned: Any, pool: str, tmp_path:
     holder = threading.Thread(
         target=lambda: outcomes.append(launch_inference(first, lambda progress: None, lambda line: None)[0])
     )
+    _die_holding(pool)
     holder.start()
     end = time.monotonic() + 60
     while not (tmp_path / "A.jsonl").exists():

@@ -47,10 +47,17 @@ def test_another_user_reaches_neither_scheduler_nor_workers_nor_server(
     badc, gpu_driver, make_recording, make_manifest, fake, tmp_path, kind
 ) -> None:
     log = tmp_path / "run.jsonl"
+    # Dask's usual place, which whoever comes first may own: its workers import what lies in their folder there.
+    trap = tmp_path / "tmp" / "dask-scratch-space"
+    trap.mkdir(parents=True)
+    trap.parent.chmod(0o1777)
+    trap.chmod(0o777)
+    os.chown(trap, NOBODY, NOBODY)
     process = badc(
         *("infer", "run", make_manifest(make_recording(seconds=100)), "--output-dir", "out", "--telemetry-log", log),
         *("--runner-cmd", fake("detector", "--seconds", 0.5), "--cpu-workers", 1),
         PREFECT_API_URL="",
+        TMPDIR=str(trap.parent),
         PREFECT_HOME=str(tmp_path / "prefect"),
         **(gpu_driver if kind == "gpu" else {}),
     )
@@ -63,6 +70,9 @@ def test_another_user_reaches_neither_scheduler_nor_workers_nor_server(
         assert found["uid"] == NOBODY
         assert (found["dask"], found["pages"], found["api"]) == ([], [], [])
         assert len(found["refused"]) == 1, "the API, which wants to know who asks"
+        assert list(trap.iterdir()) == []
+        for folder in trap.parent.glob("badc-*"):
+            assert folder.stat().st_mode & 0o777 == 0o700
     finally:
         process.kill()
         process.communicate()

@@ -56,3 +56,7 @@ class RunnerError(ChunkError):
         self.stdout = stdout
         self.stderr = stderr
         self.returncode = returncode
+
+
+class RunnerTimeoutError(RunnerError):
+    """A runner took longer over a chunk than `--chunk-timeout`, and was stopped."""

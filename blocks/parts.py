@@ -23,7 +23,8 @@ from badc.datasets.slurm.settings import SlurmSettings
 from badc.detections.settings import AggregateSettings
 from badc.inference.settings import InferOptions
 from badc.reports.settings import BundleSettings
-from badc.runners.settings import HawkearsEngine
+from badc.runners import registry
+from badc.runners.interface import RunnerSpec
 from badc.settings.model import Settings
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
@@ -108,38 +109,16 @@ def _title(name: str) -> str:
 _PREFIXES = ("slurm_", "bundle_", "hawkears_", "birdnet_", "runner_", "infer_")
 _UNITS = {"_s": "s", "_gib": "GiB"}
 _SPELT = {"gpu": "GPU", "gpus": "GPUs", "cpu": "CPU", "cpus": "CPUs", "cmd": "command", "env": "environment"}
-_HAWKEARS = {"use_hawkears": True}
-RUNNERS: Mapping[str, Part] = {
-    "hawkears-resident": Part(
-        "HawkEars 2.x",
-        "HawkEars 2.x, one process a worker that keeps its models.",
-        InferOptions,
-        ("hawkears_arg", "hawkears_python", "hawkears_data", "chunk_timeout_s"),
-        fixed={**_HAWKEARS, "hawkears_engine": HawkearsEngine.RESIDENT},
-    ),
-    "hawkears-script": Part(
-        "HawkEars 1.x",
-        "HawkEars 1.x, its analyze.py once per task.",
-        InferOptions,
-        ("hawkears_arg", "hawkears_python", "hawkears_root", "chunk_timeout_s"),
-        fixed={**_HAWKEARS, "hawkears_engine": HawkearsEngine.SCRIPT},
-    ),
-    "birdnet": Part(
-        "BirdNET 2.4",
-        "BirdNET 2.4, on one CPU core a worker.",
-        InferOptions,
-        ("min_confidence", "birdnet_overlap_s", "species_list", "chunk_timeout_s"),
-        fixed={"use_birdnet": True},
-    ),
-    "command": Part(
-        "A command",
-        "Any command, called as CMD --input WAV --output JSON for each chunk.",
-        InferOptions,
-        ("runner_cmd", "runner_env", "chunk_timeout_s"),
-        required=frozenset({"runner_cmd"}),
-    ),
-    "stub": Part("The stub", "Detects nothing: for trying out everything else.", InferOptions),
-}
+
+
+def _runner(spec: type[RunnerSpec]) -> Part:
+    fixed = {**({} if spec.switch is None else {spec.switch.field: True}), **spec.fixed}
+    options = {name: field for name, field in spec.options().items() if name not in fixed}
+    required = frozenset(name for name, field in options.items() if field.is_required())
+    return Part(spec.title, spec.about, InferOptions, tuple(options), required=required, fixed=fixed)
+
+
+RUNNERS: Mapping[str, Part] = {spec.kind: _runner(spec) for spec in registry.RUNNERS}
 CLUSTER = Part(
     "Workers",
     "The workers of a run: the GPUs and CPU cores of its machine, or those of a Dask scheduler.",

@@ -12,31 +12,28 @@ from typing import Any
 from prefect.types import SecretDict
 from pydantic import Field
 
+from badc.runners.interface import RunnerSpec
+from badc.runners.registry import RUNNERS
 from blocks import base, parts
 
 
-def _runner(name: str, kind: str, **further: Any) -> Any:
-    return base.block_type(name, f"badc-{kind}", parts.RUNNERS[kind], **further)
+def _runner(spec: type[RunnerSpec]) -> Any:
+    name = f"{spec.kind.title().replace('-', '')}Runner"
+    part, slug = parts.RUNNERS[spec.kind], f"badc-{spec.kind}"
+    if not spec.takes_secrets:
+        return base.block_type(name, slug, part)
+    # A dict of SecretStr would not do: Prefect gives such values to everyone who reads the block.
+    secrets = Field(
+        default_factory=lambda: SecretDict({}),
+        title="Secrets",
+        description='Environment variables for the command, such as {"LICENCE_TOKEN": "…"}. Stored encrypted.',
+    )
+    return base.block_type(name, slug, part, base.CommandBlock, environment=(SecretDict, secrets))
 
 
-HawkearsResidentRunner = _runner("HawkearsResidentRunner", "hawkears-resident")
-HawkearsScriptRunner = _runner("HawkearsScriptRunner", "hawkears-script")
-BirdnetRunner = _runner("BirdnetRunner", "birdnet")
-CommandRunner = _runner(
-    "CommandRunner",
-    "command",
-    base=base.CommandBlock,
-    environment=(
-        # A dict of SecretStr would not do: Prefect gives such values to everyone who reads the block.
-        SecretDict,
-        Field(
-            default_factory=lambda: SecretDict({}),
-            title="Secrets",
-            description='Environment variables for the command, such as {"LICENCE_TOKEN": "…"}. Stored encrypted.',
-        ),
-    ),
-)
-StubRunner = _runner("StubRunner", "stub")
+RUNNER_BLOCKS = tuple(map(_runner, RUNNERS))
+# Where Prefect, and who imports one, look for them: HawkearsResidentRunner, BirdnetRunner, CommandRunner, …
+globals().update({block.__name__: block for block in RUNNER_BLOCKS})
 GpuCluster = base.block_type("GpuCluster", "badc-gpu-cluster", parts.CLUSTER)
 Dataset = base.block_type(
     "Dataset",
@@ -58,7 +55,6 @@ Dataset = base.block_type(
 )
 SlurmProfile = base.block_type("SlurmProfile", "badc-slurm-profile", parts.SLURM)
 
-RUNNER_BLOCKS = (HawkearsResidentRunner, HawkearsScriptRunner, BirdnetRunner, CommandRunner, StubRunner)
 # The types of block that each option may name.
 TYPES_BY_OPTION: dict[str, tuple[Any, ...]] = {
     "runner_block": RUNNER_BLOCKS,

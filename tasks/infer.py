@@ -220,7 +220,7 @@ class BatchRunner:
 
 
 def _tag_task_run(batch: Sequence[PlannedChunk], order: InferOrder) -> None:
-    _tag(f"runner:{order.runner.name.value}")
+    _tag(f"runner:{order.runner.name}")
     recordings = {planned.chunk.recording_id for planned in batch}
     if len(recordings) == 1:
         _tag(f"recording:{recordings.pop()}")

@@ -18,15 +18,6 @@ from badc.system import atomic
 from badc.system.clock import moment
 
 
-class RunnerName(StrEnum):
-    """What turned a chunk into detections."""
-
-    STUB = "stub"
-    CUSTOM = "custom"
-    HAWKEARS = "hawkears"
-    BIRDNET = "birdnet"
-
-
 class ResultStatus(StrEnum):
     """What came of a chunk that was analysed."""
 
@@ -87,7 +78,7 @@ class ChunkResult:
     chunk
         The chunk.
     runner
-        What analysed it.
+        What analysed it: a runner's `name`.
     status
         What came of it.
     detections
@@ -101,7 +92,7 @@ class ChunkResult:
     """
 
     chunk: Chunk
-    runner: RunnerName
+    runner: str
     status: ResultStatus
     detections: tuple[Detection, ...] = ()
     model_version: str | None = None
@@ -244,7 +235,7 @@ def result_document(result: ChunkResult) -> dict[str, Any]:
             "sha256": chunk.sha256,
             "notes": chunk.notes,
         },
-        "runner": result.runner.value,
+        "runner": result.runner,
     }
     if result.model_version is not None:
         document["model_version"] = result.model_version
@@ -253,7 +244,7 @@ def result_document(result: ChunkResult) -> dict[str, Any]:
     return document | {key: value for key, value in result.extra.items() if key not in document}
 
 
-def result_problem(path: Path, chunk: Chunk, runner: RunnerName, redo_before: str | None = None) -> str | None:
+def result_problem(path: Path, chunk: Chunk, runner: str, redo_before: str | None = None) -> str | None:
     """Return why a chunk's file does not count as done by this runner, or None when it does.
 
     Parameters

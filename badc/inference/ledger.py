@@ -125,7 +125,7 @@ class RunLedger:
         self.summary = RunSummary(
             telemetry_log=str(plan.telemetry_log),
             manifest=str(plan.manifest.path),
-            runner=plan.order.runner.name.value,
+            runner=plan.order.runner.name,
             started_at=started,
             updated_at=started,
             jobs=jobs,
@@ -153,7 +153,7 @@ class RunLedger:
             job.attempts += 1
             job.worker = worker
             self._open[attempt.key] = (attempt, job.worker)
-            details = {"attempt": job.attempts, "runner": self._plan.order.runner.name.value}
+            details = {"attempt": job.attempts, "runner": self._plan.order.runner.name}
             self._event(attempt, EventStatus.START, job.worker, details)
 
     def ended(self, attempt: Attempt, worker: str) -> bool:

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from badc.chunks.manifest import Chunk, chunk_id_of
-from badc.detections.result import RunnerName
-from badc.errors import BadcError, RequestError, RunnerError
+from badc.errors import BadcError, RequestError, RunnerError, RunnerTimeoutError
 from badc.inference.probe_settings import LEAST_WINDOW_S, ProbeSettings
 from badc.recordings.audio import AudioError, AudioInfo, window_of
 from badc.recordings.audio import probe as probe_audio
@@ -28,10 +27,8 @@ from badc.telemetry.events import ChunkEvent, EventStatus, TelemetryLog
 _LEAST_MS = round(LEAST_WINDOW_S * 1000)
 _GRID_MS = 3000  # BirdNET looks at 3 s at a time, so a chunk of whole windows loses nothing
 _SAMPLE_INTERVAL_S = 0.1
-_KEEPING_NO_MODEL = frozenset({RunnerName.STUB, RunnerName.CUSTOM})
 _KEPT_OUTPUT_CHARS = 500
 _KEPT_LINE_CHARS = 200
-_STOPPED = "stopped after --chunk-timeout"  # how every runner words that its time was up
 
 
 class ProbeOutcome(StrEnum):
@@ -100,7 +97,7 @@ class ProbeReport:
         The log of the attempts, absolute.
     """
 
-    runner: RunnerName
+    runner: str
     gpu: Gpu | None
     most_ms: int
     longest_ms: int | None
@@ -274,7 +271,7 @@ class _Trial:
     def _ready_runner(self, duration_ms: int) -> Runner:
         """Return the runner; one that keeps a model has loaded it, so that this is not in the window's time."""
         runner = runner_for(self._spec, cuda_environment(self._gpu))
-        if not self._warm and self._spec.name not in _KEEPING_NO_MODEL:
+        if not self._warm and self._spec.keeps_model:
             self._detect(runner, self._chunk(min(_LEAST_MS, duration_ms)))
         self._warm = True
         return runner
@@ -296,7 +293,7 @@ class _Trial:
             outcome, reason = ProbeOutcome.FAILED, f"{type(error).__name__}: {error}"
         runtime_s = time.perf_counter() - begin
         most_s = self._settings.max_seconds
-        untimed = getattr(self._spec, "timeout_s", None) is None  # a runner that cannot be stopped in time
+        untimed = getattr(self._spec, "chunk_timeout_s", None) is None  # a runner that cannot be stopped in time
         if reason is None and untimed and most_s is not None and runtime_s > most_s:
             outcome, reason = ProbeOutcome.TOO_SLOW, _too_slow(self._settings)
         if reason is not None:
@@ -305,7 +302,7 @@ class _Trial:
         return outcome, runtime_s, reason, stderr
 
     def _verdict(self, error: RunnerError) -> tuple[ProbeOutcome, str]:
-        if _STOPPED in str(error):
+        if isinstance(error, RunnerTimeoutError):
             return ProbeOutcome.TOO_SLOW, _too_slow(self._settings)
         out_of_memory = is_gpu_out_of_memory(str(error), error.stdout, error.stderr)
         last_words = [line.strip() for line in error.stderr.splitlines() if line.strip()][-1:]
@@ -313,7 +310,7 @@ class _Trial:
         return ProbeOutcome.OUT_OF_MEMORY if out_of_memory else ProbeOutcome.FAILED, reason
 
     def _write(self, chunk: Chunk, status: EventStatus, started_at: str, attempt: ProbeAttempt | None = None) -> None:
-        details: dict[str, Any] = {"runner": self._spec.name.value, "duration_s": chunk.duration_ms / 1000}
+        details: dict[str, Any] = {"runner": self._spec.name, "duration_s": chunk.duration_ms / 1000}
         if attempt is not None:
             details |= {
                 "outcome": attempt.outcome.value,

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from badc.runners.settings import ChunkTimeout, RunnerSettings
+from badc.runners.interface import ChunkTimeout
+from badc.runners.settings import RunnerSettings
 from badc.settings.model import ARGUMENT
 
 LEAST_WINDOW_S = 3.0

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from badc.chunks.manifest import Manifest, read_manifest
 from badc.datalad.run import DataladRun, inside
 from badc.errors import RequestError
+from badc.runners.command import CommandSpec
+from badc.runners.registry import RUNNERS
 from badc.system.paths import absolute
 from badc.telemetry.summary import summary_path, workers_csv_path
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from badc.inference.settings import InferSettings
 
 _OUTPUTS = ("manifest", "output_dir", "telemetry_log", "dataset_root")
-_READ = ("resume_summary", "species_list")
+_READ = ("resume_summary", *(name for spec in RUNNERS for name in spec.reads))
 # What a run in a later clone cannot have: the state of this run, and the cluster of today.
 _OF_TODAY = {"resume_summary": None, "scheduler": None}
 
@@ -83,8 +85,8 @@ def infer_run(settings: InferSettings, rerunnable: bool = False) -> DataladRun:
         if (path := getattr(settings, name)) is not None:
             inputs.append(inside(root, path, f"--{name.replace('_', '-')}"))
             changes[name] = Path(inputs[-1])
-    if settings.runner_cmd is not None:
-        changes["runner_cmd"], files = _from_root(root, settings.runner_cmd)
+    if isinstance(runner := settings.runner(), CommandSpec):
+        changes["runner_cmd"], files = _from_root(root, runner.runner_cmd)
         inputs += files
     changes |= _other_paths(root, settings)
     recordings = dict.fromkeys(chunk.recording_id for chunk in manifest.chunks)

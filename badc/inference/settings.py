@@ -11,7 +11,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from badc.runners.settings import ChunkTimeout, RunnerSettings
+from badc.runners.interface import ChunkTimeout
+from badc.runners.settings import RunnerSettings
 from badc.settings.dataset import DatasetBlock
 from badc.settings.model import ARGUMENT
 from badc.settings.redo import RedoBefore

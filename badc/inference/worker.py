@@ -86,7 +86,7 @@ class _Call:
                 (ok, details if ok else {**details, "error": f"{details['error']}: {memory.reason}"}, found)
                 for ok, details, found in outcomes
             ]
-        shared: dict[str, Any] = {"runner": self._order.runner.name.value}
+        shared: dict[str, Any] = {"runner": self._order.runner.name}
         if len(self._chunks) > 1:
             shared["chunks_in_call"] = len(self._chunks)
         if reader is not None:

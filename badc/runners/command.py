@@ -2,57 +2,67 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
 import orjson
+from pydantic import Field
 
 from badc.chunks.manifest import Chunk
-from badc.detections.result import ChunkResult, InvalidResultError, ResultStatus, RunnerName, parse_detections
-from badc.errors import RunnerError
+from badc.detections.result import ChunkResult, InvalidResultError, ResultStatus, parse_detections
+from badc.errors import RequestError, RunnerError
 from badc.recordings.audio import AudioWindow
-from badc.runners.interface import RunnerOutput, WorkerPlace, chunk_wav
+from badc.runners.interface import FOUND, ChunkTimeout, RunnerOutput, RunnerSpec, WorkerPlace, chunk_wav
 from badc.runners.process.once import run_process
 from badc.system import leash
 
 _OURS = frozenset({"chunk_id", "recording_id", "source_path", "chunk", "runner", "dataset_root", "detections"})
 
 
-@dataclass(frozen=True, slots=True)
-class CommandSpec:
+class CommandSpec(RunnerSpec):
     """Settings of a custom command.
 
-    Parameters
+    Attributes
     ----------
-    command
-        The command line, split as a POSIX shell splits words; no shell runs it.
-    timeout_s
-        After so many seconds its whole process group is killed; None waits for ever.
     secrets
-        Environment variables for it, names and values, which no message or record may show.
+        The variables of `runner_env` with their values, which no message or record may show.
     """
 
-    command: str
-    timeout_s: float | None = None
-    secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    name = "custom"
+    kind = "command"
+    title = "A command"
+    about = "Any command, called as CMD --input WAV --output JSON for each chunk."
+    takes_secrets = True
 
-    @property
-    def name(self) -> RunnerName:
-        """`custom`."""
-        return RunnerName.CUSTOM
+    # Split as a POSIX shell splits words; no shell runs it.
+    runner_cmd: Annotated[
+        str,
+        Field(
+            description="Command to run on each chunk as CMD --input WAV --output JSON. Where no runner is chosen, a "
+            "stub runs, which detects nothing."
+        ),
+    ]
+    runner_env: Annotated[
+        tuple[str, ...],
+        Field(
+            description="Environment variable that the command needs, such as a licence token. Every worker gets it; "
+            "its value stands in no record. Repeatable."
+        ),
+    ] = ()
+    chunk_timeout_s: ChunkTimeout = None
+    secrets: Annotated[tuple[tuple[str, str], ...], Field(repr=False, json_schema_extra=FOUND)] = ()
 
     @property
     def description(self) -> str:
         """See `RunnerSpec.description`."""
-        return f"the command {self.command}"
+        return f"the command {self.runner_cmd}"
 
-    @property
-    def takes_batches(self) -> bool:
-        """See `RunnerSpec.takes_batches`."""
-        return False
+    def prepared(self) -> Self:
+        """Take the values of its variables from this process's environment (see `RunnerSpec.prepared`)."""
+        return self.model_copy(update={"secrets": _values_of(self.runner_env)})
 
     def open(self, place: WorkerPlace) -> CommandRunner:
         """Make the runner."""
@@ -62,7 +72,7 @@ class CommandSpec:
 class CommandRunner:
     """Runs the command for each chunk and keeps the detections that it wrote."""
 
-    name = RunnerName.CUSTOM
+    name = CommandSpec.name
 
     def __init__(self, spec: CommandSpec, place: WorkerPlace) -> None:
         self._spec = spec
@@ -77,9 +87,9 @@ class CommandRunner:
             When the command cannot be started, fails, takes too long, or writes something invalid.
         """
         try:
-            words = shlex.split(self._spec.command)
+            words = shlex.split(self._spec.runner_cmd)
         except ValueError as error:
-            raise RunnerError(f"--runner-cmd {self._spec.command!r} cannot be split into words: {error}") from None
+            raise RunnerError(f"--runner-cmd {self._spec.runner_cmd!r} cannot be split into words: {error}") from None
         if not words:
             raise RunnerError("--runner-cmd is empty")
         with (
@@ -90,7 +100,7 @@ class CommandRunner:
             finished = run_process(
                 [*words, "--input", str(wav), "--output", str(output)],
                 what="the command",
-                timeout_s=self._spec.timeout_s,
+                timeout_s=self._spec.chunk_timeout_s,
                 environment=self._place.environment,
                 secrets=self._spec.secrets,
             )
@@ -111,7 +121,7 @@ def _read_output(path: Path, chunk: Chunk) -> ChunkResult:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        return ChunkResult(chunk, RunnerName.CUSTOM, ResultStatus.NO_OUTPUT)
+        return ChunkResult(chunk, CommandSpec.name, ResultStatus.NO_OUTPUT)
     try:
         document: Any = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -128,9 +138,20 @@ def _read_output(path: Path, chunk: Chunk) -> ChunkResult:
     version = document.get("model_version")
     return ChunkResult(
         chunk,
-        RunnerName.CUSTOM,
+        CommandSpec.name,
         ResultStatus(status),
         detections,
         model_version=None if version is None else str(version),
         extra={key: value for key, value in document.items() if key not in _OURS},
     )
+
+
+def _values_of(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Return environment variables of this process with their values."""
+    missing = [name for name in names if name not in os.environ]
+    if missing:
+        raise RequestError(
+            f"--runner-env {missing[0]}: this variable is not set here; set it with `export {missing[0]}=…`, or give "
+            "the --runner-block that keeps it"
+        )
+    return tuple((name, os.environ[name]) for name in names)

@@ -6,10 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Protocol, Self, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
 
 from badc.chunks.manifest import Chunk
-from badc.detections.result import ChunkResult, RunnerName
+from badc.detections.result import ChunkResult
 from badc.errors import RunnerError
 from badc.recordings.audio import AudioWindow, require_unchanged, wav_bytes
 
@@ -56,7 +60,7 @@ class WorkerPlace:
 class Runner(Protocol):
     """Turns chunks into detections. One is made per worker process and kept until the process ends."""
 
-    name: RunnerName
+    name: str
 
     def detect(self, chunk: Chunk, audio: AudioWindow) -> RunnerOutput:
         """Analyse one chunk.
@@ -90,23 +94,113 @@ class BatchRunner(Runner, Protocol):
         """
 
 
-class RunnerSpec(Protocol):
-    """A runner's settings: frozen, hashable and small, since they travel with every task."""
+ChunkTimeout = Annotated[
+    float | None,
+    Field(
+        gt=0,
+        allow_inf_nan=False,
+        description="Kill the runner when a chunk takes longer than so many seconds; a failed attempt.",
+    ),
+]
+# What a field's json_schema_extra says where it is no option, but found out by `RunnerSpec.prepared`.
+FOUND = {"found": True}
 
-    @property
-    def name(self) -> RunnerName:
-        """What its results say as `runner`."""
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """The option that chooses a runner which has none of its own that has to be given.
+
+    Parameters
+    ----------
+    field
+        Its name in the settings, such as `use_birdnet`.
+    description
+        Its help.
+    off
+        The option that turns it off, or an empty text.
+    """
+
+    field: str
+    description: str
+    off: str = ""
+
+
+class RunnerSpec(BaseModel):
+    """A runner's settings, which are all that a worker needs to make it: frozen, hashable, and small enough to travel.
+
+    Its fields are options, keys of run configurations, and fields of a block and a form, but for those marked `FOUND`.
+    A field's name is unique among the runners. One that has to be given (it has no default) chooses its runner.
+
+    Attributes
+    ----------
+    name
+        What results say as `runner`.
+    kind
+        What blocks and forms are called by: `badc-KIND`. Differs from the name where a program has several runners.
+    title, about
+        What a person calls it, and a sentence about it.
+    switch
+        The option that chooses it; None where a field of its own does, or where it is what runs otherwise.
+    fixed
+        Values of its fields that follow from its choice as a block or a form.
+    reads
+        Its fields that are files which a run reads, and which its record names.
+    takes_batches
+        Whether its runner is a `BatchRunner`.
+    keeps_model
+        Whether its runner loads a model at its first chunk, and keeps it.
+    takes_secrets
+        Whether it gives environment variables to a program, whose values no record may have: the field `runner_env`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: ClassVar[str]
+    kind: ClassVar[str]
+    title: ClassVar[str]
+    about: ClassVar[str]
+    switch: ClassVar[Switch | None] = None
+    fixed: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    reads: ClassVar[tuple[str, ...]] = ()
+    takes_batches: ClassVar[bool] = False
+    keeps_model: ClassVar[bool] = False
+    takes_secrets: ClassVar[bool] = False
+
+    @classmethod
+    def options(cls) -> dict[str, FieldInfo]:
+        """Return the fields that are options."""
+        return {name: field for name, field in cls.model_fields.items() if field.json_schema_extra != FOUND}
+
+    @classmethod
+    def choice(cls) -> str | None:
+        """Return the field of the settings that chooses this runner; None for the one that runs otherwise."""
+        if cls.switch is not None:
+            return cls.switch.field
+        return next((name for name, field in cls.options().items() if field.is_required()), None)
+
+    @classmethod
+    def is_meant(cls, settings: Any) -> bool:
+        """Whether settings mean this one of the runners that have its switch."""
+        return True
+
+    def prepared(self) -> Self:
+        """Return the settings as workers get them, with what had to be found out.
+
+        Raises
+        ------
+        RequestError
+            When the runner is not installed, or a setting names something that is not there.
+        """
+        return self
 
     @property
     def description(self) -> str:
         """What a run says it uses: name, version where it is known, and how it is run."""
-
-    @property
-    def takes_batches(self) -> bool:
-        """Whether its runner is a `BatchRunner`."""
+        return self.title
 
     def open(self, place: WorkerPlace) -> Runner:
         """Make the runner on its worker."""
+        raise NotImplementedError
 
 
 @contextmanager

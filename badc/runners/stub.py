@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from badc.chunks.manifest import Chunk
-from badc.detections.result import ChunkResult, ResultStatus, RunnerName
+from badc.detections.result import ChunkResult, ResultStatus
 from badc.recordings.audio import AudioWindow, read_samples
-from badc.runners.interface import RunnerOutput, WorkerPlace
-
-WARNING = (
-    "The stub runner detects NOTHING. Its outputs say status 'stub' and hold no detections. "
-    "Choose --use-hawkears, --use-birdnet or --runner-cmd to find birds."
-)
+from badc.runners.interface import RunnerOutput, RunnerSpec, WorkerPlace
 
 
-@dataclass(frozen=True, slots=True)
-class StubSpec:
+class StubSpec(RunnerSpec):
     """Settings of the stub: none."""
 
-    @property
-    def name(self) -> RunnerName:
-        """`stub`."""
-        return RunnerName.STUB
+    name = "stub"
+    kind = "stub"
+    title = "The stub"
+    about = "Detects nothing: for trying out everything else."
 
     @property
     def description(self) -> str:
         """See `RunnerSpec.description`."""
         return "the stub, which detects nothing"
-
-    @property
-    def takes_batches(self) -> bool:
-        """See `RunnerSpec.takes_batches`."""
-        return False
 
     def open(self, place: WorkerPlace) -> StubRunner:
         """Make the runner."""
@@ -42,7 +29,7 @@ class StubSpec:
 class StubRunner:
     """Reads each chunk, as a runner would, and finds nothing in it."""
 
-    name = RunnerName.STUB
+    name = StubSpec.name
 
     def detect(self, chunk: Chunk, audio: AudioWindow) -> RunnerOutput:
         """Read the window, so that broken audio shows, and return no detections."""

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from badc.inference.ledger import Progress
-from badc.runners.settings import RunnerSettings
+from badc.runners.settings import RunnerSettings, stub_warning
 
 
 def print_table(rows: Sequence[dict[str, Any]], title: str | None = None) -> None:
@@ -207,10 +207,8 @@ def shown_value(value: Any) -> Any:
 
 def warn_of_stub(settings: RunnerSettings) -> None:
     """Say on stderr that nothing will be detected, where no runner was chosen."""
-    from badc.runners.stub import WARNING
-
     if settings.runs_stub:
-        print(f"WARNING: {WARNING}", file=sys.stderr)
+        print(f"WARNING: {stub_warning()}", file=sys.stderr)
 
 
 def end(code: int, told: bool) -> int:

@@ -160,7 +160,7 @@ def _differ(progress: Progress, shown: Progress | None) -> bool:
 
 def _tags(plan: InferPlan) -> dict[str, str]:
     root, recordings = plan.manifest.dataset_root, {chunk.recording_id for chunk in plan.manifest.chunks}
-    tags = {"runner": plan.order.runner.name.value}
+    tags = {"runner": plan.order.runner.name}
     if len(recordings) == 1:
         tags["recording"] = next(iter(recordings))
     return tags if root is None else tags | {"dataset": root.name}

@@ -15,7 +15,7 @@ import pytest
 import soundfile as sf
 
 from badc.chunks.manifest import Chunk, chunk_id_of
-from badc.detections.result import ChunkResult, Detection, ResultStatus, RunnerName, result_path, write_result
+from badc.detections.result import ChunkResult, Detection, ResultStatus, result_path, write_result
 from badc.inference.plan import InferPlan, plan_inference
 from badc.inference.settings import InferSettings
 
@@ -132,7 +132,7 @@ def detections_file(tmp_path: Path) -> Callable[..., Path]:
         chunk: Chunk,
         *found: tuple[str, float, int, int],
         status: ResultStatus | None = None,
-        runner: RunnerName = RunnerName.BIRDNET,
+        runner: str = "birdnet",
         **more: Any,
     ) -> Path:
         detections = tuple(Detection(label, confidence, at, end) for label, confidence, at, end in found)

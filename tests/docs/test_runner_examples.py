@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
+import os
+import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,6 @@ from typing import Any
 import orjson
 import pytest
 
-from badc.inference.attempt import Attempt
 from badc.inference.plan import plan_inference
 from badc.inference.settings import InferSettings
 from badc.inference.worker import infer_chunks
@@ -18,16 +20,6 @@ from badc.runners.current import close_runner
 from tests.conftest import ROOT
 
 EXAMPLES = ROOT / "docs" / "examples"
-
-
-def example(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -56,18 +48,90 @@ def test_the_command_finds_the_loud_seconds(planned: Any, tmp_path: Path) -> Non
     assert {detection["label"] for detection in found} == {"loud"}
 
 
-def test_the_runner_inside_badc_hears_the_warblers(planned: Any, tmp_path: Path) -> None:
-    from dataclasses import replace
+@pytest.fixture(scope="module")
+def with_tone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of BADC with one folder and one line more."""
+    copy = tmp_path_factory.mktemp("copy")
+    for room in ("badc", "blocks", "flows", "tasks"):
+        shutil.copytree(ROOT / room, copy / room, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(EXAMPLES / "tone", copy / "badc" / "runners" / "tone")
+    registry = copy / "badc" / "runners" / "registry.py"
+    (line,) = re.findall(r"```text\n(.*tone\.runner.*\n)```", (ROOT / "docs" / "add-a-runner.md").read_text())
+    last = '            "stub:StubSpec",\n'
+    text = registry.read_text()
+    assert text.count(last) == 1
+    registry.write_text(text.replace(last, line + last))
+    return copy
 
-    tone = example("tone_runner")
-    plan = planned()
-    reports: list[Attempt] = []
-    quiet = replace(plan.order, runner=tone.ToneSpec(low_hz=15_000, high_hz=15_500))
-    assert [a.details["detections"] for a in infer_chunks(plan.todo, quiet, reports.append)] == [0, 0]
-    birds = replace(plan.order, runner=tone.ToneSpec(low_hz=3000, high_hz=10_000, least_share=0.5))
-    attempts = infer_chunks(plan.todo, birds, reports.append)
-    assert all(attempt.ok for attempt in attempts), [attempt.details for attempt in attempts]
+
+def run_in(copy: Path, *words: str, code: str | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", *(("-m", "flows") if code is None else ("-c", code)), *words],
+        env=os.environ | {"PYTHONPATH": str(copy)} | variables,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.slow
+def test_a_folder_and_a_line_add_a_runner(
+    with_tone: Path, prefect_api: str, birds_wav: Path, make_manifest: Any, tmp_path: Path
+) -> None:
+    words = ["infer", "run", str(make_manifest(birds_wav, 5.0)), "--output-dir", str(tmp_path / "out"), "--use-tone"]
+    done = run_in(with_tone, *words, "--tone-low-hz", "3000", "--tone-high-hz", "10000", PREFECT_API_URL=prefect_api)
+    assert done.returncode == 0, done.stderr
+    assert "Runner: tones between 3000 and 10000 Hz" in done.stderr
+    documents = [orjson.loads(path.read_bytes()) for path in (tmp_path / "out").rglob("*.json")]
+    assert {document["runner"] for document in documents} == {"tone"}
     found = detections(tmp_path / "out")
     assert found, "warblers sing between 3 and 10 kHz"
     assert all(0.5 <= detection["confidence"] <= 1 for detection in found)
-    assert hash(tone.ToneSpec()) == hash(tone.ToneSpec())
+
+
+@pytest.mark.parametrize(
+    "command", [("infer", "run"), ("infer", "orchestrate"), ("pipeline", "run"), ("chunk", "probe")]
+)
+def test_its_options_are_in_the_help(with_tone: Path, command: tuple[str, str]) -> None:
+    text = run_in(with_tone, *command, "--help").stdout
+    assert "--use-tone" in text
+    assert "--tone-low-hz" in text
+    assert "Tones: lower end of the band, in Hz." in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--use-tone", "--use-birdnet"], "--use-birdnet and --use-tone exclude each other"),
+        (["--tone-low-hz", "5"], "--tone-low-hz is for --use-tone, which is not given"),
+        (["--use-tone", "--tone-low-hz", "-5"], "--tone-low-hz: input should be greater than 0"),
+    ],
+)
+def test_its_options_are_refused_as_those_of_others(with_tone: Path, words: list[str], said: str) -> None:
+    done = run_in(with_tone, "infer", "run", "m.csv", *words)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+@pytest.mark.slow
+def test_it_has_a_block_a_form_and_keys_of_run_configurations(with_tone: Path, tmp_path: Path) -> None:
+    config = tmp_path / "run.toml"
+    config.write_text('[runner]\nmanifest = "m.csv"\nuse_tone = true\ntone_low_hz = 3000\n')
+    code = """
+import sys
+from pathlib import Path
+from badc.inference.config_file import load_run_config
+from blocks.types import TYPES_BY_OPTION, ToneRunner
+from flows.deployed.forms import RUNNER_FORMS, values_of
+from badc.runners.registry import RUNNERS
+assert load_run_config(Path(sys.argv[1])).runner().tone_low_hz == 3000
+assert ToneRunner in TYPES_BY_OPTION["runner_block"]
+assert ToneRunner.get_block_type_slug() == "badc-tone"
+assert ToneRunner(tone_low_hz=5).tone_low_hz == 5
+form = RUNNER_FORMS["tone"]
+assert values_of(form(tone_high_hz=9000)) == {"use_tone": True, "tone_high_hz": 9000}
+specs = [spec for spec in RUNNERS if spec.kind == "tone"]
+assert hash(specs[0]()) == hash(specs[0]())
+"""
+    done = run_in(with_tone, str(config), code=code, PREFECT_HOME=str(tmp_path))
+    assert done.returncode == 0, done.stderr

@@ -15,10 +15,11 @@ from badc.chunks.status import ChunkState, read_chunk_status, status_path
 from badc.datasets.chunking.plan import ChunkPlanRow
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.datasets.listing import matcher
-from badc.detections.result import RunnerName, result_path, result_problem, without_output
+from badc.detections.result import result_path, result_problem, without_output
 from badc.errors import BadcError, RequestError, listed
 from badc.inference.settings import InferSettings
 from badc.reports.query.sites import read_sites
+from badc.runners.hawkears.settings import HawkearsSettings
 from badc.system.paths import absolute, as_written, require_inside, require_writable
 from badc.system.row_files import PlanRow, read_plan
 from badc.telemetry.summary import JobStatus, read_jobs, resumable
@@ -154,6 +155,8 @@ class OrchestrationPlan:
         """Return the plan's table: a row for each recording to run."""
         settings, root = self.settings, self.settings.root
         output_dir = settings.below(settings.output_dir)
+        runner = settings.runner()
+        hawkears = runner if isinstance(runner, HawkearsSettings) else None
         return [
             InferPlanRow(
                 recording_id=r.recording_id,
@@ -161,8 +164,8 @@ class OrchestrationPlan:
                 output_dir=as_written(output_dir, root),
                 recording_output_dir=as_written(output_dir / r.recording_id, root),
                 telemetry_log=as_written(self.telemetry_log(r), root),
-                use_hawkears=settings.use_hawkears,
-                hawkears_args=settings.hawkears_arg,
+                use_hawkears=hawkears is not None,
+                hawkears_args=() if hawkears is None else hawkears.hawkears_arg,
                 max_gpus=settings.max_gpus,
                 cpu_workers=settings.cpu_workers,
                 chunk_status=r.chunk_status,
@@ -279,7 +282,7 @@ def _manifests(settings: OrchestrateSettings) -> list[Path]:
     ]
 
 
-def _look(path: Path, settings: OrchestrateSettings, runner: RunnerName) -> PlannedRecording:
+def _look(path: Path, settings: OrchestrateSettings, runner: str) -> PlannedRecording:
     """Return how far one recording is."""
     try:
         chunks = read_manifest(path, settings.root).chunks

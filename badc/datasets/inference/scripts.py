@@ -12,6 +12,7 @@ from badc.datasets.slurm.rendering import WrittenScript
 from badc.datasets.slurm.settings import SlurmSettings
 from badc.inference.provenance import infer_run
 from badc.inference.settings import InferSettings
+from badc.runners.registry import RUNNERS
 from badc.settings.model import ARGUMENT
 from badc.system.paths import as_written, find_dataset_root
 
@@ -96,7 +97,7 @@ def _orchestrate_words(plan: OrchestrationPlan) -> tuple[str, ...]:
         changes |= {"bundle": True, "bundle_bucket_minutes": settings.slurm_bundle_bucket_minutes}
         if settings.slurm_bundle_aggregate_dir is not None:
             changes["bundle_aggregate_dir"] = settings.slurm_bundle_aggregate_dir
-    for name in ("species_list", "hawkears_python", "hawkears_data", "hawkears_root", "chunk_plan"):
-        if (value := getattr(settings, name)) is not None:
+    for name in ("chunk_plan", *(name for spec in RUNNERS for name in spec.options())):
+        if isinstance(value := getattr(settings, name), Path):
             changes[name] = absolute(Path.cwd() / value)
     return ("badc", "infer", "orchestrate", *settings.model_copy(update=changes).to_arguments())

@@ -35,7 +35,7 @@ class _Model:
         labels = Path(options["labels"]).read_text(encoding="utf-8").splitlines()
         self._names = [tuple(label.split("_", 1)) for label in labels]
         self._min_confidence = float(options["min_confidence"])
-        self._hop_s = WINDOW_S - float(options["overlap_s"])
+        self._hop_s = WINDOW_S - float(options["birdnet_overlap_s"])
         self._wanted = _wanted(labels, options["species"])
         # One thread: a worker is one core's worth of work, and more threads gain nothing on one window.
         self._interpreter = Interpreter(model_path=options["model"], num_threads=1)

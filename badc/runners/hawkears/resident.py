@@ -5,27 +5,24 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Self
 
 import orjson
+from pydantic import Field
 
 from badc.chunks.manifest import Chunk
-from badc.detections.result import ChunkResult, ResultStatus, RunnerName, parse_detections
+from badc.detections.result import ChunkResult, ResultStatus, parse_detections
 from badc.errors import RequestError
 from badc.recordings.audio import AudioWindow
 from badc.recordings.names import parse_recording_name
-from badc.runners.interface import RunnerOutput, WorkerPlace, chunk_wav
+from badc.runners.hawkears.script import find_script
+from badc.runners.hawkears.settings import INSTALL, SOURCE_ROOT, HawkearsEngine, HawkearsSettings
+from badc.runners.interface import FOUND, ChunkTimeout, RunnerOutput, WorkerPlace, chunk_wav
 from badc.runners.process.resident import Host
 
-SOURCE_ROOT = Path(__file__).parents[2]
-INSTALL = (
-    "install HawkEars 2.x with `make hawkears` in BADC's folder, or name an interpreter that has it with "
-    "--hawkears-python; for HawkEars 1.x fetch vendor/HawkEars (see vendor/README.md), or name its folder with "
-    "--hawkears-root"
-)
 _OWN_PYTHON = SOURCE_ROOT / ".venv-hawkears" / "bin" / "python"
 _CHECK_TIMEOUT_S = 300.0  # the first import from a network disk takes minutes
 # The host's modules come from BADC's folder, everything else from HawkEars' environment: that folder may be a
@@ -36,11 +33,10 @@ _BOOT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class HawkearsSpec:
+class HawkearsSpec(HawkearsSettings):
     """Settings of HawkEars 2.x, checked by HawkEars itself.
 
-    Parameters
+    Attributes
     ----------
     python
         The interpreter that has HawkEars.
@@ -50,30 +46,50 @@ class HawkearsSpec:
         Parameters of `hawkears.commands.analyze` as JSON.
     data_root
         HawkEars' data root, absolute.
-    timeout_s
-        How long one chunk may take before the host is killed; None waits for ever.
     """
 
-    python: str
-    version: str
-    parameters: str
-    data_root: str
-    timeout_s: float | None = None
+    kind = "hawkears-resident"
+    title = "HawkEars 2.x"
+    about = "HawkEars 2.x, one process a worker that keeps its models."
+    fixed: ClassVar[Mapping[str, Any]] = {"hawkears_engine": HawkearsEngine.RESIDENT}
+    keeps_model = True
 
-    @property
-    def name(self) -> RunnerName:
-        """`hawkears`."""
-        return RunnerName.HAWKEARS
+    hawkears_data: Annotated[
+        Path | None,
+        Field(description="HawkEars 2.x: its data root, with the weights. Default: where HawkEars itself looks."),
+    ] = None
+    chunk_timeout_s: ChunkTimeout = None
+    python: Annotated[str, Field(json_schema_extra=FOUND)] = ""
+    version: Annotated[str, Field(json_schema_extra=FOUND)] = ""
+    parameters: Annotated[str, Field(json_schema_extra=FOUND)] = ""
+    data_root: Annotated[str, Field(json_schema_extra=FOUND)] = ""
+
+    @classmethod
+    def is_meant(cls, settings: Any) -> bool:
+        """Whether the engine is given, or there is no script (see `RunnerSpec.is_meant`)."""
+        if settings.hawkears_engine is None:
+            return find_script(settings.hawkears_root) is None
+        return bool(settings.hawkears_engine is HawkearsEngine.RESIDENT)
 
     @property
     def description(self) -> str:
         """See `RunnerSpec.description`."""
         return f"HawkEars {self.version}, resident in {self.python}, data in {self.data_root}"
 
-    @property
-    def takes_batches(self) -> bool:
-        """See `RunnerSpec.takes_batches`."""
-        return False
+    def prepared(self) -> Self:
+        """Let HawkEars itself look at the settings (see `RunnerSpec.prepared`)."""
+        python = find_python(self.hawkears_python)
+        if python is None:
+            raise RequestError(f"HawkEars is not installed; {INSTALL}")
+        data_root = None if self.hawkears_data is None else str(self.hawkears_data.absolute())
+        checked = _check(python, data_root, self.hawkears_arg)
+        found = {
+            "python": python,
+            "version": checked["version"],
+            "parameters": orjson.dumps(checked["parameters"], option=orjson.OPT_SORT_KEYS).decode(),
+            "data_root": checked["data_root"],
+        }
+        return self.model_copy(update=found)
 
     def open(self, place: WorkerPlace) -> HawkearsRunner:
         """Make the runner; its host starts at the first chunk."""
@@ -83,7 +99,7 @@ class HawkearsSpec:
 class HawkearsRunner:
     """Sends each chunk to the host, as a WAV of its own: HawkEars reads whole files."""
 
-    name = RunnerName.HAWKEARS
+    name = HawkearsSpec.name
 
     def __init__(self, spec: HawkearsSpec, place: WorkerPlace) -> None:
         options = {
@@ -92,7 +108,7 @@ class HawkearsRunner:
             "data_root": spec.data_root,
             "scratch": str(place.scratch_dir),
         }
-        self._timeout_s = spec.timeout_s
+        self._timeout_s = spec.chunk_timeout_s
         self._scratch_dir = place.scratch_dir
         self._host = Host(_command(spec.python, options), place.environment, "HawkEars")
 
@@ -119,35 +135,6 @@ def find_python(given: Path | None) -> str | None:
     if _OWN_PYTHON.exists():
         return str(_OWN_PYTHON)
     return sys.executable if importlib.util.find_spec("hawkears") is not None else None
-
-
-def hawkears_spec(
-    python: Path | None, data_root: Path | None, arguments: tuple[str, ...], timeout_s: float | None
-) -> HawkearsSpec:
-    """Return the settings of a resident HawkEars, after HawkEars itself has looked at them.
-
-    Parameters
-    ----------
-    python
-        The interpreter that has HawkEars, or None for the usual places.
-    data_root
-        HawkEars' data root, or None for the place that HawkEars itself would use.
-    arguments
-        Words of the command line of `hawkears analyze`.
-    timeout_s
-        See `HawkearsSpec`.
-
-    Raises
-    ------
-    RequestError
-        When HawkEars is not installed there, its weights are missing, or an argument is not one of its own.
-    """
-    found = find_python(python)
-    if found is None:
-        raise RequestError(f"HawkEars is not installed; {INSTALL}")
-    checked = _check(found, None if data_root is None else str(data_root.absolute()), arguments)
-    parameters = orjson.dumps(checked["parameters"], option=orjson.OPT_SORT_KEYS).decode()
-    return HawkearsSpec(found, checked["version"], parameters, checked["data_root"], timeout_s)
 
 
 @lru_cache(maxsize=8)

@@ -10,20 +10,21 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import Field
 
 from badc.chunks.manifest import Chunk
-from badc.detections.result import ChunkResult, InvalidResultError, ResultStatus, RunnerName, parse_detections
+from badc.detections.result import ChunkResult, InvalidResultError, ResultStatus, parse_detections
 from badc.errors import RequestError, RunnerError
 from badc.recordings.audio import AudioWindow, require_unchanged, wav_bytes
 from badc.runners.hawkears.checkpoints import digest_of_checkpoints
-from badc.runners.hawkears.resident import INSTALL, SOURCE_ROOT
-from badc.runners.interface import RunnerOutput, WorkerPlace
+from badc.runners.hawkears.settings import INSTALL, SOURCE_ROOT, HawkearsEngine, HawkearsSettings
+from badc.runners.interface import FOUND, ChunkTimeout, RunnerOutput, WorkerPlace
 from badc.runners.process.once import Finished, run_process
 from badc.system import leash
 
@@ -42,11 +43,10 @@ _LOST_THREAD = "Exception in thread"
 _CHECKPOINT_FOLDERS = ("data/ckpt", "data/low_band_ckpt")
 
 
-@dataclass(frozen=True, slots=True)
-class HawkearsScriptSpec:
+class HawkearsScriptSpec(HawkearsSettings):
     """Settings of HawkEars 1.x.
 
-    Parameters
+    Attributes
     ----------
     root
         The folder of `analyze.py`, absolute.
@@ -54,32 +54,46 @@ class HawkearsScriptSpec:
         The interpreter that runs it.
     version
         What the folder says of its version.
-    arguments
-        Further words of its command line.
-    timeout_s
-        How long one chunk may take, times the number of chunks in the call; None waits for ever.
     """
 
-    root: Path
-    python: str
-    version: str
-    arguments: tuple[str, ...] = ()
-    timeout_s: float | None = None
+    kind = "hawkears-script"
+    title = "HawkEars 1.x"
+    about = "HawkEars 1.x, its analyze.py once per task."
+    fixed: ClassVar[Mapping[str, Any]] = {"hawkears_engine": HawkearsEngine.SCRIPT}
+    takes_batches = True
 
-    @property
-    def name(self) -> RunnerName:
-        """`hawkears`."""
-        return RunnerName.HAWKEARS
+    hawkears_root: Annotated[
+        Path | None,
+        Field(description="HawkEars 1.x: the folder with its analyze.py. Default: vendor/HawkEars in BADC's folder."),
+    ] = None
+    # Of one chunk; a call with several may take as many times longer.
+    chunk_timeout_s: ChunkTimeout = None
+    root: Annotated[Path, Field(json_schema_extra=FOUND)] = Path()
+    python: Annotated[str, Field(json_schema_extra=FOUND)] = ""
+    version: Annotated[str, Field(json_schema_extra=FOUND)] = ""
+
+    @classmethod
+    def is_meant(cls, settings: Any) -> bool:
+        """Whether the engine is given, or there is a script (see `RunnerSpec.is_meant`)."""
+        if settings.hawkears_engine is None:
+            return find_script(settings.hawkears_root) is not None
+        return bool(settings.hawkears_engine is HawkearsEngine.SCRIPT)
 
     @property
     def description(self) -> str:
         """See `RunnerSpec.description`."""
         return f"HawkEars 1.x ({self.version}), script {self.root / SCRIPT} run by {self.python}"
 
-    @property
-    def takes_batches(self) -> bool:
-        """See `RunnerSpec.takes_batches`."""
-        return True
+    def prepared(self) -> Self:
+        """Let the script tell its options, and compare (see `RunnerSpec.prepared`)."""
+        root = find_script(self.hawkears_root)
+        if root is None:
+            raise RequestError(f"HawkEars 1.x is not here; {INSTALL}")
+        own = root / ".venv" / "bin" / "python"
+        given = self.hawkears_python
+        python = str(given.absolute()) if given else str(own) if own.exists() else sys.executable
+        _require_known(root, python, self.hawkears_arg)
+        return self.model_copy(update={"root": root, "python": python, "version": _version(root)})
 
     def open(self, place: WorkerPlace) -> HawkearsScriptRunner:
         """Make the runner."""
@@ -89,7 +103,7 @@ class HawkearsScriptSpec:
 class HawkearsScriptRunner:
     """Calls the script on a folder of links, and splits its table of labels among the chunks."""
 
-    name = RunnerName.HAWKEARS
+    name = HawkearsScriptSpec.name
 
     def __init__(self, spec: HawkearsScriptSpec, place: WorkerPlace) -> None:
         self._spec = spec
@@ -128,9 +142,9 @@ class HawkearsScriptRunner:
         spec = self._spec
         words = [spec.python, SCRIPT, "-i", str(folder), "-o", str(output), "--rtype", "csv", "--merge", "0"]
         finished = run_process(
-            [*words, *spec.arguments],
+            [*words, *spec.hawkears_arg],
             what="HawkEars",
-            timeout_s=None if spec.timeout_s is None else spec.timeout_s * chunks,
+            timeout_s=None if spec.chunk_timeout_s is None else spec.chunk_timeout_s * chunks,
             environment=self._place.environment,
             working_dir=spec.root,
         )
@@ -167,32 +181,8 @@ def find_script(root: Path | None) -> Path | None:
     return root.absolute()
 
 
-def script_spec(
-    root: Path | None, python: Path | None, arguments: tuple[str, ...], timeout_s: float | None
-) -> HawkearsScriptSpec:
-    """Return the settings of HawkEars 1.x, after its script has told its options.
-
-    Parameters
-    ----------
-    root
-        Its folder, as `find_script` returns it.
-    python
-        The interpreter; by default that of a `.venv` in the folder, else this one.
-    arguments
-        Further words of its command line.
-    timeout_s
-        See `HawkearsScriptSpec`.
-
-    Raises
-    ------
-    RequestError
-        When there is no script, it cannot be run, or an argument is none of its options.
-    """
-    if root is None:
-        raise RequestError(f"HawkEars 1.x is not here; {INSTALL}")
-    own = root / ".venv" / "bin" / "python"
-    interpreter = str(python.absolute()) if python else str(own) if own.exists() else sys.executable
-    known = _known_options(root, interpreter)
+def _require_known(root: Path, python: str, arguments: tuple[str, ...]) -> None:
+    known = _known_options(root, python)
     for word in arguments:
         if not _is_option(word):
             continue
@@ -203,7 +193,6 @@ def script_spec(
             raise RequestError(
                 f"--hawkears-arg {word}: {root / SCRIPT} has no such option; it has {', '.join(sorted(known - _OURS))}"
             )
-    return HawkearsScriptSpec(root, interpreter, _version(root), arguments, timeout_s)
 
 
 @lru_cache(maxsize=8)

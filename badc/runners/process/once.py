@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from badc.errors import RunnerError
+from badc.errors import RunnerError, RunnerTimeoutError
 from badc.system import leash
 
 _KEPT_OUTPUT_BYTES = 4096
@@ -66,7 +66,7 @@ def run_process(
     Raises
     ------
     RunnerError
-        When it cannot be started, or took too long.
+        When it cannot be started, or took too long (`RunnerTimeoutError`).
     """
     hidden = [*secrets, *((name, os.environ[name]) for name in _OWN_SECRETS if name in os.environ)]
     # Files, not pipes: a grandchild that keeps a pipe open would hold this up for ever.
@@ -88,7 +88,7 @@ def run_process(
             returncode = process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             leash.kill_group(process)
-            raise RunnerError(
+            raise RunnerTimeoutError(
                 f"{what} was stopped after --chunk-timeout {timeout_s:g} s",
                 stdout=_end_of(stdout, hidden),
                 stderr=_end_of(stderr, hidden),

@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from badc.errors import RunnerError
+from badc.errors import RunnerError, RunnerTimeoutError
 from badc.system import leash
 
 _START_TIMEOUT_S = 600.0  # the first import of a large framework from a network disk takes minutes
@@ -71,7 +71,12 @@ class Host:
         with contextlib.suppress(BrokenPipeError):  # the read below finds out how it ended
             process.stdin.write(line)
             process.stdin.flush()
-        answer = self._receive(process, timeout_s, f"--chunk-timeout {timeout_s:g} s" if timeout_s else "")
+        try:
+            answer = self._receive(process, timeout_s)
+        except TimeoutError:
+            raise RunnerTimeoutError(
+                f"{self._what}: stopped after --chunk-timeout {timeout_s:g} s", stderr=self._stderr_text()
+            ) from None
         if answer.get("id") != self._requests:
             self._end(process)
             raise RunnerError(f"{self._what}: the host answered another request", stderr=self._stderr_text())
@@ -106,15 +111,19 @@ class Host:
         self._drainer = threading.Thread(target=self._drain, args=(process,), daemon=True)
         self._drainer.start()
         self._process = process
-        self.greeting = self._receive(process, _START_TIMEOUT_S, "the time to load the model")
+        try:
+            self.greeting = self._receive(process, _START_TIMEOUT_S)
+        except TimeoutError:
+            reason = f"{self._what}: stopped after the time to load the model"
+            raise RunnerError(reason, stderr=self._stderr_text()) from None
         if not self.greeting.get("ok"):
             self._end(process)
             reason = self.greeting.get("error")
             raise RunnerError(f"{self._what}: the model cannot be loaded: {reason}", stderr=self._stderr_text())
         return process
 
-    def _receive(self, process: subprocess.Popen[bytes], timeout_s: float | None, limit: str) -> dict[str, Any]:
-        """Read one line of the host's; a host that ends or is too slow is a RunnerError, and gone."""
+    def _receive(self, process: subprocess.Popen[bytes], timeout_s: float | None) -> dict[str, Any]:
+        """Read a line of the host's. One that ends is a RunnerError, one too slow a TimeoutError; both are gone."""
         assert process.stdout is not None
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         descriptor = process.stdout.fileno()
@@ -124,7 +133,7 @@ class Host:
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and (left <= 0 or not selector.select(left)):
                     self._end(process)
-                    raise RunnerError(f"{self._what}: stopped after {limit}", stderr=self._stderr_text())
+                    raise TimeoutError
                 data = os.read(descriptor, 1 << 16)
                 if not data:
                     # It closed its pipe, so it is ending by itself; how it ends is worth a moment.

@@ -14,7 +14,7 @@ import pytest
 
 from badc.chunks.manifest import Chunk, write_manifest
 from badc.detections.aggregate import Aggregation, aggregate
-from badc.detections.result import ResultStatus, RunnerName
+from badc.detections.result import ResultStatus
 from badc.detections.settings import AggregateSettings
 from badc.detections.tables import coverage_path
 from badc.errors import BadcError, RequestError
@@ -125,8 +125,8 @@ def test_coverage_has_a_row_for_every_chunk(chunk: MakeChunk, detections_file: W
 
 def test_placeholders_are_coverage_and_no_detections(chunk: MakeChunk, detections_file: Write) -> None:
     ghost = ("placeholder", 1.0, 0, 10)
-    detections_file(chunk("REC", 0, 1000), ghost, status=ResultStatus.STUB, runner=RunnerName.STUB)
-    detections_file(chunk("REC", 1000, 2000), ghost, status=ResultStatus.NO_OUTPUT, runner=RunnerName.CUSTOM)
+    detections_file(chunk("REC", 0, 1000), ghost, status=ResultStatus.STUB, runner="stub")
+    detections_file(chunk("REC", 1000, 2000), ghost, status=ResultStatus.NO_OUTPUT, runner="custom")
     detections_file(chunk("REC", 2000, 3000), ("real", 0.9, 0, 10))
     table()
     assert [row["label"] for row in rows()] == ["real"]

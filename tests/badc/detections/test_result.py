@@ -15,7 +15,6 @@ from badc.detections.result import (
     Detection,
     InvalidResultError,
     ResultStatus,
-    RunnerName,
     parse_detections,
     result_document,
     result_path,
@@ -87,7 +86,7 @@ def test_what_is_no_list_is_refused(value: object) -> None:
 def test_a_result_file_has_the_keys_of_the_format_in_order(chunk: MakeChunk) -> None:
     result = ChunkResult(
         chunk(sha256="abc", notes="n"),
-        RunnerName.BIRDNET,
+        "birdnet",
         ResultStatus.OK,
         parse_detections([FULL]),
         model_version="v1",
@@ -118,60 +117,60 @@ def test_a_result_file_has_the_keys_of_the_format_in_order(chunk: MakeChunk) -> 
 
 
 def test_what_does_not_apply_is_left_out(chunk: MakeChunk) -> None:
-    document = result_document(ChunkResult(chunk(), RunnerName.STUB, ResultStatus.STUB))
+    document = result_document(ChunkResult(chunk(), "stub", ResultStatus.STUB))
     assert {"model_version", "dataset_root"} & document.keys() == set()
 
 
 def test_a_result_lies_below_its_recording_whatever_the_id(tmp_path: Path, chunk: MakeChunk, hostile_id: str) -> None:
     one = chunk(hostile_id)
     path = result_path(tmp_path, one)
-    write_result(path, ChunkResult(one, RunnerName.STUB, ResultStatus.STUB))
+    write_result(path, ChunkResult(one, "stub", ResultStatus.STUB))
     assert path == tmp_path / hostile_id / f"{hostile_id}_chunk_0_1000.json"
     assert path.read_bytes().endswith(b"}\n")
     assert json.loads(path.read_bytes())["chunk_id"] == one.chunk_id
-    assert result_problem(path, one, RunnerName.STUB) is None
+    assert result_problem(path, one, "stub") is None
 
 
 def test_a_result_that_cannot_be_written_is_an_os_error_and_leaves_nothing(tmp_path: Path, chunk: MakeChunk) -> None:
     (tmp_path / "REC").touch()
     with pytest.raises(OSError, match="REC"):
-        write_result(result_path(tmp_path, chunk()), ChunkResult(chunk(), RunnerName.STUB, ResultStatus.STUB))
+        write_result(result_path(tmp_path, chunk()), ChunkResult(chunk(), "stub", ResultStatus.STUB))
     assert [path.name for path in tmp_path.iterdir()] == ["REC"]
 
 
 @pytest.fixture
 def done(tmp_path: Path, chunk: MakeChunk) -> Path:
     path = tmp_path / "r.json"
-    write_result(path, ChunkResult(chunk(), RunnerName.BIRDNET, ResultStatus.OK, parse_detections([FULL])))
+    write_result(path, ChunkResult(chunk(), "birdnet", ResultStatus.OK, parse_detections([FULL])))
     return path
 
 
 def test_a_whole_result_of_the_same_run_has_no_problem(done: Path, chunk: MakeChunk) -> None:
-    assert result_problem(done, chunk(), RunnerName.BIRDNET) is None
+    assert result_problem(done, chunk(), "birdnet") is None
 
 
 def test_a_missing_result_is_a_problem(tmp_path: Path, chunk: MakeChunk) -> None:
-    assert result_problem(tmp_path / "none", chunk(), RunnerName.STUB) == "its output is not there"
+    assert result_problem(tmp_path / "none", chunk(), "stub") == "its output is not there"
 
 
 @pytest.mark.parametrize("data", [b"", b'{"chunk_id": ', b"\xff\xfe", b"[]", b"null", b"{}"])
 def test_a_broken_result_is_a_problem(tmp_path: Path, chunk: MakeChunk, data: bytes) -> None:
     (tmp_path / "r.json").write_bytes(data)
-    assert result_problem(tmp_path / "r.json", chunk(), RunnerName.STUB)
+    assert result_problem(tmp_path / "r.json", chunk(), "stub")
 
 
 def test_a_folder_and_a_dangling_link_are_problems(tmp_path: Path, chunk: MakeChunk) -> None:
     (tmp_path / "link").symlink_to("none")
-    assert result_problem(tmp_path, chunk(), RunnerName.STUB)
-    assert result_problem(tmp_path / "link", chunk(), RunnerName.STUB)
+    assert result_problem(tmp_path, chunk(), "stub")
+    assert result_problem(tmp_path / "link", chunk(), "stub")
 
 
 def test_a_result_of_another_chunk_window_or_runner_is_a_problem(done: Path, chunk: MakeChunk) -> None:
     same = chunk().chunk_id
-    assert "another chunk" in (result_problem(done, chunk("REC", 0, 2000), RunnerName.BIRDNET) or "")
-    assert "another chunk" in (result_problem(done, chunk("OTHER", chunk_id=same), RunnerName.BIRDNET) or "")
-    assert "another window" in (result_problem(done, chunk(end_ms=2000, chunk_id=same), RunnerName.BIRDNET) or "")
-    assert "'birdnet'" in (result_problem(done, chunk(), RunnerName.STUB) or "")
+    assert "another chunk" in (result_problem(done, chunk("REC", 0, 2000), "birdnet") or "")
+    assert "another chunk" in (result_problem(done, chunk("OTHER", chunk_id=same), "birdnet") or "")
+    assert "another window" in (result_problem(done, chunk(end_ms=2000, chunk_id=same), "birdnet") or "")
+    assert "'birdnet'" in (result_problem(done, chunk(), "stub") or "")
 
 
 @pytest.mark.parametrize(
@@ -192,4 +191,4 @@ def test_a_result_of_another_chunk_window_or_runner_is_a_problem(done: Path, chu
 )
 def test_a_result_with_a_wrong_value_is_a_problem(done: Path, chunk: MakeChunk, change: dict[str, Any]) -> None:
     done.write_text(json.dumps(json.loads(done.read_bytes()) | change))
-    assert result_problem(done, chunk(), RunnerName.BIRDNET)
+    assert result_problem(done, chunk(), "birdnet")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from badc.chunks.manifest import Chunk
-from badc.detections.result import RunnerName, result_path
+from badc.detections.result import result_path
 from badc.errors import RequestError
 from badc.inference.attempt import Attempt
 from badc.inference.plan import InferPlan, plan_inference, workers_wanted
@@ -167,7 +167,7 @@ def test_a_custom_command_runs_on_every_chunk(plan: Callable[..., InferPlan], fa
         assert attempt.ok, attempt.details
         assert attempt.details["output"].endswith(f"REC/{planned.key}.json")
         document = json.loads(result_path(made.order.output_dir, planned.chunk).read_bytes())
-        assert document["runner"] == RunnerName.CUSTOM
+        assert document["runner"] == "custom"
         assert document["detections"][0]["label"] == "noise"
 
 
@@ -291,7 +291,7 @@ def test_a_bug_in_a_runner_fails_its_chunk_only(plan: Callable[..., InferPlan]) 
     made = plan(seconds=2)
 
     class Buggy:
-        name = RunnerName.STUB
+        name = "stub"
         takes_batches = False
 
         def open(self, place: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from badc.detections.result import ChunkResult, ResultStatus, RunnerName
+from badc.detections.result import ChunkResult, ResultStatus
 from badc.errors import RequestError, RunnerError
 from badc.inference.probe import ProbeOutcome, ProbeReport, longest_that_fits, new_probe_log, probe, recommended
 from badc.inference.probe_settings import ProbeSettings
@@ -241,7 +241,7 @@ def test_an_instant_is_sampled_too() -> None:
 class _CountingRunner:
     """A runner that cannot be stopped: out of memory above 70 s, in whatever process it runs."""
 
-    name = RunnerName.STUB
+    name = "stub"
 
     def __init__(self, seen: list[str]) -> None:
         self._seen = seen
@@ -260,7 +260,8 @@ class _CountingRunner:
 @dataclass(frozen=True)
 class _CountingSpec:
     seen: list[str]
-    name: RunnerName = RunnerName.STUB
+    keeps_model: bool = False
+    name = "stub"
 
     def open(self, place: Any) -> _CountingRunner:
         return _CountingRunner(self.seen)
@@ -280,7 +281,7 @@ def test_a_runner_that_keeps_its_model_loads_it_before_it_is_timed(
     make_recording: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
-    monkeypatch.setattr(ProbeSettings, "runner_spec", lambda self: _CountingSpec(seen, RunnerName.BIRDNET))
+    monkeypatch.setattr(ProbeSettings, "runner_spec", lambda self: _CountingSpec(seen, keeps_model=True))
     report = probe(ProbeSettings(audio=make_recording(seconds=90), initial_duration_s=40, tolerance_s=20))
 
     assert seen == ["open", "3", "40", "80", "close", "open", "3", "60", "close"]

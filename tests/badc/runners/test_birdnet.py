@@ -16,7 +16,7 @@ import soundfile as sf
 import soxr
 
 from badc.chunks.manifest import Chunk
-from badc.detections.result import ResultStatus, RunnerName
+from badc.detections.result import ResultStatus
 from badc.errors import RequestError, RunnerError
 from badc.inference.plan import InferPlan, plan_inference
 from badc.inference.settings import InferSettings
@@ -41,7 +41,7 @@ def open_birdnet(tmp_path: Path) -> Iterator[Callable[..., BirdnetRunner]]:
     opened: list[BirdnetRunner] = []
 
     def make(min_confidence: float = 0.25, **options: Any) -> BirdnetRunner:
-        opened.append(BirdnetSpec(min_confidence, **options).open(WorkerPlace(tmp_path, {})))
+        opened.append(BirdnetSpec(min_confidence=min_confidence, **options).open(WorkerPlace(tmp_path, {})))
         return opened[-1]
 
     yield make
@@ -65,7 +65,7 @@ def near(expected: list[tuple[str, float, int, int]]) -> list[Any]:
 def test_the_birds_of_a_known_recording_are_found(birds_wav: Path, open_birdnet: Callable[..., BirdnetRunner]) -> None:
     result = detect(open_birdnet(), birds_wav)
     assert found(result) == near(EXPECTED)
-    assert (result.status, result.runner) == (ResultStatus.OK, RunnerName.BIRDNET)
+    assert (result.status, result.runner) == (ResultStatus.OK, "birdnet")
     assert result.model_version == MODEL_VERSION
     assert result.detections[1].label_code == "Leiothlypis peregrina"
     assert result.detections[1].label_name == "Tennessee Warbler"
@@ -87,7 +87,7 @@ def test_a_threshold_that_nothing_reaches_gives_no_detections(
 
 
 def test_overlapping_windows_start_more_often(birds_wav: Path, open_birdnet: Callable[..., BirdnetRunner]) -> None:
-    result = detect(open_birdnet(0.1, overlap_s=1.5), birds_wav)
+    result = detect(open_birdnet(0.1, birdnet_overlap_s=1.5), birds_wav)
     starts = {d.timestamp_ms for d in result.detections}
     assert {start % 1500 for start in starts} == {0}
     assert {start % 3000 for start in starts} == {0, 1500}

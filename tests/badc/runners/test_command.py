@@ -37,7 +37,8 @@ def detect(
     ) -> RunnerOutput:
         audio = audio or make_audio()
         command = shlex.join(script(source))
-        runner = CommandSpec(command, timeout_s).open(WorkerPlace(tmp_path / "scratch", {"CUDA_VISIBLE_DEVICES": "3"}))
+        spec = CommandSpec(runner_cmd=command, chunk_timeout_s=timeout_s)
+        runner = spec.open(WorkerPlace(tmp_path / "scratch", {"CUDA_VISIBLE_DEVICES": "3"}))
         try:
             return runner.detect(chunk("REC", *window), window_of(audio, probe(audio), *window))
         finally:
@@ -214,7 +215,7 @@ def test_no_shell_runs_the_command(
     tmp_path: Path, make_audio: Callable[..., Path], chunk: Callable[..., Chunk]
 ) -> None:
     audio = make_audio(seconds=1)
-    runner = CommandSpec("echo $(touch pwned) ; touch pwned").open(WorkerPlace(tmp_path))
+    runner = CommandSpec(runner_cmd="echo $(touch pwned) ; touch pwned").open(WorkerPlace(tmp_path))
     output = runner.detect(chunk(), window_of(audio, probe(audio), 0, 1000))
     assert output.stdout.startswith("$(touch pwned) ; touch pwned --input")
     assert not (tmp_path / "pwned").exists()
@@ -229,7 +230,7 @@ def test_a_full_disk_fails_the_attempt_and_leaves_nothing(
         raise OSError(28, os.strerror(28), str(self))
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    runner = CommandSpec("true").open(WorkerPlace(tmp_path))
+    runner = CommandSpec(runner_cmd="true").open(WorkerPlace(tmp_path))
     with pytest.raises(OSError, match="No space left"):
         runner.detect(chunk(), window_of(audio, probe(audio), 0, 1000))
     assert [path.name for path in tmp_path.iterdir()] == ["REC.wav"]

@@ -15,7 +15,7 @@ from badc.errors import RequestError
 from badc.inference.plan import InferPlan
 from badc.inference.worker import infer_chunks
 from badc.runners.hawkears import resident, script
-from tests.conftest import FAKES
+from tests.conftest import FAKES, ROOT
 
 PACKAGE = FAKES / "hawkears2"
 pytestmark = pytest.mark.usefixtures("_fresh_runner")
@@ -144,11 +144,17 @@ def test_without_any_hawkears_the_message_has_the_commands_that_install_it(
     plan: Callable[..., InferPlan], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(resident, "_OWN_PYTHON", tmp_path / "none")
+    (tmp_path / "vendor" / "HawkEars").mkdir(parents=True)  # a submodule that was not fetched
     monkeypatch.setattr(script, "SOURCE_ROOT", tmp_path)
-    with pytest.raises(RequestError, match=r"not installed.*make hawkears.*vendor/README.md"):
+    with pytest.raises(RequestError, match=r"make hawkears.*git submodule update --init vendor/HawkEars"):
         plan(use_hawkears=True)
     with pytest.raises(RequestError, match=r"HawkEars 1\.x is not here"):
         plan(use_hawkears=True, hawkears_engine="script")
+
+
+def test_the_places_of_hawkears_are_in_badcs_own_folder() -> None:
+    assert script.SOURCE_ROOT == ROOT
+    assert resident._OWN_PYTHON == ROOT / ".venv-hawkears" / "bin" / "python"
 
 
 def test_a_vendored_script_is_chosen_unless_the_engine_says_otherwise(

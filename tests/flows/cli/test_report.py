@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from badc.chunks.manifest import Chunk, chunk_id_of
 from badc.detections.aggregate import aggregate
-from badc.detections.result import ChunkResult, Detection, ResultStatus, RunnerName, result_path, write_result
+from badc.detections.result import ChunkResult, Detection, ResultStatus, result_path, write_result
 from badc.detections.settings import AggregateSettings
 from flows.cli.main import build
 from tests.conftest import ROOT
@@ -35,7 +35,7 @@ def parquet(tmp_path, monkeypatch):
         chunk = Chunk(DAWN, chunk_id_of(DAWN, start, start + 600_000), f"{DAWN}.wav", start, start + 600_000)
         rows = tuple(Detection(label, confidence, at, at + 3000) for label, confidence, at in detections)
         status = ResultStatus.OK if rows else ResultStatus.NO_DETECTIONS
-        write_result(result_path(tmp_path / "out", chunk), ChunkResult(chunk, RunnerName.BIRDNET, status, rows))
+        write_result(result_path(tmp_path / "out", chunk), ChunkResult(chunk, "birdnet", status, rows))
     aggregate(AggregateSettings(detections_dir=Path("out"), output=Path("x/t.csv"), parquet=Path("x/t.parquet")))
     return Path("x/t.parquet")
 

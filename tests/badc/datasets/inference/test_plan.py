@@ -20,7 +20,7 @@ from badc.datasets.inference.plan import Decision, InferPlanRow, plan_orchestrat
 from badc.datasets.inference.scripts import write_slurm_scripts
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.datasets.pipeline_settings import PipelineSettings, chunk_settings, going_on, orchestrate_settings
-from badc.detections.result import ChunkResult, ResultStatus, RunnerName, result_path, write_result
+from badc.detections.result import ChunkResult, ResultStatus, result_path, write_result
 from badc.errors import RequestError
 from badc.settings.model import settings_from
 from badc.system.row_files import read_plan, write_plan_csv, write_plan_json
@@ -44,7 +44,7 @@ def dataset(tmp_path: Path, make_audio: Callable[..., Path]) -> Callable[..., Pa
     return make
 
 
-def write_outputs(root: Path, name: str, number: int, runner: RunnerName = RunnerName.STUB) -> None:
+def write_outputs(root: Path, name: str, number: int, runner: str = "stub") -> None:
     for chunk in read_manifest(root / "manifests" / f"{name}.csv").chunks[:number]:
         path = result_path(root / "artifacts" / "infer", chunk)
         write_result(path, ChunkResult(chunk, runner, ResultStatus.STUB))
@@ -58,7 +58,7 @@ def test_each_recording_has_its_counts_its_decision_and_the_reason(dataset: Call
     root = dataset("new", "partial", "whole", "other runner")
     write_outputs(root, "partial", 2)
     write_outputs(root, "whole", 3)
-    write_outputs(root, "other runner", 3, RunnerName.BIRDNET)
+    write_outputs(root, "other runner", 3, "birdnet")
     found = {r.recording_id: r for r in plan(root).recordings}
 
     assert {name: (r.chunks, r.done, r.missing, r.decision) for name, r in found.items()} == {

@@ -1,0 +1,1 @@
+"""Tones, as the documentation's example of a runner."""

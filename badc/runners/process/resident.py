@@ -114,8 +114,8 @@ class Host:
         try:
             self.greeting = self._receive(process, _START_TIMEOUT_S)
         except TimeoutError:
-            reason = f"{self._what}: stopped after the time to load the model"
-            raise RunnerError(reason, stderr=self._stderr_text()) from None
+            slow = f"{self._what}: stopped after the time to load the model"
+            raise RunnerError(slow, stderr=self._stderr_text()) from None
         if not self.greeting.get("ok"):
             self._end(process)
             reason = self.greeting.get("error")

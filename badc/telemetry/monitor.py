@@ -37,15 +37,15 @@ class TrendBucket:
     """What happened on a worker in `TREND_BUCKET_S` seconds."""
 
     number: int
-    utilisation_sum: float = 0.0
-    utilisation_count: int = 0
+    utilization_sum: float = 0.0
+    utilization_count: int = 0
     vram_mib: float | None = None
     retries: int = 0
 
     @property
-    def utilisation_mean(self) -> float | None:
-        """Mean of the attempts' mean utilisations, in percent, or None."""
-        return self.utilisation_sum / self.utilisation_count if self.utilisation_count else None
+    def utilization_mean(self) -> float | None:
+        """Mean of the attempts' mean utilizations, in percent, or None."""
+        return self.utilization_sum / self.utilization_count if self.utilization_count else None
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ class WorkerStats:
     """What a worker did, as the log tells; `last_*` are of its newest event.
 
     `failures` are attempts that failed and were not followed by another one, `failed_attempts` all that failed, and
-    `retry_attempts` those that were begun after an earlier one had failed. Utilisation is in percent.
+    `retry_attempts` those that were begun after an earlier one had failed. Utilization is in percent.
     """
 
     events: int = 0
@@ -63,10 +63,10 @@ class WorkerStats:
     failed_attempts: int = 0
     runtime_sum_s: float = 0.0
     runtime_count: int = 0
-    utilisation_min: float | None = None
-    utilisation_max: float | None = None
-    utilisation_sum: float = 0.0
-    utilisation_count: int = 0
+    utilization_min: float | None = None
+    utilization_max: float | None = None
+    utilization_sum: float = 0.0
+    utilization_count: int = 0
     vram_peak_mib: float | None = None
     vram_total_mib: float | None = None
     last_chunk_id: str = ""
@@ -80,9 +80,9 @@ class WorkerStats:
         return self.runtime_sum_s / self.runtime_count if self.runtime_count else None
 
     @property
-    def utilisation_mean(self) -> float | None:
-        """Mean of the attempts' mean utilisations, in percent, or None."""
-        return self.utilisation_sum / self.utilisation_count if self.utilisation_count else None
+    def utilization_mean(self) -> float | None:
+        """Mean of the attempts' mean utilizations, in percent, or None."""
+        return self.utilization_sum / self.utilization_count if self.utilization_count else None
 
     def age_s(self, now_s: float) -> float | None:
         """Return the seconds since its last event."""
@@ -118,7 +118,7 @@ class ShownEvent:
     worker: str
     runtime_s: float | None
     attempt: int | None
-    utilisation_mean: float | None
+    utilization_mean: float | None
     vram_peak_mib: float | None
 
 
@@ -371,11 +371,11 @@ def _count_worker(stats: WorkerStats, status: str, runtime_s: float | None, is_r
 
 def _count_gpu(stats: WorkerStats, readings: _Readings) -> None:
     if readings.mean is not None and readings.low is not None and readings.high is not None:
-        low, high = stats.utilisation_min, stats.utilisation_max
-        stats.utilisation_min = readings.low if low is None else min(low, readings.low)
-        stats.utilisation_max = readings.high if high is None else max(high, readings.high)
-        stats.utilisation_sum += readings.mean
-        stats.utilisation_count += 1
+        low, high = stats.utilization_min, stats.utilization_max
+        stats.utilization_min = readings.low if low is None else min(low, readings.low)
+        stats.utilization_max = readings.high if high is None else max(high, readings.high)
+        stats.utilization_sum += readings.mean
+        stats.utilization_count += 1
     if readings.vram is not None:
         stats.vram_peak_mib = max(stats.vram_peak_mib or 0, readings.vram)
         stats.vram_total_mib = readings.vram_total
@@ -384,7 +384,7 @@ def _count_gpu(stats: WorkerStats, readings: _Readings) -> None:
 def _count_trend(bucket: TrendBucket, readings: _Readings, is_retry: bool) -> None:
     bucket.retries += is_retry
     if readings.mean is not None:
-        bucket.utilisation_sum += readings.mean
-        bucket.utilisation_count += 1
+        bucket.utilization_sum += readings.mean
+        bucket.utilization_count += 1
     if readings.vram is not None:
         bucket.vram_mib = max(bucket.vram_mib or 0, readings.vram)

@@ -63,7 +63,7 @@ def _print(version: str | None, rows: list[dict[str, Any]]) -> None:
                 "name": row["name"],
                 "UUID": row["uuid"],
                 "memory MiB": f"{row['memory_used_mib']} of {row['memory_total_mib']}",
-                "utilisation": "" if row["utilization"] is None else f"{row['utilization']} %",
+                "utilization": "" if row["utilization"] is None else f"{row['utilization']} %",
                 "MIG slices": len(row["mig_slices"]),
                 "driver": version,
                 "usable": "yes" if row["usable"] else f"no: {row['problem']}",

@@ -218,7 +218,7 @@ def _worker_columns(rows: Sequence[tuple[str, WorkerStats]], now_s: float, has_t
         column("retry\natt.", "retry att.", lambda stats: _count(stats.retry_attempts), leave_out=4),
         column("fail.\natt.", "failed att.", lambda stats: _count(stats.failed_attempts), leave_out=3),
         column("mean\ns", "mean s", lambda stats: _decimal(stats.mean_runtime_s), leave_out=2),
-        column("util %\nmin/ø/max", "util %", _utilisation, leave_out=7),
+        column("util %\nmin/ø/max", "util %", _utilization, leave_out=7),
         column("VRAM\nGiB", "VRAM", _vram, leave_out=5),
         Column(title, "trends", trends, leave_out=6, is_text=True),
         Column("\nlast chunk", "last chunk", [[stats.last_chunk_id] for _, stats in rows], is_text=True, is_id=True),
@@ -238,7 +238,7 @@ def _event_columns(events: Sequence[ShownEvent]) -> list[Column]:
         column("worker", lambda event: event.worker, is_text=True),
         column("runtime s", lambda event: _decimal(event.runtime_s), leave_out=3),
         column("attempt", lambda event: "" if event.attempt is None else str(event.attempt), leave_out=2),
-        column("util %", lambda event: _decimal(event.utilisation_mean, 0), leave_out=1),
+        column("util %", lambda event: _decimal(event.utilization_mean, 0), leave_out=1),
         column("peak MiB", lambda event: _decimal(event.vram_peak_mib, 0), leave_out=1),
     ]
 
@@ -281,17 +281,17 @@ def _that_fit(columns: list[Column], width: int, left_out: list[str]) -> list[Co
 
 
 def _lines_of(stats: WorkerStats) -> int:
-    return 3 if stats.utilisation_count or stats.vram_peak_mib is not None else 1
+    return 3 if stats.utilization_count or stats.vram_peak_mib is not None else 1
 
 
 def _trend_lines(stats: WorkerStats, now_s: float) -> list[str]:
-    """Return sparklines of utilisation, VRAM and retries; a worker without a GPU has only the last one."""
+    """Return sparklines of utilization, VRAM and retries; a worker without a GPU has only the last one."""
     buckets = stats.recent(now_s)
     retries = [None if bucket is None else float(bucket.retries) for bucket in buckets]
     retry_line = "retry " + _sparkline(retries, max((value or 0.0 for value in retries), default=0.0))
     if _lines_of(stats) == 1:
         return [retry_line]
-    loads = [None if bucket is None else bucket.utilisation_mean for bucket in buckets]
+    loads = [None if bucket is None else bucket.utilization_mean for bucket in buckets]
     memory = [None if bucket is None else bucket.vram_mib for bucket in buckets]
     most_mib = stats.vram_total_mib or stats.vram_peak_mib or 0.0
     return ["util  " + _sparkline(loads, 100.0), "VRAM  " + _sparkline(memory, most_mib), retry_line]
@@ -305,10 +305,10 @@ def _sparkline(values: Iterable[float | None], most: float) -> str:
     )
 
 
-def _utilisation(stats: WorkerStats) -> str:
-    if stats.utilisation_mean is None:
+def _utilization(stats: WorkerStats) -> str:
+    if stats.utilization_mean is None:
         return "-"
-    return f"{stats.utilisation_min:.0f}/{stats.utilisation_mean:.0f}/{stats.utilisation_max:.0f}"
+    return f"{stats.utilization_min:.0f}/{stats.utilization_mean:.0f}/{stats.utilization_max:.0f}"
 
 
 def _vram(stats: WorkerStats) -> str:

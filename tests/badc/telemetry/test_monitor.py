@@ -156,9 +156,9 @@ def test_counts_per_worker(tmp_path):
     assert (gpu.events, gpu.successes, gpu.failures, gpu.retry_attempts, gpu.failed_attempts) == (6, 1, 0, 1, 2)
     assert (cpu.events, cpu.successes, cpu.failures, cpu.retry_attempts, cpu.failed_attempts) == (2, 0, 1, 1, 1)
     assert gpu.mean_runtime_s == 2.0
-    assert (gpu.utilisation_min, gpu.utilisation_mean, gpu.utilisation_max) == (5, 70, 97)
+    assert (gpu.utilization_min, gpu.utilization_mean, gpu.utilization_max) == (5, 70, 97)
     assert (gpu.vram_peak_mib, gpu.vram_total_mib) == (9000, 16384)
-    assert cpu.utilisation_mean is None
+    assert cpu.utilization_mean is None
     assert gpu.last_chunk_id == "REC_chunk_60000_120000"
     assert [shown.status for shown in monitor.state.events] == ["failure", "start", "failure"]
     assert (monitor.done, monitor.state.skipped, monitor.state.unreadable_lines) == (2, 1, 3)
@@ -197,10 +197,10 @@ def test_trends_and_silence(tmp_path):
     first, nothing, last = stats.recent(begin_s + TREND_BUCKET_S * 2)[-3:]
 
     assert first is not None
-    assert (first.utilisation_mean, first.vram_mib, first.retries) == (50, 4000, 1)
+    assert (first.utilization_mean, first.vram_mib, first.retries) == (50, 4000, 1)
     assert nothing is None
     assert last is not None
-    assert (last.utilisation_mean, last.retries) == (70, 0)
+    assert (last.utilization_mean, last.retries) == (70, 0)
     assert not stats.is_silent(begin_s + TREND_BUCKET_S * 2 + 59)
     assert stats.is_silent(begin_s + TREND_BUCKET_S * 2 + 61)
 

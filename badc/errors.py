@@ -1,33 +1,55 @@
-"""The errors that users meet. Each names the place and the way out; the command line renders them in one spot."""
+"""The errors that users meet. Each names the place and the way out; the command line renders them in one spot.
+
+* BadcError
+  x RequestError
+    + DroppedContentError (badc.chunks.status)
+  x ChunkError
+    + RunnerError
+      - RunnerTimeoutError
+  x AudioError (badc.recordings.audio)
+  x InvalidResultError (badc.detections.result)
+  x NoGpuError (badc.system.gpus)
+  x DataladError (badc.datalad.environment)
+  x ChunkingInterruptedError (badc.datasets.chunking.plan)
+  x ChunksFailedError, RunStoppedError (tasks.infer)
+  x RunFailedError (flows.deployed.flows)
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import IntEnum
 
 MOST_LISTED = 20
+
+
+class ExitCode(IntEnum):
+    """How commands, and the scripts that BADC writes, end."""
+
+    OK = 0
+    FAILED = 1
+    WRONG_REQUEST = 2
+    CHUNKS_NOT_COMPLETED = 3
+    CLUSTER_LOST = 4
+    INTERRUPTED = 130
 
 
 class BadcError(Exception):
     """Something that a user can put right. Its text is shown as it is, without a traceback."""
 
-    exit_code = 1
+    exit_code = ExitCode.FAILED
 
 
 class RequestError(BadcError):
     """The request itself is wrong, so nothing was started (exit code 2)."""
 
-    exit_code = 2
+    exit_code = ExitCode.WRONG_REQUEST
 
 
 def listed(messages: Sequence[str], total: int | None = None) -> str:
-    """Return messages as lines, so that they can be put right in one go; only the first `MOST_LISTED` of them.
+    """Return messages as lines, so that all can be put right in one go, but only the first `MOST_LISTED` of them.
 
-    Parameters
-    ----------
-    messages
-        One line each.
-    total
-        How many there are where not all were kept.
+    `total` is how many there are when not all were kept; the last line says how many are not shown.
     """
     lines = list(messages[:MOST_LISTED])
     hidden = (len(messages) if total is None else total) - len(lines)
@@ -41,14 +63,8 @@ class ChunkError(BadcError):
 class RunnerError(ChunkError):
     """A runner could not analyse a chunk.
 
-    Parameters
-    ----------
-    message
-        The reason, in a sentence.
-    stdout, stderr
-        What the runner's process printed; telemetry keeps the end of it.
-    returncode
-        The process's exit code, where there was a process and it ended.
+    `stdout` and `stderr` are what its process printed; telemetry keeps the end. `returncode` is None if no process
+    ended.
     """
 
     def __init__(self, message: str, *, stdout: str = "", stderr: str = "", returncode: int | None = None) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import signal
 
+from badc.errors import ExitCode
+
 
 def main() -> None:
     """Run the command line of this process."""
-    from flows.run.stopping import INTERRUPTED_EXIT_CODE, SIGNALS
+    from flows.run.stopping import SIGNALS
 
     for number in SIGNALS:  # while the command line is imported
-        signal.signal(number, lambda number, frame: os._exit(INTERRUPTED_EXIT_CODE))
+        signal.signal(number, lambda number, frame: os._exit(ExitCode.INTERRUPTED))
     from flows.cli.main import main
 
     main()

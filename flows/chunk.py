@@ -22,7 +22,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from badc.datalad.environment import recording_wanted
 from badc.datalad.record import record
-from badc.datasets.chunking.plan import ChunkOutcome, PlannedRecording, plan_dataset
+from badc.datasets.chunking.plan import ChunkOutcome, RecordingToChunk, plan_dataset
 from badc.datasets.chunking.provenance import batch_run, batches, prepared
 from badc.datasets.chunking.settings import ChunkSettings
 from badc.telemetry.summary import RunState
@@ -55,14 +55,14 @@ def chunk(settings: ChunkSettings) -> State:
             plan = plan_dataset(settings, recording)
             session = ChunkSession(plan=plan, recording=recording, stop=Stop(CHUNKING_GRACE_PERIOD_S, say), say=say)
             stack.enter_context(prepared(plan, recording, session.say))
-        _Run(session).complete()
+        _ChunkRun(session).complete()
     leave_if_suspended(flow_run.id, session.stop)
     outcome = session.outcome
     assert outcome is not None
     return final_state(outcome.state, outcome.describe(), outcome.reasons())
 
 
-class _Run:
+class _ChunkRun:
     """One run of a plan."""
 
     def __init__(self, session: ChunkSession) -> None:
@@ -91,7 +91,7 @@ class _Run:
         )
         task = chunker.task()
         waiting = batches(self._todo, self._session.recording)
-        under_way: dict[PrefectFuture[Any], Sequence[PlannedRecording]] = {}
+        under_way: dict[PrefectFuture[Any], Sequence[RecordingToChunk]] = {}
         runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=workers)
         with stop.while_running(stop_wanted(flow_run.id)), runner:
             while True:
@@ -108,7 +108,7 @@ class _Run:
         self._session.outcome = outcome = self._outcome()
         show_failures(self._plan.order.root.name, outcome.describe(), outcome.failures)
 
-    def _wait(self, under_way: dict[PrefectFuture[Any], Sequence[PlannedRecording]]) -> None:
+    def _wait(self, under_way: dict[PrefectFuture[Any], Sequence[RecordingToChunk]]) -> None:
         with suppress(queue.Empty):
             future = self._ended.get(timeout=_TICK_S)
             self._account_for(future, under_way.pop(future))
@@ -116,7 +116,7 @@ class _Run:
             ended = len(self._done) + len(self._failures)
         self._session.on_progress(ended, len(self._todo))
 
-    def _account_for(self, future: PrefectFuture[Any], batch: Sequence[PlannedRecording]) -> None:
+    def _account_for(self, future: PrefectFuture[Any], batch: Sequence[RecordingToChunk]) -> None:
         """Count what a task run left undone without being asked to stop as failed: Prefect itself failed it."""
         future.wait()
         self._ended_task_runs += future.state.is_final()
@@ -135,11 +135,11 @@ class _Run:
             else:
                 self._failures[outcome.audio] = outcome.error
 
-    def _record(self, recordings: Sequence[PlannedRecording]) -> None:
+    def _record(self, recordings: Sequence[RecordingToChunk]) -> None:
         if self._session.recording:
             record(batch_run(self._plan.settings, self._plan.order, recordings))
 
-    def _take_in_not_recorded(self, recordings: Sequence[PlannedRecording], reason: str) -> None:
+    def _take_in_not_recorded(self, recordings: Sequence[RecordingToChunk], reason: str) -> None:
         with self._lock:
             self._not_recorded += [(recording.audio, reason) for recording in recordings]
 

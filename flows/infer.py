@@ -37,7 +37,7 @@ from flows.run.prefect_state import begun_before, final_state, leave_if_suspende
 from flows.run.sessions import InferOutcome, InferSession, current_session
 from flows.run.stopping import StopReason
 from flows.server.local import note_task_runs
-from tasks.infer import BatchRunner, RunStoppedError, batch_parameters
+from tasks.infer import InferTasks, RunStoppedError, batch_parameters
 from tasks.plain_log import log_plainly
 from tasks.show.artifacts import RunArtifacts, run_title
 from tasks.silent_workers import SilentWorkers
@@ -78,7 +78,7 @@ def infer(settings: InferSettings) -> State:
         if not session.shares_cluster:
             used = session.cluster.gpu_workers > 0
             stack.enter_context(turn_at_the_gpus(session.plan.settings, used, session.stop, session.say))
-        _Run(session.plan, session.cluster, session).complete()
+        _InferRun(session.plan, session.cluster, session).complete()
     leave_if_suspended(flow_run.id, session.stop)
     outcome = session.outcome
     assert outcome is not None
@@ -114,7 +114,7 @@ def _continued(settings: InferSettings) -> InferSettings:
     return settings.model_copy(update={"telemetry_log": log, "resume_summary": resume})
 
 
-class _Run:
+class _InferRun:
     """One run of a plan on a cluster."""
 
     def __init__(self, plan: InferPlan, cluster: Cluster, session: InferSession) -> None:
@@ -127,7 +127,7 @@ class _Run:
         self._silent_workers = SilentWorkers(self._ledger, session.say)
         self._stop = session.stop
         self._wakeups: queue.SimpleQueue[PrefectFuture[Any] | None] = queue.SimpleQueue()
-        self._batches = BatchRunner(
+        self._batches = InferTasks(
             self._ledger,
             WorkerLabels(cluster.labels).label_of,
             settings.max_retries,

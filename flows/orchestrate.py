@@ -27,7 +27,7 @@ from badc.datalad.environment import recording_wanted
 from badc.datasets.inference.bundles import bundle_recording, roll_up_bundles
 from badc.datasets.inference.plan import (
     OrchestrationPlan,
-    PlannedRecording,
+    RecordingToInfer,
     lost_since,
     plan_orchestration,
     require_runnable,
@@ -82,7 +82,7 @@ def orchestrate(settings: OrchestrateSettings) -> State:
         stack.enter_context(session.stop.while_running(stop_wanted(flow_run.id)))
         used = session.cluster.gpu_workers > 0
         stack.enter_context(turn_at_the_gpus(session.plan.settings, used, session.stop, session.say))
-        _Run(session, slots).complete()
+        _OrchestrateRun(session, slots).complete()
     leave_if_suspended(flow_run.id, session.stop)
     outcome = session.outcome
     assert outcome is not None
@@ -109,7 +109,7 @@ def _own_session(settings: OrchestrateSettings) -> Iterator[OrchestrateSession]:
         yield OrchestrateSession(plan=plan, recording=recording, cluster=cluster, stop=stop, say=say)
 
 
-class _Run:
+class _OrchestrateRun:
     """One run of a plan."""
 
     def __init__(self, session: OrchestrateSession, slots: WorkerSlots) -> None:
@@ -196,7 +196,7 @@ class _Run:
         except (BadcError, OSError) as error:
             return OrchestrateOutcome(RunState.FAILED, ended, not_begun, rollup_error=str(error))
 
-    def _run_recording(self, recording: PlannedRecording) -> RecordingOutcome:
+    def _run_recording(self, recording: RecordingToInfer) -> RecordingOutcome:
         """Run one recording and what follows it. What goes wrong is its own failure, whatever it is."""
         self._table.begun(recording.recording_id)
         try:
@@ -217,7 +217,7 @@ class _Run:
             recording.recording_id, RunState.FAILED, recording.done, 0, recording.chunks - recording.done, reason
         )
 
-    def _infer(self, recording: PlannedRecording) -> InferOutcome | None:
+    def _infer(self, recording: RecordingToInfer) -> InferOutcome | None:
         """Run the chunks that are to be run; None when there is none."""
         if self._session.recording:
             fetch_inputs(self._plan, recording, self._session.say)
@@ -227,7 +227,7 @@ class _Run:
         with output_lock(plan.order.output_dir, plan.recordings, plan.telemetry_log):
             return self._subflow(recording, plan)
 
-    def _subflow(self, recording: PlannedRecording, plan: InferPlan) -> InferOutcome:
+    def _subflow(self, recording: RecordingToInfer, plan: InferPlan) -> InferOutcome:
         def note(progress: Progress) -> None:
             with self._lock:
                 self._progress[recording.recording_id] = progress
@@ -267,7 +267,7 @@ class _Run:
         finally:
             begun()
 
-    def _finished(self, recording: PlannedRecording, outcome: InferOutcome | None) -> RecordingOutcome:
+    def _finished(self, recording: RecordingToInfer, outcome: InferOutcome | None) -> RecordingOutcome:
         """Record and report a recording's run, and return how it ended."""
         state = RunState.COMPLETED if outcome is None else outcome.state
         commit = None
@@ -283,7 +283,7 @@ class _Run:
             return RecordingOutcome(recording.recording_id, state, recording.chunks, 0, 0, commit=commit)
         return _outcome_of(recording.recording_id, outcome, commit)
 
-    def _say_of(self, recording: PlannedRecording) -> Callable[[str], None]:
+    def _say_of(self, recording: RecordingToInfer) -> Callable[[str], None]:
         return lambda line: self._session.say(f"{recording.recording_id}: {line}")
 
     def _tell(self) -> None:

@@ -12,7 +12,7 @@ from prefect.states import Cancelled, Completed, Failed
 from prefect.utilities.annotations import quote
 
 from badc.datasets.chunking.existing import ChunkOrder
-from badc.datasets.chunking.plan import ChunkingInterruptedError, ChunkOutcome, PlannedRecording, chunk_recording
+from badc.datasets.chunking.plan import ChunkingInterruptedError, ChunkOutcome, RecordingToChunk, chunk_recording
 from badc.errors import BadcError, listed
 from tasks.show.artifacts import artifact_key, shown
 
@@ -41,8 +41,8 @@ class BatchChunker:
         self,
         order: ChunkOrder,
         report: Callable[[ChunkOutcome], None],
-        record: Callable[[Sequence[PlannedRecording]], None],
-        not_recorded: Callable[[Sequence[PlannedRecording], str], None],
+        record: Callable[[Sequence[RecordingToChunk]], None],
+        not_recorded: Callable[[Sequence[RecordingToChunk], str], None],
         stopping: Callable[[], bool],
         giving_up: Callable[[], bool],
     ) -> None:
@@ -63,8 +63,8 @@ class BatchChunker:
             persist_result=False,
         )
 
-    def _run(self, batch: Sequence[PlannedRecording]) -> State[Any]:
-        done: list[PlannedRecording] = []
+    def _run(self, batch: Sequence[RecordingToChunk]) -> State[Any]:
+        done: list[RecordingToChunk] = []
         errors: list[str] = []
         for recording in batch:
             if self._stopping():
@@ -92,7 +92,7 @@ class BatchChunker:
         return Completed(message=message)
 
 
-def batch_parameters(batch: Sequence[PlannedRecording]) -> dict[str, Any]:
+def batch_parameters(batch: Sequence[RecordingToChunk]) -> dict[str, Any]:
     """Return the parameters of a task run. Quoted: Prefect need not search them for futures."""
     return {"batch": quote(tuple(batch))}
 

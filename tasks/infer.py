@@ -25,13 +25,13 @@ from badc.system.memory import GPU_OUT_OF_MEMORY
 from tasks.workers.body import infer_chunks
 
 
-class OnWorker(Protocol):
+class CallsWorker(Protocol):
     """A function on a worker: whichever is free first, or a certain one."""
 
     def __call__(self, *args: Any) -> list[dict[str, Any]]:
         """Call it there."""
 
-    def bound(self, preferred: str | None, reported: Callable[[], list[dict[str, Any]] | None]) -> OnWorker:
+    def bound(self, preferred: str | None, reported: Callable[[], list[dict[str, Any]] | None]) -> CallsWorker:
         """Return the same for a certain worker, and with what takes the place of a result that does not come."""
 
 
@@ -51,7 +51,7 @@ def backoffs_s(max_retries: int) -> list[float]:
     return [min(2.0 ** (number + 1), _LONGEST_BACKOFF_S) for number in range(max_retries)]
 
 
-class BatchRunner:
+class InferTasks:
     """What surrounds each attempt of a task, in the flow's process: the books, and whether to start at all.
 
     Parameters
@@ -113,7 +113,7 @@ class BatchRunner:
 
     def around(
         self,
-        on_worker: OnWorker,
+        on_worker: CallsWorker,
         batch: Sequence[PlannedChunk],
         order: InferOrder,
         topic: str,

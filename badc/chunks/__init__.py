@@ -1,1 +1,1 @@
-"""A recording cut into chunks: the manifest, the cutting, what was cut before, and whose it is."""
+"""Recordings cut into chunks: the manifest, the cutting, its status, and which recording owns a file."""

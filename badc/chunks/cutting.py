@@ -1,4 +1,4 @@
-"""Cutting recordings into chunks: the windows, virtual chunks, chunk WAVs and their status file."""
+"""Cut recordings into chunks: the windows, virtual chunks, chunk WAVs and their status file."""
 
 from __future__ import annotations
 
@@ -24,14 +24,10 @@ DEFAULT_MIN_CHUNK_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """How recordings are cut. All lengths in ms.
+    """How recordings are cut, in ms.
 
-    Parameters
-    ----------
-    duration_ms, overlap_ms
-        Length of a chunk and how much of it the next one repeats.
-    min_chunk_ms
-        A last chunk that is shorter is left out, unless it is the whole recording.
+    Each chunk repeats `overlap_ms` of the one before. A last chunk shorter than `min_chunk_ms` is left out, unless it
+    is the whole recording.
     """
 
     duration_ms: int
@@ -45,13 +41,7 @@ class Cut:
         overlap_s: float = 0.0,
         min_chunk_s: float = DEFAULT_MIN_CHUNK_S,
     ) -> Cut:
-        """Return the cut with these lengths, rounded to whole ms.
-
-        Raises
-        ------
-        RequestError
-            When the lengths make no sense.
-        """
+        """Return the cut with these lengths, rounded to whole ms; RequestError when they are invalid."""
         for option, given_s in (("chunk-duration", duration_s), ("overlap", overlap_s), ("min-chunk", min_chunk_s)):
             if not math.isfinite(given_s):
                 raise RequestError(f"--{option} {given_s} is not a number of seconds (see --chunk-duration)")
@@ -62,26 +52,10 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class ChunkPlan:
-    """How one recording is cut.
+    """How one recording is cut into virtual chunks, in order.
 
-    Parameters
-    ----------
-    recording_id
-        The recording's id.
-    audio_path
-        The audio file, absolute, links not followed.
-    dataset_root
-        The dataset it lies in, or None.
-    duration_ms, overlap_ms
-        Length of a chunk and how much of it the next one repeats, in ms.
-    recording_ms
-        Length of the recording in ms.
-    chunks
-        The virtual chunks, in order.
-    left_out_ms
-        Length of a tail that is too short to be a chunk, in ms.
-    audio_bytes
-        Size of the recording's file.
+    `audio_path` is absolute, with links not followed. `recording_ms` is the recording's length; `left_out_ms` is that
+    of a tail too short to be a chunk. `audio_bytes` is the size of the recording's file.
     """
 
     recording_id: str
@@ -96,21 +70,15 @@ class ChunkPlan:
 
 
 def windows(total_ms: int, duration_ms: int, overlap_ms: int = 0, min_chunk_ms: int = 1000) -> list[tuple[int, int]]:
-    """Return the windows `(start_ms, end_ms)` that cover a recording.
+    """Return the windows `(start_ms, end_ms)` that cover a recording of `total_ms`.
 
-    Parameters
-    ----------
-    total_ms
-        Length of the recording in ms.
-    duration_ms, overlap_ms
-        Length of a chunk, and how much of it the next one repeats, in ms.
-    min_chunk_ms
-        A last window that is cut shorter than this is left out, except when it is the whole recording.
+    Each window repeats `overlap_ms` of the one before. A last window shorter than `min_chunk_ms` is left out, unless it
+    is the whole recording.
 
     Raises
     ------
     RequestError
-        When the overlap is not shorter than the chunk, or a length makes no sense.
+        When the overlap is not shorter than the chunk, or a length is invalid.
     """
     if min_chunk_ms < 0:
         raise RequestError(f"--min-chunk {min_chunk_ms / 1000:g} s must be 0 or more")
@@ -139,23 +107,14 @@ def plan_chunks(
     min_chunk_s: float = DEFAULT_MIN_CHUNK_S,
     recording_id: str | None = None,
 ) -> ChunkPlan:
-    """Decide how a recording is cut; nothing is written.
-
-    Parameters
-    ----------
-    audio
-        The recording.
-    duration_s, overlap_s, min_chunk_s
-        See `windows`, here in seconds; rounded to whole ms.
-    recording_id
-        The recording's id; by default the stem of its file name.
+    """Decide how a recording is cut (see `windows`); nothing is written. Its id defaults to the stem of its file name.
 
     Raises
     ------
     AudioError
         When the recording cannot be read.
     RequestError
-        When the id cannot be used, or the lengths make no sense.
+        When the id cannot be used, or the lengths are invalid.
     """
     cut = Cut.from_seconds(duration_s, overlap_s, min_chunk_s)
     path = absolute(audio)
@@ -165,16 +124,7 @@ def plan_chunks(
 def plan_cut(audio: Path, recording_id: str, cut: Cut, dataset_root: Path | None) -> ChunkPlan:
     """Decide how a recording with a known id is cut; nothing is written.
 
-    Parameters
-    ----------
-    audio
-        The recording, absolute.
-    recording_id
-        Its id.
-    cut
-        The lengths.
-    dataset_root
-        The dataset that paths are relative to, or None.
+    `audio` is absolute; its path in the chunks is relative to `dataset_root`.
 
     Raises
     ------
@@ -221,26 +171,15 @@ def write_virtual_manifest(
 ) -> None:
     """Write the manifest of a recording's virtual chunks: rows that name the recording.
 
-    Parameters
-    ----------
-    plan
-        The recording and its chunks.
-    manifest
-        The CSV to write.
-    hash_chunks
-        Whether to read all of the audio and write each chunk's hash.
-    on_chunk
-        Called with the number of chunks hashed so far.
-    status_dir
-        The recording's chunk folder, where a chunk status is kept and chunk WAVs of an earlier cut are removed; None
-        for neither.
+    `hash_chunks` reads all of the audio; `on_chunk` gets the number of chunks hashed so far. In `status_dir`, the
+    recording's chunk folder, a chunk status is kept and chunk WAVs of an earlier cut are removed; None does neither.
 
     Raises
     ------
     AudioError
         When the audio breaks off.
     RequestError
-        When the manifest or the folder is that of another recording.
+        When the manifest or the folder belongs to another recording.
     """
     refuse_another_recordings_manifest(plan.audio_path, manifest)
     if status_dir is None:
@@ -259,29 +198,14 @@ def write_chunk_wavs(
 ) -> list[Chunk]:
     """Write each chunk as a WAV, then the manifest, then remove chunk WAVs of an earlier cut of this recording.
 
-    The status file in `chunks_dir` says `in_progress` from the start, `completed` at the end, and `failed` with the
-    reason when anything goes wrong.
-
-    Parameters
-    ----------
-    plan
-        The recording and its chunks.
-    chunks_dir
-        The folder for the WAVs, of this recording alone.
-    manifest
-        The CSV to write.
-    on_chunk
-        Called with the number of chunks written so far.
-
-    Returns
-    -------
-    list of Chunk
-        The rows of the manifest, with hashes and the WAVs' paths.
+    The folder is for this recording alone. Its status file says `in_progress` from the start, `completed` at the end,
+    and `failed` with the reason on any error. `on_chunk` gets the number of chunks written so far. The manifest's rows
+    are returned, with hashes and the WAVs' paths.
 
     Raises
     ------
     RequestError
-        When the folder or the manifest is that of another recording.
+        When the folder or the manifest belongs to another recording.
     """
     folder = absolute(chunks_dir)
     refuse_another_recordings_folder(plan.audio_path, folder)
@@ -295,8 +219,8 @@ def write_chunk_wavs(
 def write_virtual_chunks(
     plan: ChunkPlan, manifest: Path, hash_chunks: bool, on_chunk: Callable[[int], None] = lambda done: None
 ) -> list[Chunk]:
-    """Write a manifest as `write_virtual_manifest` does, whatever was in its place; return its rows."""
-    # Relative to the manifest's own dataset: outside of the recording's, a path in that one would lead nowhere.
+    """Write a manifest as `write_virtual_manifest` does, over any earlier one; return its rows."""
+    # Relative to the manifest's own dataset, which need not be the recording's.
     source = as_written(plan.audio_path, find_dataset_root(manifest))
     chunks = [replace(chunk, source_path=source) for chunk in plan.chunks]
     if hash_chunks:
@@ -311,7 +235,7 @@ def write_virtual_chunks(
 def write_real_chunks(
     plan: ChunkPlan, folder: Path, manifest: Path, on_chunk: Callable[[int], None] = lambda done: None
 ) -> list[Chunk]:
-    """Write WAVs and manifest as `write_chunk_wavs` does, whatever was in their place; the status is the caller's."""
+    """Write WAVs and manifest as `write_chunk_wavs` does, over any earlier ones; the caller keeps the status."""
     chunks = _write_wavs(plan, folder, find_dataset_root(manifest), on_chunk)
     write_manifest(manifest, chunks)
     remove_earlier_cut(plan.recording_id, folder, keep={f"{chunk.chunk_id}.wav" for chunk in chunks})
@@ -319,7 +243,7 @@ def write_real_chunks(
 
 
 def remove_earlier_cut(recording_id: str, folder: Path, keep: Collection[str] = ()) -> None:
-    """Remove a recording's chunk WAVs from its folder, but for those named in `keep`. Nothing else is touched."""
+    """Remove a recording's chunk WAVs from its folder, except those named in `keep`, and nothing else."""
     ours = re.compile(rf"{re.escape(recording_id)}_chunk_\d+_\d+\.wav")
     for path in folder.iterdir():
         if ours.fullmatch(path.name) and path.name not in keep:
@@ -327,7 +251,7 @@ def remove_earlier_cut(recording_id: str, folder: Path, keep: Collection[str] = 
 
 
 def known_of(plan: ChunkPlan) -> dict[str, int]:
-    """Return what the chunk status says of a recording that was cut: fields of `ChunkStatus`."""
+    """Return the `ChunkStatus` fields that are known once a recording is cut."""
     return {"manifest_rows": len(plan.chunks), "audio_bytes": plan.audio_bytes, "recording_ms": plan.recording_ms}
 
 

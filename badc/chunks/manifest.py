@@ -27,22 +27,11 @@ _MOST_DIGITS = 15
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A window of one recording.
+    """A window `[start_ms, end_ms)` of one recording, in ms from its start; `0 <= start_ms < end_ms`.
 
-    Parameters
-    ----------
-    recording_id, chunk_id
-        Ids; both are usable as file names.
-    source_path
-        The chunk's own WAV, or the recording, as the manifest writes it.
-    start_ms, end_ms
-        The window `[start_ms, end_ms)` in ms from the start of the recording; `0 <= start_ms < end_ms`.
-    overlap_ms
-        How much of it the chunk before it covers too, in ms.
-    sha256
-        Hash of the chunk's WAV (see `badc.chunks.cutting.chunk_sha256`), or None.
-    notes
-        Free text.
+    Both ids are usable as file names. `source_path` is the chunk's own WAV, or the recording, as the manifest writes
+    it. `overlap_ms` is how much of the window the chunk before covers too. `sha256` is the hash of the chunk's WAV (see
+    `badc.chunks.cutting.chunk_sha256`), or None.
     """
 
     recording_id: str
@@ -62,17 +51,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A manifest that was read and found good.
-
-    Parameters
-    ----------
-    path
-        The CSV file, absolute.
-    dataset_root
-        The dataset it lies in, or None.
-    chunks
-        Its rows in their order.
-    """
+    """A manifest that was read and found valid: its absolute path, its dataset or None, and its rows in order."""
 
     path: Path
     dataset_root: Path | None
@@ -81,7 +60,7 @@ class Manifest:
     def locate(self, source_path: str) -> Path:
         """Return where a row's `source_path` is: below the dataset root, else beside the manifest, else here.
 
-        Where none of the three has it, the first is returned, so that an error can name a place.
+        If it is in none of the three, the first is returned, so that an error can name a place.
         """
         path = Path(source_path)
         if path.is_absolute():
@@ -90,7 +69,7 @@ class Manifest:
         if self.dataset_root is not None:
             bases.insert(0, self.dataset_root)
         candidates = [absolute(base / path) for base in bases]
-        # A dangling git-annex link is "there": its content was dropped, which is another error than a wrong path.
+        # A dangling git-annex link counts: its content was dropped, which is a different error from a wrong path.
         return next((c for c in candidates if c.exists() or c.is_symlink()), candidates[0])
 
 
@@ -100,19 +79,14 @@ def chunk_id_of(recording_id: str, start_ms: int, end_ms: int) -> str:
 
 
 def read_manifest(path: Path, dataset_root: Path | None = None) -> Manifest:
-    """Read and check a whole manifest.
+    """Read and check a whole manifest: CSV with the `REQUIRED_COLUMNS`, UTF-8 with or without a BOM, any line ends.
 
-    Parameters
-    ----------
-    path
-        CSV, UTF-8 with or without a BOM, any line ends, with at least the columns `REQUIRED_COLUMNS`.
-    dataset_root
-        The dataset its relative paths refer to; by default the one that the file lies in.
+    `dataset_root` is the dataset that relative paths refer to; by default the one that the file is in.
 
     Raises
     ------
     RequestError
-        When the file is no such CSV, or rows are bad: every one of them with its line number.
+        When the file is no such CSV, or rows are bad; the text gives their line numbers.
     """
     full = absolute(path)
     chunks: list[Chunk] = []
@@ -145,7 +119,7 @@ def write_manifest(path: Path, chunks: Iterable[Chunk]) -> None:
 
 
 def job_keys(chunks: Sequence[Chunk]) -> list[str]:
-    """Return each chunk's key in a summary: its id, or `<recording_id>/<chunk_id>` where recordings share the id."""
+    """Return each chunk's key in a summary: its id, or `<recording_id>/<chunk_id>` if recordings share the id."""
     counts = Counter(chunk.chunk_id for chunk in chunks)
     if len(counts) == len(chunks):
         return [chunk.chunk_id for chunk in chunks]
@@ -167,12 +141,12 @@ def _rows(path: Path) -> Iterator[Chunk | str]:
         for line, row in lines:
             if isinstance(row, str):
                 yield row
-            elif row:  # an empty line is no row
+            elif row:  # not an empty line
                 yield _unless_repeated(parse(row, line), seen, path, line)
 
 
 def _numbered(reader: _csv.Reader, path: Path) -> Iterator[tuple[int, list[str] | str]]:
-    """Yield each row with the number of its first line; for one that is not CSV the error instead of the row."""
+    """Yield each row with the number of its first line; if it is not CSV, the error instead of the row."""
     while True:
         line = reader.line_num + 1
         try:
@@ -228,7 +202,7 @@ def _first_undecodable_line(path: Path) -> int:
 
 
 def _row_parser(path: Path, header: list[str]) -> Callable[[list[str], int], Chunk | str]:
-    """Return the function that turns a row into a chunk, for the columns that this header has."""
+    """Return the function that turns a row into a chunk, for the columns of this header."""
     names = [name.strip() for name in header]
     missing = [name for name in REQUIRED_COLUMNS if name not in names]
     if missing:
@@ -287,6 +261,6 @@ def _window(start: str, end: str, overlap: str) -> tuple[int, int, int] | str:
 
 
 def _ms(text: str) -> int | None:
-    """Return a time in ms, or None. `int` alone would take `1_000` and digits of any script."""
+    """Return a time in ms, or None. `int` alone would accept `1_000` and digits of any script."""
     digits = text if text.isdigit() else text.strip().removeprefix("+")
     return int(digits) if digits.isdigit() and digits.isascii() and len(digits) <= _MOST_DIGITS else None

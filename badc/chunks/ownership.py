@@ -1,4 +1,4 @@
-"""Whose chunks they are: recordings of the same name must not replace each other's manifests and chunks."""
+"""Keep recordings of the same name from replacing each other's manifests and chunks."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from badc.system.paths import absolute, as_written, find_dataset_root
 def recordings_of(manifest: Manifest) -> set[Path]:
     """Return the recordings that a manifest's rows are chunks of, absolute.
 
-    A row of a chunk WAV does not name its recording; the chunk status beside the WAV does. Without one, the row
-    says nothing.
+    A row of a chunk WAV does not name its recording; the chunk status beside the WAV does. Without one it adds nothing.
     """
     found: set[Path] = set()
     folders: set[Path] = set()
@@ -31,19 +30,9 @@ def recordings_of(manifest: Manifest) -> set[Path]:
 
 
 def refuse_another_recordings_folder(audio: Path, folder: Path) -> None:
-    """Refuse to replace the chunks of another recording of the same name: recorders name files by the time alone.
+    """Refuse (RequestError) to replace the chunks of another recording of the same name.
 
-    Parameters
-    ----------
-    audio
-        The recording, absolute.
-    folder
-        The folder with the chunk status.
-
-    Raises
-    ------
-    RequestError
-        When the folder is another recording's.
+    Recorders name files by the time alone. `audio` is absolute; `folder` holds the chunk status.
     """
     try:
         status = read_chunk_status(folder / STATUS_FILE)
@@ -60,20 +49,7 @@ def refuse_another_recordings_folder(audio: Path, folder: Path) -> None:
 
 
 def refuse_another_recordings_manifest(audio: Path, path: Path) -> None:
-    """Refuse to write a manifest over anything but an earlier manifest of this recording.
-
-    Parameters
-    ----------
-    audio
-        The recording, absolute.
-    path
-        Where the manifest is to be written.
-
-    Raises
-    ------
-    RequestError
-        When something else is there.
-    """
+    """Refuse (RequestError) to write a manifest over anything but an earlier one of this recording (absolute)."""
     if not (path.exists() or path.is_symlink()):
         return
     if path.is_symlink() and not path.exists():

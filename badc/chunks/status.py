@@ -21,7 +21,7 @@ _OURS = ("audio_bytes", "recording_ms")
 
 
 class ChunkState(StrEnum):
-    """What a chunk status file says of a recording."""
+    """The state of a recording in its chunk status file."""
 
     IN_PROGRESS = "in_progress"
     COMPLETED = "completed"
@@ -30,28 +30,11 @@ class ChunkState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ChunkStatus:
-    """The content of a recording's `.chunk_status.json`.
+    """The content of a recording's `.chunk_status.json`, where `state` is the key `status`.
 
-    Parameters
-    ----------
-    recording_id
-        The recording's id.
-    audio_path, manifest_path
-        Recording and manifest, as written: relative to the dataset's root inside a dataset, absolute outside.
-    state
-        The key `status`.
-    started_at, completed_at, updated_at
-        ISO-8601 with offset; None where it does not apply.
-    manifest_rows
-        Chunks in the manifest; None until completed.
-    duration_s, overlap_s
-        The keys `chunk_duration` and `overlap`, in seconds.
-    error
-        Why it failed, or None.
-    audio_bytes
-        Size of the recording's file when it was cut, in bytes.
-    recording_ms
-        Length of the recording when it was cut, in ms.
+    Paths are relative to the dataset's root inside a dataset, absolute outside. Times are ISO 8601 with offset, or
+    None. `manifest_rows` is None until completed. `duration_s` and `overlap_s` are the keys `chunk_duration` and
+    `overlap`. `audio_bytes` and `recording_ms` are the file's size and the recording's length when it was cut.
     """
 
     recording_id: str | None
@@ -70,7 +53,7 @@ class ChunkStatus:
 
 
 class DroppedContentError(RequestError):
-    """A file of a dataset is needed whose content git-annex does not have here."""
+    """git-annex has dropped the content of a file that is needed."""
 
 
 _KEYS = {"state": "status", "duration_s": "chunk_duration", "overlap_s": "overlap"}
@@ -89,17 +72,7 @@ def status_path(chunks_dir: Path, recording_id: str) -> Path:
 
 
 def read_chunk_status(path: Path) -> ChunkStatus | None:
-    """Read a chunk status file.
-
-    Parameters
-    ----------
-    path
-        The file (see `status_path`). Other tools write it too: only the key `status` must be there.
-
-    Returns
-    -------
-    ChunkStatus or None
-        None when there is no such file.
+    """Read a chunk status file; None when there is none. Other tools write it too: only the key `status` is required.
 
     Raises
     ------
@@ -139,19 +112,8 @@ def keeping_status(path: Path, status: ChunkStatus) -> Iterator[dict[str, Any]]:
     """Keep a recording's status file true while the block cuts the recording.
 
     The file says `in_progress` from the start, `completed` after the block, and `failed` with the reason when the block
-    raises anything.
-
-    Parameters
-    ----------
-    path
-        The file.
-    status
-        What is known of the recording at the start; state and times are set here.
-
-    Yields
-    ------
-    dict
-        Takes what the block finds out: fields of `ChunkStatus` for the status after it.
+    raises anything. State and times of `status` are set here. Yields a dict for the `ChunkStatus` fields that the block
+    finds out.
     """
     started = replace(status, state=ChunkState.IN_PROGRESS, started_at=now())
     started = replace(started, updated_at=started.started_at)
@@ -163,7 +125,7 @@ def keeping_status(path: Path, status: ChunkStatus) -> Iterator[dict[str, Any]]:
         failed = replace(
             started, state=ChunkState.FAILED, updated_at=now(), error=str(error) or type(error).__name__, **found
         )
-        with contextlib.suppress(OSError):  # such as a full disk, which is then the first error too: the one to tell
+        with contextlib.suppress(OSError):  # such as a full disk; the first error is the one to report
             write_chunk_status(path, failed)
         raise
     at = now()

@@ -27,7 +27,7 @@ Tell = Callable[[dict[str, Any]], None]
 
 
 def get(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
-    """Get the content of files; the answer has a reason for each that did not come."""
+    """Get the content of files; the answer gives a reason for each that could not be fetched."""
     from datalad.distribution.dataset import Dataset
     from datalad.distribution.get import Get  # noqa: F401 - gives Dataset its method
 
@@ -49,14 +49,14 @@ def record(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
     from datalad.distribution.dataset import Dataset
 
     root = Path(request["root"])
-    dataset = Dataset(request["root"])  # from here on what is slow is done, and the lock is held for a short time
+    dataset = Dataset(request["root"])  # the slow part, before the lock
     with dataset_lock(root):
         found = changes(root, request["paths"])
         if not found:
-            _refuse_ignored(root, request["paths"])  # nothing changed: right, unless git was told to look away
+            _refuse_ignored(root, request["paths"])  # nothing changed: fine, unless git ignores the outputs
             return {"commit": None}
         details = request["record"] | ({"dsid": dataset.id} if dataset.id else {})
-        # The form in which `datalad run` writes, and `datalad rerun` reads.
+        # The form that `datalad run` writes and `datalad rerun` reads.
         subject = f"[DATALAD RUNCMD] {request['message']}"
         message = (
             f"{subject}\n\n=== Do not change lines below ===\n"
@@ -69,14 +69,14 @@ def record(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
 
 
 def _save(dataset: Any, root: Path, found: list[Change], message: str) -> None:
-    """Save changes; where another git command has the index just now, try again for a while."""
+    """Save changes; while another git command holds the index, retry for a while."""
     deadline = time.monotonic() + _WAIT_FOR_INDEX_S
     paths = [str(root / change.path) for change in found]
     while True:
         try:
             results = dataset.save(path=paths, message=message, recursive=True, return_type="list", **_QUIET)
             reasons = [_reason(result) for result in results if result["status"] not in ("ok", "notneeded")]
-        except Exception as error:  # such as git's own failure
+        except Exception as error:  # such as a failure of git
             reasons = [str(error)]
         if not reasons:
             return
@@ -86,9 +86,9 @@ def _save(dataset: Any, root: Path, found: list[Change], message: str) -> None:
 
 
 def _new_commit(root: Path, before: str | None, subject: str, paths: list[str]) -> str | None:
-    """Return the commit that was made, or None where the changed files turned out to have the content of before."""
+    """Return the commit that was made, or None if the changed files turned out to have their earlier content."""
     span = "HEAD" if before is None else f"{before}..HEAD"
-    # By its message: somebody else may have made a commit in the meantime, without a lock.
+    # By its message: someone else may have committed in the meantime without the lock.
     commit = git(root, "log", "-1", "--format=%H", "--fixed-strings", f"--grep={subject}", span).strip() or None
     if left := changes(root, paths):
         made = "nothing was recorded" if commit is None else f"recorded as {commit}"
@@ -121,7 +121,7 @@ def _reason(result: dict[str, Any]) -> str:
 def main() -> None:
     """Answer one request."""
     request = json.load(sys.stdin)
-    # Whatever DataLad or a program that it starts prints must not get between the answers.
+    # Output of DataLad, or of a program that it starts, must not get between the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     os.environ.setdefault("DATALAD_UI_PROGRESSBAR", "none")

@@ -1,4 +1,4 @@
-"""Fetching the content of files that is not here."""
+"""Fetch file content that is not here."""
 
 from __future__ import annotations
 
@@ -15,27 +15,15 @@ from badc.system.paths import absolute
 def fetch(
     root: Path, paths: Iterable[str | Path], on_progress: Callable[[int, int], None] = lambda done, total: None
 ) -> int:
-    """Get the content of those files of a dataset that have none here.
+    """Get the content of those files of a dataset that have none here; return how many were fetched.
 
-    Parameters
-    ----------
-    root
-        The dataset's root.
-    paths
-        Files; relative ones are relative to the root. Those that are not in the dataset at all are passed over, unless
-        they could lie in a subdataset that is not installed.
-    on_progress
-        Called with the number of files that came, and of all that are wanted.
-
-    Returns
-    -------
-    int
-        How many were fetched.
+    Relative paths are relative to the root. Files that are not in the dataset are skipped, unless they could be in a
+    subdataset that is not installed. `on_progress` gets the number of files fetched so far, and of all that are wanted.
 
     Raises
     ------
     RequestError
-        When content could not be had, with each file and why.
+        When content could not be fetched, with each file and why.
     DataladError
         When DataLad failed.
     """
@@ -68,6 +56,6 @@ def _is_wanted(base: Path, path: Path) -> bool:
 
 
 def _in_subdataset_not_installed(base: Path, path: Path) -> bool:
-    """Return whether the nearest folder that exists is an empty one, as git leaves it for such a subdataset."""
+    """Return whether the nearest existing folder is empty, as git leaves it for such a subdataset."""
     nearest = next(folder for folder in path.parents if folder.exists())
     return nearest != base and nearest.is_dir() and not any(nearest.iterdir())

@@ -17,27 +17,21 @@ _INSTALL = "`pip install 'badc[datalad]'` installs it"
 
 
 class DataladError(BadcError):
-    """DataLad, git or git-annex failed; the text has what it said."""
+    """DataLad, git or git-annex failed; the text has its message."""
 
 
 def environment() -> dict[str, str]:
     """Return the variables for a process that runs git or DataLad.
 
     The folder of this Python comes first on the PATH: git finds git-annex there, whether or not the virtual environment
-    is activated. Nothing may ask for a password, since nobody would see the question.
+    is activated. Nothing may prompt for a password, since nobody would see the prompt.
     """
     folders = (str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))
     return os.environ | {"PATH": os.pathsep.join(folders), "GIT_TERMINAL_PROMPT": "0"}
 
 
 def git(folder: Path, *words: str) -> str:
-    """Return what git prints for a command in a folder.
-
-    Raises
-    ------
-    DataladError
-        When it fails, with what it said.
-    """
+    """Return what git prints for a command in a folder; when it fails, DataladError has its message."""
     done = _git(folder, words)
     if done.returncode:
         raise DataladError(f"{folder}: git {words[0]} failed: {_said(done)}")
@@ -45,12 +39,9 @@ def git(folder: Path, *words: str) -> str:
 
 
 def datalad_problem(root: Path | None) -> str | None:
-    """Return why runs cannot be recorded in a dataset, with the way out; None where they can.
+    """Return why runs cannot be recorded in a dataset, with the way out, or None if they can.
 
-    Parameters
-    ----------
-    root
-        The dataset's root; None stands for a place outside of any dataset.
+    A `root` of None means a place outside any dataset.
     """
     if root is None or not (root / ".datalad").is_dir():
         where = "the files lie in no DataLad dataset" if root is None else f"{root} is no DataLad dataset"
@@ -66,19 +57,9 @@ def datalad_problem(root: Path | None) -> str | None:
 
 
 def recording_wanted(folder: Path, asked: bool | None) -> tuple[bool, str | None]:
-    """Return whether runs in a folder are recorded; where they are not although it is a dataset, the reason.
+    """Return whether runs in a folder are recorded; if not, although it is in a dataset, also the reason.
 
-    Parameters
-    ----------
-    folder
-        A folder in the dataset, or outside of any.
-    asked
-        `--record-datalad`, `--no-record-datalad`, or None: if it can be done.
-
-    Raises
-    ------
-    RequestError
-        When it is asked for and cannot be done.
+    `asked` is `--record-datalad` (RequestError if impossible), `--no-record-datalad`, or None: record if possible.
     """
     if asked is False:
         return False, None

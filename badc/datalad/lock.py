@@ -21,26 +21,19 @@ _POLL_S = 0.05
 
 @contextlib.contextmanager
 def dataset_lock(root: Path, wait_s: float = _WAIT_S) -> Iterator[None]:
-    """Hold the lock of a dataset, which is a file in its git folder that stays there.
+    """Hold the lock of a dataset, a file that stays in its git folder; wait for another process up to `wait_s` seconds.
 
     `flock` also works across machines on NFS and on Lustre mounted with `-o flock`.
-
-    Parameters
-    ----------
-    root
-        The dataset's root.
-    wait_s
-        How long to wait for another process's recording, in seconds.
 
     Raises
     ------
     DataladError
-        When the lock was not free in that time, or cannot be had at all.
+        When the lock did not become free in that time, or cannot be made.
     """
     path = root / git(root, "rev-parse", "--git-common-dir").rstrip("\n") / NAME
     deadline = time.monotonic() + wait_s
     try:
-        # Not through a link, which would make a file wherever that leads, and empty it.
+        # Not through a link, which would create or empty a file elsewhere.
         stream = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666), "a+b")
     except OSError as error:
         raise DataladError(f"{path}: the dataset cannot be locked ({error.strerror})") from None

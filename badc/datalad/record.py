@@ -1,4 +1,4 @@
-"""Recording a run that is over, so that `datalad rerun` can do it again."""
+"""Record a run that is over, so that `datalad rerun` can repeat it."""
 
 from __future__ import annotations
 
@@ -9,22 +9,11 @@ from badc.datalad.run import DataladRun
 
 
 def record(run: DataladRun, exit_code: int = 0) -> str | None:
-    """Save the outputs of a run, with the record that `datalad run` would have made, in one commit.
+    """Save the outputs of a run that has ended, with the record that `datalad run` would have made, in one commit.
 
     Only what changed in the run's outputs is saved, deletions included; other changes stay as they are. Recordings of
-    one dataset wait for each other, across threads, processes, and machines with a common file system.
-
-    Parameters
-    ----------
-    run
-        The run, which has ended.
-    exit_code
-        How it ended.
-
-    Returns
-    -------
-    str or None
-        The commit, or None when the outputs are as they were saved before, so that there is nothing to record.
+    one dataset wait for each other, across threads, processes, and machines with a common file system. Returns the
+    commit, or None when the outputs are the same as already saved.
 
     Raises
     ------

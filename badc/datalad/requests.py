@@ -1,4 +1,4 @@
-"""Asking DataLad something in a process of its own (see `badc.datalad.child`)."""
+"""Send a request to DataLad in a process of its own (see `badc.datalad.child`)."""
 
 from __future__ import annotations
 
@@ -24,28 +24,20 @@ def ask(
     on_progress: Callable[[int], None] = lambda done: None,
     may_be_killed: bool = False,
 ) -> dict[str, Any]:
-    """Return DataLad's answer to a request. Any number of threads may ask at the same time.
+    """Return DataLad's answer to a request of `badc.datalad.child`. Any number of threads may ask at the same time.
 
-    Parameters
-    ----------
-    root
-        The dataset's root, absolute.
-    request
-        What `badc.datalad.child` understands.
-    on_progress
-        Called with the number of files done so far.
-    may_be_killed
-        End the process at once when this one is interrupted or dies. Otherwise an interruption waits for it: half a
-        commit is worse than a late end.
+    `root` is absolute; `on_progress` gets the number of files done so far. With `may_be_killed` the process is killed
+    at once when this one is interrupted or dies. Otherwise an interruption waits for it: half a commit is worse than a
+    late end.
 
     Raises
     ------
     DataladError
-        When it failed, with what it said.
+        When it failed, with its message.
     """
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            # -P: files beside the user must not stand in for modules.
+            # -P: files in the working directory must not be imported as modules.
             [sys.executable, "-P", "-m", "badc.datalad.child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -77,7 +69,7 @@ def ask(
 def _talk(
     process: subprocess.Popen[bytes], request: dict[str, Any], on_progress: Callable[[int], None]
 ) -> dict[str, Any] | None:
-    """Send the request and return the last line that came back, which is the answer; None when there is none."""
+    """Send the request and return the answer, the last line that came back; None when there is none."""
     assert process.stdin is not None
     assert process.stdout is not None
     with contextlib.suppress(BrokenPipeError):  # it died at once; its exit code and its messages say why

@@ -13,20 +13,10 @@ from badc.system.paths import absolute
 
 @dataclass(frozen=True, slots=True)
 class DataladRun:
-    """A command that is run from the root of a dataset. All paths are relative to that root (see `inside`).
+    """A command that is run from the root of a dataset. All paths are relative to that absolute root (see `inside`).
 
-    Parameters
-    ----------
-    root
-        The dataset's root, absolute.
-    message
-        First line of the record, such as `Infer REC`.
-    command
-        The words of the command.
-    inputs
-        Files that it reads.
-    output_files, output_folders
-        Files that it writes, and folders of which it may write, replace or remove anything.
+    `message` is the first line of the record, such as `Infer REC`. In `output_folders` the command may write, replace
+    or remove anything.
     """
 
     root: Path
@@ -55,7 +45,7 @@ class DataladRun:
 
     @property
     def command_words(self) -> list[str]:
-        """The words of the command as DataLad wants them: it takes `{…}` for a placeholder, `{{…}}` for braces."""
+        """The words of the command for DataLad, which takes `{…}` for a placeholder and `{{…}}` for braces."""
         return [word.replace("{", "{{").replace("}", "}}") for word in self.command]
 
     def line(self) -> str:
@@ -71,22 +61,14 @@ class DataladRun:
 def inside(root: Path, path: Path, what: str, is_folder: bool = False) -> str:
     """Return a path relative to the root of a dataset, as a `DataladRun` wants it.
 
-    Parameters
-    ----------
-    root
-        The dataset's root.
-    path
-        The path; a relative one is relative to the working directory.
-    what
-        What it is called in messages, such as `--output-dir`.
-    is_folder
-        It is a folder, so that it must be no link itself. A file may be one: git-annex makes links.
+    A relative path is relative to the working directory. `what` names it in messages, such as `--output-dir`. With
+    `is_folder` it must not be a link itself. A file may be one: git-annex makes links.
 
     Raises
     ------
     RequestError
-        When it lies outside of the dataset, or behind a link to a folder, where git does not look, or when its name
-        has a line break, which DataLad cannot save.
+        When it is outside the dataset or behind a link to a folder, where git does not look, or when its name has a
+        line break, which DataLad cannot save.
     """
     base, full = absolute(root), absolute(path)
     if not full.is_relative_to(base):
@@ -107,8 +89,8 @@ def inside(root: Path, path: Path, what: str, is_folder: bool = False) -> str:
 def _pattern(path: str) -> str:
     """Return the glob pattern of a path.
 
-    Braces become `?`. DataLad fills in `{…}` in patterns too, and once more when it runs a record again: `{{…}}`, right
-    for the first time, would fail at the second.
+    Braces become `?`. DataLad expands `{…}` in patterns too, and again when it reruns a record: `{{…}}`, right the
+    first time, would fail the second.
     """
     pattern = glob.escape(path).replace("{", "?").replace("}", "?")
     return f"./{pattern}" if pattern.startswith("-") else pattern

@@ -11,7 +11,7 @@ from badc.datalad.environment import git
 from badc.datalad.run import DataladRun
 from badc.errors import RequestError, listed
 
-# With more, git takes longer to compare its index with the patterns than to look at the whole dataset.
+# With more, comparing the index with the patterns takes git longer than looking at the whole dataset.
 _MOST_PATHSPECS = 200
 # What badc.system.atomic leaves when it is killed.
 _TEMPORARY = re.compile(r"\.tmp-\d+-[0-9a-f]{12}")
@@ -21,12 +21,7 @@ _TEMPORARY = re.compile(r"\.tmp-\d+-[0-9a-f]{12}")
 class Change:
     """A file that differs from what the dataset has saved.
 
-    Parameters
-    ----------
-    path
-        The file, relative to the dataset's root.
-    state
-        What git says of it: two letters, `??` for a file that was never saved.
+    `path` is relative to the dataset's root. `state` is git's two letters, `??` for a file that was never saved.
     """
 
     path: str
@@ -39,21 +34,9 @@ class Change:
 
 
 def changes(root: Path, paths: Iterable[str], ignored: bool = False) -> list[Change]:
-    """Return what is not saved at or below some paths, in subdatasets too.
+    """Return what is not saved at or below some paths, in subdatasets too; with `ignored`, also files that git ignores.
 
-    Parameters
-    ----------
-    root
-        The dataset's root.
-    paths
-        Files and folders, relative to the root. They need not exist.
-    ignored
-        Return also the files that git ignores.
-
-    Raises
-    ------
-    DataladError
-        When git fails.
+    Paths are files and folders relative to the root; they need not exist. DataladError when git fails.
     """
     wanted: dict[str, set[str]] = {}
     known: dict[PurePosixPath, bool] = {}
@@ -65,14 +48,9 @@ def changes(root: Path, paths: Iterable[str], ignored: bool = False) -> list[Cha
 
 
 def require_clean(runs: Sequence[DataladRun], outputs_may_differ: bool = False) -> None:
-    """Refuse to run where the dataset is not saved in the inputs or outputs of the runs; elsewhere it may be dirty.
+    """Refuse to run if the runs' inputs or outputs have unsaved changes; elsewhere the dataset may be dirty.
 
-    Parameters
-    ----------
-    runs
-        The runs.
-    outputs_may_differ
-        Look at the inputs only: for runs that finish what an interrupted one has left.
+    `outputs_may_differ` checks the inputs only, for runs that finish what an interrupted one left.
 
     Raises
     ------
@@ -94,9 +72,9 @@ def require_clean(runs: Sequence[DataladRun], outputs_may_differ: bool = False) 
 
 
 def _repositories(root: Path, path: str, known: dict[PurePosixPath, bool]) -> Iterator[tuple[str, str]]:
-    """Yield each repository that has a say in a path, with the part of the path that it sees.
+    """Yield each repository that tracks a path, with the part of the path that it sees.
 
-    For a file in a subdataset that is the subdataset, and above it the dataset, which keeps the subdataset's version.
+    For a file in a subdataset those are the subdataset and the dataset above it, which keeps the subdataset's version.
     """
     pure = PurePosixPath(path)
     outer = PurePosixPath()
@@ -114,7 +92,7 @@ def _changes(root: Path, repository: str, wanted: set[str], ignored: bool) -> It
     pathspecs = sorted(wanted) if len(wanted) <= _MOST_PATHSPECS else []
     output = git(
         root / repository,
-        "--no-optional-locks",  # or it would make a commit that goes on meanwhile fail
+        "--no-optional-locks",  # a lock would make a simultaneous commit fail
         "--literal-pathspecs",
         "status",
         "--porcelain=v1",
@@ -122,7 +100,7 @@ def _changes(root: Path, repository: str, wanted: set[str], ignored: bool) -> It
         "--no-renames",
         "--untracked-files=all",
         f"--ignored={'traditional' if ignored else 'no'}",
-        "--ignore-submodules=dirty",  # what is changed inside is found in there
+        "--ignore-submodules=dirty",  # changes inside are found there
         "--",
         *pathspecs,
     )

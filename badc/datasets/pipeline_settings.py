@@ -1,69 +1,84 @@
-"""The settings of `badc pipeline run`: those of chunking and of inference together, made from the two models.
+"""The settings of `badc pipeline run`: those of chunking and of inference together.
 
-An option that both have, and that may differ between them, gets a prefix: `--chunk-limit`, `--infer-limit`.
+An option that both have, and that may differ between them, has a prefix: `--chunk-limit`, `--infer-limit`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import create_model
-from pydantic.fields import FieldInfo
+from pydantic import Field
 
-from badc.datasets.chunking.settings import ChunkSettings
-from badc.datasets.inference.settings import OrchestrateSettings
-from badc.datasets.slurm.settings import SlurmSettings
+from badc.datasets.chunking.settings import CHUNK_AGAIN, ChunkLimit, ChunkOptions, ChunkPattern, ChunkSettings
+from badc.datasets.inference.settings import (
+    ANALYSE_AGAIN,
+    DatasetInferOptions,
+    InferLimit,
+    InferPattern,
+    OrchestrateSettings,
+)
 from badc.settings.dataset import DatasetSettings
-from badc.settings.model import turned_off_by
-from badc.settings.redo import redoing
+from badc.settings.model import Settings, turned_off_by
+from badc.settings.redo import RedoBefore, redoing
 
-_SAME = frozenset({*DatasetSettings.model_fields, "manifest_dir", "chunks_dir", "record_datalad"})
-_LEFT_OUT = frozenset({*SlurmSettings.model_fields, "apply", "plan_csv", "plan_json", "chunk_plan"})
-# A pipeline goes all the way, and can be started again and again.
-_ON = {"bundle": "--no-bundle", "bundle_rollup": "--no-bundle-rollup", "resume_completed": "--rerun-all"}
+_PREFIXED = ("pattern", "include_existing", "redo_before", "limit")
 
 
-def _places() -> dict[str, tuple[str | None, str | None]]:
-    """Return each field of the pipeline with the fields of chunking and of inference that it is."""
-    chunk = [name for name in ChunkSettings.model_fields if name not in _LEFT_OUT]
-    infer = [name for name in OrchestrateSettings.model_fields if name not in _LEFT_OUT]
-    both = set(chunk) & set(infer) - _SAME
-    places: dict[str, tuple[str | None, str | None]] = {name: (name, name) for name in chunk if name in _SAME}
-    places |= {(f"chunk_{name}" if name in both else name): (name, None) for name in chunk if name not in _SAME}
-    places |= {(f"infer_{name}" if name in both else name): (None, name) for name in infer if name not in _SAME}
-    return places
+class PipelineSettings(DatasetInferOptions, ChunkOptions, DatasetSettings):
+    """Settings of a pipeline, which goes all the way, and can be started again and again."""
 
-
-def _field(name: str, chunk: str | None, infer: str | None) -> tuple[Any, FieldInfo]:
-    field = OrchestrateSettings.model_fields[infer] if infer else ChunkSettings.model_fields[str(chunk)]
-    annotation = field.rebuild_annotation()
-    extra = field.json_schema_extra
-    if isinstance(extra, dict) and "off" in extra and name not in (chunk, infer):
-        prefix = name.removesuffix(str(chunk or infer)).replace("_", "-")
-        field = FieldInfo.merge_field_infos(
-            field, json_schema_extra=turned_off_by(f"--{prefix}{str(extra['off']).removeprefix('--')}")
-        )
-    if name in _ON:
-        field = FieldInfo.merge_field_infos(field, default=True, json_schema_extra=turned_off_by(_ON[name]))
-    return annotation, field
-
-
-_PLACES = _places()
-
-if TYPE_CHECKING:
-
-    class PipelineSettings(DatasetSettings):
-        """Settings of a pipeline."""
-
-        def __getattr__(self, name: str) -> Any: ...
-
-else:
-    PipelineSettings = create_model(
-        "PipelineSettings",
-        __base__=DatasetSettings,
-        __doc__="Settings of a pipeline.",
-        **{name: _field(name, *place) for name, place in _PLACES.items()},
-    )
+    manifest_dir: Annotated[
+        Path, Field(description="Folder of the manifests; a relative path is below the dataset.")
+    ] = Path("manifests")
+    chunks_dir: Annotated[
+        Path,
+        Field(
+            description="Folder with one folder a recording, for its chunk status and chunk WAVs; a relative path is "
+            "below the dataset."
+        ),
+    ] = Path("artifacts/chunks")
+    record_datalad: Annotated[
+        bool | None,
+        Field(
+            description="Fetch dropped audio, and record each recording's run in the DataLad dataset. Default: if the "
+            "dataset is one and DataLad is installed.",
+            json_schema_extra=turned_off_by("--no-record-datalad"),
+        ),
+    ] = None
+    chunk_pattern: ChunkPattern = ()
+    chunk_include_existing: Annotated[
+        bool, Field(description=CHUNK_AGAIN, json_schema_extra=turned_off_by("--chunk-skip-existing"))
+    ] = False
+    chunk_redo_before: RedoBefore = None
+    chunk_limit: ChunkLimit = None
+    infer_pattern: InferPattern = ()
+    infer_include_existing: Annotated[
+        bool, Field(description=ANALYSE_AGAIN, json_schema_extra=turned_off_by("--infer-skip-existing"))
+    ] = False
+    infer_redo_before: RedoBefore = None
+    infer_limit: InferLimit = None
+    bundle: Annotated[
+        bool,
+        Field(
+            description=DatasetInferOptions.model_fields["bundle"].description,
+            json_schema_extra=turned_off_by("--no-bundle"),
+        ),
+    ] = True
+    bundle_rollup: Annotated[
+        bool,
+        Field(
+            description=DatasetInferOptions.model_fields["bundle_rollup"].description,
+            json_schema_extra=turned_off_by("--no-bundle-rollup"),
+        ),
+    ] = True
+    resume_completed: Annotated[
+        bool,
+        Field(
+            description=DatasetInferOptions.model_fields["resume_completed"].description,
+            json_schema_extra=turned_off_by("--rerun-all"),
+        ),
+    ] = True
 
 
 def going_on(settings: PipelineSettings, begun: str) -> PipelineSettings:
@@ -74,10 +89,14 @@ def going_on(settings: PipelineSettings, begun: str) -> PipelineSettings:
 
 def chunk_settings(settings: PipelineSettings) -> ChunkSettings:
     """Return the chunking's part of a pipeline's settings."""
-    return ChunkSettings(**{chunk: getattr(settings, name) for name, (chunk, _) in _PLACES.items() if chunk})
+    return ChunkSettings(**_part(settings, ChunkSettings, "chunk_"))
 
 
 def orchestrate_settings(settings: PipelineSettings) -> OrchestrateSettings:
     """Return the inference's part of a pipeline's settings."""
-    values = {infer: getattr(settings, name) for name, (_, infer) in _PLACES.items() if infer}
-    return OrchestrateSettings(**values, apply=True)
+    return OrchestrateSettings(**_part(settings, OrchestrateSettings, "infer_"), apply=True)
+
+
+def _part(settings: PipelineSettings, model: type[Settings], prefix: str) -> dict[str, Any]:
+    names = {name: f"{prefix}{name}" if name in _PREFIXED else name for name in model.model_fields}
+    return {name: getattr(settings, own) for name, own in names.items() if own in PipelineSettings.model_fields}

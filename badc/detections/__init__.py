@@ -1,1 +1,1 @@
-"""What a runner found in a chunk, and the tables of it."""
+"""What a runner found in a chunk, and the tables made from it."""

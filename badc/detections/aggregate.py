@@ -1,8 +1,7 @@
-"""Aggregation: the chunks' JSON files become one table of detections and one of coverage.
+"""Turn the chunks' JSON files into one table of detections and one of coverage.
 
-The tables are streamed: files are read in the order of the rows, a batch at a time, so memory does not grow with their
-number. Where the order of the files does not give that of the rows, or manifests have to fill in what is missing,
-DuckDB sorts and joins, with a bound on its memory.
+Files are read in the order of the rows, a batch at a time, so memory does not grow with their number. If the order of
+the files is not that of the rows, or manifests have to fill gaps, DuckDB sorts and joins with a bound on its memory.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ from badc.detections.repeats import RepeatedChunks
 from badc.detections.result import InvalidResultError, ResultStatus, parse_detections
 from badc.detections.settings import AggregateSettings
 from badc.detections.tables import (
-    COVERAGE_SCHEMA,
-    DETECTIONS_SCHEMA,
-    LISTED_SCHEMA,
+    CoverageStage,
+    DetectionsStage,
+    ListedStage,
     TableStage,
     coverage_path,
     write_csv,
@@ -34,39 +33,22 @@ from badc.detections.tables import (
 from badc.errors import BadcError, RequestError
 from badc.recordings.start_times import RecordingTimes
 from badc.system import atomic
-from badc.system.paths import absolute, default_summary_csv, find_dataset_root
+from badc.system.paths import NEVER_SEARCHED, absolute, default_summary_csv, find_dataset_root
 
 _BATCH_CHUNKS = 5000
 _MOST_BAD_FILES_KEPT = 10_000
 _START_MS = re.compile(r"_chunk_(\d+)_\d+\.json$")
-# What lies beside detections and is none. Named exactly: an id may start with a dot or end with `.summary`.
-_OTHER_FOLDERS = frozenset({".git", ".datalad", ".badc-lock"})
 _OTHER_FILES = (".jsonl.summary.json", STATUS_FILE)
 _NO_DETECTIONS = (ResultStatus.STUB, ResultStatus.NO_OUTPUT)
 
 
 @dataclass(slots=True)
 class Aggregation:
-    """What an aggregation made.
+    """The outcome of an aggregation: JSON files read, rows of coverage (`chunks`) and of detections, tables written.
 
-    Parameters
-    ----------
-    files
-        JSON files read.
-    chunks, detections
-        Rows of coverage and of detections.
-    missing
-        Chunks of the manifests without an output.
-    unlisted
-        Chunks with an output that were left out, because the manifest of their recording does not list them.
-    merged
-        Rows that went because an overlapping chunk detected the same call.
-    bad
-        How many files could not be used.
-    bad_files
-        The first of them, with the reason.
-    written
-        The tables.
+    `missing` chunks are in the manifests but have no output. `unlisted` chunks have an output, but were left out
+    because their recording's manifest does not list them. `merged` rows were removed because an overlapping chunk
+    detected the same call. `bad` files could not be used; `bad_files` are the first of them, with the reason.
     """
 
     files: int = 0
@@ -80,14 +62,14 @@ class Aggregation:
     written: list[Path] = field(default_factory=list)
 
     def describe(self) -> str:
-        """Return what the tables hold, and what they do not, in one line."""
+        """Return in one line what the tables hold, and what they do not."""
         held = f"{self.detections} detections in {self.chunks} chunks, {self.missing} of them without an output"
         if not self.unlisted:
             return held
         return f"{held}; {self.unlisted} chunks of an earlier cut, which the manifests do not list, are left out"
 
     def leave_out(self, path: str, reason: str) -> None:
-        """Count a file that cannot be used, and keep it with its reason unless there are very many."""
+        """Count a file that cannot be used; keep it with its reason unless there are very many."""
         self.bad += 1
         if len(self.bad_files) < _MOST_BAD_FILES_KEPT:
             self.bad_files.append((Path(path), reason))
@@ -95,33 +77,19 @@ class Aggregation:
 
 @dataclass(slots=True)
 class _Staging:
-    """The tables while they are built, and what was learnt on the way.
-
-    Parameters
-    ----------
-    scratch
-        Where they grow.
-    times
-        Tells where and when recordings were made.
-    made
-        The counts so far.
-    strict
-        Whether a file that cannot be used ends it all.
-    overlapping
-        Whether any chunk is said to overlap the one before it.
-    """
+    """The tables while they are built in `scratch`; `overlapping` once any chunk is said to overlap the one before."""
 
     scratch: Path
     times: RecordingTimes
     made: Aggregation
     strict: bool
     overlapping: bool = False
-    detections: TableStage = field(init=False)
-    coverage: TableStage = field(init=False)
+    detections: DetectionsStage = field(init=False)
+    coverage: CoverageStage = field(init=False)
 
     def __post_init__(self) -> None:
-        self.detections = TableStage(self.scratch / "detections.parquet", DETECTIONS_SCHEMA)
-        self.coverage = TableStage(self.scratch / "coverage.parquet", COVERAGE_SCHEMA)
+        self.detections = DetectionsStage(self.scratch / "detections.parquet")
+        self.coverage = CoverageStage(self.scratch / "coverage.parquet")
 
     def leave_out(self, path: str, reason: str) -> None:
         if self.strict:
@@ -132,17 +100,8 @@ class _Staging:
 def aggregate(settings: AggregateSettings, on_progress: Callable[[int], None] = lambda files: None) -> Aggregation:
     """Write the tables of a folder of detections.
 
-    Parameters
-    ----------
-    settings
-        What to read and where to write.
-    on_progress
-        Called now and then with the number of files read.
-
-    Returns
-    -------
-    Aggregation
-        Counts, and the files that could not be used. A folder without JSON files, and no manifest, writes nothing.
+    `on_progress` gets the number of files read, now and then. A folder without JSON files, and no manifest, writes
+    nothing.
 
     Raises
     ------
@@ -226,9 +185,9 @@ def _stage(folder: Path, staging: _Staging, on_progress: Callable[[int], None]) 
 
 
 def _json_files(folder: Path) -> Iterator[str]:
-    """Yield the JSON files below a folder, those of a recording in the order of their chunks' starts."""
+    """Yield the JSON files below a folder, those of each recording in the order of their chunks' starts."""
     for base, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name not in _OTHER_FOLDERS)
+        folders[:] = sorted(name for name in folders if name not in NEVER_SEARCHED)
         names = [name for name in files if name.endswith(".json") and not name.endswith(_OTHER_FILES)]
         names.sort(key=_start_and_name)
         for name in names:
@@ -241,13 +200,7 @@ def _start_and_name(name: str) -> tuple[int, str]:
 
 
 def _rows_of(path: str) -> tuple[dict[str, Any], Sequence[Any]]:
-    """Return a file's chunk columns and its detections.
-
-    Raises
-    ------
-    InvalidResultError
-        When the file is not what the format says.
-    """
+    """Return a file's chunk columns and its detections; InvalidResultError if it does not follow the format."""
     try:
         with open(path, "rb") as stream:  # noqa: PTH123 - a Path per file costs as much as parsing it
             document = orjson.loads(stream.read())
@@ -305,8 +258,8 @@ def _manifests_at(path: Path) -> list[Path]:
 
 
 def _fill_in(manifests: Sequence[Path], staging: _Staging) -> None:
-    """Give chunks what the manifests know of them, and add those that have no output."""
-    listed = TableStage(staging.scratch / "listed.parquet", LISTED_SCHEMA)
+    """Add to the chunks what the manifests know about them, and add the chunks that have no output."""
+    listed = ListedStage(staging.scratch / "listed.parquet")
     with listed:
         for path in manifests:
             manifest = read_manifest(path)

@@ -1,10 +1,10 @@
-"""One call that two overlapping chunks detected becomes one row.
+"""Merge the detections of one call in two overlapping chunks into one row.
 
-Detections are one when they have the same recording and label, come from different chunks, and share a moment that all
-of them cover. Only the part of a detection inside its chunk counts, so chunks that do not overlap share nothing. Each
-chunk gives at most one detection; where several could be meant, the longest shared time decides. The row of the highest
-confidence stays as it is, with its own times, because the confidence was given for just those; `merged_from` says how
-many rows it stands for.
+Detections are the same call when they have the same recording and label, come from different chunks, and share a moment
+that all of them cover. Only the part of a detection inside its chunk counts, so chunks that do not overlap share
+nothing. Each chunk gives at most one detection; if there are several candidates, the longest shared time decides. The
+row with the highest confidence stays as it is, with its own times, which that confidence refers to; `merged_from` says
+how many rows it stands for.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _LONGEST_OVERLAP = """
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _Overlaps:
     """A detection in the part of a chunk that another chunk may cover too; `row` is its place in the table."""
 
     row: int
@@ -54,15 +54,15 @@ class _Found:
 
 
 @dataclass(slots=True)
-class _Call:
+class _BirdCall:
     """Detections that are one: what they share of the time, and their rows."""
 
     start_ms: int
     end_ms: int
-    best: _Found
+    best: _Overlaps
     rows: list[int]
 
-    def add(self, found: _Found) -> None:
+    def add(self, found: _Overlaps) -> None:
         self.start_ms = max(self.start_ms, found.start_ms)
         self.end_ms = min(self.end_ms, found.end_ms)
         self.rows.append(found.row)
@@ -71,19 +71,9 @@ class _Call:
 
 
 def merge_overlaps(detections: TableStage, coverage: TableStage) -> int:
-    """Make one row of the detections of one call in overlapping chunks.
+    """Merge each call that overlapping chunks detected into one row; return how many rows were removed.
 
-    Parameters
-    ----------
-    detections
-        The table, sorted by recording and start of the chunk.
-    coverage
-        The chunks; from their windows it follows how far they overlap at most.
-
-    Returns
-    -------
-    int
-        How many rows went.
+    The detections must be sorted by recording and start of the chunk. The windows in coverage give the longest overlap.
     """
     longest_ms = coverage.number(_LONGEST_OVERLAP)
     if longest_ms <= 0:
@@ -93,7 +83,7 @@ def merge_overlaps(detections: TableStage, coverage: TableStage) -> int:
     return before - detections.rows
 
 
-def _found_near_edges(detections: TableStage, longest_ms: int) -> Iterator[_Found]:
+def _found_near_edges(detections: TableStage, longest_ms: int) -> Iterator[_Overlaps]:
     """Yield the detections that another chunk may have heard too, with the times inside their chunk."""
     first_row = 0
     for batch in detections.batches(_COLUMNS):
@@ -108,12 +98,12 @@ def _found_near_edges(detections: TableStage, longest_ms: int) -> Iterator[_Foun
         chosen = [batch.column(name) for name in ("recording_id", "chunk_id", "chunk_start_ms")]
         chosen += [from_ms, to_ms, batch.column("label"), batch.column("confidence").fill_null(-1.0)]
         values = [column.take(pa.array(rows)).to_pylist() for column in chosen]
-        yield from map(_Found, (rows + first_row).tolist(), *values)
+        yield from map(_Overlaps, (rows + first_row).tolist(), *values)
         first_row += batch.num_rows
 
 
-def _changes(found: Iterable[_Found]) -> Iterator[tuple[int, int]]:
-    """Yield, in the order of the rows, those that change, with their new `merged_from`; 0 for rows that go."""
+def _changes(found: Iterable[_Overlaps]) -> Iterator[tuple[int, int]]:
+    """Yield the rows that change, in order, with their new `merged_from`; 0 for rows to remove."""
     for _, of_recording in groupby(found, key=attrgetter("recording_id")):
         changes: list[tuple[int, int]] = []
         for call in _calls(of_recording):
@@ -121,11 +111,11 @@ def _changes(found: Iterable[_Found]) -> Iterator[tuple[int, int]]:
         yield from sorted(changes)
 
 
-def _calls(of_recording: Iterable[_Found]) -> Iterator[_Call]:
-    """Yield what was heard by more than one chunk of a recording."""
-    open_calls: dict[str, list[_Call]] = {}
+def _calls(of_recording: Iterable[_Overlaps]) -> Iterator[_BirdCall]:
+    """Yield the calls that more than one chunk of a recording heard."""
+    open_calls: dict[str, list[_BirdCall]] = {}
     for start_ms, together in groupby(of_recording, key=attrgetter("chunk_start_ms")):
-        chunks: dict[str, dict[str, list[_Found]]] = {}
+        chunks: dict[str, dict[str, list[_Overlaps]]] = {}
         for found in together:  # chunks with the same start lie mixed
             chunks.setdefault(found.chunk_id, {}).setdefault(found.label, []).append(found)
         for labels in chunks.values():
@@ -138,8 +128,8 @@ def _calls(of_recording: Iterable[_Found]) -> Iterator[_Call]:
         yield from (call for call in calls if len(call.rows) > 1)
 
 
-def _join(calls: list[_Call], of_chunk: list[_Found]) -> list[_Call]:
-    """Add a chunk's detections of one label to the calls that they share time with, each to one at most."""
+def _join(calls: list[_BirdCall], of_chunk: list[_Overlaps]) -> list[_BirdCall]:
+    """Add a chunk's detections of one label to the calls that they share time with, each to at most one."""
     pairs = []
     for index, call in enumerate(calls):
         for found in of_chunk:
@@ -153,7 +143,7 @@ def _join(calls: list[_Call], of_chunk: list[_Found]) -> list[_Call]:
             calls[index].add(found)
             joined.add(index)
             taken.add(row)
-    return calls + [_Call(f.start_ms, f.end_ms, f, [f.row]) for f in of_chunk if f.row not in taken]
+    return calls + [_BirdCall(f.start_ms, f.end_ms, f, [f.row]) for f in of_chunk if f.row not in taken]
 
 
 class _Merger:

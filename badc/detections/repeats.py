@@ -19,14 +19,9 @@ _ROWS_PER_READ = 50_000
 class RepeatedChunks:
     """The detections files of an aggregation, by chunk, in the order in which they were read.
 
-    Files of one recording nearly always follow each other. So repetitions are told at once from what is kept of the
-    recording that is being read; only where a recording comes back later, DuckDB compares all files at the end, from a
-    table on disk. Memory holds one recording's ids, however many files there are.
-
-    Parameters
-    ----------
-    path
-        Where that table may grow.
+    Files of one recording nearly always follow each other, so repeats are found at once among the recording being read.
+    Only if a recording comes back later does DuckDB compare all files at the end, from a table at `path`. Memory holds
+    one recording's ids, however many files there are.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,7 +30,7 @@ class RepeatedChunks:
         self._files: dict[str, str] = {}
         self._comes_back = False
         self._paths: list[str] = []
-        # Every path is another, so a dictionary would only cost time.
+        # All paths differ, so a dictionary would only cost time.
         self._writer = pq.ParquetWriter(path, _SCHEMA, compression="zstd", use_dictionary=False)
 
     def __enter__(self) -> RepeatedChunks:
@@ -46,7 +41,7 @@ class RepeatedChunks:
         self._writer.close()
 
     def first_file(self, recording_id: str, chunk_id: str, path: str) -> str | None:
-        """Return the file in which the chunk was met before, or None; that file is then the chunk's."""
+        """Return the file in which the chunk occurred before, or None; this file is then the chunk's."""
         if recording_id != self._recording:
             # In ascending order, a recording that was left does not come back.
             self._comes_back = self._comes_back or recording_id < self._recording
@@ -65,14 +60,10 @@ class RepeatedChunks:
             self._paths = []
 
     def drop_from(self, detections: TableStage, coverage: TableStage, on_repeated: Callable[[str, str], Any]) -> None:
-        """Take out of the tables what `first_file` could not see: chunks of recordings that came back.
+        """Remove from the tables the repeats that `first_file` could not see: chunks of recordings that came back.
 
-        Parameters
-        ----------
-        detections, coverage
-            The tables, with their rows in the order in which the chunks were added.
-        on_repeated
-            Called with each file that is left out and the file that has the same chunk.
+        The tables' rows are in the order in which the chunks were added. `on_repeated` gets each file that is left out
+        and the file that has the same chunk.
         """
         if not self._comes_back:
             return
@@ -101,8 +92,8 @@ class RepeatedChunks:
 
 
 def _drop(detections: TableStage, coverage: TableStage, chunks: np.ndarray[Any, Any]) -> None:
-    """Take chunks, given by their ascending row numbers in coverage, out of both tables."""
-    # Detections first: how many rows belong to a chunk is in coverage.
+    """Remove chunks, given by their ascending row numbers in coverage, from both tables."""
+    # Detections first, while coverage still says how many rows belong to each chunk.
     masks = (np.repeat(keep, counts) for keep, counts in _kept(coverage, chunks))
     detections.change(_Filter(masks))
     coverage.change(_Filter(keep for keep, _ in _kept(coverage, chunks)))

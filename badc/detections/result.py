@@ -19,7 +19,7 @@ from badc.system.clock import moment
 
 
 class ResultStatus(StrEnum):
-    """What came of a chunk that was analysed."""
+    """The outcome of a chunk's analysis."""
 
     OK = "ok"
     NO_DETECTIONS = "no_detections"
@@ -28,7 +28,7 @@ class ResultStatus(StrEnum):
 
 
 class InvalidResultError(BadcError):
-    """A detections file or list that is not what the format says."""
+    """A detections file or list that does not follow the format."""
 
 
 _DETECTION_KEYS = ("timestamp_ms", "end_ms", "label", "label_code", "label_name", "confidence")
@@ -40,20 +40,10 @@ _JSON = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """One label, with a confidence, within a chunk.
+    """One label within a chunk, with a confidence in 0..1, start and end in ms from the start of the chunk.
 
-    Parameters
-    ----------
-    label
-        What was heard, as reports group it.
-    label_code, label_name
-        The classifier's code and the common name, where it gives them.
-    confidence
-        0..1, or None where the classifier gives none.
-    timestamp_ms, end_ms
-        Start and end from the start of the chunk, in ms; None where the classifier gives none.
-    extra
-        Whatever else a custom command wrote about it; kept as it is.
+    Each is None if the classifier gives none, like its code and the common name of the label. `label` is what reports
+    group by. `extra` has what else a custom command wrote, kept as it is.
     """
 
     label: str
@@ -65,30 +55,16 @@ class Detection:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the keys of formats of a detection, then the extra ones."""
+        """Return the format's keys of a detection, then the extra ones."""
         return {key: getattr(self, key) for key in _DETECTION_KEYS} | dict(self.extra)
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkResult:
-    """What the file of one chunk says.
+    """The content of one chunk's file.
 
-    Parameters
-    ----------
-    chunk
-        The chunk.
-    runner
-        What analysed it: a runner's `name`.
-    status
-        What came of it.
-    detections
-        Its detections.
-    model_version
-        Name and version of the model, where there is one.
-    dataset_root
-        The dataset of the run, absolute, or None.
-    extra
-        Further keys that a custom command wrote; kept as they are.
+    `runner` is the `name` of the runner that analysed it; `model_version` is the model's name and version, if there is
+    one. `dataset_root` is the run's dataset, absolute. `extra` has what else a custom command wrote, kept as it is.
     """
 
     chunk: Chunk
@@ -103,12 +79,12 @@ class ChunkResult:
 def parse_detections(value: object) -> tuple[Detection, ...]:
     """Check a JSON list of detections.
 
-    Numbers of ms may be whole floats; a missing label is taken from `label_name`, then `label_code`.
+    Numbers of ms may be floats; a missing label is taken from `label_name`, then `label_code`.
 
     Raises
     ------
     InvalidResultError
-        When it is no list of objects, or a value has the wrong type; the text names the detection by its position.
+        When it is not a list of objects, or a value has the wrong type; the text gives the detection's position.
     """
     if not isinstance(value, list):
         raise InvalidResultError(f"'detections' is {_kind(value)}, not a list")
@@ -118,7 +94,7 @@ def parse_detections(value: object) -> tuple[Detection, ...]:
 def _parse_detection(item: object, number: int) -> Detection:
     if isinstance(item, dict) and item.keys() == _KNOWN_KEYS:
         start, end, label, code, name, confidence = _known_values(item)
-        # Nearly every detection is of just these types. Telling so at once makes aggregation a third faster.
+        # Nearly every detection has just these types. Checking them first makes aggregation a third faster.
         if (
             type(label) is type(code) is type(name) is str
             and label
@@ -169,7 +145,7 @@ def _ms(value: object, number: int, key: str) -> int | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidResultError(f"detections[{number}].{key} is {_kind(value)}, not a number")
-    if not 0 <= value < _TOO_LATE_MS:  # NaN is not in it either
+    if not 0 <= value < _TOO_LATE_MS:  # NaN is refused too
         raise InvalidResultError(f"detections[{number}].{key} {value} is not a time from 0 on")
     return round(value)
 
@@ -185,7 +161,7 @@ def result_path(output_dir: Path, chunk: Chunk) -> Path:
 
 
 def without_output(output_dir: Path, chunks: Iterable[Chunk]) -> list[Chunk]:
-    """Return those of the chunks that have no file of detections, or an empty one, in their order.
+    """Return those chunks, in order, whose file of detections is missing or empty.
 
     A file that git-annex keeps counts, whether or not its content is here.
     """
@@ -209,13 +185,7 @@ def _names_in(folder: Path) -> frozenset[str]:
 
 
 def write_result(path: Path, result: ChunkResult) -> None:
-    """Write a chunk's detections atomically.
-
-    Raises
-    ------
-    OSError
-        When the folder cannot be written or the disk is full; no partial file remains.
-    """
+    """Write a chunk's detections atomically; an OSError, as on a full disk, leaves no partial file."""
     atomic.write_bytes(path, orjson.dumps(result_document(result), option=_JSON))
 
 
@@ -245,16 +215,9 @@ def result_document(result: ChunkResult) -> dict[str, Any]:
 
 
 def result_problem(path: Path, chunk: Chunk, runner: str, redo_before: str | None = None) -> str | None:
-    """Return why a chunk's file does not count as done by this runner, or None when it does.
+    """Return why a file is not this chunk's finished result from this runner, or None when it is.
 
-    Parameters
-    ----------
-    path
-        The file.
-    chunk, runner
-        What it has to be of.
-    redo_before
-        The time (ISO 8601) before which it must not have been written, or None.
+    With `redo_before` (ISO 8601) a file written before that time does not count.
     """
     try:
         if redo_before is not None and path.stat().st_mtime < moment(redo_before).timestamp():

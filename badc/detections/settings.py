@@ -29,7 +29,7 @@ class AggregateSettings(Settings):
     manifest: Annotated[
         tuple[Path, ...],
         Field(
-            description="Manifest, or folder of manifests, that fills in what detections lack and tells which chunks "
+            description="Manifest, or folder of manifests, that fills in what detections lack and shows which chunks "
             "have none. Repeatable."
         ),
     ] = ()

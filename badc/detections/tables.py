@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import duckdb
 import pyarrow as pa
@@ -14,7 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-# The recorder's own clock; where its offset is known, it has a column of its own.
+from badc.system.sql import connect, quoted_path
+
+# By the recorder's own clock; its offset, if known, has a column of its own.
 _LOCAL_TIME = pa.timestamp("ms")
 _CHUNK_TEXTS = ("status", "runner", "model_version", "chunk_sha256", "source_path", "dataset_root")
 
@@ -54,7 +55,7 @@ COVERAGE_SCHEMA = pa.schema(
         ("recorded_utc_offset_min", pa.int64()),
     ]
 )
-# What a manifest knows of a chunk: the columns above, and these for the detections.
+# What a manifest knows about a chunk: the columns above, and these for the detections.
 LISTED_SCHEMA = pa.schema([*COVERAGE_SCHEMA, ("chunk_sha256", pa.string()), ("source_path", pa.string())])
 
 _SQL_MEMORY = "256MB"
@@ -62,24 +63,12 @@ _ROWS_PER_READ = 50_000
 
 
 class TableStage:
-    """A table that grows on disk, in Parquet, until it is published.
+    """A table that grows on disk at `path`, in Parquet, until it is published; `rows` have been written so far."""
 
-    Parameters
-    ----------
-    path
-        Where it grows.
-    schema
-        Its columns.
+    schema: ClassVar[pa.Schema]
 
-    Attributes
-    ----------
-    rows
-        Rows written so far.
-    """
-
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.schema = schema
         self.rows = 0
         self._sorted = True
         self._last: tuple[str, int] = ("", -1)
@@ -99,7 +88,7 @@ class TableStage:
         self._writer.close()
 
     def add(self, chunk: dict[str, Any], count: int, found: Sequence[Any] = ()) -> None:
-        """Add a chunk, given by its columns, with the number of its detections and, for their table, themselves."""
+        """Add a chunk, given by its columns, with the number of its detections and, for their table, the detections."""
         key = (chunk["recording_id"], chunk["chunk_start_ms"] or 0)
         if key <= self._last:
             self._sorted = False
@@ -114,31 +103,30 @@ class TableStage:
         """Write what was added since the last flush."""
         if not self._chunks:
             return
-        detections = self.schema is DETECTIONS_SCHEMA
-        table = _detections_table(self._chunks, self._counts, self._found) if detections else self._chunk_table()
+        table = self._table(self._chunks, self._counts, self._found)
         self.rows += table.num_rows
         assert self._writer is not None
         self._writer.write_table(table)
         self._chunks, self._counts, self._found = [], [], []
 
     def sort(self, columns: Sequence[str]) -> None:
-        """Sort the table, unless it grew in that order."""
+        """Sort the table, unless it was built in that order."""
         if not self._sorted:
             order = ", ".join(f"{column} NULLS FIRST" for column in columns)
             self.rewrite(f"SELECT * FROM this ORDER BY {order}", {})
 
     def number(self, query: str) -> int:
-        """Return the one whole number that an SQL query over the table (`this`) gives; 0 for null."""
+        """Return the integer that an SQL query over the table (`this`) gives; 0 for null."""
         with database_of(self.path.parent, {"this": self.path}) as database:
             return int(database.execute(query).fetchall()[0][0] or 0)
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield the table, or some of its columns, piece by piece in its order."""
+        """Yield the table, or some of its columns, piece by piece in order."""
         with pq.ParquetFile(self.path) as file:
             yield from file.iter_batches(batch_size=_ROWS_PER_READ, columns=columns)
 
     def change(self, change: Callable[[pa.RecordBatch], pa.RecordBatch]) -> None:
-        """Replace each piece of the table, in its order, by what `change` makes of it."""
+        """Replace each piece of the table, in order, by what `change` returns for it."""
         self._replace(change(batch) for batch in self.batches())
 
     def rewrite(self, query: str, others: dict[str, TableStage]) -> None:
@@ -156,36 +144,39 @@ class TableStage:
                 self.rows += batch.num_rows
         target.replace(self.path)
 
-    def fill_in(self, listed: TableStage) -> None:
-        """Take from the chunks that manifests list what this table lacks; coverage gets the missing chunks too.
+    def copy_to(self, path: Path) -> None:
+        """Copy the table's Parquet file."""
+        shutil.copyfile(self.path, path)
 
-        Rows go of chunks that a listed recording does not have: they are of an earlier cut, and would count twice.
-        """
-        once = "(SELECT DISTINCT ON (recording_id, chunk_id) * FROM listed)"
-        wanted = "m.chunk_id IS NOT NULL OR this.recording_id NOT IN (SELECT DISTINCT recording_id FROM listed)"
+    def _table(self, chunks: list[dict[str, Any]], counts: list[int], found: list[Any]) -> pa.Table:
+        """Return the rows of chunks with these numbers of detections, and of the detections themselves."""
+        raise NotImplementedError
+
+
+_ONCE = "(SELECT DISTINCT ON (recording_id, chunk_id) * FROM listed)"
+# Rows go of chunks that a listed recording does not have: they are of an earlier cut, and would count twice.
+_WANTED = "m.chunk_id IS NOT NULL OR this.recording_id NOT IN (SELECT DISTINCT recording_id FROM listed)"
+
+
+class ListedStage(TableStage):
+    """The chunks that manifests list."""
+
+    schema = LISTED_SCHEMA
+
+    def _table(self, chunks: list[dict[str, Any]], counts: list[int], found: list[Any]) -> pa.Table:
+        columns = _chunk_columns(chunks, counts)
+        columns |= {name: [chunk[name] for chunk in chunks] for name in ("chunk_sha256", "source_path")}
+        return pa.table(columns, schema=self.schema)
+
+
+class CoverageStage(TableStage):
+    """The table of coverage: a row for each chunk."""
+
+    schema = COVERAGE_SCHEMA
+
+    def fill_in(self, listed: ListedStage) -> None:
+        """Take what this table lacks, and the chunks that it lacks, from those that manifests list."""
         self._sorted = False
-        if self.schema is DETECTIONS_SCHEMA:
-            self.rewrite(
-                f"""
-                WITH filled AS (
-                  SELECT this.* REPLACE (
-                    coalesce(chunk_start_ms, start_ms) AS chunk_start_ms,
-                    coalesce(chunk_end_ms, m.end_ms) AS chunk_end_ms,
-                    coalesce(this.chunk_sha256, m.chunk_sha256) AS chunk_sha256,
-                    coalesce(this.source_path, m.source_path) AS source_path,
-                    coalesce(this.recorded_at, m.recorded_at) AS recorded_at,
-                    CASE WHEN this.recorded_at IS NULL THEN m.recorded_utc_offset_min
-                      ELSE this.recorded_utc_offset_min END AS recorded_utc_offset_min)
-                  FROM this LEFT JOIN {once} m USING (recording_id, chunk_id) WHERE {wanted}),
-                timed AS (
-                  SELECT * REPLACE (
-                    chunk_start_ms + timestamp_ms AS absolute_time_ms,
-                    chunk_start_ms + end_ms AS absolute_end_ms) FROM filled)
-                SELECT * REPLACE (recorded_at + to_milliseconds(absolute_time_ms) AS detected_at) FROM timed
-                """,
-                {"listed": listed},
-            )
-            return
         self.rewrite(
             f"""
             SELECT recording_id, chunk_id, coalesce(this.start_ms, m.start_ms) AS start_ms,
@@ -195,36 +186,65 @@ class TableStage:
               coalesce(this.recorded_at, m.recorded_at) AS recorded_at,
               CASE WHEN this.recorded_at IS NULL THEN m.recorded_utc_offset_min
                 ELSE this.recorded_utc_offset_min END AS recorded_utc_offset_min
-            FROM this FULL OUTER JOIN {once} m USING (recording_id, chunk_id) WHERE {wanted}
+            FROM this FULL OUTER JOIN {_ONCE} m USING (recording_id, chunk_id) WHERE {_WANTED}
             """,
             {"listed": listed},
         )
 
-    def copy_to(self, path: Path) -> None:
-        """Copy the table's Parquet file."""
-        shutil.copyfile(self.path, path)
+    def _table(self, chunks: list[dict[str, Any]], counts: list[int], found: list[Any]) -> pa.Table:
+        return pa.table(_chunk_columns(chunks, counts), schema=self.schema)
 
-    def _chunk_table(self) -> pa.Table:
-        chunks = self._chunks
-        columns = {
-            "recording_id": [chunk["recording_id"] for chunk in chunks],
-            "chunk_id": [chunk["chunk_id"] for chunk in chunks],
-            "start_ms": [chunk["chunk_start_ms"] for chunk in chunks],
-            "end_ms": [chunk["chunk_end_ms"] for chunk in chunks],
-            "status": [chunk["status"] for chunk in chunks],
-            "runner": [chunk["runner"] for chunk in chunks],
-            "detections": self._counts,
-            "station": [chunk["origin"].station for chunk in chunks],
-            "recorded_at": [chunk["origin"].recorded_at for chunk in chunks],
-            "recorded_utc_offset_min": [chunk["origin"].utc_offset_min for chunk in chunks],
-        }
-        if self.schema is LISTED_SCHEMA:
-            columns |= {name: [chunk[name] for chunk in chunks] for name in ("chunk_sha256", "source_path")}
-        return pa.table(columns, schema=self.schema)
+
+class DetectionsStage(TableStage):
+    """The table of detections: a row for each."""
+
+    schema = DETECTIONS_SCHEMA
+
+    def fill_in(self, listed: ListedStage) -> None:
+        """Take what this table lacks from the chunks that manifests list."""
+        self._sorted = False
+        self.rewrite(
+            f"""
+            WITH filled AS (
+              SELECT this.* REPLACE (
+                coalesce(chunk_start_ms, start_ms) AS chunk_start_ms,
+                coalesce(chunk_end_ms, m.end_ms) AS chunk_end_ms,
+                coalesce(this.chunk_sha256, m.chunk_sha256) AS chunk_sha256,
+                coalesce(this.source_path, m.source_path) AS source_path,
+                coalesce(this.recorded_at, m.recorded_at) AS recorded_at,
+                CASE WHEN this.recorded_at IS NULL THEN m.recorded_utc_offset_min
+                  ELSE this.recorded_utc_offset_min END AS recorded_utc_offset_min)
+              FROM this LEFT JOIN {_ONCE} m USING (recording_id, chunk_id) WHERE {_WANTED}),
+            timed AS (
+              SELECT * REPLACE (
+                chunk_start_ms + timestamp_ms AS absolute_time_ms,
+                chunk_start_ms + end_ms AS absolute_end_ms) FROM filled)
+            SELECT * REPLACE (recorded_at + to_milliseconds(absolute_time_ms) AS detected_at) FROM timed
+            """,
+            {"listed": listed},
+        )
+
+    def _table(self, chunks: list[dict[str, Any]], counts: list[int], found: list[Any]) -> pa.Table:
+        return _detections_table(chunks, counts, found)
+
+
+def _chunk_columns(chunks: list[dict[str, Any]], counts: list[int]) -> dict[str, list[Any]]:
+    return {
+        "recording_id": [chunk["recording_id"] for chunk in chunks],
+        "chunk_id": [chunk["chunk_id"] for chunk in chunks],
+        "start_ms": [chunk["chunk_start_ms"] for chunk in chunks],
+        "end_ms": [chunk["chunk_end_ms"] for chunk in chunks],
+        "status": [chunk["status"] for chunk in chunks],
+        "runner": [chunk["runner"] for chunk in chunks],
+        "detections": counts,
+        "station": [chunk["origin"].station for chunk in chunks],
+        "recorded_at": [chunk["origin"].recorded_at for chunk in chunks],
+        "recorded_utc_offset_min": [chunk["origin"].utc_offset_min for chunk in chunks],
+    }
 
 
 def write_csv(stage: TableStage, path: Path) -> None:
-    """Write a stage as CSV: UTF-8, times as ISO-8601, nothing for null, quotes only in blocks that need them."""
+    """Write a stage as CSV: UTF-8, times as ISO 8601, nothing for null, quotes only in blocks that need them."""
     with path.open("wb") as stream:
         stream.write((",".join(stage.schema.names) + "\n").encode())
         for batch in stage.batches():
@@ -290,16 +310,13 @@ def _detections_table(chunks: list[dict[str, Any]], counts: list[int], found: li
 def database_of(scratch: Path, tables: dict[str, Path]) -> duckdb.DuckDBPyConnection:
     """Return a DuckDB connection that sees Parquet files by these names and spills to disk rather than grow.
 
-    Their rows have a further column, `file_row_number`, from 0.
+    Each table has an additional column `file_row_number`, from 0.
     """
-    database = duckdb.connect(
-        config={"memory_limit": _SQL_MEMORY, "temp_directory": str(scratch / "spill"), "threads": 2}
-    )
+    database = connect(":memory:", scratch / "spill", _SQL_MEMORY, threads=2)
     for name, path in tables.items():
-        # By path rather than as an Arrow dataset, which would be read two million rows ahead. In brackets, what would
-        # be a pattern is itself.
-        literal = re.sub(r"([*?\[])", r"[\1]", str(path)).replace("'", "''")
-        database.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{literal}', file_row_number = true)")
+        # By path rather than as an Arrow dataset, which would be read two million rows ahead.
+        source = f"read_parquet({quoted_path(path)}, file_row_number = true)"
+        database.execute(f"CREATE VIEW {name} AS SELECT * FROM {source}")
     return database
 
 

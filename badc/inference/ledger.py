@@ -17,7 +17,7 @@ from badc.inference.attempt import Attempt
 from badc.inference.config_file import effective_configuration
 from badc.inference.findings import RunFindings
 from badc.inference.plan import InferPlan, PlannedChunk
-from badc.system.clock import now
+from badc.system.clock import duration_text, now
 from badc.telemetry.events import ChunkEvent, EventStatus, TelemetryLog
 from badc.telemetry.summary import (
     Job,
@@ -82,14 +82,8 @@ class Progress:
         return (
             f"{self.done}/{self.total} chunks, {self.failed} failed, "
             f"{self.audio_ms / 3.6e6:.2f} h of audio, {self.times_real_time:.0f} × real time"
-            + (f", {_duration(left_s)} left" if left_s is not None else "")
+            + (f", {duration_text(left_s)} left" if left_s is not None else "")
         )
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class RunLedger:

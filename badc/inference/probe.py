@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from badc.runners.interface import Runner, RunnerSpec
 from badc.system.clock import now
 from badc.system.gpus import Gpu, GpuReader, GpuSampler, NoGpuError, cuda_environment, usable_gpus
 from badc.system.memory import HostMemorySampler, is_gpu_out_of_memory
-from badc.system.paths import absolute, as_written, find_dataset_root, require_writable
+from badc.system.paths import absolute, as_written, find_dataset_root, first_free, require_writable
 from badc.telemetry.events import ChunkEvent, EventStatus, TelemetryLog
 
 _LEAST_MS = round(LEAST_WINDOW_S * 1000)
@@ -380,10 +380,4 @@ def new_probe_log(recording_id: str, dataset_root: Path | None, at: datetime | N
     directory. A second search within the same second gets `_2` and so on.
     """
     folder = (dataset_root / "artifacts" if dataset_root else Path.cwd() / "data") / "telemetry" / "probe"
-    stem = f"{recording_id}_{(at or datetime.now(UTC)).strftime('%Y%m%dT%H%M%SZ')}"
-    path = folder / f"{stem}.jsonl"
-    number = 2
-    while path.exists():
-        path = folder / f"{stem}_{number}.jsonl"
-        number += 1
-    return path
+    return first_free(folder, recording_id, at)

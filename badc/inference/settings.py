@@ -71,7 +71,6 @@ class InferOptions(RunnerSettings):
     keep_going: Annotated[
         bool, Field(description="Go on with the other chunks after one has failed for good. The run has still failed.")
     ] = False
-    redo_before: RedoBefore = None
     grace_period_s: Annotated[
         float,
         Field(
@@ -108,6 +107,7 @@ class InferSettings(InferOptions):
             "artifacts/telemetry of the dataset, or in data/telemetry/infer."
         ),
     ] = None
+    redo_before: RedoBefore = None
     dataset_block: DatasetBlock = None
     dataset_root: Annotated[
         Path | None,

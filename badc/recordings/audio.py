@@ -1,4 +1,4 @@
-"""Windows of audio: exact frames of any format that libsndfile reads."""
+"""Exact windows of frames from any audio format that libsndfile reads: WAV of every subtype, FLAC, OGG, MP3, …"""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from badc.errors import BadcError
+from badc.errors import BadcError, ExitCode
+from badc.system.annex import is_pointer
 
 if TYPE_CHECKING:
     import numpy as np
     import soundfile as sf
 
-_ANNEX_POINTER = b"/annex/objects/"
 _GET = "`datalad get` or `git annex get` brings it"
-_POINTER_BYTES = 32768  # git-annex reads no more of a file to see whether it is a pointer
-# How to read samples so that writing them as the same subtype gives the same bytes. What is not listed here
-# (Vorbis, MPEG, Opus, ADPCM, …) has no sample format of its own and becomes float32.
+# Samples read as this type give the same bytes when written as the same subtype. Subtypes that are not listed
+# (Vorbis, MPEG, Opus, ADPCM, …) have no sample format of their own and become float32.
 _EXACT_DTYPES = {
     "PCM_16": "int16",
     "PCM_24": "int32",
@@ -39,24 +38,12 @@ _WAV_LIMIT_BYTES = 0xFFFFFFFF - 1024
 class AudioError(BadcError):
     """An audio file that cannot be used; the text names it and says why."""
 
-    exit_code = 2
+    exit_code = ExitCode.WRONG_REQUEST
 
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """What an audio file holds.
-
-    Parameters
-    ----------
-    frames
-        Length in frames (samples per channel).
-    rate
-        Frames per second, in Hz.
-    channels
-        Number of channels.
-    subtype
-        libsndfile's name of the sample format, such as `PCM_16`.
-    """
+    """Frames (samples per channel), rate in Hz, and libsndfile's name of the sample format, such as `PCM_16`."""
 
     frames: int
     rate: int
@@ -69,24 +56,16 @@ class AudioInfo:
 
     @property
     def duration_ms(self) -> int:
-        """Length in whole ms; a last part of a millisecond does not count."""
+        """Length in ms, rounded down."""
         return self.frames * 1000 // self.rate
 
 
 @dataclass(frozen=True, slots=True)
 class AudioWindow:
-    """The frames of a file that are one chunk.
+    """The frames of a file that make up one chunk.
 
-    Parameters
-    ----------
-    path
-        The audio file.
-    start_frame, frames
-        The first frame and how many.
-    whole_file
-        Whether that is all of a WAV file, so that it can be handed over as it is.
-    source
-        What the file was when the window was made. Another file in its place would be read at wrong times.
+    `whole_file` means that they are all of a WAV file, which can be handed over as it is. `source` is what the file was
+    when the window was made: another file in its place would be read at the wrong times.
     """
 
     path: Path
@@ -102,12 +81,7 @@ def frame_at(ms: int, rate: int) -> int:
 
 
 def probe(path: Path) -> AudioInfo:
-    """Open an audio file and see that its last frame can be read.
-
-    Parameters
-    ----------
-    path
-        Any format that libsndfile reads: WAV of every subtype, FLAC, OGG, MP3, …
+    """Open an audio file and check that its last frame can be read.
 
     Raises
     ------
@@ -133,7 +107,7 @@ def probe(path: Path) -> AudioInfo:
 
 
 def window_of(path: Path, info: AudioInfo, start_ms: int, end_ms: int) -> AudioWindow:
-    """Return the frames of `path` that are the chunk `[start_ms, end_ms)`.
+    """Return the frames of `path` that make up the chunk `[start_ms, end_ms)`.
 
     A file that is at least `end_ms` long is the recording, and the window is read from it; one that is as long as the
     window is the chunk itself. One frame of difference is allowed for rounding.
@@ -141,7 +115,7 @@ def window_of(path: Path, info: AudioInfo, start_ms: int, end_ms: int) -> AudioW
     Raises
     ------
     AudioError
-        When the file is neither; the text says both lengths.
+        When the file is neither; the text gives both lengths.
     """
     start, end = frame_at(start_ms, info.rate), frame_at(end_ms, info.rate)
     if end <= info.frames + 1:
@@ -156,32 +130,27 @@ def window_of(path: Path, info: AudioInfo, start_ms: int, end_ms: int) -> AudioW
 
 
 def read_samples(window: AudioWindow) -> tuple[np.ndarray[Any, Any], int]:
-    """Read a window as float32.
-
-    Returns
-    -------
-    samples, rate
-        An array of shape `(frames, channels)` in -1..1, and its rate in Hz.
+    """Return a window as float32 samples in -1..1, of shape `(frames, channels)`, and their rate in Hz.
 
     Raises
     ------
     AudioError
-        When the file gives fewer frames than the window has, or is another one than the window was made of.
+        When the file has fewer frames than the window, or is not the one that the window was made from.
     """
     samples, stream_info = _read(window, "float32")
     return samples, stream_info.rate
 
 
 def wav_bytes(window: AudioWindow) -> bytes:
-    """Return a window as a WAV file with the sample format of its source, the same bytes at every call.
+    """Return a window as a WAV file in the sample format of its source; every call returns the same bytes.
 
     Sources without a sample format of their own (MP3, Vorbis, …) become float32. A window of more than 4 GiB becomes
-    RF64, as EBU Tech 3306 has it.
+    RF64 (EBU Tech 3306).
 
     Raises
     ------
     AudioError
-        When the file gives fewer frames than the window has, or is another one than the window was made of.
+        When the file has fewer frames than the window, or is not the one that the window was made from.
     """
     import soundfile as sf
 
@@ -194,12 +163,9 @@ def wav_bytes(window: AudioWindow) -> bytes:
 
 
 def require_unchanged(window: AudioWindow) -> None:
-    """Refuse a file that is not the one that a window was made of, for programs that read it themselves.
+    """Refuse a file that is not the one a window was made from, before another program reads it.
 
-    Raises
-    ------
-    AudioError
-        When its rate, channels, length or sample format are others, or it cannot be read.
+    AudioError when its rate, channels, length or sample format differ, or it cannot be read.
     """
     _read(replace(window, frames=0), None)
 
@@ -266,7 +232,7 @@ def _is_wav(path: Path) -> bool:
 
 
 def _require_content(path: Path) -> None:
-    """Refuse what is no audio file for a reason that libsndfile would not name."""
+    """Refuse a file that is not here, is a folder or is empty: libsndfile would not give the reason."""
     if path.is_symlink() and not path.exists():
         raise AudioError(f"{path}: its content is not here (a link to nothing); {_GET}")
     if not path.exists():
@@ -276,7 +242,5 @@ def _require_content(path: Path) -> None:
     size = path.stat().st_size
     if size == 0:
         raise AudioError(f"{path}: the audio file is empty")
-    if size <= _POINTER_BYTES:
-        with path.open("rb") as stream:
-            if stream.read(len(_ANNEX_POINTER)) == _ANNEX_POINTER:
-                raise AudioError(f"{path}: its content is not here (a git-annex pointer); {_GET}")
+    if is_pointer(path):
+        raise AudioError(f"{path}: its content is not here (a git-annex pointer); {_GET}")

@@ -1,4 +1,4 @@
-"""Where the audio of a recording is, from what a table of detections says of it."""
+"""Find a recording's audio from what a table of detections says about it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,10 @@ from badc.system.paths import absolute, find_dataset_root
 
 
 def locate_audio(source_path: str, dataset_root: str | None, bases: Sequence[Path]) -> Path:
-    """Return where a table's audio file is, in the way of `Manifest.locate`.
+    """Return the first place that has a table's audio file, or the first place searched if none has it.
 
-    Parameters
-    ----------
-    source_path
-        As the table has it: absolute, or relative to the dataset.
-    dataset_root
-        The dataset as the table has it; on another machine it may be somewhere else.
-    bases
-        Folders to look in first, such as the one that the user names, and last of all the working directory.
-
-    Returns
-    -------
-    Path
-        The first place that has the file; where none has it, the first place that was looked at.
+    A relative `source_path` is looked up in `bases`, in the table's `dataset_root`, which may be elsewhere on this
+    machine, then in the working directory; of an absolute one that is not there, the name is looked up in `bases`.
     """
     path = Path(source_path)
     if path.is_absolute():
@@ -31,12 +20,12 @@ def locate_audio(source_path: str, dataset_root: str | None, bases: Sequence[Pat
     else:
         roots = [*bases, *([Path(dataset_root)] if dataset_root else []), Path.cwd()]
         candidates = [absolute(root / path) for root in roots]
-    # A dangling git-annex link is "there": its content was dropped, which is another error than a wrong path.
+    # A dangling git-annex link counts: its content was dropped, which is a different error from a wrong path.
     return next((c for c in candidates if c.exists() or c.is_symlink()), candidates[0])
 
 
 def audio_bases(table: Path, audio_root: Path | None) -> list[Path]:
-    """Return the folders in which the audio of a detections table may be: the given one, its dataset, its folder."""
+    """Return the folders where a table's audio may be: the given one, the table's dataset, the table's own folder."""
     folder = absolute(table).parent
     found = [absolute(audio_root)] if audio_root is not None else []
     if (dataset := find_dataset_root(folder)) is not None:

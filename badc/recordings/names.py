@@ -21,16 +21,10 @@ _RESERVED = ("", ".", "..")
 
 @dataclass(frozen=True, slots=True)
 class RecordingOrigin:
-    """Where and when a recording was made, as far as its name or its header tells.
+    """Where and when a recording was made, as far as its name or its header says; None for what is unknown.
 
-    Parameters
-    ----------
-    station
-        What stands before the date in the name, or None.
-    recorded_at
-        Start of the recording by the recorder's own clock, or None.
-    utc_offset_min
-        How far that clock is ahead of UTC, in minutes; None where it is not known.
+    `station` is what the name has before the date. `recorded_at` is the start by the recorder's own clock, which is
+    `utc_offset_min` minutes ahead of UTC.
     """
 
     station: str | None
@@ -39,7 +33,7 @@ class RecordingOrigin:
 
 
 def recording_id_of(path: Path) -> str:
-    """Return the recording id of an audio file: the stem of its own name, whatever it links to.
+    """Return the recording id of an audio file: the stem of its own name, never that of a link's target.
 
     Raises
     ------
@@ -72,10 +66,10 @@ def id_problem(identifier: str) -> str | None:
 
 
 def parse_recording_name(recording_id: str) -> RecordingOrigin:
-    """Read station and start from a recording id; what it does not say is None.
+    """Read station and start from a recording id; None for what it does not say.
 
-    An offset counts only after a time in the ISO form with `T`: elsewhere four digits after a dash are as likely the
-    number of a file.
+    An offset counts only after a time in the ISO form with `T`: elsewhere, four digits after a dash may just as well be
+    a file number.
 
     Examples
     --------
@@ -89,14 +83,14 @@ def parse_recording_name(recording_id: str) -> RecordingOrigin:
         return RecordingOrigin(None, None)
     try:
         start = datetime.strptime(match["date"] + match["time"], "%Y%m%d%H%M%S")
-    except ValueError:  # eight and six digits that are no date, such as a serial number
+    except ValueError:  # eight and six digits that are not a date, such as a serial number
         return RecordingOrigin(None, None)
     zone = match["zone"] if match["mark"] == "T" else None
     return RecordingOrigin(match["station"], start, None if zone is None else utc_offset_min(zone))
 
 
 def utc_offset_min(text: str) -> int | None:
-    """Return an offset such as `Z`, `+2`, `-05:30` or `+0100` in minutes; None for what is no offset of a time zone."""
+    """Return an offset such as `Z`, `+2`, `-05:30` or `+0100` in minutes, or None if it is not a time zone's offset."""
     if text == "Z":
         return 0
     match = re.fullmatch(r"([+-])(\d{1,2})(?::? ?(\d{1,2}))?", text)

@@ -1,6 +1,6 @@
-"""A real recording to try BADC on: ten seconds of warblers that come with the PyPI package opensoundscape (MIT).
+"""A real recording for trying BADC: ten seconds of warblers from the PyPI package opensoundscape (MIT).
 
-The package is not a dependency and never imported; its wheel is unpacked into a temporary folder for that one file.
+The package is not a dependency and is never imported; its wheel is unpacked into a temporary folder for that file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def fetch_birds_wav() -> Path:
     Raises
     ------
     BadcError
-        When the package registry cannot be reached, or gives another file.
+        When the package registry cannot be reached, or returns a different file.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "badc"
     target = cache / "birds_10s.wav"

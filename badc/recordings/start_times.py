@@ -1,4 +1,4 @@
-"""When a recording was made, by what the recorder wrote into the audio file; for names that say nothing."""
+"""When a recording was made, read from the header of its audio file if its name does not say."""
 
 from __future__ import annotations
 
@@ -16,44 +16,33 @@ from badc.recordings.names import RecordingOrigin, parse_recording_name, utc_off
 
 _TEXT_CHUNKS = (b"guan", b"LIST")
 _MOST_TEXT_BYTES = 1 << 20
-_MOST_CHUNKS = 1000  # a damaged file may look like an endless row of empty ones
+_MOST_CHUNKS = 1000  # a damaged file may look like an endless series of empty ones
 _UNKNOWN_SIZE = 0xFFFFFFFF
-_UNSET_CLOCK_YEAR = 1970  # recorders that lost their time start from there
+_UNSET_CLOCK_YEAR = 1970  # a recorder that lost its time starts there
 _ISO = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d+))? ?(Z|[+-][\d:]+)?")
 # Firmware 1.0 names no time zone, 1.0.1 has `(UTC)`, later ones `(UTC+2)`, `(UTC-3:30)`, `(UTC+5: 5)`; AudioMoth Live
-# adds milliseconds. Versions 1.2.2 to 1.4 lose the sign of offsets under an hour, `(UTC:30)`: that is not known.
+# adds milliseconds. Versions 1.2.2 to 1.4 lose the sign of offsets under an hour, `(UTC:30)`, which stay unknown.
 _AUDIOMOTH = re.compile(r"Recorded at (\d\d:\d\d:\d\d)(?:\.(\d+))? (\d\d/\d\d/\d{4})(?: \(UTC([^)]*)\))?")
 
 
 class RecordingTimes:
-    """Where and when recordings were made: by their names, or else by their audio files' headers.
+    """Where and when recordings were made: from their names, else from their audio files' headers.
 
-    A header is read once per recording, and only where the name gives no time.
-
-    Parameters
-    ----------
-    bases
-        Folders in which relative paths of audio files are looked for last.
+    A header is read once per recording, and only if the name gives no time. `bases` are where relative paths are looked
+    up last.
     """
 
     def __init__(self, bases: Sequence[Path]) -> None:
         self._bases = tuple(str(base) for base in bases)
-        # The chunks of a recording lie together, so a small cache is enough for any number of recordings.
+        # A recording's chunks come one after another, so a small cache serves any number of recordings.
         self._by_name = lru_cache(maxsize=4096)(parse_recording_name)
         self._by_header = lru_cache(maxsize=4096)(self._read)
 
     def of(self, recording_id: str, source_path: str | None, roots: tuple[str | None, ...] = ()) -> RecordingOrigin:
         """Return what is known of a recording.
 
-        Parameters
-        ----------
-        recording_id
-            Its id.
-        source_path
-            An audio file of it. Read only where the id contains its name: the header of a chunk's own file, if it has
-            one, may tell the start of the chunk.
-        roots
-            Folders in which a relative `source_path` is looked for first.
+        Its file `source_path` is read only if the id contains the file's stem: the header of a chunk's own file may
+        give the start of the chunk. A relative path is looked up in `roots` first.
         """
         origin = self._by_name(recording_id)
         if origin.recorded_at is not None or source_path is None:
@@ -64,7 +53,7 @@ class RecordingTimes:
         return replace(origin, recorded_at=start.recorded_at, utc_offset_min=start.utc_offset_min)
 
     def _read(self, source_path: str, roots: tuple[str | None, ...]) -> RecordingOrigin:
-        # Joined to the root of the file system, an absolute path is what it was.
+        # Joining an absolute path to "/" leaves it unchanged.
         known = [root for root in (*roots, *self._bases) if root is not None]
         for base in ["/"] if Path(source_path).is_absolute() else known:
             path = os.path.join(base, source_path)  # noqa: PTH118
@@ -76,12 +65,7 @@ class RecordingTimes:
 def start_in_header(path: Path) -> RecordingOrigin:
     """Read the start of a recording from its file: GUANO metadata, else the comment that AudioMoths write.
 
-    In WAV files both are looked for; of other formats, the comment.
-
-    Parameters
-    ----------
-    path
-        The audio file. One that is not there, or no audio, gives nothing.
+    Only WAV files have GUANO metadata. A file that is missing, or is not audio, gives nothing.
 
     References
     ----------
@@ -102,7 +86,7 @@ def start_in_header(path: Path) -> RecordingOrigin:
 
 
 def parse_guano(text: str) -> RecordingOrigin:
-    """Return the start of a recording by its GUANO metadata.
+    """Return the start of a recording from its GUANO metadata.
 
     Examples
     --------
@@ -120,7 +104,7 @@ def parse_guano(text: str) -> RecordingOrigin:
 
 
 def parse_audiomoth_comment(text: str) -> RecordingOrigin:
-    """Return the start of a recording by the comment that an AudioMoth wrote.
+    """Return the start of a recording from the comment that an AudioMoth wrote.
 
     Examples
     --------
@@ -146,7 +130,7 @@ def _origin(time: str, form: str, fraction: str | None, offset: int | None) -> R
 
 
 def _texts(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the GUANO chunk and the fields of the INFO list of a WAV file; the stream stands after its first id."""
+    """Yield the GUANO chunk and the INFO list's fields of a WAV file."""
     stream.seek(12)
     data_bytes = _UNKNOWN_SIZE
     for _ in range(_MOST_CHUNKS):
@@ -159,7 +143,7 @@ def _texts(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
             data_bytes = struct.unpack_from("<Q", content, 8)[0] if len(content) >= 16 else data_bytes
             stream.seek(size - len(content), os.SEEK_CUR)
         elif kind == b"data" and size == _UNKNOWN_SIZE:
-            if data_bytes == _UNKNOWN_SIZE:  # written to a pipe: the rest of the file is sound
+            if data_bytes == _UNKNOWN_SIZE:  # written to a pipe: the rest of the file is audio
                 return
             size = data_bytes
             stream.seek(size, os.SEEK_CUR)
@@ -182,7 +166,7 @@ def _info_fields(content: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _comment(path: Path) -> str:
-    """Return the comment of an audio file that is no WAV; a FLAC that was made from an AudioMoth's WAV keeps it."""
+    """Return the comment of an audio file that is not a WAV; a FLAC made from an AudioMoth's WAV keeps it."""
     import soundfile as sf
 
     try:

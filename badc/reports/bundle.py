@@ -9,7 +9,7 @@ from badc.reports.files.database import read_database, refuse_in_use, write_data
 from badc.reports.query.counts import choose, count_pairs
 from badc.reports.query.notes import notes_on_tables
 from badc.reports.query.tables import find_coverage, open_tables
-from badc.reports.rankings.overview import Figures, figures_of, write_parquet_report
+from badc.reports.rankings.overview import Overview, figures_of, write_parquet_report
 from badc.reports.rankings.quicklook import write_quicklook
 from badc.reports.settings import BundleSettings, DatabaseSettings
 from badc.system.paths import absolute, require_inside
@@ -17,32 +17,22 @@ from badc.system.paths import absolute, require_inside
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """What a bundle holds.
+    """The figures of the whole table, notes for the reader, and the files in the order in which they were written."""
 
-    Parameters
-    ----------
-    figures
-        Of the whole table.
-    notes
-        What the reader should know.
-    written
-        The files, in the order in which they were made.
-    """
-
-    figures: Figures
+    figures: Overview
     notes: tuple[str, ...]
     written: tuple[Path, ...]
 
 
 def make_bundle(settings: BundleSettings) -> Bundle:
-    """Write all reports of a table of detections that are not turned off.
+    """Write every report of a table of detections that is not turned off.
 
     Files of an earlier bundle of the same name are replaced, one by one.
 
     Raises
     ------
     RequestError
-        As `badc.reports.files.database.make_database`; where the database is open elsewhere, nothing is written.
+        As `badc.reports.files.database.make_database`. If the database is open elsewhere, nothing is written.
     BadcError
         As `badc.reports.query.tables.open_tables`.
     """
@@ -78,7 +68,7 @@ def make_bundle(settings: BundleSettings) -> Bundle:
 
 
 def _write_page(settings: BundleSettings, coverage: Path | None, target: Path) -> list[Path]:
-    # Not at the top: the page brings its own libraries, which no other report needs.
+    # Not at the top: no other report needs the page's libraries.
     from badc.reports.page.page import write_page
 
     return write_page(

@@ -18,8 +18,9 @@ from badc.reports.study.figures import Figures, read_figures
 from badc.reports.study.queries import Counts
 from badc.reports.study.scale import CONFIDENCE_SCALE, LIGHT_STEPS, Scale, scale_of, short
 from badc.reports.study.sun import SunBand, sun_band
-from badc.reports.study.words import clean, fitted, offset_words, span_words
+from badc.reports.study.words import clean, fitted, span_words
 from badc.system import atomic
+from badc.system.clock import duration_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,15 +45,7 @@ _LABEL_PX = 210.0
 
 @dataclass(frozen=True, slots=True)
 class Plots:
-    """What was drawn.
-
-    Parameters
-    ----------
-    written
-        The PNG files.
-    problems
-        What could not be drawn, and why.
-    """
+    """The PNG files that were written, and a sentence for each plot that could not be drawn."""
 
     written: list[Path]
     problems: list[str]
@@ -71,27 +64,16 @@ def write_plots(
     top: int | None = None,
     audio_root: Path | None = None,
 ) -> Plots:
-    """Draw a table of detections.
+    """Draw a table of detections as `<stem>_hours.png`, `<stem>_spectrogram_01.png` and so on.
 
-    Parameters
-    ----------
-    parquet
-        Table of detections.
-    output_dir
-        Folder for the plots: `<stem>_hours.png`, `<stem>_spectrogram_01.png` and so on.
-    kinds
-        What to draw.
-    coverage, sites, min_confidence, audio_root
-        As for `badc.reports.page.page.write_page`.
-    labels
-        Species to draw, by label, code or name; none draws the most often detected ones.
-    recording_id, top
-        As for `badc.reports.study.figures.read_figures`.
+    `coverage`, `sites`, `min_confidence` and `audio_root` are as for `badc.reports.page.page.write_page`;
+    `recording_id` and `top` as for `badc.reports.study.figures.read_figures`. `labels` are the species to draw, by
+    label, code or name; empty draws the most often detected ones.
 
     Raises
     ------
     RequestError
-        When a table cannot be read, or has no such recording.
+        If a table cannot be read, or has no such recording.
     """
     has_coverage = find_coverage(parquet, coverage) is not None
     with open_tables(parquet, coverage, sites) as database:
@@ -118,7 +100,7 @@ def write_plots(
 
 
 def plots_of(figures: Figures, folder: Path, stem: str, kinds: Sequence[PlotKind]) -> list[Path]:
-    """Draw those of the plots for which there are data; return the files."""
+    """Draw the requested plots that have data, and return their files."""
     drawn: dict[PlotKind, Callable[[], Figure] | None] = {
         PlotKind.HOURS: (lambda: _hours_figure(figures)) if figures.hours.rows and figures.found.span else None,
         PlotKind.DATES: (lambda: _dates_figure(figures)) if figures.dates is not None else None,
@@ -204,7 +186,7 @@ def _heat(
     colour: Callable[[int, int], int | None],
     absent: Callable[[int, int], bool],
 ) -> None:
-    """Draw rows of coloured cells; what is absent is hatched."""
+    """Draw rows of coloured cells; absent ones are hatched."""
     import numpy as np
     from matplotlib.colors import BoundaryNorm, ListedColormap
     from matplotlib.patches import Rectangle
@@ -285,7 +267,7 @@ def _timeline_figure(timeline: Timeline | None) -> Figure:
     analysed = timeline.analysed
     _heat(axes, timeline.rows, columns, colour, lambda row, column: analysed is not None and not analysed[column])
     ticks = range(0, columns * timeline.bin_s, tick_step_s(columns * timeline.bin_s, 12))
-    axes.set_xticks([second / timeline.bin_s for second in ticks], [offset_words(second) for second in ticks])
+    axes.set_xticks([second / timeline.bin_s for second in ticks], [duration_text(second) for second in ticks])
     axes.set_xlabel("time from the start of the recording", color=_SOFT, fontsize=9)
     rated = analysed is not None and not all(analysed)
     _legend(axes, CONFIDENCE_SCALE, "highest confidence", rated, "nothing detected")
@@ -336,7 +318,7 @@ def _spectrogram_figure(sighting: Sighting, bases: Sequence[Path]) -> Figure:
     axes.add_patch(Rectangle((start, 0), end - start, top_khz, fill=False, edgecolor=_ACCENT, linewidth=2))
     axes.set_xlabel("seconds", color=_SOFT)
     axes.set_ylabel("kHz", color=_SOFT)
-    at = offset_words(((sighting.chunk_start_ms or 0) + (sighting.timestamp_ms or 0)) / 1000)
+    at = duration_text(((sighting.chunk_start_ms or 0) + (sighting.timestamp_ms or 0)) / 1000)
     where = fitted(f"{sighting.recording_id} at {at}", 700)
     title = f"{fitted(sighting.label, 500)}, confidence {sighting.confidence:.2f}\n{where}"
     axes.set_title(title, fontsize=11, color=_INK, parse_math=False)

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import atexit
 import threading
+from dataclasses import dataclass
 
 from badc.runners.interface import Runner, RunnerSpec, WorkerPlace
 from badc.system.scratch import Scratch, sweep
 
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    spec: RunnerSpec
+    environment: dict[str, str]
+    runner: Runner
+    scratch: Scratch
+
+
 _lock = threading.Lock()
-_current: tuple[RunnerSpec, dict[str, str], Runner, Scratch] | None = None
+_kept: _Kept | None = None
 
 
 def runner_for(spec: RunnerSpec, environment: dict[str, str]) -> Runner:
@@ -24,16 +34,15 @@ def runner_for(spec: RunnerSpec, environment: dict[str, str]) -> Runner:
     environment
         Variables for its processes (see `WorkerPlace`).
     """
-    global _current
+    global _kept
     with _lock:
-        if _current is not None and _current[:2] == (spec, environment) and _current[3].ensure():
-            return _current[2]
+        if _kept is not None and (_kept.spec, _kept.environment) == (spec, environment) and _kept.scratch.ensure():
+            return _kept.runner
         _close()
         sweep()
         scratch = Scratch()
-        runner = spec.open(WorkerPlace(scratch.path, environment))
-        _current = (spec, environment, runner, scratch)
-        return runner
+        _kept = _Kept(spec, environment, spec.open(WorkerPlace(scratch.path, environment)), scratch)
+        return _kept.runner
 
 
 def close_runner() -> None:
@@ -43,11 +52,11 @@ def close_runner() -> None:
 
 
 def _close() -> None:
-    global _current
-    if _current is not None:
-        _current[2].close()
-        _current[3].close()
-        _current = None
+    global _kept
+    if _kept is not None:
+        _kept.runner.close()
+        _kept.scratch.close()
+        _kept = None
 
 
 atexit.register(close_runner)

@@ -1,1 +1,1 @@
-"""What every settings model is, and the fields that several of them share."""
+"""The base of every settings model, and the fields that several of them share."""

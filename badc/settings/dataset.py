@@ -13,20 +13,20 @@ from badc.system.paths import absolute
 DatasetBlock = Annotated[
     str | None,
     Field(
-        description="Dataset that is saved in Prefect, by the name of its block: where it is, and its folders. Options "
-        "given beside it outweigh what it says."
+        description="Name of a Prefect block that holds a dataset: where it is, and its folders. Options that you give "
+        "as well override the block."
     ),
 ]
 
 
 class DatasetSettings(Settings):
-    """Which dataset, for the commands that work on a whole one."""
+    """The dataset, for the commands that work on a whole one."""
 
     dataset: Annotated[
         Path | None,
         Field(
-            description="The dataset: a folder with the recordings in audio/, at any depth, and once these are chunked "
-            "with manifests/.",
+            description="The dataset: a folder with the recordings in audio/, at any depth, and manifests/ once they "
+            "are chunked.",
             json_schema_extra=ARGUMENT,
         ),
     ] = None
@@ -40,7 +40,7 @@ class DatasetSettings(Settings):
 
     @property
     def title(self) -> str:
-        """What a person calls it: the name of its folder, or of its block."""
+        """The name to show: that of its folder, or of its block."""
         return str(self.dataset_block) if self.dataset is None else self.root.name
 
     @property

@@ -1,4 +1,4 @@
-"""What every model of settings is: frozen, strict, and the one source of options, their help and printed commands."""
+"""The base of all settings models: frozen, strict, and the one source of options, their help and printed commands."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pydantic.fields import FieldInfo
 
 from badc.errors import RequestError
 
-# What a field's json_schema_extra may say of its option: that it is an argument. See `also_called`, `turned_off_by`.
+# The json_schema_extra of a field that is an argument rather than an option; see also `also_called`, `turned_off_by`.
 ARGUMENT = {"argument": True}
-# The settings that name what is saved elsewhere, and filled in before a command begins.
+# Settings that name something saved elsewhere, which is filled in before a command begins.
 BLOCK_FIELDS = ("runner_block", "cluster_block", "dataset_block", "slurm_profile")
 
 
@@ -22,11 +22,11 @@ class Settings(BaseModel):
 
     @property
     def named_blocks(self) -> dict[str, str]:
-        """The blocks that these settings name, by the field that does."""
+        """The names of the blocks in these settings, by field."""
         return {name: value for name in BLOCK_FIELDS if (value := getattr(self, name, None)) is not None}
 
     def to_arguments(self) -> list[str]:
-        """Return the words of the command line that give these settings: what differs from the defaults."""
+        """Return the command-line words for these settings, defaults left out."""
         words: list[str] = []
         positional: list[str] = []
         for name, field in type(self).model_fields.items():
@@ -34,7 +34,7 @@ class Settings(BaseModel):
             if field.json_schema_extra == ARGUMENT:
                 if value is None:
                     continue
-                # What starts with a dash would be taken for an option.
+                # A leading dash would make it an option.
                 positional.append(f"./{value}" if str(value).startswith("-") else str(value))
             elif value != field.get_default(call_default_factory=True):
                 for item in value if isinstance(value, tuple) else (value,):
@@ -45,33 +45,33 @@ class Settings(BaseModel):
 def _words(name: str, value: object, field: FieldInfo) -> list[str]:
     if isinstance(value, bool):
         return [option_name(name) if value else off_name(field)]
-    # Joined by =, because what starts with a dash would be taken for the next option.
+    # Joined by =, because a leading dash would make the value the next option.
     return [f"{option_name(name)}={value}"] if str(value).startswith("-") else [option_name(name), str(value)]
 
 
 def turned_off_by(option: str) -> dict[str, Any]:
-    """Return the `json_schema_extra` of a switch that can be turned off, by this option."""
+    """Return the `json_schema_extra` of a switch that this option turns off."""
     return {"off": option}
 
 
 def off_name(field: FieldInfo) -> str:
-    """Return the option that turns a switch off, or an empty text where there is none."""
+    """Return the option that turns a switch off, or an empty text if there is none."""
     extra = field.json_schema_extra
     return str(extra.get("off", "")) if isinstance(extra, dict) else ""
 
 
 def option_name(field: str) -> str:
-    """Return the command-line option of a settings field; the unit `_s` belongs to the value, not to the name."""
+    """Return the command-line option of a settings field, without its unit `_s`."""
     return "--" + field.removesuffix("_s").replace("_", "-")
 
 
 def also_called(*names: str) -> dict[str, Any]:
-    """Return the `json_schema_extra` of a field that can also be given by the options of these names."""
+    """Return the `json_schema_extra` of a field whose option has these synonyms."""
     return {"also_called": list(names)}
 
 
 def option_names(name: str, field: FieldInfo) -> list[str]:
-    """Return every option of a settings field: the one that messages name (`--on/--off` of a switch), then synonyms."""
+    """Return every option of a settings field: first the one in messages (`--on/--off` for a switch), then synonyms."""
     extra = field.json_schema_extra
     others = extra.get("also_called", []) if isinstance(extra, dict) else []
     assert isinstance(others, list)
@@ -80,14 +80,9 @@ def option_names(name: str, field: FieldInfo) -> list[str]:
 
 
 def request_error(error: ValidationError, places: str = "option") -> RequestError:
-    """Return the error to show for settings that are not valid: one line per field.
+    """Return the error to show for invalid settings: one line per field.
 
-    Parameters
-    ----------
-    error
-        What pydantic found.
-    places
-        `option` names fields as options of the command line, anything else as keys.
+    `places="option"` names fields as command-line options, anything else as keys.
     """
     lines = []
     for found in error.errors():
@@ -100,7 +95,7 @@ def request_error(error: ValidationError, places: str = "option") -> RequestErro
 
 
 def settings_from(model: type[Any], values: dict[str, Any]) -> Any:
-    """Return `model(**values)`; what is not valid becomes a RequestError that names the options."""
+    """Return `model(**values)`; invalid values raise a RequestError that names the options."""
     try:
         return model(**values)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Doing again what was done before a certain time: how a run that does everything again is gone on with."""
+"""Which outputs a redo-everything run still has to replace: those from before it began."""
 
 from __future__ import annotations
 
@@ -24,23 +24,16 @@ RedoBefore = Annotated[
     str | None,
     AfterValidator(_time),
     Field(
-        description="Do again what was done before this time, such as 2026-05-09T20:00:00Z (UTC unless it says "
-        "otherwise). An interrupted run with --include-existing prints it, in the command that goes on."
+        description="Redo what was done before this time, such as 2026-05-09T20:00:00Z (UTC unless it says "
+        "otherwise). An interrupted run with --include-existing prints it, in the command that resumes it."
     ),
 ]
 
 
 def redoing(settings: Settings, begun: str, prefix: str = "") -> dict[str, str | bool]:
-    """Return what to change in settings, to go on with a run of these that began at this time (ISO 8601).
+    """Return the settings to change in order to resume a run that began at this time (ISO 8601).
 
-    Parameters
-    ----------
-    settings
-        They have `include_existing` and `redo_before`.
-    begun
-        The time.
-    prefix
-        What stands before these names.
+    `settings` must have `include_existing` and `redo_before`, each with `prefix` before its name.
     """
     if not getattr(settings, f"{prefix}include_existing"):
         return {}

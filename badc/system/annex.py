@@ -1,7 +1,7 @@
-"""Files that git-annex keeps, told by their looks alone: no git, no git-annex.
+"""Recognize git-annex files by what is on disk: no git, no git-annex.
 
-A locked file is a link to `.git/annex/objects/…`, which is broken when the content was dropped. An unlocked one is a
-file with the content, or, when that was dropped, a short file that names it (a pointer):
+A locked file is a link to `.git/annex/objects/…`, broken when the content was dropped. An unlocked one is a file with
+the content or, when that was dropped, a short file that names it (a pointer):
 https://git-annex.branchable.com/internals/pointer_file/
 """
 
@@ -15,19 +15,13 @@ _MOST_POINTER_BYTES = 32768  # git-annex reads no more of a file to see whether 
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether a path is a link to an object of git-annex, whether or not that is here."""
+    """Return whether a path is a link to a git-annex object, even a broken one."""
     # In a subdataset the git folder lies elsewhere: .git/modules/NAME/annex/objects, or a link to it.
     return path.is_symlink() and "/annex/objects/" in os.readlink(path)  # noqa: PTH115 - text, never followed
 
 
 def is_pointer(path: Path) -> bool:
-    """Return whether a file stands for content of git-annex that is not here.
-
-    Raises
-    ------
-    OSError
-        When the file is not there or cannot be read.
-    """
+    """Return whether a file is a git-annex pointer: its content is not here. OSError when it cannot be read."""
     if not len(_POINTER) <= path.stat().st_size <= _MOST_POINTER_BYTES:
         return False
     with path.open("rb") as stream:
@@ -35,17 +29,17 @@ def is_pointer(path: Path) -> bool:
 
 
 def content_is_here(path: Path) -> bool:
-    """Return whether a file has its content: it is neither missing, nor a link to nothing, nor a pointer."""
+    """Return whether a file has its content: it is not missing, a broken link or a pointer."""
     try:
         return not is_pointer(path)
     except FileNotFoundError:
         return False
-    except OSError:  # a folder, or not readable; for another reason than want of content
+    except OSError:  # a folder, or not readable: content is not what it lacks
         return True
 
 
 def shares_its_content(path: Path) -> bool:
-    """Return whether to write to a file in place would change, or lose, content that git-annex keeps."""
+    """Return whether writing to a file in place would change or lose content that git-annex keeps."""
     if is_locked(path):
         return True
     # With annex.thin, an unlocked file is a hard link to its object.

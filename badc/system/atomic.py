@@ -1,4 +1,4 @@
-"""Whole files or none: written to a temporary file in the same folder, synced, renamed.
+"""Write whole files or none: to a temporary file in the same folder, which is then synced and renamed.
 
 Renaming over the target also replaces a git-annex symlink instead of writing through it into the annex's object.
 """
@@ -16,10 +16,7 @@ from pathlib import Path
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success sync it and rename it to `path`, on any error remove it.
 
-    Parameters
-    ----------
-    path
-        The target. Its folder is made when it is not there.
+    A missing folder is made.
 
     Raises
     ------
@@ -27,7 +24,7 @@ def replacing(path: Path) -> Iterator[Path]:
         When the folder cannot be made or written, or the disk is full. No partial file remains.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Short, whatever the target's name: a name near the limit of 255 bytes would not fit with a suffix.
+    # Not the target's name with a suffix, which could exceed the limit of 255 bytes.
     temporary = path.parent / f".tmp-{os.getpid()}-{secrets.token_hex(6)}"
     try:
         yield temporary
@@ -38,7 +35,7 @@ def replacing(path: Path) -> Iterator[Path]:
             os.close(descriptor)
         os.replace(temporary, path)  # noqa: PTH105 - the rename is the point of this module
     except BaseException:
-        with contextlib.suppress(OSError):  # on a disk that became read-only; the first error is the one to tell
+        with contextlib.suppress(OSError):  # on a disk that became read-only; the first error is the one to report
             temporary.unlink(missing_ok=True)
         raise
 

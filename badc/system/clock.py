@@ -1,4 +1,4 @@
-"""The time as every file of BADC has it, and times read back from them."""
+"""The time as BADC's files write it, and how to read it back."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ from datetime import UTC, datetime
 
 
 def now() -> str:
-    """Return the time as every file of a run has it: UTC, ISO-8601 with offset, to the ms."""
+    """Return the current time in UTC: ISO 8601 with offset, to the ms."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def moment(text: str) -> datetime:
-    """Return the time that a text in ISO 8601 says; without an offset it is UTC.
-
-    Raises
-    ------
-    ValueError
-        When it says none.
-    """
+    """Return the time that an ISO 8601 text gives, in UTC if it has no offset; ValueError if it gives none."""
     found = datetime.fromisoformat(text)
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def epoch_s(text: object) -> float | None:
-    """Return an ISO-8601 time as seconds since 1970, or None for what is none."""
+    """Return an ISO 8601 time as seconds since 1970, or None if it is not one."""
     try:
         return datetime.fromisoformat(text).timestamp() if isinstance(text, str) else None
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def duration_text(seconds: float) -> str:
+    """Return a length of time as `m:ss`, or `h:mm:ss` from an hour on."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -16,25 +16,15 @@ _MIB = 1 << 20
 
 
 class NoGpuError(BadcError):
-    """No GPU can be used; the text says why, and the way out."""
+    """No GPU can be used; the text gives the reason and the way out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU, or one MIG slice of a GPU.
+    """One GPU, or one MIG slice of a GPU; uuid and name are the driver's.
 
-    Parameters
-    ----------
-    index
-        The GPU's number in NVML's order, whatever CUDA_VISIBLE_DEVICES says; for a slice that of its GPU.
-    uuid, name
-        As the driver gives them.
-    memory_total_mib
-        Size of its memory in MiB.
-    is_slice
-        Whether it is a MIG slice.
-    slices
-        The MIG slices of a GPU on which MIG is on; such a GPU is used through them only.
+    `index` is the GPU's number in NVML's order, whatever CUDA_VISIBLE_DEVICES says; a slice has that of its GPU. A GPU
+    with MIG on has `slices`, and is used through them only.
     """
 
     index: int
@@ -46,25 +36,16 @@ class Gpu:
 
     @property
     def cuda_name(self) -> str:
-        """What CUDA_VISIBLE_DEVICES calls it: its index, or a slice's UUID."""
+        """Its name in CUDA_VISIBLE_DEVICES: its index, or a slice's UUID."""
         return self.uuid if self.is_slice else str(self.index)
 
 
 @dataclass(frozen=True, slots=True)
 class GpuReading:
-    """A GPU's load at one moment; the names are those of telemetry, `_mb` meaning MiB as nvidia-smi has it.
+    """A GPU's load at one moment. The names are telemetry's; `_mb` means MiB, as in nvidia-smi.
 
-    Parameters
-    ----------
-    index
-        The GPU's number.
-    utilization
-        Percent of the time that a kernel ran, over the driver's last sampling period. Like the two below, None where
-        the driver does not tell, as it does not for a MIG slice.
-    memory_used_mb, memory_total_mb
-        In MiB.
-    temperature_c, power_w
-        Degrees Celsius and watts.
+    `utilization` is the percentage of the driver's last sampling period during which a kernel ran; `temperature_c` and
+    `power_w` are in degrees Celsius and watts. Each is None where the driver does not report it, as for a MIG slice.
     """
 
     index: int
@@ -81,7 +62,7 @@ def list_gpus() -> tuple[Gpu, ...]:
     Raises
     ------
     NoGpuError
-        When there is no driver, it refuses, or it knows no GPU.
+        When there is no driver, or it refuses or finds no GPU.
     """
     nvml = _nvml()
     try:
@@ -122,7 +103,7 @@ def usable_gpus() -> tuple[Gpu, ...]:
 
 
 def gpu_of_this_worker() -> Gpu | None:
-    """Return the GPU that this Dask worker was given: the first that CUDA_VISIBLE_DEVICES names; None without one."""
+    """Return the GPU that this Dask worker was given: the first in CUDA_VISIBLE_DEVICES; None without one."""
     if not os.environ.get("CUDA_VISIBLE_DEVICES"):
         return None
     try:
@@ -132,22 +113,16 @@ def gpu_of_this_worker() -> Gpu | None:
 
 
 def cuda_environment(gpu: Gpu | None) -> dict[str, str]:
-    """Return the variables with which a runner's processes see this GPU alone, or none.
+    """Return the variables that let a runner's processes see only this GPU, or none.
 
-    A CPU worker sees the whole machine's GPUs; its runner must not take one of them. The order of the numbers is
-    NVML's: CUDA's own default numbers the fastest GPU first.
+    A CPU worker sees all GPUs of the machine, but its runner must not take one. Numbers follow NVML's order: CUDA's own
+    default numbers the fastest GPU first.
     """
     return {"CUDA_VISIBLE_DEVICES": gpu.cuda_name if gpu else "", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 
 def driver_version() -> str:
-    """Return the NVIDIA driver's version.
-
-    Raises
-    ------
-    NoGpuError
-        When there is no driver.
-    """
+    """Return the NVIDIA driver's version; NoGpuError without a driver."""
     return str(_nvml().nvmlSystemGetDriverVersion())
 
 
@@ -166,13 +141,7 @@ def why_not_usable(gpu: Gpu) -> str | None:
 
 
 class GpuReader:
-    """Reads one GPU's load through one NVML handle that is kept open.
-
-    Parameters
-    ----------
-    gpu
-        The GPU.
-    """
+    """Reads one GPU's load through an NVML handle that stays open."""
 
     def __init__(self, gpu: Gpu) -> None:
         self.gpu = gpu
@@ -180,7 +149,7 @@ class GpuReader:
         self.trouble: str | None = None
 
     def read(self) -> GpuReading | None:
-        """Return the load now, or None when NVML fails; `trouble` then says why."""
+        """Return the current load, or None when NVML fails; `trouble` then says why."""
         try:
             nvml = _nvml()
             if self._handle is None:
@@ -200,15 +169,7 @@ class GpuReader:
 
 
 class GpuSampler:
-    """Reads a GPU's load at a steady pace while a chunk runs.
-
-    Parameters
-    ----------
-    reader
-        The GPU's reader; None measures nothing.
-    interval_s
-        Seconds between two readings.
-    """
+    """Reads a GPU's load every `interval_s` seconds while a chunk runs; without a reader it measures nothing."""
 
     def __init__(self, reader: GpuReader | None, interval_s: float) -> None:
         self._reader = reader
@@ -231,7 +192,7 @@ class GpuSampler:
             self._readings.append(self._reader.read())
 
     def metrics(self) -> dict[str, Any] | None:
-        """Return `before`, `after`, `peak` and `mean` as telemetry has them (null where NVML failed), or None."""
+        """Return telemetry's `before`, `after`, `peak` and `mean` (null where NVML failed); None without a reader."""
         if self._reader is None:
             return None
         first, last = self._readings[0], self._readings[-1]
@@ -250,7 +211,7 @@ class GpuSampler:
 def _combined(
     readings: Sequence[GpuReading | None], how: Callable[[Sequence[float]], float]
 ) -> dict[str, float | None] | None:
-    """Return, for each value of the readings, what `how` makes of those that are known."""
+    """Return each value of the readings, combined by `how` over those that are known."""
     good = [reading for reading in readings if reading is not None]
     if not good:
         return None
@@ -266,7 +227,7 @@ _start_lock = threading.Lock()
 
 
 def _nvml() -> Any:
-    """Return the module pynvml with the library started; it stays so until the process ends."""
+    """Return the module pynvml, its library started and left so until the process ends."""
     import pynvml
 
     global _started
@@ -295,7 +256,7 @@ def _why_refused(error: Exception) -> str:
 
 
 def _if_told(read: Callable[[], Any]) -> Any:
-    """Return a reading, or None where this kind of device has none; other errors go on."""
+    """Return a reading, or None if this kind of device has none; other errors are raised."""
     import pynvml
 
     try:
@@ -307,7 +268,7 @@ def _if_told(read: Callable[[], Any]) -> Any:
 def _gpu(nvml: Any, index: int) -> Gpu:
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
     slices: list[Gpu] = []
-    # GPUs that know no MIG refuse the question.
+    # GPUs without MIG refuse the query.
     with contextlib.suppress(nvml.NVMLError_NotSupported, nvml.NVMLError_FunctionNotFound):
         if nvml.nvmlDeviceGetMigMode(handle)[0]:
             for number in range(nvml.nvmlDeviceGetMaxMigDeviceCount(handle)):

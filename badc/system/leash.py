@@ -1,4 +1,4 @@
-"""Processes that must not outlive the one that started them, however that one ends.
+"""Kill child processes when the process that started them ends, however it ends.
 
 A child survives a parent that was killed with SIGKILL. So each process that starts children also starts one small
 watcher, which holds the read end of a pipe. When the parent is gone, the pipe closes, and the watcher kills every
@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Iterator
 
-# What asks a process to stop; see `children_hear_no_signals`.
+# The signals that ask a process to stop; see `children_hear_no_signals`.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _lock = threading.Lock()
@@ -26,10 +26,10 @@ _held: set[int] = set()
 
 @contextlib.contextmanager
 def children_hear_no_signals() -> Iterator[None]:
-    """Let processes and threads that are started meanwhile have SIGINT and SIGTERM blocked, until they unblock them.
+    """Start the block's processes and threads with SIGINT and SIGTERM blocked, until they unblock them.
 
-    A new process belongs to the terminal's foreground group until it leaves it or has handlers of its own. Ctrl-C in
-    this moment would end it, and with it what its parent was about to do.
+    A new process is in the terminal's foreground group until it leaves it or has its own handlers. A Ctrl-C in between
+    would end it, and with it what its parent was about to do.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
@@ -39,12 +39,9 @@ def children_hear_no_signals() -> Iterator[None]:
 
 
 def hold(process: subprocess.Popen[bytes]) -> None:
-    """Have the process group of `process` killed when this process dies.
+    """Have a child's process group killed when this process dies.
 
-    Parameters
-    ----------
-    process
-        A child started with `start_new_session=True`, so that its pid is its process group's id.
+    The child must be started with `start_new_session=True`, so that its pid is its process group's id.
     """
     with _lock:
         _held.add(process.pid)
@@ -58,7 +55,7 @@ def hold(process: subprocess.Popen[bytes]) -> None:
 
 
 def let_off(process: subprocess.Popen[bytes]) -> None:
-    """Forget a process that has ended and was waited for."""
+    """Stop holding a process that has ended and was waited for."""
     with _lock:
         _held.discard(process.pid)
         _told(f"-{process.pid}\n")
@@ -73,12 +70,12 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def how_it_ended(returncode: int) -> str:
-    """Return the end of a sentence about a process that ended with this code, as `subprocess` gives it."""
+    """Return the end of a sentence about a process that ended with this `subprocess` return code."""
     return f"was killed by signal {-returncode}" if returncode < 0 else f"ended with exit code {returncode}"
 
 
 def _told(message: str) -> bool:
-    """Tell the watcher something, if there is one that lives."""
+    """Send the watcher a line; return False if none is alive."""
     if _watcher is None:
         return False
     try:
@@ -110,7 +107,7 @@ def _stop(watcher: subprocess.Popen[bytes]) -> None:
     assert watcher.stdin is not None
     with _lock:
         if _watcher is watcher:
-            _watcher = None  # what ends later in this process's end is let off without one
+            _watcher = None  # children that end after this are let off without a watcher
         with contextlib.suppress(OSError):
             watcher.stdin.close()
     with contextlib.suppress(subprocess.TimeoutExpired):

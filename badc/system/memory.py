@@ -1,112 +1,89 @@
-"""How much of the host's memory a runner takes."""
+"""How much host memory a runner uses, its limit, and how to recognize that GPU memory ran out."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
-from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import psutil
 
-_MIB = 1 << 20
+_MIB, _GIB = 1 << 20, 1 << 30
 
 
-class HostMemorySampler:
-    """Samples the memory of this process and all below it, where a runner's processes are. A context manager.
+class _Watch:
+    """Looks at the resident memory of this process and its descendants in a thread, during a `with` block.
 
-    Parameters
-    ----------
-    interval_s
-        Seconds between two samples; more on a machine with so many processes that a sample takes long.
-
-    Attributes
-    ----------
-    peak_mib
-        The most resident memory of them all together, in MiB, so far; None where it cannot be read. Pages that
-        processes share count once for each.
+    Shared pages count once for each process. `interval_s` grows on a machine with so many processes that a look takes
+    long: it means looking at every process of the machine, which must not cost a core.
     """
 
     def __init__(self, interval_s: float) -> None:
         self._interval_s = interval_s
-        self.peak_mib: int | None = None
-        self._stop = threading.Event()
+        self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def __enter__(self) -> HostMemorySampler:
-        import psutil
-
-        # Before the runner starts, so that an attempt that ends at once has a sample too.
-        pause_s = self._sample(psutil)
-        self._thread = threading.Thread(target=self._go_on, args=(psutil, pause_s), daemon=True)
+    def __enter__(self) -> Self:
+        # Before the runner starts, so that an attempt that ends at once was looked at too.
+        pause_s = self._look_and_time()
+        self._thread = threading.Thread(target=self._go_on, args=(pause_s,), daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-
-    def _go_on(self, psutil: Any, pause_s: float) -> None:
-        while not self._stop.wait(pause_s):
-            pause_s = self._sample(psutil)
-
-    def _sample(self, psutil: Any) -> float:
-        """Take a sample; return how long to wait for the next, in seconds."""
-        begin = time.perf_counter()
-        used_bytes = 0
-        with contextlib.suppress(psutil.Error):
-            this = psutil.Process()
-            for process in (this, *this.children(recursive=True)):
-                with contextlib.suppress(psutil.Error):  # it has ended meanwhile
-                    used_bytes += process.memory_info().rss
-        if used_bytes:
-            self.peak_mib = max(self.peak_mib or 0, used_bytes // _MIB)
-        # Finding the children means looking at every process of the machine; that must not cost a core.
-        return max(self._interval_s, 9 * (time.perf_counter() - begin))
-
-
-_GIB = 2**30
-
-
-class MemoryLimit:
-    """Watches this process and those it started while a `with` block runs, and kills the runner over the limit.
-
-    The resident memory of all of them is added up; pages that they share count for each. It is looked at every
-    `interval_s`, so a runner can go over the limit for that long.
-
-    Parameters
-    ----------
-    limit_gib
-        The limit in GiB; None for none.
-    interval_s
-        Seconds between two looks.
-    """
-
-    def __init__(self, limit_gib: float | None, interval_s: float = 1.0) -> None:
-        self._limit_gib = limit_gib
-        self._interval_s = interval_s
-        self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
-        self.exceeded_by_gib: float | None = None
-
-    def __enter__(self) -> Self:
-        if self._limit_gib is not None:
-            self._thread = threading.Thread(target=self._watch, args=(self._limit_gib,), daemon=True)
-            self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
         self._ended.set()
         if self._thread is not None:
             self._thread.join()
+
+    def _go_on(self, pause_s: float) -> None:
+        while not self._ended.wait(pause_s):
+            pause_s = self._look_and_time()
+
+    def _look_and_time(self) -> float:
+        begin = time.perf_counter()
+        with suppress(psutil.Error):
+            this = psutil.Process()
+            below = {process.pid: _resident_bytes(process) for process in this.children(recursive=True)}
+            self._look(_resident_bytes(this), below)
+        return max(self._interval_s, 9 * (time.perf_counter() - begin))
+
+    def _look(self, own_bytes: int, below: Mapping[int, int]) -> None:
+        raise NotImplementedError
+
+
+class HostMemorySampler(_Watch):
+    """Context manager that samples the memory of this process and its descendants, a runner's processes among them.
+
+    `peak_mib` is the most resident memory of all of them together so far, in MiB; None if it cannot be read.
+    """
+
+    def __init__(self, interval_s: float) -> None:
+        super().__init__(interval_s)
+        self.peak_mib: int | None = None
+
+    def _look(self, own_bytes: int, below: Mapping[int, int]) -> None:
+        if used_bytes := own_bytes + sum(below.values()):
+            self.peak_mib = max(self.peak_mib or 0, used_bytes // _MIB)
+
+
+class MemoryLimit(_Watch):
+    """Kills the runner if this process and its descendants together exceed a memory limit during a `with` block.
+
+    It is checked every `interval_s` seconds, so a runner can exceed the limit for that long. None means no limit.
+    """
+
+    def __init__(self, limit_gib: float | None, interval_s: float = 1.0) -> None:
+        super().__init__(interval_s)
+        self._limit_gib = limit_gib
+        self.exceeded_by_gib: float | None = None
+
+    def __enter__(self) -> Self:
+        return self if self._limit_gib is None else super().__enter__()
 
     @property
     def reason(self) -> str | None:
@@ -119,14 +96,11 @@ class MemoryLimit:
             f"{self._limit_gib:g}; allow more, give shorter chunks, or start fewer workers"
         )
 
-    def _watch(self, limit_gib: float) -> None:
-        me = psutil.Process()
-        while not self._ended.wait(self._interval_s):
-            sizes = {process.pid: _resident_bytes(process) for process in me.children(recursive=True)}
-            total_gib = (_resident_bytes(me) + sum(sizes.values())) / _GIB
-            if total_gib > limit_gib and sizes:
-                self.exceeded_by_gib = total_gib - limit_gib
-                _kill_group_of(max(sizes, key=sizes.__getitem__))
+    def _look(self, own_bytes: int, below: Mapping[int, int]) -> None:
+        total_gib = (own_bytes + sum(below.values())) / _GIB
+        if self._limit_gib is not None and total_gib > self._limit_gib and below:
+            self.exceeded_by_gib = total_gib - self._limit_gib
+            _kill_group_of(max(below, key=below.__getitem__))
 
 
 def _resident_bytes(process: psutil.Process) -> int:
@@ -169,5 +143,5 @@ _SIGNS = re.compile(
 
 
 def is_gpu_out_of_memory(*texts: str) -> bool:
-    """Whether any of the texts (an error, a process's output) is how a library says that the GPU's memory is full."""
+    """Return whether any text (an error, a process's output) has a library's message that GPU memory ran out."""
     return any(_SIGNS.search(text) for text in texts)

@@ -1,10 +1,10 @@
-"""No two runs write the same recording's outputs at once: the second refuses and names the first.
+"""Keep two runs from writing the same recording's outputs at once: the second refuses and names the first.
 
 Each run holds one lock file in `<output_dir>/.badc-lock/` that lists its recordings, flocked for as long as it lives. A
 file whose lock is free belongs to a run that died, and is removed. `flock` also works across machines on NFS and on
 Lustre mounted with `-o flock`.
 
-The folder is held open, and its files are named relative to it: a link in its place, or in theirs, is never followed.
+The folder is held open and its files are named relative to it, so a link in place of either is never followed.
 """
 
 from __future__ import annotations
@@ -35,21 +35,14 @@ _BEGINNING = b'{"pid":'
 
 @contextlib.contextmanager
 def output_lock(output_dir: Path, recordings: frozenset[str], telemetry_log: Path) -> Iterator[None]:
-    """Hold the outputs of `recordings` below `output_dir` for this run.
+    """Hold the outputs of the recordings with these ids below `output_dir`, the folder of detections, for this run.
 
-    Parameters
-    ----------
-    output_dir
-        The folder of the detections.
-    recordings
-        Ids of the recordings that this run writes.
-    telemetry_log
-        The run's log, by which another run's refusal names it.
+    Another run's refusal names this run by its `telemetry_log`.
 
     Raises
     ------
     RequestError
-        When a living run writes one of these recordings there, or the place of the locks is taken by a link or a file.
+        When a living run writes one of these recordings there, or a link or a file is in the place of the locks.
     """
     path = output_dir / FOLDER
     mine = f"{os.getpid()}-{secrets.token_hex(4)}.lock"
@@ -73,11 +66,11 @@ def output_lock(output_dir: Path, recordings: frozenset[str], telemetry_log: Pat
     try:
         yield
     finally:
-        # Not where another run holds the guard for long, or the disk is gone: whoever comes next clears a free lock.
+        # If another run holds the guard for long, or the disk is gone, the next run clears the free lock.
         with contextlib.suppress(OSError, RequestError), _guarded(path) as folder:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(mine, dir_fd=folder)
-            if os.stat(_GUARD, dir_fd=folder, follow_symlinks=False).st_size == 0:  # a user's file of this name is not
+            if os.stat(_GUARD, dir_fd=folder, follow_symlinks=False).st_size == 0:  # not a user's file of this name
                 os.unlink(_GUARD, dir_fd=folder)
         stream.close()
         with contextlib.suppress(OSError):  # other runs may still have theirs in it
@@ -86,7 +79,7 @@ def output_lock(output_dir: Path, recordings: frozenset[str], telemetry_log: Pat
 
 @contextlib.contextmanager
 def _guarded(path: Path) -> Iterator[int]:
-    """Let one process at a time look at the locks and add its own; yield the descriptor of their folder."""
+    """Let one process at a time read the locks and add its own; yield the descriptor of their folder."""
     for tries_left in range(_GUARD_TRIES, -1, -1):
         with contextlib.ExitStack() as stack:
             try:
@@ -134,10 +127,7 @@ def _is_still(guard: int, folder: int) -> bool:
 
 
 def _refuse_if_taken(path: Path, folder: int, recordings: frozenset[str]) -> None:
-    """Refuse where a living run has one of the recordings; clear the locks of dead ones.
-
-    What is not ours, by its name or its content, is let be.
-    """
+    """Refuse if a living run has one of the recordings; remove dead runs' locks, but no file that is not a lock."""
     for name in filter(_OURS.fullmatch, os.listdir(folder)):
         with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as stack:
             try:
@@ -158,7 +148,7 @@ def _refuse_if_taken(path: Path, folder: int, recordings: frozenset[str]) -> Non
 
 
 def _content_of(lock: int) -> dict[str, Any] | None:
-    """Return what a lock says; where its run was killed as it wrote, that it holds nothing. None for another file."""
+    """Return a lock's content, without recordings if its run was killed while writing it; None for another file."""
     if not stat.S_ISREG(os.fstat(lock).st_mode):
         return None
     with os.fdopen(os.dup(lock), "rb") as stream:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import secrets
 from datetime import UTC, datetime
+from itertools import chain, count
 from pathlib import Path
 
 from badc.errors import RequestError
@@ -19,7 +20,7 @@ _LEAST_FREE_BYTES = 256 * 1024
 
 
 def absolute(path: Path) -> Path:
-    """Return `path` made absolute and free of `..`, symlinks left as they are."""
+    """Return `path` made absolute and free of `..`, without following symlinks."""
     return Path(os.path.abspath(path))  # noqa: PTH100 - Path.resolve would follow git-annex's links
 
 
@@ -60,29 +61,38 @@ def default_summary_csv(detections_dir: Path) -> Path:
     return (find_dataset_root(detections_dir) or Path.cwd()) / "artifacts" / "aggregate" / "summary.csv"
 
 
+# What lies in these is no data of a dataset: they are never searched.
+NEVER_SEARCHED = frozenset({".git", ".datalad", ".badc-lock"})
+
+
+def first_free(folder: Path, stem: str, at: datetime | None = None) -> Path:
+    """Return a free path for a log: `<stem>_<UTC yyyymmddThhmmssZ>.jsonl`, or `…Z_2.jsonl` and so on."""
+    named = f"{stem}_{(at or datetime.now(UTC)).strftime('%Y%m%dT%H%M%SZ')}"
+    names = chain([named], (f"{named}_{number}" for number in count(2)))
+    # A link to nothing is taken, too.
+    return next(path for name in names if not os.path.lexists(path := folder / f"{name}.jsonl"))
+
+
 def telemetry_log_named(manifest: Path, dataset_root: Path | None, name: str) -> Path:
     """Return the place of a telemetry log: `<manifest stem>_<name>.jsonl`, in the folder of `new_telemetry_log`."""
-    folder = dataset_root / "artifacts" / "telemetry" if dataset_root else Path.cwd() / "data" / "telemetry" / "infer"
-    return folder / f"{manifest.stem}_{name}.jsonl"
+    return _telemetry_folder(dataset_root) / f"{manifest.stem}_{name}.jsonl"
+
+
+def _telemetry_folder(dataset_root: Path | None) -> Path:
+    return dataset_root / "artifacts" / "telemetry" if dataset_root else Path.cwd() / "data" / "telemetry" / "infer"
 
 
 def new_telemetry_log(manifest: Path, dataset_root: Path | None, now: datetime | None = None) -> Path:
     """Return a telemetry path that no run has used: `<manifest stem>_<UTC yyyymmddThhmmssZ>.jsonl`.
 
-    It lies in `artifacts/telemetry` of the dataset, outside a dataset in `data/telemetry/infer` of the working
+    It is in `artifacts/telemetry` of the dataset, or outside a dataset in `data/telemetry/infer` of the working
     directory. A second run within the same second gets `_2` and so on.
     """
-    stamp = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
-    path = telemetry_log_named(manifest, dataset_root, stamp)
-    number = 2
-    while os.path.lexists(path):  # a link to nothing is taken, too
-        path = telemetry_log_named(manifest, dataset_root, f"{stamp}_{number}")
-        number += 1
-    return path
+    return first_free(_telemetry_folder(dataset_root), manifest.stem, now)
 
 
 def newest_telemetry_log(folder: Path) -> Path | None:
-    """Return the telemetry log that was written last, of those that runs in this folder or dataset leave, or None."""
+    """Return the telemetry log written last by runs in this folder or dataset, or None."""
     places = (folder / "data" / "telemetry" / "infer", folder / "artifacts" / "telemetry")
     logs = (log for place in places for log in place.rglob("*.jsonl"))
     return max(logs, key=lambda log: log.stat().st_mtime_ns, default=None)
@@ -91,15 +101,8 @@ def newest_telemetry_log(folder: Path) -> Path | None:
 def require_inside(root: Path, path: Path) -> None:
     """Refuse a path that leaves `root` through a link below it, so that nothing is written or removed elsewhere.
 
-    `root` itself may be a link, or lie behind one: that is where its user wants it. Links to git-annex's objects are
-    let be; a file is never written through them (see `badc.system.atomic`).
-
-    Parameters
-    ----------
-    root
-        The folder that the user named, or the default one.
-    path
-        A path below it, which need not exist.
+    `root` may itself be a link or lie behind one: that is where its user wants it. Links to git-annex's objects are
+    allowed; a file is never written through them (see `badc.system.atomic`). The path need not exist.
 
     Raises
     ------
@@ -123,27 +126,22 @@ def require_inside(root: Path, path: Path) -> None:
 
 
 def require_writable(folder: Path, what: str) -> None:
-    """Refuse a folder that a run could not write to, before the run.
+    """Refuse a folder that a run could not write to, before the run. It need not exist yet.
 
-    Parameters
-    ----------
-    folder
-        The folder; it need not exist yet.
-    what
-        Its name in the message, such as `output folder`.
+    `what` names it in the message, such as `output folder`.
 
     Raises
     ------
     RequestError
-        When the folder, or the nearest folder above it that exists, is not a folder or cannot be written.
+        When the folder, or the nearest existing folder above it, is not a folder or cannot be written.
     """
     nearest = absolute(folder)
     while not nearest.exists() and nearest != nearest.parent:
         nearest = nearest.parent
     if not nearest.is_dir():
         raise RequestError(f"{folder}: the {what} cannot be made, because {nearest} is not a folder")
-    # A real file, not os.access: for root that says yes to a read-only file system's every folder.
-    # Of this call alone: two recordings that start at the same moment must not remove each other's.
+    # A real file, because os.access says yes to root on a read-only file system. Its name is unique: two
+    # recordings that start at the same moment must not remove each other's.
     probe = nearest / f".badc-write-test-{os.getpid()}-{secrets.token_hex(4)}"
     try:
         with probe.open("xb") as stream:

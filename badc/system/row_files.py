@@ -1,7 +1,7 @@
-"""Plans: tables of what a command would do, one row a recording, as CSV or JSON.
+"""Plans: tables of what a command would do, one row per recording, as CSV or JSON.
 
-A kind of plan is a pydantic model of its row. In CSV a list is a JSON array in one quoted field, None is an empty
-field, and a yes or no is `true` or `false`. In JSON a plan is an array of objects.
+A pydantic model of the row defines a kind of plan. In CSV a list is a JSON array in one quoted field, None is an empty
+field, and booleans are `true` and `false`. In JSON a plan is an array of objects.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from badc.system import atomic
 
 
 class PlanRow(BaseModel):
-    """A row of a plan. Columns that it does not know are left aside, since other tools may add their own."""
+    """A row of a plan. Unknown columns are ignored, since other tools may add their own."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -30,17 +30,7 @@ Row = TypeVar("Row", bound=PlanRow)
 
 
 def write_plan_csv(path: Path, model: type[PlanRow], rows: Iterable[PlanRow]) -> None:
-    """Write a plan as CSV, atomically.
-
-    Parameters
-    ----------
-    path
-        The file.
-    model
-        The kind of row; its fields are the columns, also where there is no row.
-    rows
-        The rows.
-    """
+    """Write a plan as CSV, atomically. The model's fields are the columns, even when there are no rows."""
     with (
         atomic.replacing(path) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as stream,
@@ -60,17 +50,12 @@ def write_plan_json(path: Path, rows: Iterable[PlanRow]) -> None:
 def read_plan(path: Path, model: type[Row]) -> list[Row]:
     """Read a plan and check every row.
 
-    Parameters
-    ----------
-    path
-        JSON where its name ends with `.json`, else CSV; UTF-8 with or without a BOM, any line ends.
-    model
-        The kind of row.
+    It is JSON if its name ends with `.json`, else CSV; UTF-8 with or without a BOM, any line ends.
 
     Raises
     ------
     RequestError
-        When the file is no such plan; the text names the bad rows, the first 20 of them.
+        When the file is no such plan; the text names the first 20 bad rows.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -98,7 +83,7 @@ def read_plan(path: Path, model: type[Row]) -> list[Row]:
 
 
 def _field(value: Any) -> Any:
-    """Return a value as a field of CSV has it."""
+    """Return a value as a CSV field."""
     if isinstance(value, bool | list | dict):
         return orjson.dumps(value).decode()
     return "" if value is None else value
@@ -158,7 +143,7 @@ def _values(names: Sequence[str], row: Sequence[str], model: type[PlanRow]) -> d
 
 
 def _kinds(annotation: Any) -> tuple[Any, ...]:
-    """Return the types that a field may have: those of a union, or the one."""
+    """Return the types that a field may have."""
     return get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
 
 
@@ -166,7 +151,7 @@ def _list(text: str) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
-        return text  # which the model refuses, with the name of the column
+        return text  # the model refuses it and names the column
 
 
 def _reason(error: ValidationError) -> str:

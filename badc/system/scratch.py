@@ -1,8 +1,8 @@
 """Temporary folders of worker processes, and the removal of those that killed workers left behind.
 
-A folder is ours to remove only when it holds our marker, written by the same user on the same machine, and no process
-holds the marker's lock. A name proves nothing: several machines or containers may share a temporary folder, and users
-call folders what they like.
+We remove a folder only when it holds our marker, written by the same user on the same machine, and no process holds
+the marker's lock. A name proves nothing: several machines or containers may share a temporary folder, and users
+choose names freely.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PREFIX = "badc-"
 
 
 class Scratch:
-    """A temporary folder of this process, in `$TMPDIR` or the system's place for such.
+    """A temporary folder of this process, in `$TMPDIR` or the system's default.
 
     Its marker stays locked until `close`, or until the process ends, however that happens.
     """
@@ -34,12 +34,9 @@ class Scratch:
         self._marker = _marked(self.path)
 
     def ensure(self) -> bool:
-        """Make the folder again, in the same place, if something cleared the temporary files.
+        """Make the folder again in the same place if something cleared the temporary files.
 
-        Returns
-        -------
-        bool
-            False where something else is in its place now, such as a link, or another user's folder.
+        Returns False when something else is in its place now, such as a link or another user's folder.
         """
         if _is_marked_by(self.path, self._marker):
             return True
@@ -68,14 +65,14 @@ def sweep() -> None:
 
 
 def _marked(folder: Path) -> IO[str]:
-    """Put a marker into a folder, and return it open and locked. It is locked before it can be seen."""
+    """Put a marker into a folder and return it open; it is locked before it can be seen."""
     with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as stream:
-        with contextlib.suppress(OSError):  # some network disks have no locks; there nothing is ever swept
+        with contextlib.suppress(OSError):  # some network disks have no locks; nothing is ever swept there
             fcntl.flock(stream, fcntl.LOCK_EX)
         json.dump(_owner(), stream)
         stream.flush()
         os.replace(stream.name, folder / MARKER)  # noqa: PTH105 - an atomic rename
-        # The lock belongs to the open file, which the copy shares.
+        # The lock belongs to the open file, which the duplicate shares.
         return os.fdopen(os.dup(stream.fileno()), "w")
 
 
@@ -92,14 +89,14 @@ def _is_marked_by(folder: Path, marker: IO[str]) -> bool:
 
 
 def _is_a_folder_of_this_user(path: Path) -> bool:
-    """Whether a path is a folder, not a link to one, that this user made and nobody else may write to."""
+    """Return whether a path is a folder, not a link, that this user made and nobody else may write to."""
     found = path.lstat()
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022
 
 
 @contextlib.contextmanager
 def _lock_of_dead_worker(folder: Path) -> Iterator[bool]:
-    """Hold the marker's lock while the block runs; say whether the folder is one that a dead worker left."""
+    """Hold the marker's lock during the block; yield whether a dead worker left the folder."""
     if not _is_a_folder_of_this_user(folder):
         yield False
         return
@@ -124,7 +121,7 @@ def _is_ours(stream: IO[str]) -> bool:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder, its marker last: what is interrupted half-way is still known to be ours."""
+    """Remove a folder, its marker last, so that after an interruption it is still recognized as ours."""
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
             if path.name == MARKER:

@@ -13,9 +13,9 @@ Made = TypeVar("Made")
 
 
 def in_threads(function: Callable[[Item], Made], items: Sequence[Item]) -> Iterator[Made]:
-    """Yield what a function that opens files makes of each item, in their order, from several threads.
+    """Apply a function that opens files to each item on several threads; yield the results in order.
 
-    Items are handed over a batch at a time: to hand over one takes longer than to open a small file.
+    Items are handed over in batches, since handing one over takes longer than opening a small file.
     """
     batches = [items[start : start + _BATCH] for start in range(0, len(items), _BATCH)]
     with ThreadPoolExecutor(_THREADS) as pool:

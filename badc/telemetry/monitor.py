@@ -20,7 +20,7 @@ from badc.system.clock import epoch_s
 from badc.telemetry.events import EventStatus
 from badc.telemetry.summary import RunState, summary_path
 from badc.telemetry.summary_scan import SummaryReader
-from badc.telemetry.tail import Change, LogReader
+from badc.telemetry.tail import LogChange, LogReader
 
 TREND_BUCKET_S = 30
 TREND_BUCKETS = 10
@@ -253,9 +253,9 @@ class Monitor:
         """
         until_s = float("inf") if budget_s is None else time.monotonic() + budget_s
         change = self.reader.check()
-        self.is_missing = change is Change.MISSING
-        self.rotations += change is Change.ROTATED
-        if change is Change.TRUNCATED:
+        self.is_missing = change is LogChange.MISSING
+        self.rotations += change is LogChange.ROTATED
+        if change is LogChange.TRUNCATED:
             self.truncations += 1
             self.state = MonitorState(self._tail)
         self._take(self.reader.new_lines, until_s, live=True)

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from badc.chunks.manifest import Chunk
-from badc.errors import RequestError
+from badc.errors import ExitCode, RequestError
 from badc.system import atomic
 from badc.telemetry.events import EventStatus, read_events
 
@@ -26,6 +26,12 @@ class RunState(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     INTERRUPTED = "interrupted"
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The exit code of a command whose run ended so; of one that did not end, that of a failure."""
+        codes = {RunState.COMPLETED: ExitCode.OK, RunState.INTERRUPTED: ExitCode.INTERRUPTED}
+        return codes.get(self, ExitCode.FAILED)
 
 
 class JobStatus(StrEnum):

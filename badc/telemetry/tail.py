@@ -14,7 +14,7 @@ _BLOCK_BYTES = 1 << 18  # read at once: small enough that a time budget is kept 
 _HEAD_BYTES = 256
 
 
-class Change(StrEnum):
+class LogChange(StrEnum):
     """What became of the log's file since the last look."""
 
     NONE = "none"
@@ -68,22 +68,22 @@ class LogReader:
         """Bytes that were added and not read yet."""
         return max(0, os.fstat(self._stream.fileno()).st_size - self._position)
 
-    def check(self) -> Change:
+    def check(self) -> LogChange:
         """Look whether the file is still the same one; after a change, continue with the file that is there now."""
         opened = os.fstat(self._stream.fileno())
         try:
             named = self.path.stat()
         except OSError:
-            return Change.MISSING
+            return LogChange.MISSING
         if (named.st_dev, named.st_ino) != (opened.st_dev, opened.st_ino):
             # Whole lines that were written just before the rotation come first.
-            return Change.NONE if self._read(self._stream, self._position, opened.st_size)[0] else self._reopen()
+            return LogChange.NONE if self._read(self._stream, self._position, opened.st_size)[0] else self._reopen()
         head = os.pread(self._stream.fileno(), _HEAD_BYTES, 0)
         if opened.st_size < self._position or head[: len(self._head)] != self._head:
             self._position, self._older, self._head = 0, None, head
-            return Change.TRUNCATED
+            return LogChange.TRUNCATED
         self._head = head
-        return Change.NONE
+        return LogChange.NONE
 
     def new_lines(self) -> list[bytes]:
         """Return some of the lines that were added, oldest first; an empty list when there is no more now."""
@@ -105,14 +105,14 @@ class LogReader:
                 self._older = None
         return []
 
-    def _reopen(self) -> Change:
+    def _reopen(self) -> LogChange:
         try:
             stream = self.path.open("rb", buffering=0)
         except OSError:
-            return Change.MISSING
+            return LogChange.MISSING
         self._stream.close()
         self._stream, self._position, self._head = stream, 0, b""
-        return Change.ROTATED
+        return LogChange.ROTATED
 
     def _tail_start(self, tail_bytes: int) -> int:
         """Return where the first line begins that lies wholly in the last `tail_bytes` bytes."""

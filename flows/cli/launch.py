@@ -21,7 +21,7 @@ from contextvars import copy_context
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from badc.errors import BadcError
+from badc.errors import BadcError, ExitCode
 from badc.system.output_lock import output_lock
 from flows.run.sessions import (
     CHUNKING_GRACE_PERIOD_S,
@@ -37,7 +37,7 @@ from flows.run.sessions import (
     error_of,
     handing_over,
 )
-from flows.run.stopping import INTERRUPTED_EXIT_CODE, Stop, let_command_report
+from flows.run.stopping import Stop, let_command_report
 from flows.server.local import PrefectApi
 
 if TYPE_CHECKING:
@@ -265,4 +265,4 @@ def _end_by_force(session: Session[Outcome], by_force: ByForce[Outcome]) -> NoRe
         for child in psutil.Process().children(recursive=True):
             with suppress(psutil.Error):
                 child.kill()
-        os._exit(INTERRUPTED_EXIT_CODE)
+        os._exit(ExitCode.INTERRUPTED)

@@ -15,11 +15,12 @@ from typing import Annotated
 
 import typer
 
+from badc.errors import ExitCode
 from flows.cli.commands.demo import demo
 from flows.cli.commands.gpus import gpus
 from flows.cli.commands.setup import setup
 from flows.cli.options import with_boundary
-from flows.run.stopping import INTERRUPTED_EXIT_CODE, SIGNALS, interrupt_command
+from flows.run.stopping import SIGNALS, interrupt_command
 
 # A group's module is imported when one of its commands is asked for: settings models and their library take a while,
 # and `badc --help` should not.
@@ -128,7 +129,7 @@ def main() -> None:
     try:
         build(words[:1])(prog_name="badc")
     except KeyboardInterrupt:  # while the command's module was being imported
-        code = INTERRUPTED_EXIT_CODE
+        code = ExitCode.INTERRUPTED
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     for number in SIGNALS:

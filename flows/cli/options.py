@@ -10,9 +10,8 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import typer
 
-from badc.errors import BadcError
+from badc.errors import BadcError, ExitCode
 from badc.settings.model import Settings
-from flows.run.stopping import INTERRUPTED_EXIT_CODE
 
 # A path that cannot be what it was given for; other errors of the system (a full disk) are no mistake of the request.
 _WRONG_PLACE = (NotADirectoryError, IsADirectoryError, FileExistsError, FileNotFoundError, PermissionError)
@@ -35,7 +34,7 @@ def with_boundary(function: Callable[..., int | None]) -> Callable[..., None]:
             code = 2 if isinstance(error, _WRONG_PLACE) else 1
         except KeyboardInterrupt:
             print("badc: interrupted", file=sys.stderr)
-            code = INTERRUPTED_EXIT_CODE
+            code = ExitCode.INTERRUPTED
         raise typer.Exit(code)
 
     return command

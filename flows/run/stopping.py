@@ -11,10 +11,11 @@ from contextlib import contextmanager, suppress
 from enum import StrEnum
 from types import FrameType
 
+from badc.errors import ExitCode
+
 _POLL_S = 2.0
 # How long a run may take to end after a second signal.
 _FORCED_END_S = 3.0
-INTERRUPTED_EXIT_CODE = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _command_only_reports = threading.Event()
@@ -150,7 +151,7 @@ class Stop:
         name = signal.Signals(number).name
         if self.interrupted and not self._running:
             # Nothing of the run exists yet; its server and workers end with their parent.
-            os._exit(INTERRUPTED_EXIT_CODE)
+            os._exit(ExitCode.INTERRUPTED)
         if self.interrupted:
             # Prefect's worker sends SIGTERM to what is cancelled, which may have heard of it already.
             if not (self.reason is StopReason.CANCELLED and number == signal.SIGTERM):

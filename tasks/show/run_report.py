@@ -61,7 +61,7 @@ def run_report(plan: InferPlan, ledger: RunLedger) -> str:
         f"{progress.describe(ended=True)}; {progress.skipped} chunks were done before.",
     ]
     if summary.state is not RunState.COMPLETED:
-        parts.append(f"## Go on with\nIn the folder {plain(str(Path.cwd()))}:\n\n```\n{plan.resume_command}\n```")
+        parts.append(f"## Resume with\nIn the folder {plain(str(Path.cwd()))}:\n\n```\n{plan.resume_command}\n```")
     parts.append(_places(plan))
     if findings.labels:
         rows = [list(row.values()) for row in label_rows(findings)]

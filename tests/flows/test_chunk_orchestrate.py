@@ -139,7 +139,7 @@ def test_ctrl_c_leaves_true_statuses_and_the_next_run_does_the_rest(badc, datase
     rest = [status for name, status in statuses(ds).items() if name not in done]
     assert {(status.state, status.error) for status in rest} <= {(ChunkState.FAILED, "interrupted")}
     assert f"interrupted: {len(done)} recordings chunked, 0 failed, {6 - len(done)} left" in out
-    assert "Go on with: badc chunk orchestrate ds" in err
+    assert "Resume with: badc chunk orchestrate ds" in err
     assert not list((ds / "artifacts" / "chunks").glob("**/.tmp-*"))
 
     code, _, err = ended(badc(*words))

@@ -248,7 +248,7 @@ def test_a_pipeline_goes_from_recordings_to_reports_and_on_from_where_it_is(badc
     out, err = process.communicate(timeout=180)
     assert process.returncode == 1, err
     assert "audio/broken.wav: " in err
-    assert "Go on with: badc pipeline run" in err
+    assert "Resume with: badc pipeline run" in err
     with get_client(sync_client=True) as client:
         runs = client.read_flow_runs(sort="START_TIME_DESC")
     (message,) = [run.state.message for run in runs if run.name == f"pipeline {tmp_path.name}"]

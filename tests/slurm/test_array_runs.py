@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from badc.datasets.slurm.array_script import CHUNKS_NOT_COMPLETED_EXIT_CODE, write_array_scripts
+from badc.datasets.slurm.array_script import write_array_scripts
 from badc.datasets.slurm.dask_script import write_dask_script
 from badc.datasets.slurm.settings import SlurmSettings
+from badc.errors import ExitCode
 from badc.telemetry.events import EventStatus, read_events
 from tests.flows.conftest import unended_starts
 from tests.slurm.conftest import TaskEnd
@@ -70,7 +71,7 @@ def test_an_array_of_hostile_names_fails_where_it_must_and_goes_on_where_it_ende
     assert ends == {
         0: DONE,
         1: TaskEnd("FAILED", 1),
-        2: TaskEnd("FAILED", CHUNKS_NOT_COMPLETED_EXIT_CODE),
+        2: TaskEnd("FAILED", ExitCode.CHUNKS_NOT_COMPLETED),
     }, [log_of(settings, first, task) for task in range(3)]
     assert "the chunk status of uncut is in_progress, not completed" in log_of(settings, first, 2)
     good_log, bad_log = tmp_path / good.telemetry_log, tmp_path / bad.telemetry_log

@@ -24,7 +24,7 @@ from badc.system.threads import in_threads
 Progress = Callable[[str, int, int | None], None]
 
 
-class Decision(StrEnum):
+class ChunkDecision(StrEnum):
     """What is to be done with a recording."""
 
     CHUNK = "chunk"
@@ -36,7 +36,7 @@ class Decision(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedRecording:
+class RecordingToChunk:
     """A recording, and what is to be done with it.
 
     Parameters
@@ -55,7 +55,7 @@ class PlannedRecording:
 
     recording_id: str
     audio: str
-    decision: Decision
+    decision: ChunkDecision
     reason: str
     recording_ms: int | None = None
     chunks: int | None = None
@@ -78,27 +78,27 @@ class DatasetPlan:
 
     settings: ChunkSettings
     order: ChunkOrder
-    recordings: Sequence[PlannedRecording]
+    recordings: Sequence[RecordingToChunk]
 
     @property
-    def todo(self) -> list[PlannedRecording]:
+    def todo(self) -> list[RecordingToChunk]:
         """The recordings that are chunked. Unusable ones are tried, so that their status says what is wrong."""
-        tried = (Decision.CHUNK, Decision.FETCH, Decision.UNUSABLE)
+        tried = (ChunkDecision.CHUNK, ChunkDecision.FETCH, ChunkDecision.UNUSABLE)
         return [r for r in self.recordings if r.recording_id and r.decision in tried]
 
     @property
-    def not_possible(self) -> list[PlannedRecording]:
+    def not_possible(self) -> list[RecordingToChunk]:
         """The recordings that cannot even be tried: their content is not here, or their name gives no id."""
         return [
             r
             for r in self.recordings
-            if r.decision is Decision.ABSENT or (r.decision is Decision.UNUSABLE and not r.recording_id)
+            if r.decision is ChunkDecision.ABSENT or (r.decision is ChunkDecision.UNUSABLE and not r.recording_id)
         ]
 
-    def counts(self) -> dict[Decision, int]:
+    def counts(self) -> dict[ChunkDecision, int]:
         """Return how many recordings each decision has."""
         counted = Counter(r.decision for r in self.recordings)
-        return {decision: counted[decision] for decision in Decision if counted[decision]}
+        return {decision: counted[decision] for decision in ChunkDecision if counted[decision]}
 
     def rows(self) -> list[ChunkPlanRow]:
         """Return the plan's table: a row for each recording to chunk."""
@@ -179,7 +179,7 @@ def plan_dataset(
     ids, problems = assign_ids(paths, known, taken)
     wanted = matcher(settings.pattern) if settings.pattern else lambda path: True
     planned = [
-        PlannedRecording("", f"{AUDIO_FOLDER}/{path}", Decision.UNUSABLE, reason)
+        RecordingToChunk("", f"{AUDIO_FOLDER}/{path}", ChunkDecision.UNUSABLE, reason)
         for path, reason in [*listing.problems, *problems.items()]
         if wanted(path)
     ]
@@ -209,7 +209,7 @@ def require_places(plan: DatasetPlan) -> None:
 
 
 def chunk_recording(
-    recording: PlannedRecording, order: ChunkOrder, interrupted: Callable[[], bool] = lambda: False
+    recording: RecordingToChunk, order: ChunkOrder, interrupted: Callable[[], bool] = lambda: False
 ) -> ChunkOutcome:
     """Chunk one recording, with a chunk status that says how it goes. A recording that fails is no exception.
 
@@ -288,20 +288,20 @@ def _below_audio(audio: Path, root: Path, paths: set[str]) -> str | None:
 
 def _decide(
     file: AudioFile, identifier: str, found: Chunked | None, settings: ChunkSettings, fetching: bool, order: ChunkOrder
-) -> PlannedRecording:
+) -> RecordingToChunk:
     missing = "new" if found is None else found.missing or _changed(file, found, order) or _wanted(found, settings)
-    planned = PlannedRecording(identifier, file.in_dataset, Decision.CHUNK, missing or "")
+    planned = RecordingToChunk(identifier, file.in_dataset, ChunkDecision.CHUNK, missing or "")
     if found is not None and found.unfinished:
         planned = replace(planned, resumed=True)
     if missing is None:
         assert found is not None
         assert found.status is not None
-        return replace(planned, decision=Decision.SKIP, reason="chunked already", chunks=found.rows)
+        return replace(planned, decision=ChunkDecision.SKIP, reason="chunked already", chunks=found.rows)
     if file.here:
         return planned
     if fetching:
-        return replace(planned, decision=Decision.FETCH)
-    return replace(planned, decision=Decision.ABSENT, reason=f"{missing}; `datalad get` brings the content")
+        return replace(planned, decision=ChunkDecision.FETCH)
+    return replace(planned, decision=ChunkDecision.ABSENT, reason=f"{missing}; `datalad get` brings the content")
 
 
 def _wanted(found: Chunked, settings: ChunkSettings) -> str | None:
@@ -335,23 +335,23 @@ def _is_same_file(first: Path | None, second: Path) -> bool:
         return False
 
 
-def _limited(planned: Sequence[PlannedRecording], limit: int | None) -> list[PlannedRecording]:
+def _limited(planned: Sequence[RecordingToChunk], limit: int | None) -> list[RecordingToChunk]:
     if limit is None:
         return list(planned)
     left = limit
     kept = []
     for recording in planned:
-        if recording.decision in (Decision.CHUNK, Decision.FETCH):
+        if recording.decision in (ChunkDecision.CHUNK, ChunkDecision.FETCH):
             left -= 1
             if left < 0:
-                recording = replace(recording, decision=Decision.LATER, reason=f"beyond --limit {limit}")
+                recording = replace(recording, decision=ChunkDecision.LATER, reason=f"beyond --limit {limit}")
         kept.append(recording)
     return kept
 
 
-def _opened(planned: list[PlannedRecording], order: ChunkOrder, on_progress: Progress) -> list[PlannedRecording]:
+def _opened(planned: list[RecordingToChunk], order: ChunkOrder, on_progress: Progress) -> list[RecordingToChunk]:
     """Open the recordings that would be chunked, to tell their length, and those that cannot be read."""
-    at = [number for number, recording in enumerate(planned) if recording.decision is Decision.CHUNK]
+    at = [number for number, recording in enumerate(planned) if recording.decision is ChunkDecision.CHUNK]
     opened = in_threads(lambda number: _open(planned[number], order), at)
     for done, (number, recording) in enumerate(zip(at, opened, strict=True), start=1):
         planned[number] = recording
@@ -359,17 +359,17 @@ def _opened(planned: list[PlannedRecording], order: ChunkOrder, on_progress: Pro
     return planned
 
 
-def _open(recording: PlannedRecording, order: ChunkOrder) -> PlannedRecording:
+def _open(recording: RecordingToChunk, order: ChunkOrder) -> RecordingToChunk:
     path = order.root / recording.audio
     cut = order.cut
     try:
         length_ms = probe(path).duration_ms
     except AudioError as error:
-        return replace(recording, decision=Decision.UNUSABLE, reason=str(error))
+        return replace(recording, decision=ChunkDecision.UNUSABLE, reason=str(error))
     except OSError as error:
-        return replace(recording, decision=Decision.UNUSABLE, reason=f"{path}: cannot be read ({error.strerror})")
+        return replace(recording, decision=ChunkDecision.UNUSABLE, reason=f"{path}: cannot be read ({error.strerror})")
     if length_ms < 1:
-        return replace(recording, decision=Decision.UNUSABLE, reason=f"{path}: shorter than 1 ms")
+        return replace(recording, decision=ChunkDecision.UNUSABLE, reason=f"{path}: shorter than 1 ms")
     chunks = len(windows(length_ms, cut.duration_ms, cut.overlap_ms, cut.min_chunk_ms))
     return replace(recording, recording_ms=length_ms, chunks=chunks)
 

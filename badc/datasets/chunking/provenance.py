@@ -11,7 +11,7 @@ from badc.datalad.content import fetch
 from badc.datalad.run import DataladRun, inside
 from badc.datalad.worktree import require_clean
 from badc.datasets.chunking.existing import ChunkOrder
-from badc.datasets.chunking.plan import DatasetPlan, Decision, PlannedRecording, require_places
+from badc.datasets.chunking.plan import ChunkDecision, DatasetPlan, RecordingToChunk, require_places
 from badc.datasets.chunking.settings import ChunkSettings
 from badc.datasets.listing import literal
 from badc.errors import BadcError, RequestError
@@ -27,7 +27,7 @@ _LARGEST_RECORD = 500
 _LARGEST_COMMAND_BYTES = 60_000
 
 
-def batches(todo: Sequence[PlannedRecording], recorded: bool) -> Iterator[Sequence[PlannedRecording]]:
+def batches(todo: Sequence[RecordingToChunk], recorded: bool) -> Iterator[Sequence[RecordingToChunk]]:
     """Yield the recordings in batches, each of which is one task run, and one record where they are recorded.
 
     Up to 200 recordings (50 where they are recorded) have a task run of their own; more share them.
@@ -36,7 +36,7 @@ def batches(todo: Sequence[PlannedRecording], recorded: bool) -> Iterator[Sequen
     if not recorded:
         yield from (todo[start : start + size] for start in range(0, len(todo), size or 1))
         return
-    batch: list[PlannedRecording] = []
+    batch: list[RecordingToChunk] = []
     command_bytes = 0
     for recording in todo:
         word_bytes = len(shlex.join(["--pattern", literal(recording.audio)]).encode()) + 1
@@ -49,7 +49,7 @@ def batches(todo: Sequence[PlannedRecording], recorded: bool) -> Iterator[Sequen
         yield batch
 
 
-def recording_run(order: ChunkOrder, recording: PlannedRecording) -> DataladRun:
+def recording_run(order: ChunkOrder, recording: RecordingToChunk) -> DataladRun:
     """Return the command that chunks one recording of a dataset.
 
     Raises
@@ -80,7 +80,7 @@ def recording_run(order: ChunkOrder, recording: PlannedRecording) -> DataladRun:
     )
 
 
-def batch_run(settings: ChunkSettings, order: ChunkOrder, recordings: Sequence[PlannedRecording]) -> DataladRun:
+def batch_run(settings: ChunkSettings, order: ChunkOrder, recordings: Sequence[RecordingToChunk]) -> DataladRun:
     """Return the command that chunks some recordings of a dataset, whatever they are now.
 
     Raises
@@ -140,7 +140,7 @@ def unsaved_before(plan: DatasetPlan) -> str | None:
     DataladError
         When git fails.
     """
-    skipped = [r for r in plan.recordings if r.decision is Decision.SKIP]
+    skipped = [r for r in plan.recordings if r.decision is ChunkDecision.SKIP]
     if not skipped:
         return None
     try:
@@ -160,7 +160,7 @@ def fetch_audio(plan: DatasetPlan, on_progress: Callable[[int, int], None]) -> N
     DataladError
         When DataLad failed.
     """
-    paths = [plan.order.root / r.audio for r in plan.todo if r.decision is Decision.FETCH]
+    paths = [plan.order.root / r.audio for r in plan.todo if r.decision is ChunkDecision.FETCH]
     if paths:
         fetch(_root(plan.order), paths, on_progress)
 
@@ -174,7 +174,7 @@ def _root(order: ChunkOrder) -> Path:
     return order.dataset_root
 
 
-def _places(root: Path, order: ChunkOrder, recording: PlannedRecording) -> tuple[str, str, str]:
+def _places(root: Path, order: ChunkOrder, recording: RecordingToChunk) -> tuple[str, str, str]:
     """Return audio, manifest and chunk folder of a recording below the dataset's root."""
     return (
         _inside(root, order.root / recording.audio, "the audio"),

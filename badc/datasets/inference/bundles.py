@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from badc.datasets.inference.plan import OrchestrationPlan, PlannedRecording
+from badc.datasets.inference.plan import OrchestrationPlan, RecordingToInfer
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.detections.aggregate import aggregate
 from badc.detections.settings import AggregateSettings
@@ -19,7 +19,7 @@ def table_of(settings: OrchestrateSettings, recording_id: str) -> Path:
     return settings.below(settings.bundle_aggregate_dir) / f"{recording_id}.parquet"
 
 
-def bundle_recording(plan: OrchestrationPlan, recording: PlannedRecording) -> list[Path]:
+def bundle_recording(plan: OrchestrationPlan, recording: RecordingToInfer) -> list[Path]:
     """Make a recording's tables and its bundle of reports; return what was written.
 
     Raises

@@ -27,7 +27,7 @@ from badc.telemetry.summary import JobStatus, read_jobs, resumable
 _THREADS = 8  # looking is waiting for the disk or the network
 
 
-class Decision(StrEnum):
+class InferDecision(StrEnum):
     """What is to be done with a recording."""
 
     RUN = "run"
@@ -68,7 +68,7 @@ class InferPlanRow(PlanRow):
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedRecording:
+class RecordingToInfer:
     """A recording, how far it is, and what is to be done with it.
 
     Parameters
@@ -94,7 +94,7 @@ class PlannedRecording:
     failed: int
     audio_ms: int
     chunk_status: str
-    decision: Decision
+    decision: InferDecision
     reason: str
 
     @property
@@ -116,39 +116,39 @@ class OrchestrationPlan:
     """
 
     settings: OrchestrateSettings
-    recordings: Sequence[PlannedRecording]
+    recordings: Sequence[RecordingToInfer]
 
     @property
-    def todo(self) -> list[PlannedRecording]:
+    def todo(self) -> list[RecordingToInfer]:
         """The recordings to run."""
-        return [r for r in self.recordings if r.decision in (Decision.RUN, Decision.RESUME)]
+        return [r for r in self.recordings if r.decision in (InferDecision.RUN, InferDecision.RESUME)]
 
     @property
-    def refused(self) -> list[PlannedRecording]:
+    def refused(self) -> list[RecordingToInfer]:
         """The recordings that keep the plan from being run."""
-        return [r for r in self.recordings if r.decision is Decision.REFUSE]
+        return [r for r in self.recordings if r.decision is InferDecision.REFUSE]
 
     def without_refused(self) -> OrchestrationPlan:
         """Return the plan of the other recordings: for a pipeline, which goes on with those that could be chunked."""
-        return replace(self, recordings=[r for r in self.recordings if r.decision is not Decision.REFUSE])
+        return replace(self, recordings=[r for r in self.recordings if r.decision is not InferDecision.REFUSE])
 
-    def counts(self) -> dict[Decision, int]:
+    def counts(self) -> dict[InferDecision, int]:
         """Return how many recordings each decision has."""
         counted = Counter(r.decision for r in self.recordings)
-        return {decision: counted[decision] for decision in Decision if counted[decision]}
+        return {decision: counted[decision] for decision in InferDecision if counted[decision]}
 
-    def telemetry_log(self, recording: PlannedRecording) -> Path:
+    def telemetry_log(self, recording: RecordingToInfer) -> Path:
         """Return a recording's telemetry log: of a fixed name, so that a later run can go on from it."""
         return _log_of(self.settings, recording.recording_id)
 
-    def chunk_status_path(self, recording: PlannedRecording) -> Path:
+    def chunk_status_path(self, recording: RecordingToInfer) -> Path:
         """Return the place of a recording's chunk status."""
         return status_path(self.settings.below(self.settings.chunks_dir), recording.recording_id)
 
-    def infer_settings(self, recording: PlannedRecording) -> InferSettings:
+    def infer_settings(self, recording: RecordingToInfer) -> InferSettings:
         """Return the settings of a recording's run, which goes on from its telemetry where that was decided."""
         log = self.telemetry_log(recording)
-        resume = resumable(log) if recording.decision is Decision.RESUME else None
+        resume = resumable(log) if recording.decision is InferDecision.RESUME else None
         return self.settings.infer_settings(recording.manifest, log, resume)
 
     def rows(self) -> list[InferPlanRow]:
@@ -195,7 +195,7 @@ def plan_orchestration(
     """
     manifests = _manifests(settings)
     runner = settings.runner_spec().name
-    found: list[PlannedRecording] = []
+    found: list[RecordingToInfer] = []
     with ThreadPoolExecutor(_THREADS) as pool:
         for recording in pool.map(lambda path: _look(path, settings, runner), manifests):
             found.append(recording)
@@ -233,7 +233,7 @@ def require_runnable(plan: OrchestrationPlan) -> None:
             read_sites(settings.below(settings.bundle_sites))
 
 
-def lost_since(plan: OrchestrationPlan, recording: PlannedRecording) -> str | None:
+def lost_since(plan: OrchestrationPlan, recording: RecordingToInfer) -> str | None:
     """Return what is no longer there of a recording whose run is complete, or None.
 
     A dataset takes nights, in which somebody clears a disk.
@@ -282,12 +282,12 @@ def _manifests(settings: OrchestrateSettings) -> list[Path]:
     ]
 
 
-def _look(path: Path, settings: OrchestrateSettings, runner: str) -> PlannedRecording:
+def _look(path: Path, settings: OrchestrateSettings, runner: str) -> RecordingToInfer:
     """Return how far one recording is."""
     try:
         chunks = read_manifest(path, settings.root).chunks
     except BadcError as error:
-        return PlannedRecording(path.stem, path, 0, 0, 0, 0, "", Decision.REFUSE, str(error))
+        return RecordingToInfer(path.stem, path, 0, 0, 0, 0, "", InferDecision.REFUSE, str(error))
     ids = {chunk.recording_id for chunk in chunks}
     recording_id = ids.pop() if len(ids) == 1 else path.stem
     output_dir = settings.below(settings.output_dir)
@@ -299,7 +299,7 @@ def _look(path: Path, settings: OrchestrateSettings, runner: str) -> PlannedReco
             status = found.state.value
     except BadcError as error:
         status = f"unreadable ({error})"
-    recording = PlannedRecording(
+    recording = RecordingToInfer(
         recording_id,
         path,
         chunks=len(chunks),
@@ -307,7 +307,7 @@ def _look(path: Path, settings: OrchestrateSettings, runner: str) -> PlannedReco
         failed=_failed(_log_of(settings, recording_id), open_chunks),
         audio_ms=sum(chunk.duration_ms for chunk in chunks),
         chunk_status=status,
-        decision=Decision.RUN,
+        decision=InferDecision.RUN,
         reason="",
     )
     decision, reason = _decide(recording, settings)
@@ -327,25 +327,25 @@ def _failed(log: Path, open_chunks: Sequence[Chunk]) -> int:
     return sum(job is not None and job.status is JobStatus.FAILURE for job in found)
 
 
-def _decide(recording: PlannedRecording, settings: OrchestrateSettings) -> tuple[Decision, str]:
+def _decide(recording: RecordingToInfer, settings: OrchestrateSettings) -> tuple[InferDecision, str]:
     if recording.chunks == 0:
-        return Decision.SKIP, "the manifest has no chunks"
+        return InferDecision.SKIP, "the manifest has no chunks"
     if recording.done == recording.chunks and not settings.include_existing:
-        return Decision.SKIP, "complete: every chunk has a valid output"
+        return InferDecision.SKIP, "complete: every chunk has a valid output"
     if recording.chunk_status != ChunkState.COMPLETED and not settings.allow_partial_chunks:
-        return Decision.REFUSE, f"its chunk status is {recording.chunk_status}, not completed"
+        return InferDecision.REFUSE, f"its chunk status is {recording.chunk_status}, not completed"
     if recording.done == 0:
-        return Decision.RUN, "no chunk has an output"
+        return InferDecision.RUN, "no chunk has an output"
     if recording.done == recording.chunks:
-        return Decision.RUN, "complete, and wanted again (--include-existing)"
+        return InferDecision.RUN, "complete, and wanted again (--include-existing)"
     if settings.resume_completed:
-        return Decision.RESUME, "partly done"
-    return Decision.RUN, "partly done; all of it runs again (--resume-completed goes on)"
+        return InferDecision.RESUME, "partly done"
+    return InferDecision.RUN, "partly done; all of it runs again (--resume-completed goes on)"
 
 
-def _refuse_shared_ids(recordings: Sequence[PlannedRecording]) -> None:
+def _refuse_shared_ids(recordings: Sequence[RecordingToInfer]) -> None:
     """Refuse two manifests of one recording: their outputs and their telemetry would be the same files."""
-    first: dict[str, PlannedRecording] = {}
+    first: dict[str, RecordingToInfer] = {}
     problems = []
     for recording in recordings:
         other = first.setdefault(recording.recording_id, recording)
@@ -357,12 +357,12 @@ def _refuse_shared_ids(recordings: Sequence[PlannedRecording]) -> None:
         )
 
 
-def _limited(recordings: Sequence[PlannedRecording], limit: int | None) -> Iterator[PlannedRecording]:
+def _limited(recordings: Sequence[RecordingToInfer], limit: int | None) -> Iterator[RecordingToInfer]:
     left = len(recordings) if limit is None else limit
     for recording in recordings:
-        if recording.decision in (Decision.RUN, Decision.RESUME):
+        if recording.decision in (InferDecision.RUN, InferDecision.RESUME):
             if left == 0:
-                recording = replace(recording, decision=Decision.LATER, reason=f"beyond --limit {limit}")
+                recording = replace(recording, decision=InferDecision.LATER, reason=f"beyond --limit {limit}")
             else:
                 left -= 1
         yield recording

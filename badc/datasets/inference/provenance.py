@@ -8,7 +8,7 @@ from badc.datalad.content import fetch
 from badc.datalad.record import record
 from badc.datalad.run import DataladRun
 from badc.datalad.worktree import require_clean
-from badc.datasets.inference.plan import OrchestrationPlan, PlannedRecording
+from badc.datasets.inference.plan import OrchestrationPlan, RecordingToInfer
 from badc.inference.provenance import infer_run
 
 
@@ -24,7 +24,7 @@ def require_recordable(plan: OrchestrationPlan) -> None:
     require_clean([_run(plan, r) for r in plan.todo], outputs_may_differ=plan.settings.resume_completed)
 
 
-def fetch_inputs(plan: OrchestrationPlan, recording: PlannedRecording, say: Callable[[str], None]) -> None:
+def fetch_inputs(plan: OrchestrationPlan, recording: RecordingToInfer, say: Callable[[str], None]) -> None:
     """Get what a recording's run reads and whose content is not here.
 
     Raises
@@ -38,7 +38,7 @@ def fetch_inputs(plan: OrchestrationPlan, recording: PlannedRecording, say: Call
         say(f"{recording.recording_id}: {number} dropped files fetched")
 
 
-def record_recording(plan: OrchestrationPlan, recording: PlannedRecording) -> str | None:
+def record_recording(plan: OrchestrationPlan, recording: RecordingToInfer) -> str | None:
     """Record a recording's run, which is complete; return the commit, or None when nothing changed.
 
     Raises
@@ -49,6 +49,6 @@ def record_recording(plan: OrchestrationPlan, recording: PlannedRecording) -> st
     return record(_run(plan, recording))
 
 
-def _run(plan: OrchestrationPlan, recording: PlannedRecording) -> DataladRun:
+def _run(plan: OrchestrationPlan, recording: RecordingToInfer) -> DataladRun:
     settings = plan.settings.infer_settings(recording.manifest, plan.telemetry_log(recording), resume=None)
     return infer_run(settings, rerunnable=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from badc.datasets.inference.plan import OrchestrationPlan, PlannedRecording, require_runnable
+from badc.datasets.inference.plan import OrchestrationPlan, RecordingToInfer, require_runnable
 from badc.datasets.slurm.array_script import ArrayTask, write_array_scripts
 from badc.datasets.slurm.dask_script import write_dask_script
 from badc.datasets.slurm.rendering import WrittenScript
@@ -54,7 +54,7 @@ def write_slurm_scripts(plan: OrchestrationPlan) -> list[WrittenScript]:
     return written
 
 
-def _array_task(plan: OrchestrationPlan, recording: PlannedRecording) -> ArrayTask:
+def _array_task(plan: OrchestrationPlan, recording: RecordingToInfer) -> ArrayTask:
     settings, root = plan.settings, plan.settings.root
     log = plan.telemetry_log(recording)
     run = _from_root(settings.infer_settings(recording.manifest, log, resume=None), root)

@@ -11,13 +11,24 @@ from badc.datasets.slurm.settings import SlurmSettings
 from badc.inference.settings import InferOptions, InferSettings
 from badc.settings.dataset import DatasetSettings
 from badc.settings.model import Settings, turned_off_by
-from badc.settings.redo import redoing
+from badc.settings.redo import RedoBefore, redoing
 from badc.system.paths import absolute
 
 _BELOW = "a relative path is below the dataset"
+InferPattern = Annotated[
+    tuple[str, ...],
+    Field(
+        description="Only manifests that match, such as 'GNWT-290_*' (file name) or 'siteA/*' (path below the "
+        "folder). Repeatable."
+    ),
+]
+InferLimit = Annotated[
+    int | None, Field(ge=1, description="At most so many recordings; those that are skipped do not count.")
+]
+ANALYSE_AGAIN = "Analyse again what is complete: every chunk of the manifest has a valid output. Or skip it."
 
 
-class BundleSettings(Settings):
+class BundleOptions(Settings):
     """What is made of each recording's detections once they are there."""
 
     bundle: Annotated[
@@ -44,50 +55,13 @@ class BundleSettings(Settings):
     ] = None
 
 
-class OrchestrateSettings(SlurmSettings, BundleSettings, InferOptions, DatasetSettings):
-    """Settings of the inference of a whole dataset."""
+class DatasetInferOptions(BundleOptions, InferOptions):
+    """How a dataset's recordings are analysed."""
 
-    manifest_dir: Annotated[Path, Field(description=f"Folder of the manifests, at any depth; {_BELOW}.")] = Path(
-        "manifests"
-    )
-    chunk_plan: Annotated[
-        Path | None,
-        Field(description="Only the recordings of this chunk plan (CSV or JSON, of `badc chunk orchestrate`)."),
-    ] = None
-    pattern: Annotated[
-        tuple[str, ...],
-        Field(
-            description="Only manifests that match, such as 'GNWT-290_*' (file name) or 'siteA/*' (path below the "
-            "folder). Repeatable."
-        ),
-    ] = ()
     output_dir: Annotated[Path, Field(description=f"Folder for the detections; {_BELOW}.")] = Path("artifacts/infer")
     telemetry_dir: Annotated[
         Path, Field(description=f"Folder for the telemetry: infer/RECORDING.jsonl in it; {_BELOW}.")
     ] = Path("artifacts/telemetry")
-    chunks_dir: Annotated[
-        Path, Field(description=f"Folder of the chunk statuses, as RECORDING/.chunk_status.json; {_BELOW}.")
-    ] = Path("artifacts/chunks")
-    include_existing: Annotated[
-        bool,
-        Field(
-            description="Analyse again what is complete: every chunk of the manifest has a valid output. Or skip it.",
-            json_schema_extra=turned_off_by("--skip-existing"),
-        ),
-    ] = False
-    limit: Annotated[
-        int | None, Field(ge=1, description="At most so many recordings; those that are skipped do not count.")
-    ] = None
-    allow_partial_chunks: Annotated[
-        bool,
-        Field(
-            description="Also take recordings whose chunk status is missing or not completed; else they are refused.",
-            json_schema_extra=turned_off_by("--require-complete-chunks"),
-        ),
-    ] = False
-    plan_csv: Annotated[Path | None, Field(description="Write the plan to this CSV.")] = None
-    plan_json: Annotated[Path | None, Field(description="Write the plan to this JSON file.")] = None
-    apply: Annotated[bool, Field(description="Run the plan. Without it, it is only shown.")] = False
     resume_completed: Annotated[
         bool,
         Field(
@@ -101,6 +75,41 @@ class OrchestrateSettings(SlurmSettings, BundleSettings, InferOptions, DatasetSe
         Field(ge=1, le=64, description="Recordings that run at the same time, so that no worker waits between two."),
     ] = 2
     fail_fast: Annotated[bool, Field(description="Begin no further recording after one has failed.")] = False
+    allow_partial_chunks: Annotated[
+        bool,
+        Field(
+            description="Also take recordings whose chunk status is missing or not completed; else they are refused.",
+            json_schema_extra=turned_off_by("--require-complete-chunks"),
+        ),
+    ] = False
+
+
+class OrchestrateSettings(SlurmSettings, DatasetInferOptions, DatasetSettings):
+    """Settings of the inference of a whole dataset."""
+
+    manifest_dir: Annotated[Path, Field(description=f"Folder of the manifests, at any depth; {_BELOW}.")] = Path(
+        "manifests"
+    )
+    chunk_plan: Annotated[
+        Path | None,
+        Field(description="Only the recordings of this chunk plan (CSV or JSON, of `badc chunk orchestrate`)."),
+    ] = None
+    pattern: InferPattern = ()
+    chunks_dir: Annotated[
+        Path, Field(description=f"Folder of the chunk statuses, as RECORDING/.chunk_status.json; {_BELOW}.")
+    ] = Path("artifacts/chunks")
+    include_existing: Annotated[
+        bool,
+        Field(
+            description=ANALYSE_AGAIN,
+            json_schema_extra=turned_off_by("--skip-existing"),
+        ),
+    ] = False
+    redo_before: RedoBefore = None
+    limit: InferLimit = None
+    plan_csv: Annotated[Path | None, Field(description="Write the plan to this CSV.")] = None
+    plan_json: Annotated[Path | None, Field(description="Write the plan to this JSON file.")] = None
+    apply: Annotated[bool, Field(description="Run the plan. Without it, it is only shown.")] = False
     record_datalad: Annotated[
         bool | None,
         Field(
@@ -136,7 +145,7 @@ class OrchestrateSettings(SlurmSettings, BundleSettings, InferOptions, DatasetSe
             What it goes on from, or None.
         """
         values: dict[str, Any] = {}
-        for name in InferOptions.model_fields:
+        for name in (*InferOptions.model_fields, "redo_before"):
             value = getattr(self, name)
             # Seen from wherever the run is started later.
             values[name] = absolute(value) if isinstance(value, Path) else value

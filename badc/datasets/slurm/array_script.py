@@ -8,9 +8,7 @@ from pathlib import Path
 
 from badc.datasets.slurm.rendering import WrittenScript, write_script
 from badc.datasets.slurm.settings import SlurmSettings
-from badc.errors import RequestError
-
-CHUNKS_NOT_COMPLETED_EXIT_CODE = 3
+from badc.errors import ExitCode, RequestError
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +83,7 @@ def write_array_scripts(
                 "dataset_root": dataset_root,
                 "tasks": part,
                 "aggregate_dir": aggregate_dir,
-                "chunks_not_completed": CHUNKS_NOT_COMPLETED_EXIT_CODE,
+                "chunks_not_completed": ExitCode.CHUNKS_NOT_COMPLETED,
             },
             len(part),
             grace_period_s,

@@ -7,9 +7,7 @@ from pathlib import Path
 
 from badc.datasets.slurm.rendering import WrittenScript, write_script
 from badc.datasets.slurm.settings import SlurmSettings
-from badc.errors import RequestError
-
-CLUSTER_LOST_EXIT_CODE = 4
+from badc.errors import ExitCode, RequestError
 
 
 def write_dask_script(
@@ -52,6 +50,6 @@ def write_dask_script(
         "run_words": tuple(run_words),
         "with_gpus": with_gpus,
         "cpu_workers": cpu_workers if with_gpus else max(cpu_workers, 1),
-        "cluster_lost": CLUSTER_LOST_EXIT_CODE,
+        "cluster_lost": ExitCode.CLUSTER_LOST,
     }
     return write_script(settings.slurm_dask, "dask.sh.j2", settings, values, 1, grace_period_s)

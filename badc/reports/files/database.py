@@ -1,4 +1,4 @@
-"""`badc report duckdb`: a database with the tables and views that docs/formats.md names."""
+"""`badc report duckdb`: a database with the tables and views listed in docs/formats.md."""
 
 from __future__ import annotations
 
@@ -10,59 +10,44 @@ from pathlib import Path
 import duckdb
 
 from badc.errors import RequestError
-from badc.reports.query.connection import connection, explained, first_line, quoted
+from badc.reports.query.connection import connection, explained, first_line
 from badc.reports.query.counts import Ranking, choose, ranked, timeline, write_csv
 from badc.reports.query.notes import notes_on_tables
 from badc.reports.query.tables import find_coverage, open_tables
 from badc.reports.settings import DatabaseSettings
 from badc.system import atomic
 from badc.system.paths import absolute
+from badc.system.sql import quoted
 
-# What the exported CSVs are called, by view.
+# Names of the exported CSVs, by view.
 EXPORTS = {"label_summary": "label_summary", "recording_summary": "recording_summary", "timeline_summary": "timeline"}
 
 
 @dataclass(frozen=True, slots=True)
 class MadeDatabase:
-    """What a database report made.
-
-    Parameters
-    ----------
-    database
-        The file.
-    detections, chunks
-        Rows of its two tables.
-    labels, recordings
-        Those with the most detections.
-    timeline
-        Its view `timeline_summary`.
-    notes
-        What the reader should know.
-    written
-        The CSVs.
-    """
+    """What `badc report duckdb` made."""
 
     database: Path
-    detections: int
-    chunks: int
-    labels: Ranking
-    recordings: Ranking
-    timeline: Ranking
-    notes: tuple[str, ...]
-    written: tuple[Path, ...]
+    detections: int  # rows of the table `detections`
+    chunks: int  # rows of the table `coverage`
+    labels: Ranking  # those with the most detections
+    recordings: Ranking  # likewise
+    timeline: Ranking  # the view `timeline_summary`
+    notes: tuple[str, ...]  # what the reader should know
+    written: tuple[Path, ...]  # the CSVs
 
 
 def make_database(settings: DatabaseSettings) -> MadeDatabase:
-    """Write a DuckDB database of the tables, and export its views where that is asked for.
+    """Write a DuckDB database of the tables; with `export_dir`, also export its views.
 
-    The database has the tables `detections` and `coverage`, with the columns of the views of the same names in
-    `badc.reports.query.tables.open_tables`, and the views `label_summary`, `recording_summary` and `timeline_summary`.
-    It is built beside its place and renamed into it.
+    The tables `detections` and `coverage` have the columns of the views of the same names in
+    `badc.reports.query.tables.open_tables`; the views are `label_summary`, `recording_summary` and `timeline_summary`.
+    The file is built beside its place and renamed into it.
 
     Raises
     ------
     RequestError
-        When the database is open elsewhere or is no DuckDB database; it stays as it is. Also as
+        If the file is open elsewhere or not a DuckDB database; it stays as it is. Also as
         `badc.reports.query.tables.open_tables`.
     BadcError
         As `badc.reports.query.tables.open_tables`.
@@ -77,7 +62,7 @@ def make_database(settings: DatabaseSettings) -> MadeDatabase:
 
 
 def read_database(settings: DatabaseSettings, notes: tuple[str, ...]) -> MadeDatabase:
-    """Return what a database holds, and export its views where that is asked for."""
+    """Return what a database holds; with `export_dir`, also export its views."""
     path = absolute(settings.database)
     with explained(path), connection(str(path), read_only=True) as database:
         folder = settings.export_dir
@@ -99,7 +84,7 @@ def read_database(settings: DatabaseSettings, notes: tuple[str, ...]) -> MadeDat
         )
 
 
-# The file begins with a checksum of eight bytes, then this ("Storage Versions and Format" in the manual of DuckDB).
+# A file begins with a checksum of eight bytes, then this ("Storage Versions and Format" in DuckDB's manual).
 _MAGIC, _MAGIC_AT = b"DUCK", 8
 _ORDERS = {
     "label_summary": "ORDER BY detections DESC, label",
@@ -109,20 +94,14 @@ _ORDERS = {
 
 
 def write_database(tables: duckdb.DuckDBPyConnection, database: Path, bucket_minutes: int) -> None:
-    """Write the detections that were chosen, the coverage and the views to a database file.
+    """Write the chosen detections, the coverage and the views to a database file.
 
-    Parameters
-    ----------
-    tables
-        A connection of `badc.reports.query.tables.open_tables`, after `badc.reports.query.counts.choose`.
-    database
-        The file; an older one is replaced when the new one is whole.
-    bucket_minutes
-        The step of the view `timeline_summary`.
+    `tables` is a connection of `badc.reports.query.tables.open_tables`, after `badc.reports.query.counts.choose`;
+    `bucket_minutes` is the step of the view `timeline_summary`. An older file is replaced once the new one is complete.
     """
     target = absolute(database)
     target.parent.mkdir(parents=True, exist_ok=True)
-    # A folder of its own: DuckDB puts its write-ahead log beside the file.
+    # In its own folder, because DuckDB puts its write-ahead log beside the file.
     with tempfile.TemporaryDirectory(prefix=".badc-report-", dir=target.parent) as folder:
         made = Path(folder, "made.duckdb")
         tables.execute(f"ATTACH {quoted(str(made))} AS made")
@@ -131,7 +110,7 @@ def write_database(tables: duckdb.DuckDBPyConnection, database: Path, bucket_min
             tables.execute("CREATE TABLE made.coverage AS SELECT * FROM coverage")
         finally:
             tables.execute("DETACH made")
-        # By a connection of its own, so that the views name the tables without the name under which they were attached.
+        # Over a new connection, so that the views do not refer to the tables by the attached name `made`.
         with connection(str(made)) as inner:
             for name, query in _views(bucket_minutes).items():
                 inner.execute(f"CREATE VIEW {name} AS {query}")
@@ -152,26 +131,20 @@ def _views(bucket_minutes: int) -> dict[str, str]:
 
 
 def refuse_in_use(database: Path) -> None:
-    """Refuse to replace a file that another program has open, or that is no DuckDB database.
-
-    Raises
-    ------
-    RequestError
-        In these cases, and when the path is a folder.
-    """
+    """Raise RequestError if the path is a folder, not a DuckDB database, or open in another program."""
     path = absolute(database)
     if path.is_dir():
         raise RequestError(f"{path}: is a folder; name the database to write")
     if not path.exists():
         return
-    # Not left to DuckDB, which opens small files and CSVs as if they were databases.
+    # DuckDB itself opens small files and CSVs as if they were databases.
     with path.open("rb") as stream:
         if stream.read(len(_MAGIC) + _MAGIC_AT)[_MAGIC_AT:] != _MAGIC:
             raise RequestError(f"{path}: is no DuckDB database, so it is not replaced; choose another name")
-    # A file in git-annex is a link that must not be written through, and opening may write.
+    # Opening may write, and a git-annex link must not be written through.
     read_only = path.is_symlink() or not os.access(path, os.W_OK)
     try:
-        # With settings of our own, so that DuckDB also refuses what this very process has open.
+        # With our own settings, so that DuckDB also refuses a database that this process has open.
         with connection(str(path), read_only=read_only):
             pass
     except duckdb.Error as error:
@@ -182,5 +155,5 @@ def refuse_in_use(database: Path) -> None:
             ) from None
         raise RequestError(f"{path}: cannot be replaced ({reason}); choose another name") from None
     log = path.with_name(f"{path.name}.wal")
-    if log.exists():  # it would be taken for the new database's
+    if log.exists():  # DuckDB would apply it to the new database
         raise RequestError(f"{log}: changes that are not yet in the database; open that once, or remove both")

@@ -1,7 +1,7 @@
-"""Detections for the tools that people look and listen with: Raven, Audacity, and whatever reads BirdNET's CSV.
+"""Detections for the tools that people look and listen with: Raven, Audacity, and readers of BirdNET's CSV.
 
-The detections are read in the order of recordings and times, a batch at a time; DuckDB sorts them, with a bound on its
-memory. Formats are in `badc.reports.files.export_formats`.
+Detections are read in batches, by recording and time; DuckDB sorts them in bounded memory. The formats are in
+`badc.reports.files.export_formats`.
 """
 
 from __future__ import annotations
@@ -27,56 +27,36 @@ from badc.reports.settings import ExportFormat, ExportSettings
 from badc.system import atomic
 from badc.system.paths import absolute, require_inside, require_writable
 
-# A recording's id, its audio file, and the pieces of the line of one detection.
+# Recording id, audio file, and the pieces of one detection's line.
 _Line = tuple[str, SourceFile, tuple[str, ...]]
 _ROWS_PER_READ = 20_000
 _TIMED = "absolute_time_ms IS NOT NULL AND absolute_end_ms IS NOT NULL"
 _STEM = "regexp_replace(regexp_replace(source_path, '^.*/', ''), '[.][^.]*$', '')"
-# What Windows does not allow in names either: these files are made to be carried to a desktop computer.
+# Includes what Windows forbids in names: people carry these files to a desktop computer.
 _NOT_PORTABLE = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]|[. ]$')
 _MOST_NAME_BYTES = 255
 
 
 @dataclass(slots=True)
 class Export:
-    """What an export made.
-
-    Parameters
-    ----------
-    folder
-        Where the files are.
-    files, detections
-        How many were written.
-    without_times
-        Detections that were left out because it is not known when in the recording they are.
-    notes
-        A sentence for each label that was asked for and that the table does not have.
-    """
+    """What an export wrote."""
 
     folder: Path
     files: int = 0
-    detections: int = 0
-    without_times: int = 0
-    notes: tuple[str, ...] = ()
+    detections: int = 0  # written
+    without_times: int = 0  # detections left out because their time in the recording is unknown
+    notes: tuple[str, ...] = ()  # a sentence for each requested label that the table lacks
 
 
 def export(settings: ExportSettings) -> Export:
     """Write detections in the format of another tool.
 
-    Parameters
-    ----------
-    settings
-        Which detections, which format, where to.
-
-    Returns
-    -------
-    Export
-        Counts. Files of an earlier export in the same folder are replaced where the recording is the same; others stay.
+    Files of an earlier export in the same folder are replaced if their recording is exported again; others stay.
 
     Raises
     ------
     RequestError
-        When the table cannot be read or lacks a column, or the folder cannot be written.
+        If the table cannot be read or lacks a column, or the folder cannot be written.
     """
     table = absolute(settings.parquet)
     made = Export(absolute(settings.output_dir or table.with_name(f"{table.stem}_{settings.format.value}")))
@@ -101,8 +81,8 @@ def export(settings: ExportSettings) -> Export:
 def file_name(recording_id: str, suffix: str) -> str:
     """Return the name of a recording's file: its id and the suffix.
 
-    Where the id cannot be part of a file's name, on Windows neither, its place is taken by what is left of it and the
-    beginning of its SHA-256, so that names stay apart and no path leads out of the folder.
+    An id that cannot be part of a file name, on Windows included, is replaced by its usable characters and the
+    beginning of its SHA-256, so that names stay distinct and no path leads out of the folder.
     """
     name = recording_id + suffix
     if (
@@ -128,9 +108,9 @@ def _write(made: Export, form: LineFormat, path: Path, lines: Iterable[_Line]) -
 
 
 def _lines(database: duckdb.DuckDBPyConnection, form: LineFormat, sources: _Sources) -> Iterator[_Line]:
-    """Yield what the chosen detections' lines are made of, in the order of recordings and times."""
+    """Yield the parts of the chosen detections' lines, by recording and time."""
     pieces = ", ".join(f"{piece} AS piece_{number}" for number, piece in enumerate(form.pieces))
-    # Times in the chunk count from the start of the chunk's own file, if it has one.
+    # If the chunk has its own file, its times count from the start of that file.
     query = f"""
         SELECT coalesce(recording_id, ''), source_path, dataset_root, {pieces} FROM (
           SELECT *, if(own, timestamp_ms, absolute_time_ms) AS source_start_ms,
@@ -145,7 +125,7 @@ def _lines(database: duckdb.DuckDBPyConnection, form: LineFormat, sources: _Sour
 
 
 class _Sources:
-    """The audio files of a table; those of a recording lie together, so a small cache is enough."""
+    """The audio files of a table; a small cache is enough, since a recording's detections come together."""
 
     def __init__(self, table: Path) -> None:
         self._bases = audio_bases(table, None)

@@ -1,7 +1,7 @@
 """The lines of the files that other tools read.
 
-DuckDB makes the pieces of a line that depend on the detection alone, in SQL, since that is many times faster than
-Python; what depends on the audio file is put between them here.
+DuckDB makes the pieces of a line that depend on the detection alone, which is many times faster than Python; the pieces
+that depend on the audio file are inserted here.
 
 Sources: Raven's selection tables and BirdNET's CSV as BirdNET-Analyzer writes them (`generate_raven_table`,
 `generate_csv` in `birdnet_analyzer/analyze/utils.py`); label tracks as in Audacity's manual, "Importing and Exporting
@@ -37,17 +37,17 @@ RAVEN_COLUMNS = (
 )
 BIRDNET_COLUMNS = ("Start (s)", "End (s)", "Scientific name", "Common name", "Confidence", "File")
 WILDTRAX_COLUMNS = ("location", "recording_date_time", "species_code")
-# Detections have no frequencies, but a selection must: all that the classifier listens to, as BirdNET-Analyzer has it.
+# A selection needs frequencies, which detections lack: the whole range of the classifier, as in BirdNET-Analyzer.
 _HIGHEST_HZ = 15_000
 
 
 def _field(text: str) -> str:
-    """Return the SQL of a text without what would end a field or a line: these formats cannot quote."""
+    """Return SQL for a text without characters that would end a field or a line: these formats cannot quote."""
     return rf"trim(regexp_replace({text}, '[\x00-\x1f\x7f-\x{{9f}}\x{{2028}}\x{{2029}}]+', ' ', 'g'))"
 
 
 def _quoted(text: str) -> str:
-    """Return the SQL of a field of a CSV (RFC 4180); nothing for null."""
+    """Return SQL for a CSV field (RFC 4180), empty for null."""
     return (
         f"CASE WHEN {text} IS NULL THEN '' WHEN regexp_matches({text}, '[\",\\r\\n]') "
         f"THEN '\"' || replace({text}, '\"', '\"\"') || '\"' ELSE {text} END"
@@ -59,8 +59,8 @@ def _seconds(ms: str) -> str:
 
 
 _CONFIDENCE = "coalesce(printf('%.4f', confidence), '')"
-# The first of the texts that looks like `Genus species`; where none does, the label, as BirdNET-Analyzer does for
-# classifiers that have one name only.
+# The first text that looks like `Genus species`, else the label, as BirdNET-Analyzer does for classifiers that have
+# only one name.
 _IS_SCIENTIFIC = "regexp_full_match({0}, '[A-Z][a-z]+ [a-z][a-z-]+( [a-z-]+)?')"
 _SCIENTIFIC = (
     "CASE "
@@ -71,13 +71,7 @@ _COMMON = f"coalesce(nullif(label_name, {_SCIENTIFIC}), label)"
 
 
 class SourceFile:
-    """An audio file as other tools are to find it.
-
-    Parameters
-    ----------
-    path
-        Where it is, or should be; None where the table does not say.
-    """
+    """An audio file as other tools should find it; `path` is None if the table does not give it."""
 
     def __init__(self, path: Path | None) -> None:
         self.path = "" if path is None else str(path)
@@ -97,7 +91,7 @@ class SourceFile:
 
     @cached_property
     def highest_hz(self) -> int:
-        """The highest frequency that a selection in it may have; read from the file, where it is here."""
+        """The highest frequency of a selection: at most half the sample rate, if the file can be read."""
         try:
             return min(probe(Path(self.path)).rate // 2, _HIGHEST_HZ)
         except (AudioError, OSError, ValueError):
@@ -105,25 +99,15 @@ class SourceFile:
 
 
 class LineFormat(ABC):
-    """One kind of file.
+    """One kind of file."""
 
-    Attributes
-    ----------
-    suffix
-        What follows the recording's id, or the table's name, in the file's name.
-    header
-        What stands above the lines.
-    pieces
-        SQL expressions over a detection, `source_start_ms` and `source_end_ms`; each gives a text.
-    """
-
-    suffix: ClassVar[str]
+    suffix: ClassVar[str]  # follows the recording's id, or the table's name, in the file's name
     header: ClassVar[str]
-    pieces: ClassVar[tuple[str, ...]]
+    pieces: ClassVar[tuple[str, ...]]  # SQL texts of a detection, `source_start_ms` and `source_end_ms`
 
     @abstractmethod
     def line(self, number: int, pieces: Sequence[str], source: SourceFile) -> str:
-        """Return the line of the file's detection of this number, from 1."""
+        """Return the line of a detection; `number` counts the file's lines from 1."""
 
 
 class Raven(LineFormat):
@@ -160,7 +144,7 @@ class Audacity(LineFormat):
 
 
 class Birdnet(LineFormat):
-    """A CSV with the columns of BirdNET-Analyzer, then those by which WildTrax names place and time."""
+    """A CSV with the columns of BirdNET-Analyzer, then those by which WildTrax identifies place and time."""
 
     suffix = ".BirdNET.results.csv"
     header = ",".join((*BIRDNET_COLUMNS, *WILDTRAX_COLUMNS)) + "\n"
@@ -184,7 +168,7 @@ FORMATS: dict[ExportFormat, LineFormat] = {
 
 
 class _Line:
-    """Takes what a CSV writer writes."""
+    """Keeps what a CSV writer writes."""
 
     text = ""
 

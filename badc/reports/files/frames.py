@@ -1,6 +1,6 @@
 """Tables and bundles as pandas DataFrames, for notebooks and scripts.
 
-Heavy libraries are imported when they are needed, so that this module is quick to import.
+Heavy libraries are imported on first use, so that this module is quick to import.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from badc.errors import RequestError
 if TYPE_CHECKING:
     import pandas as pd
 
-# What a database of `badc report duckdb` has, and the columns that docs/formats.md promises of each.
+# The tables and views of `badc report duckdb`, and the columns that docs/formats.md promises for each.
 _PROMISED: Mapping[str, Sequence[str]] = {
     "detections": ("recording_id", "chunk_id", "absolute_time_ms", "label", "confidence", "detected_at"),
     "coverage": ("recording_id", "chunk_id", "start_ms", "end_ms", "status"),
@@ -33,42 +33,36 @@ def load_detections(
     labels: Sequence[str] = (),
     columns: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """Read a table of detections, whatever tool wrote it.
+    """Read a table of detections, whatever tool wrote it: one row per detection, by recording, time and label.
+
+    The columns are those of the table (docs/formats.md), then `study_area`, `latitude`, `longitude`, `timezone`,
+    `local_time`, `date` and `hour`, then any others in the file. Columns whose name ends with `_ms` are integers in ms,
+    null if unknown.
 
     Parameters
     ----------
-    parquet
-        The table, as `badc infer aggregate --parquet` writes it.
     sites
-        Sites CSV; gives the rows their place, and their times in the station's time zone.
+        Sites CSV; adds each station's place, and gives times in its time zone.
     min_confidence
-        From 0 to 1. Detections below it are left out; above 0, also those without a confidence.
+        From 0 to 1; above 0, detections without a confidence are left out too.
     labels
-        Only these: labels, codes or names, whatever their case. None keeps all.
+        Labels, codes or names to keep, in any case; empty keeps all.
     columns
-        Only these columns. A large table fits into memory more easily so.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row per detection, in the order of recording, time and label. The columns of the table
-        (docs/formats.md), then `study_area`, `latitude`, `longitude`, `timezone`, `local_time`, `date` and `hour`, then
-        what else the file has. Columns whose name ends with `_ms` are integers in ms, null where not known.
+        Columns to read; fewer of them let a large table fit into memory.
 
     Raises
     ------
     RequestError
-        When a file cannot be read or lacks columns, a column or a label is not there, or `min_confidence` is no
-        confidence.
+        If a file cannot be read or lacks columns, a column or label does not exist, or `min_confidence` is out of range.
 
     Examples
     --------
     >>> frame = load_detections("detections.parquet", min_confidence=0.8)  # doctest: +SKIP
     >>> frame.groupby(["station", "label"]).size()  # doctest: +SKIP
     """
-    from badc.reports.query.connection import identifier
     from badc.reports.query.counts import choose
     from badc.reports.query.tables import open_tables
+    from badc.system.sql import identifier
 
     if not 0 <= min_confidence <= 1:
         raise RequestError(f"min_confidence {min_confidence} is not between 0 and 1")
@@ -86,18 +80,14 @@ def load_detections(
 
 
 def open_bundle(database: Path | str) -> BundleDatabase:
-    """Open the database of a bundle, `X.duckdb`, to read its tables and views as DataFrames.
+    """Open a database of `badc report bundle` or `badc report duckdb`, to read its tables and views as DataFrames.
 
-    Parameters
-    ----------
-    database
-        As `badc report bundle` or `badc report duckdb` wrote it. It is opened for reading only; while it is open, it
-        cannot be written anew, so use it as a context manager or close it.
+    It is opened read-only and cannot be replaced while it is open, so use it as a context manager or close it.
 
     Raises
     ------
     RequestError
-        When it cannot be opened, or lacks a table, a view or a column; all that it lacks is named.
+        If it cannot be opened, or lacks a table, a view or a column; everything missing is named.
 
     Examples
     --------
@@ -123,15 +113,7 @@ def open_bundle(database: Path | str) -> BundleDatabase:
 
 
 class BundleDatabase:
-    """The database of a bundle, open for reading; `open_bundle` makes it.
-
-    Parameters
-    ----------
-    path
-        The file.
-    connection
-        An open DuckDB connection to it.
-    """
+    """The database of a bundle, open for reading; `open_bundle` makes it."""
 
     def __init__(self, path: Path, connection: Any) -> None:
         self.path = path
@@ -156,7 +138,7 @@ class BundleDatabase:
 
     @property
     def coverage(self) -> pd.DataFrame:
-        """One row per chunk: what came of it, and `analysed`."""
+        """One row per chunk, with its status and whether it was `analysed`."""
         return self.query("SELECT * FROM coverage ORDER BY recording_id, start_ms NULLS FIRST, chunk_id")
 
     @property
@@ -166,7 +148,7 @@ class BundleDatabase:
 
     @property
     def recording_summary(self) -> pd.DataFrame:
-        """Per recording with a detection: detections, avg_confidence; the most first."""
+        """Per recording with a detection: detections, avg_confidence; the most detections first."""
         return self.query("SELECT * FROM recording_summary ORDER BY detections DESC, recording_id")
 
     @property
@@ -175,20 +157,7 @@ class BundleDatabase:
         return self.query("SELECT * FROM timeline_summary ORDER BY bucket_index")
 
     def query(self, sql: str, values: Sequence[object] = ()) -> pd.DataFrame:
-        """Return the result of an SQL query over the tables and views.
-
-        Parameters
-        ----------
-        sql
-            The query, with `?` for each value.
-        values
-            The values.
-
-        Raises
-        ------
-        RequestError
-            When DuckDB refuses the query, with its reason.
-        """
+        """Return the result of an SQL query with a `?` for each value; raise RequestError if DuckDB refuses it."""
         import duckdb
 
         try:
@@ -198,13 +167,7 @@ class BundleDatabase:
         return frame
 
     def check(self) -> None:
-        """Refuse a database that lacks a table, a view or a column that docs/formats.md promises.
-
-        Raises
-        ------
-        RequestError
-            With everything that is missing.
-        """
+        """Raise RequestError with every table, view and column of docs/formats.md that the database lacks."""
         rows = self.query("SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal")
         there = set(zip(rows["table_name"], rows["column_name"], strict=True))
         tables = {table for table, _ in there}

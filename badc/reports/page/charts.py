@@ -17,7 +17,8 @@ from badc.reports.study.clips import Passage, Spectrogram
 from badc.reports.study.data import HISTOGRAM_BINS, HOURS, DateBins, Grid, Histogram, Timeline, runs, tick_step_s
 from badc.reports.study.scale import CONFIDENCE_SCALE, Scale, short
 from badc.reports.study.sun import SunBand
-from badc.reports.study.words import _day, fitted, offset_words, span_words
+from badc.reports.study.words import _day, fitted, span_words
+from badc.system.clock import duration_text
 
 _AXIS_PX = 22
 _EFFORT_PX = 44
@@ -218,7 +219,7 @@ def timeline_chart(timeline: Timeline) -> Markup:
         confidence = timeline.highest[row][column]
         if confidence is None:
             return None
-        return CONFIDENCE_SCALE.step(confidence), f"{offset_words(column * timeline.bin_s)}: up to {confidence:.2f}"
+        return CONFIDENCE_SCALE.step(confidence), f"{duration_text(column * timeline.bin_s)}: up to {confidence:.2f}"
 
     rows = _Rows(
         timeline.rows,
@@ -239,7 +240,7 @@ def _timeline_drawing(layout: Layout, timeline: Timeline, rows: _Rows) -> Markup
         if second and x + layout.tick_px * 0.8 > layout.label_px + layout.plot_px:
             break
         parts.append(line(x, bottom, x, bottom + 4, "rule"))
-        words = offset_words(second)
+        words = duration_text(second)
         if timeline.started is not None:
             form = "%H:%M" if step_s % 60 == 0 and timeline.started.second == 0 else "%H:%M:%S"
             words = f"{timeline.started + timedelta(seconds=second):{form}}"

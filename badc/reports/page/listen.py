@@ -16,7 +16,7 @@ from badc.reports.page.charts import spectrogram_chart
 from badc.reports.page.sentences import long_date, numbered
 from badc.reports.study.clips import mp3_bytes, read_passage, spectrogram, webp_bytes
 from badc.reports.study.data import Sighting
-from badc.reports.study.words import offset_words
+from badc.system.clock import duration_text
 
 MOST_SPECIES = 30
 EACH = 2
@@ -115,8 +115,8 @@ def _clip(sighting: Sighting, bases: Sequence[Path], title: str) -> Clip:
     if sighting.local_time is not None:
         caption.append(f"{long_date(sighting.local_time.date())}, {sighting.local_time:%H:%M:%S}")
     at_s = ((sighting.chunk_start_ms or 0) + (sighting.timestamp_ms or 0)) / 1000
-    caption.append(f"{sighting.recording_id} at {offset_words(at_s)}")
-    name = f"{sighting.label}, {confidence}, {sighting.recording_id} at {offset_words(at_s)}"
+    caption.append(f"{sighting.recording_id} at {duration_text(at_s)}")
+    name = f"{sighting.label}, {confidence}, {sighting.recording_id} at {duration_text(at_s)}"
     image = _address("image/webp", webp_bytes(picture))
     chart = spectrogram_chart(picture, passage, image, f"Spectrogram: {name}")
     return Clip(title, f"Clip: {name}", " · ".join(caption), chart, _address("audio/mpeg", mp3_bytes(passage)))

@@ -23,7 +23,8 @@ from badc.reports.study.data import (
 )
 from badc.reports.study.scale import CONFIDENCE_SCALE, Scale, scale_of, short
 from badc.reports.study.sun import SunBand
-from badc.reports.study.words import offset_words, span_words
+from badc.reports.study.words import span_words
+from badc.system.clock import duration_text
 
 SPECIES_AT_FIRST = 20
 MOST_SPECIES = 500
@@ -272,7 +273,7 @@ def timeline_part(timeline: Timeline) -> ChartPart:
     if timeline.started is not None:
         when = f", started {words_of.long_date(timeline.started.date())} at {timeline.started:%H:%M:%S}"
     words = [
-        f"The recording {timeline.recording_id}{where}{when}, {offset_words(timeline.length_s)} long. "
+        f"The recording {timeline.recording_id}{where}{when}, {duration_text(timeline.length_s)} long. "
         f"Each cell is {words_of.hours_words(timeline.bin_s / 3600)}; its colour is the highest confidence in it."
     ]
     if timeline.left_out:
@@ -285,7 +286,7 @@ def timeline_part(timeline: Timeline) -> ChartPart:
             (
                 f"{timeline.counts[number]:,}",
                 "; ".join(
-                    f"{offset_words(column * timeline.bin_s)}: {confidence:.2f}"
+                    f"{duration_text(column * timeline.bin_s)}: {confidence:.2f}"
                     for column, confidence in enumerate(timeline.highest[number])
                     if confidence is not None
                 ),

@@ -56,11 +56,6 @@ def hour_words(hour: int) -> str:
     return f"{hour:02}:00 to {(hour + 1) % HOURS:02}:00"
 
 
-def species_name(species: Species) -> str:
-    """Return the label and, where there is another one, the scientific name."""
-    return f"{species.label} ({note})" if (note := scientific(species)) else species.label
-
-
 def scientific(species: Species) -> str:
     """Return the second name of a species, or nothing where it is the label again."""
     name = species.label_name or ""

@@ -14,7 +14,7 @@ from types import FrameType
 import duckdb
 
 from badc.errors import BadcError, RequestError
-from badc.system.paths import absolute
+from badc.system.sql import connect
 
 _MEMORY = "512MB"
 _MOST_THREADS = 4
@@ -33,17 +33,15 @@ def connection(database: str = ":memory:", *, read_only: bool = False) -> Iterat
     """
     with (
         tempfile.TemporaryDirectory(prefix="badc-report-") as scratch,
-        duckdb.connect(
+        connect(
             database,
-            read_only=read_only,
-            config={
-                "memory_limit": _MEMORY,
-                "temp_directory": scratch,
-                "threads": min(_MOST_THREADS, os.cpu_count() or 1),
-                "preserve_insertion_order": False,
-                "autoinstall_known_extensions": False,
-                "TimeZone": "UTC",
-            },
+            Path(scratch),
+            _MEMORY,
+            min(_MOST_THREADS, os.cpu_count() or 1),
+            access_mode="READ_ONLY" if read_only else "AUTOMATIC",
+            preserve_insertion_order=False,
+            autoinstall_known_extensions=False,
+            TimeZone="UTC",
         ) as opened,
         _ended_by_signals(opened),
     ):
@@ -106,18 +104,3 @@ def first_line(error: Exception) -> str:
     """Return an error's first line, which is the part for users."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
-
-
-def quoted(text: str) -> str:
-    """Return text as an SQL literal."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def quoted_path(path: Path) -> str:
-    """Return a path as an SQL literal in which `*`, `?` and `[` are not patterns."""
-    return quoted("".join(f"[{letter}]" if letter in "*?[" else letter for letter in str(absolute(path))))
-
-
-def identifier(name: str) -> str:
-    """Return a column's name as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'

@@ -14,9 +14,9 @@ from typing import Any
 
 import duckdb
 
-from badc.reports.query.connection import quoted
 from badc.system import atomic
 from badc.system.paths import absolute
+from badc.system.sql import quoted
 
 MS_PER_HOUR = 3_600_000
 # Rounded: a sum of floats depends on the order in which threads add, and a report made again should be the same.

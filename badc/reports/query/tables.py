@@ -17,8 +17,9 @@ import pyarrow as pa
 from badc.detections.tables import COVERAGE_SCHEMA, DETECTIONS_SCHEMA, coverage_path
 from badc.errors import RequestError
 from badc.recordings.names import parse_recording_name
-from badc.reports.query.connection import connection, explained, first_line, identifier, quoted, quoted_path
+from badc.reports.query.connection import connection, explained, first_line
 from badc.reports.query.sites import Site, read_sites
+from badc.system.sql import identifier, quoted, quoted_path
 
 ANALYSED = ("ok", "no_detections")
 # A row with one of these says that a chunk has no detection; other tools write such rows.

@@ -30,63 +30,33 @@ from badc.system.paths import absolute
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """The figures of a whole table of detections.
-
-    Parameters
-    ----------
-    detections, labels, recordings, stations
-        Numbers of them; recordings and stations are those with a detection.
-    avg_confidence, max_confidence
-        Over detections that have one; None without any.
-    first_detected_at, last_detected_at
-        By the recorders' clocks, ISO-8601; None where no recording's start is known.
-    chunks
-        Chunks of coverage by status; empty without coverage.
-    analysed_recordings, analysed_hours
-        Recordings of which a chunk was analysed, and their analysed audio; None without coverage.
-    detections_per_hour
-        Of analysed audio; None where there is none.
-    """
+class Overview:
+    """The figures of a whole table of detections."""
 
     detections: int
     labels: int
-    recordings: int
-    stations: int
-    avg_confidence: float | None
-    max_confidence: float | None
-    first_detected_at: str | None
-    last_detected_at: str | None
-    chunks: dict[str, int]
-    analysed_recordings: int | None
-    analysed_hours: float | None
-    detections_per_hour: float | None
+    recordings: int  # with a detection
+    stations: int  # with a detection
+    avg_confidence: float | None  # over detections that have one; None without any
+    max_confidence: float | None  # likewise
+    first_detected_at: str | None  # by the recorders' clocks, ISO-8601; None if no recording's start is known
+    last_detected_at: str | None  # likewise
+    chunks: dict[str, int]  # of coverage, by status; empty without coverage
+    analysed_recordings: int | None  # with an analysed chunk; None without coverage
+    analysed_hours: float | None  # of audio; None without coverage
+    detections_per_hour: float | None  # of analysed audio; None without any
 
 
 @dataclass(frozen=True, slots=True)
 class ParquetReport:
-    """What a parquet report shows.
+    """What `badc report parquet` shows."""
 
-    Parameters
-    ----------
-    labels, recordings
-        Those with the most detections.
-    timeline
-        Detections by time from the start of their recording, all recordings together.
-    figures
-        Of the whole table.
-    notes
-        What the reader should know.
-    written
-        The CSVs and the JSON.
-    """
-
-    labels: Ranking
-    recordings: Ranking
-    timeline: Ranking
-    figures: Figures
-    notes: tuple[str, ...]
-    written: tuple[Path, ...]
+    labels: Ranking  # those with the most detections
+    recordings: Ranking  # likewise
+    timeline: Ranking  # detections by time from the start of their recording, all recordings together
+    figures: Overview
+    notes: tuple[str, ...]  # what the reader should know
+    written: tuple[Path, ...]  # the CSVs and the JSON
 
 
 def parquet_report(settings: ParquetReportSettings) -> ParquetReport:
@@ -117,8 +87,8 @@ def parquet_report(settings: ParquetReportSettings) -> ParquetReport:
         )
 
 
-def figures_of(database: duckdb.DuckDBPyConnection, *, has_coverage: bool) -> Figures:
-    """Return the figures of the detections that were chosen; `badc.reports.query.counts.count_pairs` comes first."""
+def figures_of(database: duckdb.DuckDBPyConnection, *, has_coverage: bool) -> Overview:
+    """Return the figures of the chosen detections; call `badc.reports.query.counts.count_pairs` first."""
     detections, recordings, stations, average, highest = database.execute(
         f"""
         SELECT CAST(coalesce(sum(n), 0) AS BIGINT), count(DISTINCT recording_id), count(DISTINCT station), {AVERAGES}
@@ -139,7 +109,7 @@ def figures_of(database: duckdb.DuckDBPyConnection, *, has_coverage: bool) -> Fi
         analysed, hours = database.execute(
             f"SELECT count(DISTINCT recording_id), coalesce(sum(analysed_ms), 0) / {MS_PER_HOUR} FROM effort_hours"
         ).fetchall()[0]
-    return Figures(
+    return Overview(
         detections,
         labels,
         recordings,
@@ -159,23 +129,12 @@ def write_parquet_report(
     database: duckdb.DuckDBPyConnection,
     settings: Any,
     coverage: Path | None,
-    figures: Figures,
+    figures: Overview,
     folder: Path,
 ) -> tuple[Path, ...]:
-    """Write the CSVs and the JSON of a report to a folder; `badc.reports.query.counts.count_pairs` comes first.
+    """Write the CSVs and the JSON of a report to a folder; call `badc.reports.query.counts.count_pairs` first.
 
-    Parameters
-    ----------
-    database
-        With the counts.
-    settings
-        `parquet`, `min_confidence` and `bucket_minutes` are used.
-    coverage
-        The table of coverage, for the JSON.
-    figures
-        Of the whole table.
-    folder
-        Where to.
+    Of `settings`, only `parquet`, `min_confidence` and `bucket_minutes` are used; `coverage` is only named in the JSON.
     """
     queries = {"labels": LABELS, "recordings": RECORDINGS, "timeline": timeline(settings.bucket_minutes)}
     written = [write_csv(database, query, folder / f"{name}.csv") for name, query in queries.items()]

@@ -22,29 +22,19 @@ _STEPS_S = (1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 
 
 @dataclass(frozen=True, slots=True)
 class Quicklook:
-    """What a quicklook shows.
+    """What `badc report quicklook` shows.
 
-    Parameters
-    ----------
-    labels, recordings
-        Those with the most detections.
-    chunks
-        Detections by the start of their chunk in its recording, all recordings together: one row a start where there
-        are at most `MOST_STEPS` of them, or else one row a span of time.
-    sparkline
-        The same in finer steps, as a line of bars; empty where no chunk's start is known.
-    notes
-        What the reader should know.
-    written
-        The CSVs.
+    `chunks` counts detections by the start of their chunk in its recording, all recordings together: one row per start
+    if there are at most `MOST_STEPS`, else one row per span of time. `sparkline` shows the same in finer steps, as a
+    line of bars; it is empty if no chunk's start is known.
     """
 
-    labels: Ranking
-    recordings: Ranking
+    labels: Ranking  # those with the most detections
+    recordings: Ranking  # likewise
     chunks: Ranking
     sparkline: str
-    notes: tuple[str, ...]
-    written: tuple[Path, ...]
+    notes: tuple[str, ...]  # what the reader should know
+    written: tuple[Path, ...]  # the CSVs
 
 
 def quicklook(settings: QuicklookSettings) -> Quicklook:
@@ -74,13 +64,13 @@ def quicklook(settings: QuicklookSettings) -> Quicklook:
 
 
 def write_quicklook(database: duckdb.DuckDBPyConnection, folder: Path) -> tuple[Path, ...]:
-    """Write the CSVs of a quicklook to a folder; `badc.reports.query.counts.count_pairs` comes first."""
+    """Write the CSVs of a quicklook to a folder; call `badc.reports.query.counts.count_pairs` first."""
     queries = {"labels": LABELS, "recordings": RECORDINGS, "chunks": CHUNKS}
     return tuple(write_csv(database, query, folder / f"{name}.csv") for name, query in queries.items())
 
 
 def sparkline(counts: Sequence[int]) -> str:
-    """Return a line with a bar for each number, the highest bar for the largest; a space for 0.
+    """Return a line with a bar for each number, the highest for the largest; a space for 0.
 
     Examples
     --------
@@ -92,7 +82,7 @@ def sparkline(counts: Sequence[int]) -> str:
 
 
 def _count_starts(database: duckdb.DuckDBPyConnection) -> int:
-    """Make the table `starts`, detections by the start of their chunk, and return how many starts there are."""
+    """Make the table `starts`, detections by the start of their chunk, and return its number of rows."""
     database.execute(
         """
         CREATE TEMP TABLE starts AS
@@ -110,7 +100,7 @@ def _count_starts(database: duckdb.DuckDBPyConnection) -> int:
 
 
 def _step(database: duckdb.DuckDBPyConnection, starts: int, most: int) -> str:
-    """Return SQL for the step that a start belongs to: itself, where there are few, or else a span of time."""
+    """Return SQL for the step of a start: the start itself if there are few, else a span of time."""
     if starts <= most:
         return "start_ms"
     last_ms = database.execute("SELECT max(start_ms) FROM starts").fetchall()[0][0]

@@ -1,9 +1,8 @@
-"""`badc report aggregate-dir`: the leaderboards of everything that was found below a folder.
+"""`badc report aggregate-dir`: the leaderboards of all detections below a folder.
 
-Every table of detections counts, whatever tool wrote it, and no detection twice: where several tables have the same
-chunk of the same recording, that of the newest file counts. For that, two recordings are the same when they have the
-same id, the same dataset and the same folder of audio: recorders of one kind, such as AudioMoths, name their files by
-the time only, so the id alone does not tell two stations apart.
+Every table of detections counts, whatever tool wrote it, and no detection counts twice: if several tables have the same
+chunk of a recording, the newest file counts. Two recordings are the same if their id, dataset and audio folder are the
+same. The id alone is not enough: recorders such as AudioMoths name their files by time only, whatever the station.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import pyarrow.parquet as pq
 
 from badc.detections.tables import coverage_path
 from badc.errors import RequestError
-from badc.reports.query.connection import connection, explained, quoted, quoted_path
+from badc.reports.query.connection import connection, explained
 from badc.reports.query.counts import AVERAGES, Ranking, choose, count_detections, ranked, write_csv
 from badc.reports.query.tables import (
     ANALYSED,
@@ -33,10 +32,10 @@ from badc.reports.query.tables import (
     source_of,
 )
 from badc.reports.settings import RollupSettings
-from badc.system.paths import absolute
+from badc.system.paths import NEVER_SEARCHED, absolute
+from badc.system.sql import quoted, quoted_path
 
-_OTHER_FOLDERS = frozenset({".git", ".datalad", ".badc-lock"})
-# What the CSVs are called, and their queries over `pairs`.
+# Names of the CSVs, with their queries over `pairs`.
 _BOARDS = {
     "label_summary": f"""
         SELECT label, label_name, CAST(sum(n) AS BIGINT) AS detections, {AVERAGES},
@@ -60,47 +59,27 @@ _USED = (
 
 @dataclass(frozen=True, slots=True)
 class Rollup:
-    """What was found below a folder.
+    """What was found below a folder."""
 
-    Parameters
-    ----------
-    tables
-        The tables of detections that were read, the newest first.
-    copies
-        Tables that are the same, byte for byte, as one of those.
-    detections
-        How many detections count.
-    repeated
-        How many do not, because a newer table has the same chunk.
-    labels, recordings, stations
-        Those with the most detections.
-    notes
-        What the reader should know.
-    bad_files
-        Parquet files that cannot be read, with the reason.
-    written
-        The CSVs.
-    """
-
-    tables: tuple[Path, ...]
-    copies: tuple[Path, ...]
-    detections: int
-    repeated: int
-    labels: Ranking
-    recordings: Ranking
-    stations: Ranking
-    notes: tuple[str, ...]
-    bad_files: tuple[tuple[Path, str], ...]
-    written: tuple[Path, ...]
+    tables: tuple[Path, ...]  # the tables that were read, newest first
+    copies: tuple[Path, ...]  # tables that equal one of those, byte for byte
+    detections: int  # those that count
+    repeated: int  # those that do not, because a newer table has the same chunk
+    labels: Ranking  # those with the most detections
+    recordings: Ranking  # likewise
+    stations: Ranking  # likewise
+    notes: tuple[str, ...]  # what the reader should know
+    bad_files: tuple[tuple[Path, str], ...]  # unreadable Parquet files, with the reason
+    written: tuple[Path, ...]  # the CSVs
 
     @property
     def rankings(self) -> dict[str, Ranking]:
-        """The leaderboards by their titles."""
+        """The leaderboards by title."""
         return {"Labels": self.labels, "Recordings": self.recordings, "Stations": self.stations}
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _TablesFound:
     tables: list[Path]
     copies: list[Path]
     bad_files: list[tuple[Path, str]]
@@ -113,9 +92,9 @@ def roll_up(settings: RollupSettings) -> Rollup:
     Raises
     ------
     RequestError
-        When there is no such folder, or no table of detections in it.
+        If the folder does not exist or has no table of detections.
     BadcError
-        When DuckDB fails, as on a full disk.
+        If DuckDB fails, as on a full disk.
     """
     if not settings.folder.is_dir():
         raise RequestError(f"{settings.folder}: no such folder")
@@ -153,9 +132,9 @@ def _number(database: duckdb.DuckDBPyConnection, query: str) -> int:
     return int(database.execute(query).fetchall()[0][0])
 
 
-def _find(folder: Path) -> _Found:
-    """Return the tables of detections below a folder, told by their columns; the newest first."""
-    found = _Found([], [], [], {})
+def _find(folder: Path) -> _TablesFound:
+    """Return the tables of detections below a folder, recognized by their columns, newest first."""
+    found = _TablesFound([], [], [], {})
     files: dict[tuple[int, int], Path] = {}
     for path in _parquet_files(folder):
         try:
@@ -186,7 +165,7 @@ def _find(folder: Path) -> _Found:
 
 def _parquet_files(folder: Path) -> Iterator[Path]:
     for base, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name not in _OTHER_FOLDERS)
+        folders[:] = sorted(name for name in folders if name not in NEVER_SEARCHED)
         yield from (Path(base, name) for name in sorted(files) if name.lower().endswith(".parquet"))
 
 
@@ -195,8 +174,8 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _define(database: duckdb.DuckDBPyConnection, found: _Found) -> tuple[str, ...]:
-    """Make the views `all_rows`, of all tables, and `detections`, of what counts; return notes on them."""
+def _define(database: duckdb.DuckDBPyConnection, found: _TablesFound) -> tuple[str, ...]:
+    """Make the views `all_rows`, of all tables, and `detections`, of the rows that count; return notes on them."""
     database.execute("CREATE TABLE files (badc_file VARCHAR, number INTEGER)")
     files = pa.table({"badc_file": [str(path) for path in found.tables], "number": range(len(found.tables))})
     database.register("listed_files", files)
@@ -259,7 +238,7 @@ def _drop_repeated(database: duckdb.DuckDBPyConnection, tables: Sequence[Path]) 
 
 
 def _hold_silent_chunks(database: duckdb.DuckDBPyConnection, coverage: Path, number: int) -> None:
-    """Let a table also speak for the chunks in which it found nothing, if its coverage says that they were analysed."""
+    """Let a table also hold the chunks that were analysed, by its coverage, without a detection."""
     if not coverage.is_file():
         return
     try:

@@ -15,37 +15,19 @@ _IN_ORDER_OF_TIME = {Group.HOUR, Group.DATE}
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a summary found.
+    """What a summary found."""
 
-    Parameters
-    ----------
-    groups
-        The first groups, with their counts.
-    notes
-        What the reader should know: labels that do not occur, and what the tables lack.
-    written
-        The CSV with all groups, or None.
-    """
-
-    groups: Ranking
-    notes: tuple[str, ...]
-    written: Path | None
+    groups: Ranking  # the first groups, with their counts
+    notes: tuple[str, ...]  # labels that do not occur, and what the tables lack
+    written: Path | None  # the CSV with all groups
 
 
 def summarise(settings: SummarySettings) -> Summary:
     """Count detections by groups.
 
-    Parameters
-    ----------
-    settings
-        The tables, what to group by, and what to leave out.
-
-    Returns
-    -------
-    Summary
-        Per group: detections, average and highest confidence, recordings with a detection, hours of analysed audio of
-        the group's recordings, station, study area, hour or date (of all for a label), and detections per such hour.
-        Without labels among the groups, those that were analysed and have no detection are groups too, with 0.
+    A group has its detections, average and highest confidence, recordings with a detection, hours of analysed audio of
+    its recordings, station, study area, hour or date (of all for a label), and detections per such hour. Unless labels
+    are among the groups, those that were analysed without a detection are listed too, with 0.
 
     Raises
     ------
@@ -56,7 +38,7 @@ def summarise(settings: SummarySettings) -> Summary:
     with open_tables(settings.parquet, coverage, settings.sites) as database:
         notes = choose(database, settings.min_confidence, settings.labels)
         count_effort(database)
-        # Once, into a table: printing and the CSV both read it.
+        # Into a table, because printing and the CSV both read it.
         database.execute(f"CREATE TEMP TABLE summary AS {_query(settings.groups)}")
         order = "SELECT * FROM summary ORDER BY " + ", ".join(_order(settings.groups))
         groups = ranked(database, order, settings.limit)
@@ -73,7 +55,7 @@ def _query(groups: tuple[Group, ...]) -> str:
         same = " AND ".join(f"heard.{group} IS NOT DISTINCT FROM analysed.{group}" for group in places)
         silent_too = Group.LABEL not in groups
         join = f"{'FULL OUTER' if silent_too else 'LEFT'} JOIN analysed ON {same}"
-        if silent_too:  # both sides, because a null group is a group as well
+        if silent_too:  # from both sides, because null is a group too
             columns = [f"CASE WHEN n IS NULL THEN analysed.{g} ELSE heard.{g} END AS {g}" for g in groups]
     return f"""
         WITH parts AS (

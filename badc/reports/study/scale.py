@@ -11,7 +11,6 @@ from math import floor, log10
 # Six steps of even lightness in OKLCH, from yellow-green over teal to indigo. Lightness alone orders them, so they hold
 # in grey and for colour-blind eyes. On a dark ground they run the other way: more is further from the ground.
 LIGHT_STEPS = ("#d4ecae", "#82cf9c", "#08ac9c", "#008299", "#005584", "#202c5b")
-DARK_STEPS = ("#2b396c", "#0d628e", "#008d9d", "#3fb39c", "#95d299", "#e2eca7")
 STEPS = len(LIGHT_STEPS)
 # Where the classes may begin, from the finest to the coarsest: the numbers of each power of ten.
 _SERIES = ((1.0, 2.0, 5.0), (1.0, 3.0), (1.0,))

@@ -34,11 +34,3 @@ def span_words(bins: DateBins, column: int) -> str:
 
 def _day(day: date, with_year: bool = False) -> str:
     return f"{day.day} {day:%b %Y}" if with_year else f"{day.day} {day:%b}"
-
-
-def offset_words(seconds: float) -> str:
-    """Return a time from the start of a recording, such as `1:05` or `2:00:00`."""
-    whole = round(seconds)
-    minutes, seconds_left = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds_left:02}" if hours else f"{minutes}:{seconds_left:02}"

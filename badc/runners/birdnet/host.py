@@ -25,10 +25,10 @@ MIN_WINDOW_S = 1.5
 
 def main(options: dict[str, Any]) -> None:
     """Serve requests `{path, start_frame, frames}` with the options that `badc.runners.birdnet.runner` passes."""
-    serve(lambda: (options["model_version"], _Model(options).handle))
+    serve(lambda: (options["model_version"], _Birdnet(options).handle))
 
 
-class _Model:
+class _Birdnet:
     def __init__(self, options: dict[str, Any]) -> None:
         from ai_edge_litert.interpreter import Interpreter
 

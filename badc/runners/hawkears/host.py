@@ -102,12 +102,12 @@ def _parse(arguments: list[str]) -> dict[str, Any]:
 def _load(options: dict[str, Any]) -> tuple[str, Callable[[Answer], Answer]]:
     import hawkears
 
-    model = _Model(options)
+    model = _Hawkears(options)
     model.warm_up()
     return f"HawkEars {hawkears.__version__} {model.digest()}", model.handle
 
 
-class _Model:
+class _Hawkears:
     def __init__(self, options: dict[str, Any]) -> None:
         self._parameters = options["parameters"]
         self._root = options["data_root"]

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from badc.chunks.cutting import DEFAULT_DURATION_S, DEFAULT_MIN_CHUNK_S
+from badc.chunks.settings import ChunkWavSettings, ManifestSettings, SplitSettings
 from badc.datasets.chunking.settings import ChunkSettings
-from badc.telemetry.summary import RunState
+from badc.errors import ExitCode
 from flows.cli.commands.probe import probe
 from flows.cli.console import end
-from flows.cli.options import options_of, with_boundary
-from flows.run.stopping import INTERRUPTED_EXIT_CODE
+from flows.cli.options import options_of
 
 if TYPE_CHECKING:
     from badc.chunks.cutting import ChunkPlan
@@ -26,88 +25,45 @@ if TYPE_CHECKING:
     from flows.run.sessions import ChunkRunOutcome
 
 app = typer.Typer()
-_EXIT_CODES = {RunState.COMPLETED: 0, RunState.FAILED: 1, RunState.INTERRUPTED: INTERRUPTED_EXIT_CODE}
 _MOST_SHOWN = 200
 
-Audio = Annotated[Path, typer.Argument(help="The recording: WAV, FLAC, OGG, MP3, …", show_default=False)]
-Duration = Annotated[float, typer.Option(help="Length of a chunk in seconds.")]
-Overlap = Annotated[float, typer.Option(help="Seconds of a chunk that the next one repeats.")]
-MinChunk = Annotated[
-    float, typer.Option(help="Leave out a last chunk shorter than so many seconds, unless it is the whole recording.")
-]
 
-RecordingId = Annotated[
-    str | None,
-    typer.Option(help="The recording's id, for one whose file name another recording has too. Default: that name."),
-]
-
-
-def manifest(
-    audio: Audio,
-    chunk_duration: Duration = DEFAULT_DURATION_S,
-    overlap: Overlap = 0.0,
-    output: Annotated[
-        Path | None,
-        typer.Option(help="The manifest. Default: manifests/RECORDING.csv, in the recording's dataset if it has one."),
-    ] = None,
-    hash_chunks: Annotated[
-        bool, typer.Option("--hash-chunks", help="Read all audio and write each chunk's SHA-256, that of its WAV.")
-    ] = False,
-    min_chunk: MinChunk = DEFAULT_MIN_CHUNK_S,
-    recording_id: RecordingId = None,
-    status_dir: Annotated[
-        Path | None,
-        typer.Option(help="Also keep a chunk status in this folder, as `badc chunk orchestrate` does for a dataset."),
-    ] = None,
-) -> None:
+@options_of(ManifestSettings)
+def manifest(settings: ManifestSettings) -> None:
     """Write the manifest of a recording's chunks without copying any audio (virtual chunks).
 
     The rows name the recording itself; `badc infer run` reads each chunk's window from it.
     """
-    from badc.chunks.cutting import plan_chunks, write_virtual_manifest
+    from badc.chunks.cutting import write_virtual_manifest
     from badc.system.paths import default_manifest_path
     from flows.cli.console import counting
 
-    plan = plan_chunks(audio, chunk_duration, overlap, min_chunk, recording_id)
-    target = output or default_manifest_path(plan.dataset_root, plan.recording_id)
+    plan = _planned(settings, settings.recording_id)
+    target = settings.output or default_manifest_path(plan.dataset_root, plan.recording_id)
     with counting("chunks hashed") as show:
-        write_virtual_manifest(plan, target, hash_chunks, lambda done: show(done, len(plan.chunks)), status_dir)
+        write_virtual_manifest(
+            plan, target, settings.hash_chunks, lambda done: show(done, len(plan.chunks)), settings.status_dir
+        )
     print(_what_it_makes(plan))
     print(target)
 
 
-def run(
-    audio: Audio,
-    chunk_duration: Duration = DEFAULT_DURATION_S,
-    overlap: Overlap = 0.0,
-    output_dir: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for the WAVs. Default: artifacts/chunks/RECORDING, in the recording's dataset if any."
-        ),
-    ] = None,
-    manifest: Annotated[
-        Path | None,
-        typer.Option(help="The manifest. Default: manifests/RECORDING.csv, in the recording's dataset if it has one."),
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")] = False,
-    min_chunk: MinChunk = DEFAULT_MIN_CHUNK_S,
-    recording_id: RecordingId = None,
-) -> None:
+@options_of(ChunkWavSettings)
+def run(settings: ChunkWavSettings) -> None:
     """Write each chunk of a recording as a WAV, in the recording's sample format, and the manifest.
 
     Chunk WAVs of an earlier cut of the same recording are removed. The folder's .chunk_status.json says how it went.
     """
-    from badc.chunks.cutting import plan_chunks, write_chunk_wavs
+    from badc.chunks.cutting import write_chunk_wavs
     from badc.system.paths import default_chunks_dir, default_manifest_path, require_inside
     from flows.cli.console import counting
 
-    plan = plan_chunks(audio, chunk_duration, overlap, min_chunk, recording_id)
-    folder = output_dir or default_chunks_dir(plan.dataset_root, plan.recording_id)
-    if output_dir is None:
+    plan = _planned(settings, settings.recording_id)
+    folder = settings.output_dir or default_chunks_dir(plan.dataset_root, plan.recording_id)
+    if settings.output_dir is None:
         require_inside(folder.parent, folder)
-    target = manifest or default_manifest_path(plan.dataset_root, plan.recording_id)
-    if dry_run:
+    target = settings.manifest or default_manifest_path(plan.dataset_root, plan.recording_id)
+    if settings.dry_run:
         for chunk in plan.chunks:
             print(f"{chunk.chunk_id}\t{chunk.start_ms}\t{chunk.end_ms}\t{folder / chunk.chunk_id}.wav")
         return
@@ -118,16 +74,10 @@ def run(
     print(target)
 
 
-def split(
-    audio: Audio,
-    chunk_duration: Duration = DEFAULT_DURATION_S,
-    overlap: Overlap = 0.0,
-    min_chunk: MinChunk = DEFAULT_MIN_CHUNK_S,
-) -> None:
+@options_of(SplitSettings)
+def split(settings: SplitSettings) -> None:
     """Print the ids of a recording's chunks, one a line; write nothing."""
-    from badc.chunks.cutting import plan_chunks
-
-    for chunk in plan_chunks(audio, chunk_duration, overlap, min_chunk).chunks:
+    for chunk in _planned(settings).chunks:
         print(chunk.chunk_id)
 
 
@@ -181,6 +131,14 @@ def orchestrate(
     if not plan.todo:
         return _report_not_possible(plan)
     return _apply(plan, recording, began)
+
+
+def _planned(settings: SplitSettings, recording_id: str | None = None) -> ChunkPlan:
+    from badc.chunks.cutting import plan_chunks
+
+    return plan_chunks(
+        settings.audio, settings.chunk_duration_s, settings.overlap_s, settings.min_chunk_s, recording_id
+    )
 
 
 def _what_it_makes(plan: ChunkPlan) -> str:
@@ -252,11 +210,11 @@ def _report(plan: DatasetPlan, outcome: ChunkRunOutcome, began: str) -> int:
         if failures:
             lines = [f"{name}: {error}" for name, error in failures]
             print(f"badc: {len(failures)} recordings {what}:\n{listed(lines)}", file=sys.stderr)
-    code = _EXIT_CODES[outcome.state]
+    code = outcome.state.exit_code
     impossible = _report_not_possible(plan)
-    if code == INTERRUPTED_EXIT_CODE:
+    if code == ExitCode.INTERRUPTED:
         words = ["badc", "chunk", "orchestrate", *plan.settings.going_on(began).to_arguments(), "--apply"]
-        print(f"Go on with: {shlex.join(words)}", file=sys.stderr)
+        print(f"Resume with: {shlex.join(words)}", file=sys.stderr)
     return code or impossible
 
 
@@ -270,7 +228,5 @@ def _report_not_possible(plan: DatasetPlan) -> int:
     return 1
 
 
-for _function in (manifest, run, split):
-    app.command()(with_boundary(_function))
-app.command()(orchestrate)
-app.command()(probe)
+for _command in (manifest, run, split, orchestrate, probe):
+    app.command()(_command)

@@ -15,7 +15,6 @@ from flows.cli.commands.monitor import monitor
 from flows.cli.commands.orchestrate import orchestrate
 from flows.cli.console import end, warn_of_stub
 from flows.cli.options import options_of, with_boundary
-from flows.run.stopping import INTERRUPTED_EXIT_CODE
 
 if TYPE_CHECKING:
     from badc.detections.aggregate import Aggregation
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from flows.run.sessions import InferOutcome
 
 app = typer.Typer()
-_EXIT_CODES = {RunState.COMPLETED: 0, RunState.FAILED: 1, RunState.INTERRUPTED: INTERRUPTED_EXIT_CODE}
 
 
 PrintDataladRun = Annotated[
@@ -159,7 +157,7 @@ def _report(plan: InferPlan, outcome: InferOutcome) -> int:
         print(f"badc: {outcome.errors[0]}" + (f"\n… and {more} more failed" if more > 0 else ""), file=sys.stderr)
     if outcome.state is not RunState.COMPLETED:
         print(f"Resume with: {plan.resume_command}", file=sys.stderr)
-    return _EXIT_CODES[outcome.state]
+    return outcome.state.exit_code
 
 
 def _report_aggregation(settings: AggregateSettings, made: Aggregation) -> int:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from badc.system.clock import epoch_s
+from badc.system.clock import duration_text, epoch_s
 from badc.system.paths import newest_telemetry_log
 from badc.telemetry.monitor import TREND_BUCKET_S, TREND_BUCKETS, Monitor, ShownEvent, WorkerStats
 
@@ -333,12 +333,8 @@ def _clock(at: str) -> str:
 def _duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours} h"
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    days, hours = divmod(round(seconds) // 3600, 24)
+    return f"{days} d {hours} h" if days else duration_text(seconds)
 
 
 def _count(number: int) -> str:

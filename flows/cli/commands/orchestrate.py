@@ -12,13 +12,11 @@ from badc.datasets.inference.settings import OrchestrateSettings
 from badc.telemetry.summary import RunState
 from flows.cli.console import end, warn_of_stub
 from flows.cli.options import options_of
-from flows.run.stopping import INTERRUPTED_EXIT_CODE
 
 if TYPE_CHECKING:
     from badc.datasets.inference.plan import OrchestrationPlan
     from flows.run.sessions import OrchestrateOutcome
 
-EXIT_CODES = {RunState.COMPLETED: 0, RunState.FAILED: 1, RunState.INTERRUPTED: INTERRUPTED_EXIT_CODE}
 _MOST_SHOWN = 50
 
 
@@ -136,7 +134,7 @@ def _apply(plan: OrchestrationPlan, began: str) -> int:
         by_force = progress.closed_before(lambda outcome: _report(plan, outcome, began))
         outcome, told = launch_orchestration(plan, recording, progress.update, progress.say, by_force)
     _report(plan, outcome, began)
-    return end(EXIT_CODES[outcome.state], told)
+    return end(outcome.state.exit_code, told)
 
 
 def _report(plan: OrchestrationPlan, outcome: OrchestrateOutcome, began: str) -> None:

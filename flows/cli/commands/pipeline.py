@@ -10,7 +10,7 @@ import typer
 
 from badc.datasets.pipeline_settings import PipelineSettings
 from badc.telemetry.summary import RunState
-from flows.cli.commands.orchestrate import EXIT_CODES, report_outcome
+from flows.cli.commands.orchestrate import report_outcome
 from flows.cli.console import end, warn_of_stub
 from flows.cli.options import options_of
 
@@ -53,7 +53,7 @@ def run(
         by_force = progress.closed_before(lambda outcome: _report(settings, outcome, began))
         outcome, told = launch_pipeline(settings, progress.count, progress.update, progress.say, by_force)
     _report(settings, outcome, began)
-    code = EXIT_CODES[outcome.state]
+    code = outcome.state.exit_code
     return end(code, told)
 
 
@@ -74,4 +74,4 @@ def _report(settings: PipelineSettings, outcome: PipelineOutcome, began: str) ->
         print("Nothing to analyse: every recording is complete.")
     if outcome.state is not RunState.COMPLETED:
         words = ["badc", "pipeline", "run", *going_on(settings, began).to_arguments()]
-        print(f"Go on with: {shlex.join(words)}", file=sys.stderr)
+        print(f"Resume with: {shlex.join(words)}", file=sys.stderr)

@@ -24,7 +24,7 @@ from flows.cli.console import print_table, show_ranking, show_rankings, shown_va
 from flows.cli.options import options_of
 
 if TYPE_CHECKING:
-    from badc.reports.rankings.overview import Figures
+    from badc.reports.rankings.overview import Overview
 
 app = typer.Typer()
 
@@ -144,7 +144,7 @@ app.command()(export)
 app.command()(plot)
 
 
-def _show_figures(figures: Figures) -> None:
+def _show_figures(figures: Overview) -> None:
     rows = []
     for name, value in asdict(figures).items():
         if isinstance(value, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,8 +22,9 @@ from badc.reports.query.tables import find_coverage, open_tables
 from badc.reports.settings import DEFAULT_KINDS, PlotKind, PlotSettings
 from badc.reports.study.data import Station, date_bins, time_bin_s
 from badc.reports.study.queries import Counts
-from badc.reports.study.scale import DARK_STEPS, LIGHT_STEPS, scale_of, short
+from badc.reports.study.scale import LIGHT_STEPS, scale_of, short
 from badc.reports.study.sun import sun_band
+from tests.conftest import ROOT
 from tests.fakes.study import RECORDED_HOURS, write_study
 
 HOUR_MS = 3_600_000
@@ -272,6 +274,8 @@ def test_numbers_are_short():
 
 
 # Machado, Oliveira, Fernandes (2009), full dichromacy, in linear RGB.
+# Those of the page on a dark ground, where more is lighter.
+DARK_STEPS = re.findall(r"--c\d: (#[0-9a-f]{6});", (ROOT / "badc/reports/page/templates/page.css").read_text())[-6:]
 DICHROMATS = {
     "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
     "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],

@@ -14,7 +14,7 @@ from badc.inference.ledger import WORKER_LOST
 from badc.telemetry.monitor import TREND_BUCKET_S, Monitor, chunk_ms
 from badc.telemetry.summary import Job, JobStatus, RunState, RunSummary, summary_path, write_summary
 from badc.telemetry.summary_scan import SummaryReader
-from badc.telemetry.tail import Change, LogReader
+from badc.telemetry.tail import LogChange, LogReader
 
 BEGIN = datetime(2026, 5, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -69,7 +69,7 @@ def test_a_half_written_line_waits_for_its_end(tmp_path):
     assert all_lines(reader) == []
     with log.open("ab") as stream:
         stream.write(b"o\nthree\n")
-    assert reader.check() is Change.NONE
+    assert reader.check() is LogChange.NONE
     assert all_lines(reader) == [b"two", b"three"]
 
 
@@ -81,14 +81,14 @@ def test_rotation_loses_no_line_and_reads_none_twice(tmp_path):
     with log.open("ab") as stream:
         stream.write(b"2\n")  # written after the last look, then rotated away
     log.rename(tmp_path / "run.jsonl.1")
-    assert reader.check() is Change.MISSING
+    assert reader.check() is LogChange.MISSING
     log.write_bytes(b"3\n")
 
-    assert reader.check() is Change.NONE, "the old file has a line left"
+    assert reader.check() is LogChange.NONE, "the old file has a line left"
     assert all_lines(reader) == [b"2"]
-    assert reader.check() is Change.ROTATED
+    assert reader.check() is LogChange.ROTATED
     assert all_lines(reader) == [b"3"]
-    assert reader.check() is Change.NONE
+    assert reader.check() is LogChange.NONE
 
 
 @pytest.mark.parametrize("content", [b"", b"new\n", b"other than before and longer than it was\n"])
@@ -101,9 +101,9 @@ def test_truncation_starts_over_also_when_the_file_has_grown_again(content, tmp_
         stream.truncate(0)
         stream.write(content)
 
-    assert reader.check() is Change.TRUNCATED
+    assert reader.check() is LogChange.TRUNCATED
     assert all_lines(reader) == content.splitlines()
-    assert reader.check() is Change.NONE
+    assert reader.check() is LogChange.NONE
 
 
 @pytest.mark.parametrize("tail_bytes", [1, 7, 100, 5_000, 10**6])

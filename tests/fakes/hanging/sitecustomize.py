@@ -8,9 +8,9 @@ import time
 
 
 def _let_hang() -> None:
-    while not hasattr(sys.modules.get("flows.infer"), "_Run"):
+    while not hasattr(sys.modules.get("flows.infer"), "_InferRun"):
         time.sleep(0.05)
-    run = sys.modules["flows.infer"]._Run
+    run = sys.modules["flows.infer"]._InferRun
     ticks = run._tick
 
     def tick(self: object, runner: object) -> None:

@@ -14,11 +14,11 @@ from badc.chunks.cutting import plan_chunks, write_chunk_wavs, write_virtual_man
 from badc.chunks.manifest import read_manifest
 from badc.chunks.status import ChunkState, read_chunk_status, status_path
 from badc.datasets.chunking.plan import (
+    ChunkDecision,
     ChunkingInterruptedError,
     ChunkOutcome,
     DatasetPlan,
-    Decision,
-    PlannedRecording,
+    RecordingToChunk,
     chunk_recording,
     plan_dataset,
 )
@@ -47,11 +47,11 @@ def run(dataset: Path, **settings: Any) -> list[ChunkOutcome]:
     return [chunk_recording(recording, planned.order) for recording in planned.todo]
 
 
-def decisions(planned: DatasetPlan) -> dict[str, tuple[Decision, str]]:
+def decisions(planned: DatasetPlan) -> dict[str, tuple[ChunkDecision, str]]:
     return {r.recording_id: (r.decision, r.reason) for r in planned.recordings}
 
 
-def only(planned: DatasetPlan, recording_id: str = "c") -> PlannedRecording:
+def only(planned: DatasetPlan, recording_id: str = "c") -> RecordingToChunk:
     (found,) = [r for r in planned.recordings if r.recording_id == recording_id]
     return found
 
@@ -97,7 +97,7 @@ def test_chunked_recordings_are_skipped_and_have_manifest_and_status(dataset: Pa
     )
     assert (status.manifest_rows, status.recording_ms, status.duration_s, status.overlap_s) == (2, 2500, 1.0, 0.0)
     again = plan(dataset)
-    assert {d for d, _ in decisions(again).values()} == {Decision.SKIP}
+    assert {d for d, _ in decisions(again).values()} == {ChunkDecision.SKIP}
     assert again.todo == again.rows() == []
     assert len(plan(dataset, include_existing=True).todo) == 3
 
@@ -164,11 +164,11 @@ def test_what_is_not_complete_or_not_the_same_is_planned_again(
     run(dataset)
     spoil(dataset)
     planned = only(plan(dataset, **settings))
-    assert planned.decision is Decision.CHUNK
+    assert planned.decision is ChunkDecision.CHUNK
     assert reason in planned.reason
     run(dataset, **settings)
     settings.pop("include_existing", None)
-    assert {d for d, _ in decisions(plan(dataset, **settings)).values()} == {Decision.SKIP}
+    assert {d for d, _ in decisions(plan(dataset, **settings)).values()} == {ChunkDecision.SKIP}
 
 
 def test_chunking_everything_again_is_gone_on_with(dataset: Path) -> None:
@@ -176,9 +176,9 @@ def test_chunking_everything_again_is_gone_on_with(dataset: Path) -> None:
     everything = ChunkSettings(dataset=dataset, include_existing=True)
     before, after = "2001-01-01T00:00:00Z", "2101-01-01T00:00:00Z"
     assert everything.going_on(before).redo_before == before
-    assert {r.decision for r in plan(dataset, redo_before=before).recordings} == {Decision.SKIP}
+    assert {r.decision for r in plan(dataset, redo_before=before).recordings} == {ChunkDecision.SKIP}
     assert {(r.decision, r.reason) for r in plan(dataset, redo_before=after).recordings} == {
-        (Decision.CHUNK, f"chunked before {after}")
+        (ChunkDecision.CHUNK, f"chunked before {after}")
     }
 
 
@@ -199,19 +199,19 @@ def test_chunk_wavs_are_written_checked_and_removed_by_another_cut(dataset: Path
     run(dataset, virtual=False)
     folder = dataset / "artifacts" / "chunks" / "c"
     assert sorted(p.name for p in folder.glob("*.wav")) == ["c_chunk_0_1000.wav", "c_chunk_1000_2000.wav"]
-    assert decisions(plan(dataset, virtual=False))["c"][0] is Decision.SKIP
-    assert decisions(plan(dataset))["c"][0] is Decision.SKIP, "the same chunks, with WAVs besides"
+    assert decisions(plan(dataset, virtual=False))["c"][0] is ChunkDecision.SKIP
+    assert decisions(plan(dataset))["c"][0] is ChunkDecision.SKIP, "the same chunks, with WAVs besides"
     (folder / "c_chunk_0_1000.wav").unlink()
-    assert decisions(plan(dataset))["c"] == (Decision.CHUNK, "1 of its chunk WAVs are missing")
+    assert decisions(plan(dataset))["c"] == (ChunkDecision.CHUNK, "1 of its chunk WAVs are missing")
     run(dataset, virtual=False)
-    assert decisions(plan(dataset, virtual=False))["c"][0] is Decision.SKIP
+    assert decisions(plan(dataset, virtual=False))["c"][0] is ChunkDecision.SKIP
     run(dataset, chunk_duration_s=2.0)
     assert [p.name for p in folder.iterdir()] == [".chunk_status.json"], "virtual chunks need no WAVs"
 
 
 def test_a_recording_that_cannot_be_read_fails_alone(dataset: Path) -> None:
     (dataset / "audio" / "bad.wav").write_bytes(b"no audio")
-    assert only(plan(dataset), "bad").decision is Decision.UNUSABLE
+    assert only(plan(dataset), "bad").decision is ChunkDecision.UNUSABLE
     outcomes = {o.recording_id: o.error for o in run(dataset)}
     assert [name for name, error in outcomes.items() if error] == ["bad"]
     status = read_chunk_status(status_path(dataset / "artifacts" / "chunks", "bad"))
@@ -231,7 +231,7 @@ def test_an_interrupted_recording_says_so_and_is_done_again(dataset: Path) -> No
     assert status is not None
     assert (status.state, status.error) == (ChunkState.FAILED, "interrupted")
     again = only(plan(dataset, virtual=False))
-    assert (again.decision, again.reason, again.resumed) == (Decision.CHUNK, "failed before: interrupted", True)
+    assert (again.decision, again.reason, again.resumed) == (ChunkDecision.CHUNK, "failed before: interrupted", True)
 
 
 def test_dropped_content_is_absent_or_fetched_and_no_link_is_resolved(dataset: Path) -> None:
@@ -244,16 +244,16 @@ def test_dropped_content_is_absent_or_fetched_and_no_link_is_resolved(dataset: P
     audio.symlink_to(f"../../.git/annex/objects/{kept.name}")
     kept.rename(dataset / "away")
     absent = plan(dataset)
-    assert (only(absent).decision, "datalad get" in only(absent).reason) == (Decision.ABSENT, True)
+    assert (only(absent).decision, "datalad get" in only(absent).reason) == (ChunkDecision.ABSENT, True)
     assert [r.recording_id for r in absent.not_possible] == ["c"]
     assert "c" not in [r.recording_id for r in absent.todo]
-    assert only(plan(dataset, fetching=True)).decision is Decision.FETCH
+    assert only(plan(dataset, fetching=True)).decision is ChunkDecision.FETCH
 
     (dataset / "away").rename(kept)
     run(dataset)
     assert read_manifest(dataset / "manifests" / "c.csv").chunks[0].source_path == "audio/north/c.flac"
     kept.unlink()
-    assert only(plan(dataset)).decision is Decision.SKIP, "chunked, whether or not the content is still here"
+    assert only(plan(dataset)).decision is ChunkDecision.SKIP, "chunked, whether or not the content is still here"
     audio.unlink()
     audio.symlink_to("../../.git/annex/objects/MD5E-s77--0b.flac")
     assert "the audio has changed since: 77 bytes" in only(plan(dataset)).reason
@@ -294,7 +294,7 @@ def test_a_second_recording_of_that_name_leaves_the_first_its_id(dataset: Path, 
     before = tree(dataset / "manifests")
     make_audio("ds/audio/south/c.wav")
     planned = plan(dataset)
-    assert decisions(planned)["c"][0] is Decision.SKIP
+    assert decisions(planned)["c"][0] is ChunkDecision.SKIP
     assert [(r.recording_id, r.audio) for r in planned.todo] == [("south_c", "audio/south/c.wav")]
     run(dataset)
     assert {name: data for name, data in tree(dataset / "manifests").items() if name in before} == before
@@ -312,7 +312,7 @@ def test_the_manifest_of_a_recording_that_is_gone_is_not_replaced(dataset: Path,
     run(dataset)
     (dataset / "audio" / "north" / "c.flac").unlink()
     make_audio("ds/audio/south/c.wav")
-    assert only(plan(dataset), "south_c").decision is Decision.CHUNK
+    assert only(plan(dataset), "south_c").decision is ChunkDecision.CHUNK
 
 
 def test_a_manifest_of_several_recordings_is_not_replaced(dataset: Path) -> None:
@@ -329,7 +329,7 @@ def test_chunks_of_the_single_commands_are_known(dataset: Path) -> None:
     write_virtual_manifest(plan_chunks(audio, 1.0), dataset / "manifests" / "c.csv", hash_chunks=False)
     assert only(plan(dataset)).reason == "it has no chunk status"
     write_chunk_wavs(plan_chunks(audio, 1.0), dataset / "artifacts" / "chunks" / "c", dataset / "manifests" / "c.csv")
-    assert only(plan(dataset)).decision is Decision.SKIP
+    assert only(plan(dataset)).decision is ChunkDecision.SKIP
 
 
 def test_outside_of_datalad_paths_are_absolute_and_a_moved_dataset_keeps_its_ids(dataset: Path, tmp_path: Path) -> None:
@@ -341,12 +341,12 @@ def test_outside_of_datalad_paths_are_absolute_and_a_moved_dataset_keeps_its_ids
     dataset.rename(tmp_path / "moved")
     found = decisions(plan(tmp_path / "moved"))
     assert set(found) == {"c", "siteA_20230509_094500", "siteB_20230509_094500"}
-    assert {d for d, _ in found.values()} == {Decision.CHUNK}
+    assert {d for d, _ in found.values()} == {ChunkDecision.CHUNK}
     assert "its manifest names" in found["c"][1]
     run(tmp_path / "moved")
-    assert {d for d, _ in decisions(plan(tmp_path / "moved")).values()} == {Decision.SKIP}
+    assert {d for d, _ in decisions(plan(tmp_path / "moved")).values()} == {ChunkDecision.SKIP}
     (tmp_path / "mount").symlink_to("moved")
-    assert {d for d, _ in decisions(plan(tmp_path / "mount")).values()} == {Decision.SKIP}, "another way to it"
+    assert {d for d, _ in decisions(plan(tmp_path / "mount")).values()} == {ChunkDecision.SKIP}, "another way to it"
 
 
 def test_hostile_names_are_chunked_and_read_back(
@@ -356,7 +356,7 @@ def test_hostile_names_are_chunked_and_read_back(
         make_audio(f"ds/audio/s;1/{name}.wav", seconds=1.5)
     assert [o.error for o in run(tmp_path / "ds")] == [None] * len(hostile_ids)
     planned = plan(tmp_path / "ds")
-    assert {k for k, (d, _) in decisions(planned).items() if d is Decision.SKIP} == set(hostile_ids)
+    assert {k for k, (d, _) in decisions(planned).items() if d is ChunkDecision.SKIP} == set(hostile_ids)
 
 
 @pytest.mark.parametrize(

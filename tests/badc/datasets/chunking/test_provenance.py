@@ -15,7 +15,7 @@ from badc.chunks.manifest import read_manifest
 from badc.chunks.status import read_chunk_status, status_path
 from badc.datalad.environment import environment, recording_wanted
 from badc.datalad.record import record
-from badc.datasets.chunking.plan import DatasetPlan, Decision, chunk_recording, plan_dataset
+from badc.datasets.chunking.plan import ChunkDecision, DatasetPlan, chunk_recording, plan_dataset
 from badc.datasets.chunking.provenance import batch_run, fetch_audio, recording_run, require_recordable, unsaved_before
 from badc.datasets.chunking.settings import ChunkSettings
 from badc.errors import RequestError
@@ -69,7 +69,7 @@ def test_printed_lines_run_as_pasted_and_make_what_applying_makes(
     assert git(two_sites, "status", "--porcelain") == ""
     assert not list(tmp_path.rglob("pwned"))
     again = plan(two_sites, pattern=("site*/*",), **settings)
-    assert {r.decision for r in again.recordings} == {Decision.SKIP}
+    assert {r.decision for r in again.recordings} == {ChunkDecision.SKIP}
 
 
 @pytest.mark.long
@@ -94,7 +94,7 @@ def test_a_record_of_several_recordings_can_be_run_again(two_sites: Path, virtua
     assert {name: planned.order.manifest_of(name).read_text() for name in manifests} == manifests
     assert git(two_sites, "status", "--porcelain") == ""
     again = plan(two_sites, virtual=virtual, pattern=("site*/*",))
-    assert {r.decision for r in again.recordings} == {Decision.SKIP}
+    assert {r.decision for r in again.recordings} == {ChunkDecision.SKIP}
 
 
 def test_a_record_of_one_recording_names_the_single_command(datalad_dataset: Path) -> None:
@@ -130,7 +130,7 @@ def test_chunk_wavs_that_are_locked_in_the_annex_are_replaced_and_not_written_th
 
 def test_dropped_recordings_are_fetched_under_their_own_names(datalad_clone: Path) -> None:
     planned = plan(datalad_clone)
-    assert [r.decision for r in planned.recordings] == [Decision.FETCH]
+    assert [r.decision for r in planned.recordings] == [ChunkDecision.FETCH]
     seen: list[tuple[int, int]] = []
     fetch_audio(planned, lambda done, total: seen.append((done, total)))
     assert seen[-1] == (1, 1)

@@ -16,7 +16,7 @@ import pytest
 from badc.chunks.cutting import plan_chunks, write_virtual_manifest
 from badc.chunks.manifest import read_manifest
 from badc.chunks.status import ChunkState, ChunkStatus, status_path, write_chunk_status
-from badc.datasets.inference.plan import Decision, InferPlanRow, plan_orchestration, require_runnable, resumable
+from badc.datasets.inference.plan import InferDecision, InferPlanRow, plan_orchestration, require_runnable, resumable
 from badc.datasets.inference.scripts import write_slurm_scripts
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.datasets.pipeline_settings import PipelineSettings, chunk_settings, going_on, orchestrate_settings
@@ -62,16 +62,16 @@ def test_each_recording_has_its_counts_its_decision_and_the_reason(dataset: Call
     found = {r.recording_id: r for r in plan(root).recordings}
 
     assert {name: (r.chunks, r.done, r.missing, r.decision) for name, r in found.items()} == {
-        "new": (3, 0, 3, Decision.RUN),
-        "partial": (3, 2, 1, Decision.RUN),
-        "whole": (3, 3, 0, Decision.SKIP),
-        "other runner": (3, 0, 3, Decision.RUN),
+        "new": (3, 0, 3, InferDecision.RUN),
+        "partial": (3, 2, 1, InferDecision.RUN),
+        "whole": (3, 3, 0, InferDecision.SKIP),
+        "other runner": (3, 0, 3, InferDecision.RUN),
     }
     assert "every chunk has a valid output" in found["whole"].reason
     assert "--resume-completed" in found["partial"].reason
-    assert plan(root, include_existing=True).counts() == {Decision.RUN: 4}
+    assert plan(root, include_existing=True).counts() == {InferDecision.RUN: 4}
     resumed = {r.recording_id: r.decision for r in plan(root, resume_completed=True).todo}
-    assert resumed == {"new": Decision.RUN, "partial": Decision.RESUME, "other runner": Decision.RUN}
+    assert resumed == {"new": InferDecision.RUN, "partial": InferDecision.RESUME, "other runner": InferDecision.RUN}
 
 
 def test_a_run_of_everything_again_is_gone_on_with(dataset: Callable[..., Path]) -> None:
@@ -81,14 +81,14 @@ def test_a_run_of_everything_again_is_gone_on_with(dataset: Callable[..., Path])
         for path in (root / "artifacts" / "infer" / name).iterdir():
             os.utime(path, (1e9, 1e9))
     everything = OrchestrateSettings(dataset=root, include_existing=True)
-    assert plan_orchestration(everything).counts() == {Decision.RUN: 3}
+    assert plan_orchestration(everything).counts() == {InferDecision.RUN: 3}
     rest = everything.going_on("2026-05-09T20:00:00+00:00")
     assert "--include-existing" not in rest.to_arguments()
     # Since it began, A was done, and B in part.
     write_outputs(root, "A", 3)
     write_outputs(root, "B", 1)
     found = {r.recording_id: (r.done, r.decision) for r in plan_orchestration(rest).recordings}
-    assert found == {"A": (3, Decision.SKIP), "B": (1, Decision.RESUME), "C": (0, Decision.RUN)}
+    assert found == {"A": (3, InferDecision.SKIP), "B": (1, InferDecision.RESUME), "C": (0, InferDecision.RUN)}
     assert plan_orchestration(rest).infer_settings(plan_orchestration(rest).todo[0]).redo_before == rest.redo_before
     assert not everything.model_copy(update={"include_existing": False}).going_on("2026-05-09").redo_before
 
@@ -112,7 +112,7 @@ def test_a_broken_output_does_not_count(dataset: Callable[..., Path]) -> None:
     write_outputs(root, "REC", 3)
     next((root / "artifacts" / "infer" / "REC").iterdir()).write_text("{")
     (recording,) = plan(root).recordings
-    assert (recording.done, recording.decision) == (2, Decision.RUN)
+    assert (recording.done, recording.decision) == (2, InferDecision.RUN)
 
 
 def test_chunks_that_failed_in_the_last_run_are_counted(dataset: Callable[..., Path]) -> None:
@@ -132,13 +132,13 @@ def test_chunks_that_failed_in_the_last_run_are_counted(dataset: Callable[..., P
 def test_what_is_not_chunked_completely_is_refused(dataset: Callable[..., Path], status: ChunkState | None) -> None:
     root = dataset("REC", status=status)
     made = plan(root)
-    assert [r.decision for r in made.recordings] == [Decision.REFUSE]
+    assert [r.decision for r in made.recordings] == [InferDecision.REFUSE]
     word = status.value if status else "missing"
     with pytest.raises(RequestError, match=rf"REC: its chunk status is {word}"):
         require_runnable(made)
     allowed = plan(root, allow_partial_chunks=True)
     require_runnable(allowed)
-    assert [r.decision for r in allowed.recordings] == [Decision.RUN]
+    assert [r.decision for r in allowed.recordings] == [InferDecision.RUN]
 
 
 def test_a_broken_status_or_manifest_is_refused_with_its_reason(dataset: Callable[..., Path]) -> None:
@@ -152,7 +152,7 @@ def test_a_broken_status_or_manifest_is_refused_with_its_reason(dataset: Callabl
 def test_what_is_complete_needs_no_chunk_status(dataset: Callable[..., Path]) -> None:
     root = dataset("REC", status=None)
     write_outputs(root, "REC", 3)
-    assert [r.decision for r in plan(root).recordings] == [Decision.SKIP]
+    assert [r.decision for r in plan(root).recordings] == [InferDecision.SKIP]
 
 
 def test_pattern_limit_and_chunk_plan_choose(dataset: Callable[..., Path], tmp_path: Path) -> None:
@@ -160,7 +160,11 @@ def test_pattern_limit_and_chunk_plan_choose(dataset: Callable[..., Path], tmp_p
 
     root = dataset("A_1", "A_2", "B_1")
     assert [r.recording_id for r in plan(root, pattern=("a_*",)).recordings] == ["A_1", "A_2"]
-    assert [r.decision for r in plan(root, limit=1).recordings] == [Decision.RUN, Decision.LATER, Decision.LATER]
+    assert [r.decision for r in plan(root, limit=1).recordings] == [
+        InferDecision.RUN,
+        InferDecision.LATER,
+        InferDecision.LATER,
+    ]
     row = ChunkPlanRow(
         recording_id="B_1",
         audio_path="audio/B_1.wav",
@@ -264,7 +268,7 @@ def test_the_slurm_array_has_a_task_for_each_recording_to_run(dataset: Callable[
     words = "infer run " + shlex.join(["manifests/o'brien $(x).csv"]) + " --max-retries 1"
     assert words in text
     assert "whole" not in text
-    refused = replace(made, recordings=[replace(r, decision=Decision.REFUSE) for r in made.recordings])
+    refused = replace(made, recordings=[replace(r, decision=InferDecision.REFUSE) for r in made.recordings])
     with pytest.raises(RequestError):
         write_slurm_scripts(refused)
 

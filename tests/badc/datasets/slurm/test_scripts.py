@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from badc.datasets.slurm.array_script import CHUNKS_NOT_COMPLETED_EXIT_CODE, ArrayTask, write_array_scripts
+from badc.datasets.slurm.array_script import ArrayTask, write_array_scripts
 from badc.datasets.slurm.dask_script import write_dask_script
 from badc.datasets.slurm.rendering import WrittenScript
 from badc.datasets.slurm.settings import SlurmSettings
-from badc.errors import RequestError
+from badc.errors import ExitCode, RequestError
 from tests.badc.conftest import HOSTILE_IDS
 from tests.conftest import FAKES
 
@@ -132,7 +132,7 @@ def test_a_recording_that_is_not_chunked_has_an_exit_code_of_its_own(
         (tmp_path / "status.json").write_text(content)
     run = Run(write(task_of(status="status.json"))).end()
 
-    assert run.code == CHUNKS_NOT_COMPLETED_EXIT_CODE
+    assert run.code == ExitCode.CHUNKS_NOT_COMPLETED
     assert f"badc: status.json: the chunk status of REC {said}, not completed" in run.err
     assert run.words == []
 

@@ -14,7 +14,8 @@ import pytest
 
 import badc.reports.query.connection
 from badc.errors import BadcError
-from badc.reports.query.connection import connection, explained, identifier, quoted, quoted_path
+from badc.reports.query.connection import connection, explained
+from badc.system.sql import identifier, quoted, quoted_path
 
 # Sorted, because DuckDB keeps all rows of a sort: 96 MB here.
 SORT = "SELECT sum(i), count(*) FROM (SELECT i, hash(i) AS h FROM range(6000000) t(i) ORDER BY h OFFSET 0)"

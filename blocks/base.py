@@ -1,6 +1,6 @@
-"""What the blocks are made from: their fields are a part of the settings, checked as the settings are.
+"""The base classes of the blocks, whose fields are part of a command's settings and validated as these are.
 
-Not beside the blocks themselves, where `prefect block register` would take these classes for types of block too.
+They are apart from `blocks.types`, where `prefect block register` would register them as block types too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from blocks.parts import Part, dataset_values
 
 
 class SettingsBlock(Block):
-    """Some settings, saved in Prefect under a name."""
+    """Settings saved in Prefect under a name."""
 
     model_config = ConfigDict(**{**Block.model_config, "extra": "forbid"})
 
@@ -29,7 +29,7 @@ class SettingsBlock(Block):
     @model_validator(mode="before")
     @classmethod
     def _without_prefects_own(cls, values: Any) -> Any:
-        # Prefect stores these with a block that has no fields of its own.
+        # Prefect stores these two with a block that has no fields.
         if not isinstance(values, dict):
             return values
         return {name: value for name, value in values.items() if name not in ("block_type_slug", "_is_anonymous")}
@@ -40,15 +40,15 @@ class SettingsBlock(Block):
         return self
 
     def values_for(self, target: type[Settings]) -> dict[str, Any]:
-        """Return what this block says of the settings of a command, which may have more fields, and fewer."""
+        """Return this block's values for a command, without those that its settings have no field for."""
         return {name: value for name, value in self.part.given(self).items() if name in target.model_fields}
 
 
 class CommandBlock(SettingsBlock):
-    """A command whose secrets are handed on through the environment."""
+    """A command that receives its secrets through the environment."""
 
     def values_for(self, target: type[Settings]) -> dict[str, Any]:
-        """Put the secrets into this process's environment; the settings have only their names, for the records."""
+        """Put the secrets into this process's environment; the settings, and so the records, hold only their names."""
         environment: SecretDict = self.environment  # type: ignore[attr-defined]
         secrets = {name: str(value) for name, value in environment.get_secret_value().items()}
         os.environ.update(secrets)
@@ -58,10 +58,10 @@ class CommandBlock(SettingsBlock):
 
 
 class DatasetBlock(SettingsBlock):
-    """A dataset, whose root has another name in each command."""
+    """A dataset, whose root has a different name in each command."""
 
     def values_for(self, target: type[Settings]) -> dict[str, Any]:
-        """Return what the block means for a command."""
+        """Return this block's values under the names that the command uses."""
         root, sites = getattr(self, "root", Path()), getattr(self, "sites", None)
         return dataset_values(root, sites, self.part.given(self), target)
 
@@ -74,26 +74,15 @@ def block_type(
     first: Mapping[str, Any] | None = None,
     **further: Any,
 ) -> Any:
-    """Return the type of the blocks that save a part of the settings.
+    """Return the type of block that saves a part of the settings.
 
-    Parameters
-    ----------
-    name
-        Name of the class, in `blocks.types`.
-    slug
-        What a block's full name starts with, as in `badc-dataset/ridge`.
-    part
-        The part.
-    base
-        Its base class.
-    first, further
-        More fields, as `Part.model` takes them.
+    A block's full name starts with `slug`, as in `badc-dataset/ridge`; `first` and `further` go to `Part.model`.
     """
     made = part.model(name, base, first or {}, **further)
-    made.__module__ = "blocks.types"  # Prefect shows the import beside each block
+    made.__module__ = "blocks.types"  # Prefect shows this import beside each block
     made.part = part
     made._block_type_name = f"BADC: {part.title}"
     made._block_type_slug = slug
     made._description = part.description
-    # Under its slug: as it was made it had none yet, and a block without fields is found by that.
+    # Again, now under its slug, by which a block without fields is found: the class was made without one.
     return register_type(made)

@@ -1,6 +1,6 @@
-"""Settings that name blocks, filled from these.
+"""Fill settings from the Prefect blocks that they name.
 
-The types of block are imported when one is needed: Prefect takes long to make their schemas, and most runs name none.
+The block types are imported only when needed: Prefect takes long to make their schemas, and most runs name no block.
 """
 
 from __future__ import annotations
@@ -20,15 +20,11 @@ S = TypeVar("S", bound=Settings)
 
 
 def filled_from_blocks(settings: S) -> S:
-    """Return the settings with what the blocks that they name say; what they say themselves outweighs it.
+    """Return the settings, completed from the blocks that they name; their own values take precedence.
 
-    The names of the blocks are gone afterwards: a record, or a command that goes on with a run, has the values as they
-    were, whatever becomes of the blocks.
-
-    Raises
-    ------
-    RequestError
-        When there is no such block, or what it says cannot stand beside the other settings.
+    The result names no blocks any more: a record, or a command that resumes the run, has the values as they were, even
+    if the blocks change later. Raises RequestError if a block does not exist, or its values conflict with the other
+    settings.
     """
     if not settings.named_blocks:
         return settings
@@ -45,7 +41,7 @@ def filled_from_blocks(settings: S) -> S:
 
 
 def register_block_types() -> list[str]:
-    """Make the types of the blocks known to the Prefect API, or bring them up to date; return their names."""
+    """Register the block types with the Prefect API, or update them; return their names."""
     from blocks.types import TYPES_BY_OPTION
 
     types = [block_type for types in TYPES_BY_OPTION.values() for block_type in types]
@@ -76,7 +72,7 @@ def _load(option: str, name: str) -> SettingsBlock:
         )
     try:
         block: SettingsBlock = found[0].load(short)
-    except (ValueError, RuntimeError) as error:  # pydantic's too: the type may have got stricter since it was saved
+    except (ValueError, RuntimeError) as error:  # pydantic's too: the type may be stricter than when it was saved
         raise RequestError(f"{option_name(option)} {name}: the block cannot be used: {error}") from None
     return block
 

@@ -1,6 +1,6 @@
-"""The settings in parts: what is saved as one Prefect block, and what stands together in a form.
+"""The settings in parts: each becomes a Prefect block, or a group of a form.
 
-A part names fields of the settings of the commands, and what it fixes. Its model is made from these fields, so name,
+A part lists fields of a command's settings, and values that it fixes. Its model is made from these fields, so the name,
 type, limits, description and default of a setting are written once, whether it comes from an option, a run
 configuration, a block or a form.
 """
@@ -32,24 +32,10 @@ _NONE: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some of the settings.
+    """Some of the settings; a person sees `title` and `description`, one or two sentences.
 
-    Parameters
-    ----------
-    title
-        What a person calls it.
-    description
-        One or two sentences about it.
-    source
-        The settings that its fields come from.
-    fields
-        Names of these fields.
-    required
-        Those of them that have to be given.
-    fixed
-        What is not asked for, because it follows from the choice of this part.
-    beside
-        What has to stand beside it, for its values to be checked by themselves.
+    The fields come from the settings model `source`. Values in `fixed` follow from choosing this part, so nobody fills
+    them in; those in `beside` complete it when its values are checked alone.
     """
 
     title: str
@@ -61,29 +47,18 @@ class Part:
     beside: Mapping[str, Any] = field(default_factory=dict)
 
     def model(self, name: str, base: type[BaseModel], first: Mapping[str, Any] = _NONE, **further: Any) -> Any:
-        """Return a pydantic model of this part.
-
-        Parameters
-        ----------
-        name
-            Name of the class.
-        base
-            Its base class.
-        first, further
-            More fields, before and after those of the part; each as type and default, as `pydantic.create_model` takes
-            them.
-        """
+        """Return a pydantic model of this part; `first` and `further` are more fields, as `create_model` takes them."""
         own: dict[str, Any] = {each: _field(self.source, each, each in self.required) for each in self.fields}
         return create_model(name, __base__=base, __doc__=self.description, **{**first, **own, **further})
 
     def given(self, filled: BaseModel) -> dict[str, Any]:
-        """Return what a model of this part says: what is fixed, and what differs from the defaults."""
+        """Return the values that a filled model sets: the fixed ones, and those that differ from the defaults."""
         values = {name: getattr(filled, name) for name in self.fields}
         default = {name: self.source.model_fields[name].get_default(call_default_factory=True) for name in self.fields}
         return {**self.fixed, **{name: value for name, value in values.items() if value != default[name]}}
 
     def check(self, filled: BaseModel) -> None:
-        """Raise pydantic's ValidationError where the values of a model of this part do not go together."""
+        """Raise pydantic's ValidationError if the values of a filled model conflict."""
         self.source(**self.beside, **self.given(filled))
 
 
@@ -91,7 +66,7 @@ def _field(source: type[Settings], name: str, required: bool) -> tuple[Any, Fiel
     info = source.model_fields[name]
     changes: dict[str, Any] = {"title": _title(name), "json_schema_extra": None}
     if required:
-        # `str | None` that has to be given is `str`.
+        # A required `str | None` is `str`.
         kinds = [kind for kind in getattr(info.annotation, "__args__", (info.annotation,)) if kind is not type(None)]
         return kinds[0], FieldInfo.merge_field_infos(Field(description=info.description), **changes)
     return info.annotation, FieldInfo.merge_field_infos(info, **changes)
@@ -131,7 +106,7 @@ CHUNKS = Part(
     InferOptions,
     ("chunks_per_task", "max_retries", "keep_going", "grace_period_s", "no_wait"),
 )
-# Its root is `dataset` or `dataset_root`, whichever the settings of a command have.
+# Its root is the command's `dataset` or `dataset_root`, whichever there is.
 DATASET = Part(
     "Dataset",
     "A folder of recordings, where its manifests and results are, and whether runs are recorded in DataLad.",
@@ -176,7 +151,7 @@ REPORTS = Part(
         "bundle_rollup_export_dir",
     ),
 )
-# The same in a pipeline, where some have other names and defaults.
+# The same for a pipeline, where some fields have other names and defaults.
 PIPELINE_RECORDINGS = replace(
     RECORDINGS,
     source=PipelineSettings,
@@ -224,19 +199,7 @@ BUNDLE = Part(
 
 
 def dataset_values(root: Path, sites: Path | None, given: Mapping[str, Any], target: type[Settings]) -> dict[str, Any]:
-    """Return what a saved dataset means for the settings of one command.
-
-    Parameters
-    ----------
-    root
-        The dataset's folder.
-    sites
-        CSV of its stations, or None.
-    given
-        What `DATASET.given` says.
-    target
-        The settings of the command.
-    """
+    """Return a saved dataset's values for one command; `sites` is relative to `root`, `given` from `DATASET.given`."""
     known = target.model_fields
     values = {name: value for name, value in given.items() if name in known}
     if "dataset" in known:

@@ -1,4 +1,4 @@
-"""The types of BADC's blocks. `badc setup`, or `prefect block register -f blocks/types.py`, makes them known.
+"""The types of BADC's blocks, which `badc setup` or `prefect block register -f blocks/types.py` registers.
 
 A block is saved in Prefect's UI, or from Python, and named in the options `--runner-block`, `--cluster-block`,
 `--dataset-block` and `--slurm-profile`.
@@ -22,7 +22,7 @@ def _runner(spec: type[RunnerSpec]) -> Any:
     part, slug = parts.RUNNERS[spec.kind], f"badc-{spec.kind}"
     if not spec.takes_secrets:
         return base.block_type(name, slug, part)
-    # A dict of SecretStr would not do: Prefect gives such values to everyone who reads the block.
+    # Not a dict of SecretStr: Prefect shows such values to everyone who reads the block.
     secrets = Field(
         default_factory=lambda: SecretDict({}),
         title="Secrets",
@@ -32,7 +32,7 @@ def _runner(spec: type[RunnerSpec]) -> Any:
 
 
 RUNNER_BLOCKS = tuple(map(_runner, RUNNERS))
-# Where Prefect, and who imports one, look for them: HawkearsResidentRunner, BirdnetRunner, CommandRunner, …
+# By name, for Prefect and for imports: HawkearsResidentRunner, BirdnetRunner, CommandRunner, …
 globals().update({block.__name__: block for block in RUNNER_BLOCKS})
 GpuCluster = base.block_type("GpuCluster", "badc-gpu-cluster", parts.CLUSTER)
 Dataset = base.block_type(
@@ -55,7 +55,7 @@ Dataset = base.block_type(
 )
 SlurmProfile = base.block_type("SlurmProfile", "badc-slurm-profile", parts.SLURM)
 
-# The types of block that each option may name.
+# The block types that each option accepts.
 TYPES_BY_OPTION: dict[str, tuple[Any, ...]] = {
     "runner_block": RUNNER_BLOCKS,
     "cluster_block": (GpuCluster,),

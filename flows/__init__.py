@@ -1,1 +1,1 @@
-"""The Prefect flows, and in `flows.cli` the command line in front of them."""
+"""The Prefect flows, and `flows.cli`, the command line that starts them."""

@@ -1,4 +1,4 @@
-"""`badc …`, which is also `python -m flows …`."""
+"""The entry point of `badc …` and `python -m flows …`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from badc.errors import ExitCode
 
 
 def main() -> None:
-    """Run the command line of this process."""
+    """Run the command line."""
     from flows.run.stopping import SIGNALS
 
-    for number in SIGNALS:  # while the command line is imported
+    for number in SIGNALS:  # until the command line is imported
         signal.signal(number, lambda number, frame: os._exit(ExitCode.INTERRUPTED))
     from flows.cli.main import main
 

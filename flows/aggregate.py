@@ -1,4 +1,4 @@
-"""The flow of aggregation: a folder of detections becomes tables."""
+"""The flow that turns a folder of detections into tables."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ from tasks.plain_log import log_plainly
 
 @flow(name="aggregate", flow_run_name="aggregate {settings.detections_dir.name}", persist_result=False)
 def aggregate(settings: AggregateSettings) -> Aggregation:
-    """Write the table of detections and the table of coverage of a folder of detections."""
+    """Write the tables of detections and of coverage for a folder of detections."""
     log_plainly()
     return aggregate_detections(settings)

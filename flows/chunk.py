@@ -1,4 +1,4 @@
-"""The flow of chunking: every recording of a dataset gets its chunks, a batch of recordings a task run."""
+"""The flow that cuts the recordings of a dataset into chunks, a batch of recordings per task run."""
 
 from __future__ import annotations
 
@@ -43,10 +43,7 @@ def _name_of_run() -> str:
 
 @flow(name="chunk", flow_run_name=_name_of_run, persist_result=False, retries=0)
 def chunk(settings: ChunkSettings) -> State:
-    """Cut every recording of a dataset into chunks: manifests, chunk statuses, and chunk WAVs where they are wanted.
-
-    The state of the flow run says how it ended: Completed, Failed (a recording failed), or Cancelled.
-    """
+    """Chunk a dataset's recordings; the flow run ends Completed, Failed (a recording failed) or Cancelled."""
     session = current_session(ChunkSession)
     with ExitStack() as stack:
         if session is None:
@@ -63,8 +60,6 @@ def chunk(settings: ChunkSettings) -> State:
 
 
 class _ChunkRun:
-    """One run of a plan."""
-
     def __init__(self, session: ChunkSession) -> None:
         self._session = session
         self._plan = session.plan
@@ -78,7 +73,7 @@ class _ChunkRun:
         session.give_up = self._outcome
 
     def complete(self) -> None:
-        """Run until nothing is left to do, or to wait for; the session then has the outcome."""
+        """Run to the end, and set the session's outcome."""
         workers = self._plan.settings.workers
         stop = self._session.stop
         chunker = BatchChunker(
@@ -95,7 +90,7 @@ class _ChunkRun:
         runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=workers)
         with stop.while_running(stop_wanted(flow_run.id)), runner:
             while True:
-                # One more than there are workers, so that none waits for the next one's start.
+                # One more than there are workers, so that no worker waits for a task to start.
                 while len(under_way) <= workers and not stop.requested.is_set():
                     if (batch := next(waiting, None)) is None:
                         break
@@ -117,7 +112,7 @@ class _ChunkRun:
         self._session.on_progress(ended, len(self._todo))
 
     def _account_for(self, future: PrefectFuture[Any], batch: Sequence[RecordingToChunk]) -> None:
-        """Count what a task run left undone without being asked to stop as failed: Prefect itself failed it."""
+        """Count recordings as failed that an unstopped task run left undone: Prefect itself failed it."""
         future.wait()
         self._ended_task_runs += future.state.is_final()
         note_task_runs(str(flow_run.id), self._ended_task_runs)

@@ -1,6 +1,6 @@
-"""Entrypoints `flows/deployed.py:NAME`, which servers keep of deployments that were registered before the flows moved.
+"""Entrypoints `flows/deployed.py:NAME` of deployments that were registered before the flows moved.
 
-Python never imports this file by name, as the package beside it comes first; Prefect loads it by its path.
+Prefect loads this file by its path; `import flows.deployed` finds the package beside it.
 """
 
 from flows.deployed.flows import aggregate, infer, orchestrate, pipeline, report

@@ -1,4 +1,4 @@
-"""The flow of inference: every chunk of a manifest, on every worker, with the books kept here."""
+"""The flow that runs every chunk of a manifest on the workers, and keeps the run's books."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 import sys
 
 if __name__ == "__main__":
-    # Before the imports below: this process becomes `badc infer run`. Dask's workers import their parent's main
-    # module again, and would otherwise import Prefect with it.
+    # Become `badc infer run` before the imports below: Dask's workers import their parent's main module again, which
+    # would import Prefect with it.
     os.execv(sys.executable, [sys.executable, "-m", "flows", "infer", "run", *sys.argv[1:]])
 
 import queue
@@ -52,7 +52,7 @@ _TICK_S = 0.25
 
 
 def name_of_run(manifest: Path, dataset_root: Path | None) -> str:
-    """Return the name of a run: `infer DATASET/MANIFEST`, with the dataset where there is one."""
+    """Return the name of a run: `infer DATASET/MANIFEST`, or `infer MANIFEST` outside a dataset."""
     return f"infer {run_title(manifest, dataset_root or find_dataset_root(manifest))}"
 
 
@@ -61,13 +61,10 @@ def _name_of_run() -> str:
     return name_of_run(settings.manifest, settings.dataset_root)
 
 
-# retries=0: only runs of deployments are tried again; who started one from a shell has the command that goes on.
+# retries=0: only runs of deployments are retried; whoever started one from a shell has its resume command.
 @flow(name="infer", flow_run_name=_name_of_run, persist_result=False, retries=0)
 def infer(settings: InferSettings) -> State:
-    """Analyse every chunk of a manifest and write its detections.
-
-    The state of the flow run says how it ended: Completed, Failed (a chunk failed for good), or Cancelled.
-    """
+    """Analyse a manifest's chunks; the flow run ends Completed, Failed (a chunk failed for good) or Cancelled."""
     log_plainly()
     session = current_session(InferSession)
     with ExitStack() as stack:
@@ -90,7 +87,7 @@ def infer(settings: InferSettings) -> State:
 
 @contextmanager
 def _own_session(settings: InferSettings) -> Iterator[InferSession]:
-    """Plan and prepare a run that Prefect started, from a deployment or again after it failed."""
+    """Plan and prepare a run that Prefect started: from a deployment, or again after a failure."""
     say = get_run_logger().info
     plan = plan_inference(_continued(filled_from_blocks(settings)))
     stop = stop_of_own_run(plan.settings.grace_period_s, say)
@@ -103,7 +100,7 @@ def _own_session(settings: InferSettings) -> Iterator[InferSession]:
 
 
 def _continued(settings: InferSettings) -> InferSettings:
-    """Return the settings of a run that goes on with what this flow run did before, where it is run again."""
+    """Return the settings that resume what this flow run did before, if it is run again."""
     root = settings.dataset_root or find_dataset_root(settings.manifest)
     # Named after the flow run, so that a retry finds it.
     log = settings.telemetry_log or telemetry_log_named(
@@ -115,8 +112,6 @@ def _continued(settings: InferSettings) -> InferSettings:
 
 
 class _InferRun:
-    """One run of a plan on a cluster."""
-
     def __init__(self, plan: InferPlan, cluster: Cluster, session: InferSession) -> None:
         settings = plan.settings
         self._plan = plan
@@ -142,7 +137,7 @@ class _InferRun:
         session.give_up = self._give_up
 
     def complete(self) -> None:
-        """Run until nothing is left to do, or to wait for; the session then has the outcome."""
+        """Run to the end, and set the session's outcome."""
         state = RunState.FAILED
         self._artifacts.show_begin()
         try:
@@ -191,7 +186,7 @@ class _InferRun:
                 self._fill(runner, task, batches, topic)
 
     def _fill(self, runner: ChunkTaskRunner, task: Task[..., Any], batches: Iterator[Any], topic: str) -> None:
-        """Start tasks until every worker has enough, so that a failure stops the rest and memory stays flat."""
+        """Start just enough tasks for every worker, so that a failure stops the rest and memory stays flat."""
         window = _IN_FLIGHT_PER_WORKER * max(1, runner.worker_count())
         while not self._stop.requested.is_set():
             busy = len(self._under_way) - self._batches.waiting
@@ -205,7 +200,7 @@ class _InferRun:
             future.add_done_callback(self._wakeups.put)
 
     def _tick(self, runner: ChunkTaskRunner) -> None:
-        """Wait for something to happen, a moment at most, and take it in."""
+        """Wait a moment for tasks to end, account for those that did, and show the progress."""
         try:
             future = self._wakeups.get(timeout=_TICK_S)
             while True:
@@ -229,7 +224,7 @@ class _InferRun:
         batch = self._under_way.pop(future)
         try:
             future.wait()
-        except Pause:  # Prefect begins no task of a run that is suspended
+        except Pause:  # Prefect starts no task of a suspended run
             self._stop.request(StopReason.SUSPENDED)
             return
         self._ended_task_runs += future.state.is_final()
@@ -237,7 +232,7 @@ class _InferRun:
         if future.state.is_completed():
             return
         if self._stop.interrupted or isinstance(future.state.result(raise_on_failure=False), RunStoppedError):
-            return  # no verdict on these chunks: they were not given the attempts that they had left
+            return  # no verdict on these chunks: they had attempts left
         left = [planned.key for planned in self._ledger.undone(batch)]
         self._ledger.failed_for_good(left)
         if len(self._errors) < MOST_LISTED:

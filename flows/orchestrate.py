@@ -1,4 +1,4 @@
-"""The flow of a dataset's inference: a subflow for each recording, several at a time, on one warm cluster."""
+"""The flow that analyses a dataset: a subflow per recording, several at a time, on one warm cluster."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ from tasks.workers.cluster import open_cluster
 from tasks.workers.slots import WorkerSlots, slots_of
 
 _TICK_S = 0.25
-# Recordings whose chunks are done, and whose record and reports are being made; workers do not wait for these.
+# Recordings whose chunks are done and whose record and reports are being made, which needs no worker.
 _MOST_FOLLOWING = 4
 
 
@@ -70,9 +70,9 @@ def _name_of_run() -> str:
 
 @flow(name="orchestrate", flow_run_name=_name_of_run, persist_result=False, retries=0)
 def orchestrate(settings: OrchestrateSettings) -> State:
-    """Analyse every recording of a dataset that is not complete, on one cluster, and make the reports that are wanted.
+    """Analyse every incomplete recording of a dataset on one cluster, and make the requested reports.
 
-    The state of the flow run says how it ended: Completed, Failed (a recording failed), or Cancelled.
+    The flow run ends Completed, Failed (a recording failed) or Cancelled.
     """
     session = current_session(OrchestrateSession)
     with ExitStack() as stack:
@@ -91,7 +91,7 @@ def orchestrate(settings: OrchestrateSettings) -> State:
 
 @contextmanager
 def _own_session(settings: OrchestrateSettings) -> Iterator[OrchestrateSession]:
-    """Plan and prepare a run that Prefect started, from a deployment or again after it failed."""
+    """Plan and prepare a run that Prefect started: from a deployment, or again after a failure."""
     say = get_run_logger().info
     settings = filled_from_blocks(settings)
     if begun := begun_before(flow_run.id):
@@ -110,8 +110,6 @@ def _own_session(settings: OrchestrateSettings) -> Iterator[OrchestrateSession]:
 
 
 class _OrchestrateRun:
-    """One run of a plan."""
-
     def __init__(self, session: OrchestrateSession, slots: WorkerSlots) -> None:
         self._session = session
         self._plan: OrchestrationPlan = session.plan
@@ -131,7 +129,7 @@ class _OrchestrateRun:
         session.give_up = self._give_up
 
     def complete(self) -> None:
-        """Run until no recording is left to begin, and none is under way; the session then has the outcome."""
+        """Run to the end, and set the session's outcome."""
         under_way: set[Future[RecordingOutcome]] = set()
         most = self._plan.settings.concurrent_recordings
         with ThreadPoolExecutor(most + _MOST_FOLLOWING) as pool:
@@ -140,7 +138,7 @@ class _OrchestrateRun:
                     recording = self._waiting.popleft()
                     with self._lock:
                         self._analysing.add(recording.recording_id)
-                    # The context tells Prefect that the run belongs to this one.
+                    # Through the context, Prefect makes it a subflow of this run.
                     under_way.add(pool.submit(copy_context().run, self._run_recording, recording))
                 done, under_way = wait(under_way, timeout=_TICK_S, return_when=FIRST_COMPLETED)
                 for future in done:
@@ -158,7 +156,7 @@ class _OrchestrateRun:
             show_reports(self._plan, self._pages, total.rollup)
 
     def _look_again(self) -> None:
-        """Let recordings have failed whose outputs or logs were deleted while the others ran."""
+        """Mark recordings as failed whose outputs or logs were deleted while the others ran."""
         complete = [n for n, outcome in enumerate(self._ended) if outcome.state is RunState.COMPLETED]
         planned = {recording.recording_id: recording for recording in self._plan.todo}
         recordings = [planned[self._ended[n].recording_id] for n in complete]
@@ -169,7 +167,7 @@ class _OrchestrateRun:
                 self._session.say(f"{self._ended[n].recording_id}: {reason}")
 
     def _give_up(self) -> OrchestrateOutcome:
-        """End the books of the recordings that are under way, too."""
+        """Close the books, also of the recordings under way."""
         ended = list(self._ended)
         known = {outcome.recording_id for outcome in ended}
         for recording_id, session in self._sessions.copy().items():
@@ -197,7 +195,7 @@ class _OrchestrateRun:
             return OrchestrateOutcome(RunState.FAILED, ended, not_begun, rollup_error=str(error))
 
     def _run_recording(self, recording: RecordingToInfer) -> RecordingOutcome:
-        """Run one recording and what follows it. What goes wrong is its own failure, whatever it is."""
+        """Run one recording and what follows it; any error becomes the failure of this recording alone."""
         self._table.begun(recording.recording_id)
         try:
             try:
@@ -210,7 +208,7 @@ class _OrchestrateRun:
             reason = str(error)
         except OSError as error:
             reason = f"{error.filename or recording.manifest}: {error.strerror or error}"
-        except Exception as error:  # a bug met by one recording must not end the night of the others
+        except Exception as error:  # a bug in one recording must not end the run of the others
             reason = f"{type(error).__name__}: {error}"
         self._session.say(f"{recording.recording_id}: {reason}")
         return RecordingOutcome(
@@ -218,7 +216,7 @@ class _OrchestrateRun:
         )
 
     def _infer(self, recording: RecordingToInfer) -> InferOutcome | None:
-        """Run the chunks that are to be run; None when there is none."""
+        """Run the chunks that are left; return None if there are none."""
         if self._session.recording:
             fetch_inputs(self._plan, recording, self._session.say)
         plan = plan_inference(self._plan.infer_settings(recording))
@@ -243,16 +241,16 @@ class _OrchestrateRun:
         self._sessions[recording.recording_id] = session
         with handing_over(session), self._one_start() as session.on_begin:
             error = error_of(lambda: infer(plan.settings, return_state=True))
-        if session.outcome is None:  # what counts is whether the chunks were run, not what the server knows of it
+        if session.outcome is None:  # what counts is that the chunks were run, not that the server knows
             raise error or BadcError("its flow run ended without an outcome")
         return session.outcome
 
     @contextmanager
     def _one_start(self) -> Iterator[Callable[[], None]]:
-        """Let one subflow start at a time; yield what tells that it has.
+        """Let one subflow start at a time; yield a function to call once it has started.
 
-        Prefect numbers the subflows of a run as it makes them, without a lock: two that start at the same moment may
-        get the same number, and the server takes the second for the first.
+        Prefect numbers the subflows of a run without a lock: two that start at the same moment may get the same number,
+        and the server takes the second for the first.
         """
         self._starting.acquire()
         held = [True]
@@ -271,11 +269,11 @@ class _OrchestrateRun:
         """Record and report a recording's run, and return how it ended."""
         state = RunState.COMPLETED if outcome is None else outcome.state
         commit = None
-        # As `datalad run` does, which saves nothing of a command that failed: the run that finishes it records it all.
+        # Like `datalad run`, save nothing of a failed run: the run that completes it records everything.
         if self._session.recording and outcome is not None and state is RunState.COMPLETED:
             commit = record_recording(self._plan, recording)
         if self._plan.settings.bundle and state is RunState.COMPLETED:
-            with self._one_report:  # each takes a core, which the workers need more
+            with self._one_report:  # each takes a core that the workers need more
                 made = bundle_recording(self._plan, recording)
             with self._lock:
                 self._pages += [path for path in made if path.suffix == ".html"]
@@ -287,7 +285,7 @@ class _OrchestrateRun:
         return lambda line: self._session.say(f"{recording.recording_id}: {line}")
 
     def _tell(self) -> None:
-        """Add up how far the recordings are."""
+        """Report the progress of all recordings together."""
         with self._lock:
             parts = list(self._progress.values())
             known = set(self._progress)

@@ -1,4 +1,4 @@
-"""The flow of a pipeline: a dataset's recordings are chunked, analysed and reported, each step a subflow."""
+"""The flow that takes a dataset through chunking, analysis and reports, each step a subflow."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from flows.run.sessions import (
 )
 from tasks.workers.cluster import open_cluster
 
-# A recording that is chunked keeps the lengths that it has, unless others are asked for.
+# A chunked recording keeps its lengths unless one of these is given.
 _LENGTHS = {"chunk_duration_s", "overlap_s", "min_chunk_s"}
 
 
@@ -50,9 +50,9 @@ def _name_of_run() -> str:
 
 @flow(name="pipeline", flow_run_name=_name_of_run, persist_result=False, retries=0)
 def pipeline(settings: PipelineSettings) -> State:
-    """Take a dataset from recordings to reports; what was done before is not done again.
+    """Take a dataset from recordings to reports, without repeating what is done.
 
-    The state of the flow run says how it ended: Completed, Failed (a recording failed), or Cancelled.
+    The flow run ends Completed, Failed (a recording failed) or Cancelled.
     """
     session = current_session(PipelineSession)
     if session is None:
@@ -78,7 +78,7 @@ def pipeline(settings: PipelineSettings) -> State:
 
 
 def _chunk(settings: PipelineSettings, session: PipelineSession) -> ChunkRunOutcome | None:
-    """Chunk what is not chunked; None when there is nothing."""
+    """Chunk the recordings that need it; return None if none do."""
     wanted = chunk_settings(settings)
     recording, problem = recording_wanted(wanted.root, wanted.record_datalad)
     if problem is not None:
@@ -98,10 +98,10 @@ def _chunk(settings: PipelineSettings, session: PipelineSession) -> ChunkRunOutc
 
 
 def _infer(settings: PipelineSettings, session: PipelineSession) -> tuple[OrchestrationPlan, OrchestrateOutcome | None]:
-    """Analyse what is chunked completely; the plan also has what is not, refused."""
+    """Analyse the completely chunked recordings; the plan lists the others as refused."""
     wanted = orchestrate_settings(settings)
     plan = plan_orchestration(wanted)
-    # A recording that could not be chunked has failed; the others are not to wait for it.
+    # A recording that could not be chunked has failed; the others do not wait for it.
     runnable = plan.without_refused()
     require_runnable(runnable)
     if not runnable.todo:
@@ -128,7 +128,7 @@ def _infer(settings: PipelineSettings, session: PipelineSession) -> tuple[Orches
 
 
 def _given_up(session: PipelineSession) -> PipelineOutcome:
-    """End the books of the step that is under way."""
+    """Close the books of the step under way."""
     chunking, inferring = session.chunking, session.inferring
     return PipelineOutcome(
         RunState.INTERRUPTED,
@@ -145,7 +145,7 @@ def _state(
     inferred: OrchestrateOutcome | None,
 ) -> RunState:
     states = {outcome.state for outcome in (chunked, inferred) if outcome is not None}
-    # Where it came after the last chunk, an interruption has kept nothing from being done.
+    # An interruption after the last chunk has prevented nothing.
     if RunState.INTERRUPTED in states or (session.stop.interrupted and plan is None):
         return RunState.INTERRUPTED
     if RunState.FAILED in states or plan is None or plan.refused:

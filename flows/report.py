@@ -1,4 +1,4 @@
-"""The flow of reporting: a table of detections becomes a bundle of reports."""
+"""The flow that turns a table of detections into a bundle of reports."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What Prefect and Dask add around one call into `badc`: tasks, artifacts, and the worker's side of a task."""
+"""What Prefect and Dask add to one call into `badc`: tasks, artifacts, and the worker's side of a task."""

@@ -1,4 +1,4 @@
-"""The task of aggregation."""
+"""The Prefect task that makes tables of detections."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tasks.show.artifacts import artifact_key, folder_title, show_files
 
 @task(name="aggregate-detections", cache_policy=NO_CACHE, persist_result=False)
 def aggregate_detections(settings: AggregateSettings) -> Aggregation:
-    """Write the tables of a folder of detections, and show what they hold."""
+    """Write the tables of a folder of detections, and show in Prefect what they hold."""
     made = aggregate(settings)
     name = folder_title(settings.detections_dir)
     unusable = [f"{path}: {reason}" for path, reason in made.bad_files]

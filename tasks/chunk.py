@@ -1,4 +1,4 @@
-"""The task of chunking: some recordings of a dataset, one after the other."""
+"""The Prefect task that chunks a batch of a dataset's recordings, one after the other."""
 
 from __future__ import annotations
 
@@ -18,23 +18,11 @@ from tasks.show.artifacts import artifact_key, shown
 
 
 class BatchChunker:
-    """Runs batches of recordings as Prefect tasks, in the flow's process.
+    """Runs batches of recordings as Prefect tasks, in the flow's process; several threads make its calls.
 
-    Parameters
-    ----------
-    order
-        How recordings are chunked.
-    report
-        Called with how each recording's chunking ended; from several threads.
-    record
-        Called with the recordings of a batch that were chunked, to record them. What it raises is reported by
-        `not_recorded`.
-    not_recorded
-        Called with the recordings that were chunked but not recorded, and the reason.
-    stopping
-        Says that no further recording is to be begun.
-    giving_up
-        Says that a recording that is being chunked is to be left unfinished.
+    `report` gets each recording's outcome. `record` gets the chunked recordings of a batch, to record them; if it
+    raises BadcError, `not_recorded` gets them with the reason. `stopping` says to begin no further recording,
+    `giving_up` to leave the present one unfinished.
     """
 
     def __init__(
@@ -54,7 +42,7 @@ class BatchChunker:
         self._giving_up = giving_up
 
     def task(self) -> Task[..., Any]:
-        """Return the Prefect task that chunks a batch. It is not retried: a file that cannot be read stays so."""
+        """Return the Prefect task that chunks a batch. It has no retries: an unreadable file stays unreadable."""
         return Task(
             fn=self._run,
             name="chunk-recordings",
@@ -93,12 +81,12 @@ class BatchChunker:
 
 
 def batch_parameters(batch: Sequence[RecordingToChunk]) -> dict[str, Any]:
-    """Return the parameters of a task run. Quoted: Prefect need not search them for futures."""
+    """Return the parameters of a task run, quoted so that Prefect does not search them for futures."""
     return {"batch": quote(tuple(batch))}
 
 
 def show_failures(dataset: str, message: str, failures: Sequence[tuple[str, str]]) -> None:
-    """Write the table artifact of a run: the recordings that failed, with the reason, and the counts above it."""
+    """Write a run's table artifact: the failed recordings with their reasons, and the counts above them."""
     rows = [{"recording": name, "error": error} for name, error in failures]
     key = f"chunk-{artifact_key(dataset)}"
     shown(lambda: create_table_artifact(table=rows, key=key, description=message))

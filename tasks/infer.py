@@ -1,4 +1,4 @@
-"""The task of inference: one Prefect task run per batch of chunks, with Prefect's own retries."""
+"""The Prefect task that analyses a batch of chunks, with Prefect's own retries."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from tasks.workers.body import infer_chunks
 
 
 class CallsWorker(Protocol):
-    """A function on a worker: whichever is free first, or a certain one."""
+    """A function that runs on a worker: on the first free one, or on a certain one."""
 
     def __call__(self, *args: Any) -> list[dict[str, Any]]:
         """Call it there."""
 
     def bound(self, preferred: str | None, reported: Callable[[], list[dict[str, Any]] | None]) -> CallsWorker:
-        """Return the same for a certain worker, and with what takes the place of a result that does not come."""
+        """Return the same for the `preferred` worker; `reported` stands in for a result that does not come."""
 
 
 _LONGEST_BACKOFF_S = 60.0
@@ -52,22 +52,10 @@ def backoffs_s(max_retries: int) -> list[float]:
 
 
 class InferTasks:
-    """What surrounds each attempt of a task, in the flow's process: the books, and whether to start at all.
+    """What surrounds each attempt of a task in the flow's process: the books, and whether to start.
 
-    Parameters
-    ----------
-    ledger
-        The run's books.
-    label_of
-        Turns a worker's Dask address, name and whether it has a GPU into its label.
-    max_retries
-        How often a task is retried.
-    stopping
-        Set when the run is to stop: no attempt starts any more.
-    wake
-        Called when a task began to wait for its retry, so that its worker can have another.
-    say
-        Called with a line for the user.
+    `label_of` turns a worker's Dask address, its name and whether it has a GPU into its label. Once `stopping` is set,
+    no attempt starts. `wake` is called when a task begins to wait for its retry, so that its worker can have another.
     """
 
     def __init__(
@@ -89,12 +77,12 @@ class InferTasks:
         self._say = say
         self._warned: set[str] = set()
         self._same_worker_again: dict[str, str] = {}
-        # The chunks that workers have now, and how their attempts ended, as far as was reported.
+        # The chunks that workers have now, each with the reported end of its attempt, or None.
         self._awaited: dict[str, dict[str, Any] | None] = {}
 
     @property
     def waiting(self) -> int:
-        """Tasks that wait for their retry, and so need no worker now."""
+        """The number of tasks that wait for their retry, and so need no worker now."""
         with self._lock:
             return len(self._waiting)
 
@@ -118,14 +106,9 @@ class InferTasks:
         order: InferOrder,
         topic: str,
     ) -> int:
-        """Run one attempt of a task: the chunks of `batch` that are not done yet. Returns how many were done.
+        """Run one attempt at the chunks of `batch` that are not done yet; return how many were done.
 
-        Raises
-        ------
-        ChunksFailedError
-            When a chunk failed; Prefect then retries the task.
-        RunStoppedError
-            When the run is stopping.
+        Raises ChunksFailedError if a chunk failed (Prefect then retries), and RunStoppedError if the run is stopping.
         """
         name = batch[0].key
         with self._lock:
@@ -139,7 +122,7 @@ class InferTasks:
         backoff_s = self._backoff_after_this_attempt()
         self._ledger.expect(keys, backoff_s)
         try:
-            # What broke a call for several chunks must not break it again: a retry takes them one by one.
+            # A retry takes the chunks one by one, so that one that broke the call for all cannot do so again.
             order = order if (task_run.run_count or 1) == 1 else replace(order, in_one_call=False)
             with self._reports_of(keys) as reported:
                 self._settle(name, on_worker.bound(preferred, reported)(todo, order, topic))
@@ -158,7 +141,7 @@ class InferTasks:
         return len(todo)
 
     def report(self, event: tuple[float, dict[str, Any]]) -> None:
-        """Take a worker's report of a start or an end, as Dask delivers it."""
+        """Handle a worker's report of a start or an end, as Dask delivers it."""
         worker, attempt = self._read(event[1])
         if attempt.ok is None:
             self._ledger.started(attempt, worker)
@@ -171,7 +154,7 @@ class InferTasks:
 
     @contextmanager
     def _reports_of(self, keys: Sequence[str]) -> Iterator[Callable[[], list[dict[str, Any]] | None]]:
-        """Yield a function that returns the ends of these chunks once all were reported, until then None."""
+        """Yield a function that returns the ends of these chunks once all were reported, None until then."""
         with self._lock:
             self._awaited |= dict.fromkeys(keys)
 
@@ -227,7 +210,7 @@ def _tag_task_run(batch: Sequence[PlannedChunk], order: InferOrder) -> None:
 
 
 def _tag(tag: str) -> None:
-    """Tag the task run of this thread; the server hears of it with the task's next state.
+    """Tag the task run of this thread; the server learns of it with the task's next state.
 
     Not before it runs: Prefect asks the server for a concurrency limit for each tag that a task run begins with.
     """
@@ -237,7 +220,7 @@ def _tag(tag: str) -> None:
 
 
 def batch_parameters(batch: Sequence[PlannedChunk], order: InferOrder, topic: str) -> dict[str, Any]:
-    """Return the parameters of a task run. Quoted: Prefect need not search them for futures."""
+    """Return the parameters of a task run, quoted so that Prefect does not search them for futures."""
     return {"batch": quote(tuple(batch)), "order": quote(order), "topic": topic}
 
 

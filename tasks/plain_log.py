@@ -1,4 +1,4 @@
-"""Prefect's logs without tracebacks of what is no bug: the text of our errors names the place and the way out."""
+"""Prefect's logs without tracebacks of BADC's own errors, whose text names the place and the way out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class _Plain(logging.Filter):
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, BadcError):
             record.exc_info = None
-        # A run that ends as Failed or Cancelled has said so; Prefect says it again, as an unexpected exception.
+        # The end of a Failed or Cancelled run is logged already; Prefect logs it again, as an unexpected exception.
         return not isinstance(error, (CancelledRun, FailedRun))
 
 
@@ -22,6 +22,6 @@ _PLAIN = _Plain()
 
 
 def log_plainly() -> None:
-    """Let Prefect's loggers of this process write so from now on."""
+    """Filter Prefect's loggers of this process in this way from now on."""
     for name in ("prefect.flow_runs", "prefect.task_runs", "prefect.engine"):
         logging.getLogger(name).addFilter(_PLAIN)

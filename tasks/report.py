@@ -1,4 +1,4 @@
-"""The task of reporting."""
+"""The Prefect task that makes a bundle of reports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tasks.show.artifacts import artifact_key, folder_title, show_files
 
 @task(name="make-bundle", cache_policy=NO_CACHE, persist_result=False)
 def make_bundle(settings: BundleSettings) -> Bundle:
-    """Write all reports of a table of detections (see `badc.reports.bundle.make_bundle`), and show where they are."""
+    """Write all reports of a table of detections (see `badc.reports.bundle.make_bundle`), and link to them."""
     made = badc.reports.bundle.make_bundle(settings)
     name = f"{folder_title(settings.folder)}/{settings.prefix}"
     show_files(f"report-{artifact_key(name)}", f"Reports of {settings.prefix}", made.notes, made.written)

@@ -1,4 +1,4 @@
-"""Prefect events for workers that do not report, on which an automation can send a message."""
+"""Prefect events about workers that do not report, on which an automation can send a message."""
 
 from __future__ import annotations
 
@@ -12,24 +12,14 @@ from prefect.runtime import flow_run
 from badc.inference.ledger import RunLedger
 
 SILENT, HEARD = "badc.worker.silent", "badc.worker.heard"
-# A chunk may take long; one that takes five times as long as the slowest so far, and ten minutes, is not normal.
+# A chunk may take long, but five times as long as the slowest so far, and over ten minutes, is not normal.
 LEAST_SILENCE_S = 600.0
 SLOWEST_FACTOR = 5.0
 _LOOK_INTERVAL_S = 10.0
 
 
 class SilentWorkers:
-    """Emits `badc.worker.silent` once when a busy worker has not reported for too long, and `badc.worker.heard` after.
-
-    Parameters
-    ----------
-    ledger
-        The run's books.
-    say
-        Called with a line for the user.
-    least_silence_s
-        What is never too long, in seconds.
-    """
+    """Emits `badc.worker.silent` once a busy worker has not reported for too long, and `badc.worker.heard` after."""
 
     def __init__(self, ledger: RunLedger, say: Callable[[str], None], least_silence_s: float = LEAST_SILENCE_S) -> None:
         self._ledger = ledger
@@ -39,7 +29,7 @@ class SilentWorkers:
         self._next_look_s = 0.0
 
     def look(self) -> None:
-        """See who is silent; it does so now and then, however often it is called."""
+        """Check who is silent, but only every few seconds, however often it is called."""
         if time.monotonic() < self._next_look_s:
             return
         self._next_look_s = time.monotonic() + min(_LOOK_INTERVAL_S, self._least_silence_s)
@@ -61,7 +51,7 @@ class SilentWorkers:
 
 
 def tell_of_worker(event: str, worker: str, key: str) -> None:
-    """Emit an event about a worker of this flow run, and the chunk that it was last known to do."""
+    """Emit an event about a worker of this flow run, with the chunk that it was last known to do."""
     emit_event(
         event,
         resource={"prefect.resource.id": f"badc.worker.{worker}", "prefect.resource.name": worker},

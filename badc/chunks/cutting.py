@@ -72,8 +72,8 @@ class ChunkPlan:
 def windows(total_ms: int, duration_ms: int, overlap_ms: int = 0, min_chunk_ms: int = 1000) -> list[tuple[int, int]]:
     """Return the windows `(start_ms, end_ms)` that cover a recording of `total_ms`.
 
-    Each window repeats `overlap_ms` of the one before. A last window shorter than `min_chunk_ms` is left out, unless it
-    is the whole recording.
+    Each window repeats `overlap_ms` of the one before. A last window cut shorter than `min_chunk_ms` is left out,
+    unless it is the whole recording.
 
     Raises
     ------

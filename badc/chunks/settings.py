@@ -18,18 +18,12 @@ class CutSettings(Settings):
     overlap_s: Annotated[float, Field(description="Seconds of a chunk that the next one repeats.")] = 0.0
     min_chunk_s: Annotated[
         float,
-        Field(description="Leave out a last chunk shorter than so many seconds, unless it is the whole recording."),
+        Field(description="Leave out a last chunk shorter than this many seconds, unless it is the whole recording."),
     ] = DEFAULT_MIN_CHUNK_S
 
     @property
     def cut(self) -> Cut:
-        """How recordings are cut.
-
-        Raises
-        ------
-        RequestError
-            When the lengths make no sense.
-        """
+        """How recordings are cut; RequestError when the lengths are invalid."""
         return Cut.from_seconds(self.chunk_duration_s, self.overlap_s, self.min_chunk_s)
 
 
@@ -42,7 +36,7 @@ class SplitSettings(CutSettings):
 class _WithId(SplitSettings):
     recording_id: Annotated[
         str | None,
-        Field(description="The recording's id, for one whose file name another recording has too. Default: that name."),
+        Field(description="The recording's id, if another recording has the same file name. Default: that name."),
     ] = None
 
 

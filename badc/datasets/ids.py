@@ -1,7 +1,7 @@
-"""The ids of a dataset's recordings: the stem of the file name, with as much of the path as it takes to be unique.
+"""The ids of a dataset's recordings: the stem of the file name, plus as much of the path as makes it unique.
 
-Recorders name files by time, so two stations have recordings of the same name. Their ids get the folders' names in
-front: `siteA/20230509_094500.wav` and `siteB/20230509_094500.wav` become `siteA_20230509_094500` and
+Recorders name files by time, so two stations may have recordings of the same name. Their ids then start with the
+folders' names: `siteA/20230509_094500.wav` and `siteB/20230509_094500.wav` become `siteA_20230509_094500` and
 `siteB_20230509_094500`.
 """
 
@@ -15,29 +15,17 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from badc.recordings.names import id_problem
 
-# Room for `_chunk_<start_ms>_<end_ms>` behind the id, up to 11 days.
+# Room for `_chunk_<start_ms>_<end_ms>` after the id, up to 11 days.
 _CHUNK_SUFFIX = "_chunk_999999999_999999999"
 
 
 def assign_ids(
     paths: Iterable[str], known: Mapping[str, str], taken: Collection[str] = ()
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the id of each recording, unique also where case is not told apart.
+    """Return the ids of recordings by path, unique even if case is ignored, and by path why a name gives none.
 
-    Parameters
-    ----------
-    paths
-        The recordings' paths below `audio`: of all recordings, not only those that are wanted, or the ids would depend
-        on what is wanted.
-    known
-        The ids that recordings have already, by path. They keep them, whatever comes later.
-    taken
-        Further ids that must not be given.
-
-    Returns
-    -------
-    ids, problems
-        Ids by path, and for recordings whose name gives none the reason, by path.
+    `paths` are those of all recordings below `audio`, not only of the wanted ones: the ids must not depend on what is
+    wanted. Recordings keep the ids that they already have (`known`, by path); ids in `taken` are not given.
     """
     used = {_folded(identifier) for identifier in (*known.values(), *taken)}
     groups: dict[str, list[tuple[str, ...]]] = {}
@@ -61,7 +49,7 @@ def assign_ids(
 
 
 def _depths(group: list[tuple[str, ...]]) -> dict[tuple[str, ...], tuple[int, bool]]:
-    """Return for each recording of a stem how many folders tell it apart, and whether the suffix must help."""
+    """Return, for each recording of a stem, how many folders distinguish it, and whether it also needs its suffix."""
     siblings = Counter(parts[:-1] for parts in group)
     found: dict[tuple[str, ...], tuple[int, bool]] = {}
     depth = 0
@@ -82,7 +70,7 @@ def _tail(parts: tuple[str, ...], depth: int) -> tuple[str, ...]:
 
 
 def _candidates(parts: tuple[str, ...], depth: int, with_suffix: bool) -> Iterator[str]:
-    """Yield ids, the shortest that may do first; the last ones are certain to."""
+    """Yield possible ids, shortest first; the last ones are certain to be free."""
     stem, suffix = _split(parts[-1])
     name = f"{stem}_{suffix[1:]}" if with_suffix else stem
     for more in range(depth, len(parts)):
@@ -95,7 +83,7 @@ def _candidates(parts: tuple[str, ...], depth: int, with_suffix: bool) -> Iterat
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Return the stem and the suffix of a file's name. A Path for each of 100,000 names takes seconds."""
+    """Return a file name's stem and suffix; a Path for each of 100,000 names would take seconds."""
     return os.path.splitext(name)  # noqa: PTH122
 
 
@@ -104,5 +92,5 @@ def _is_free(identifier: str, used: Collection[str]) -> bool:
 
 
 def _folded(text: str) -> str:
-    """Return text as file systems that know no case, or only one form of `é`, see it."""
+    """Return text as seen by file systems that ignore case, or know only one form of `é`."""
     return unicodedata.normalize("NFC", text).casefold()

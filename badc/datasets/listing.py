@@ -1,4 +1,4 @@
-"""The recordings of a dataset: what lies in its `audio` folder, at any depth."""
+"""The recordings of a dataset: the audio files in its `audio` folder, at any depth."""
 
 from __future__ import annotations
 
@@ -38,16 +38,10 @@ _KEY_SIZE = re.compile(r"annex/objects/(?:.*/)?[A-Z0-9_]+-s(\d+)(?:-[A-Za-z]\d+)
 
 @dataclass(frozen=True, slots=True)
 class AudioFile:
-    """An audio file of a dataset.
+    """An audio file of a dataset; `path` is below `audio`, with `/`.
 
-    Parameters
-    ----------
-    path
-        Its path below `audio`, with `/`.
-    size
-        Its size in bytes, also of dropped content where git-annex's key tells it; None where nothing tells.
-    here
-        Whether its content is here. A git-annex file whose content was dropped is a link to nothing, or a pointer.
+    `size` is in bytes, of dropped content as in git-annex's key, None if unknown. Dropped content (`here` is False) is
+    a link to nothing, or a pointer.
     """
 
     path: str
@@ -64,12 +58,8 @@ class AudioFile:
 class Listing:
     """What a walk over a dataset's audio found.
 
-    Parameters
-    ----------
-    files
-        The audio files, sorted by path: every known format, and whatever a pattern asks for.
-    problems
-        Paths below `audio` that cannot be used, with the reason.
+    `files`, sorted by path, have a known format or match a pattern. `problems` are paths below `audio` that cannot be
+    used, with the reason.
     """
 
     files: Sequence[AudioFile]
@@ -81,22 +71,15 @@ def list_audio(
 ) -> Listing:
     """Walk over a dataset's audio.
 
-    Hidden files and folders (also macOS's `._*`) and files of other kinds are passed over. A link to a folder is
-    followed, unless that folder is, or lies around, one that was walked already: loops end, and nothing is found twice.
-
-    Parameters
-    ----------
-    root
-        The dataset's folder.
-    patterns
-        What matches one of them (see `matcher`) is listed whatever its suffix.
-    on_progress
-        Called with the number of files found so far.
+    Hidden files and folders (also macOS's `._*`) and files of other kinds are skipped, but what matches one of the
+    patterns (see `matcher`) is listed whatever its suffix. A link to a folder is followed, unless that folder was
+    already walked or contains this one: loops end, and nothing is found twice. `on_progress` is called with the number
+    of files found so far.
 
     Raises
     ------
     RequestError
-        When there is no such folder.
+        When there is no `audio` folder.
     """
     folder = root / AUDIO_FOLDER
     if not folder.is_dir():
@@ -126,12 +109,12 @@ def list_audio(
 def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
     """Return a function that says whether a path below `audio` matches one of the patterns.
 
-    A pattern without `/` is matched with the file's name, another with the path below `audio`, or below the dataset.
-    `*`, `?` and `[…]` mean what they mean in a shell, but `*` matches `/` too. Case does not matter.
+    A pattern without `/` is matched against the file's name, any other against the path below `audio` or below the
+    dataset. `*`, `?` and `[…]` mean what they mean in a shell, but `*` matches `/` too. Case does not matter.
     """
     names = [p for p in patterns if "/" not in p]
     paths = [p.removeprefix("./").removeprefix(f"{AUDIO_FOLDER}/") for p in patterns if "/" in p]
-    # As one regular expression each: a thousand patterns for a hundred thousand files would take minutes.
+    # One regular expression each: a thousand patterns on a hundred thousand files would take minutes.
     name_matches, path_matches = _any_of(names), _any_of(paths)
 
     def matches(path: str) -> bool:
@@ -141,7 +124,7 @@ def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
 
 
 def literal(path: str) -> str:
-    """Return the pattern that only this path below the dataset matches, but for case."""
+    """Return the pattern that matches only this path below the dataset, apart from case."""
     return glob.escape(path)
 
 
@@ -152,13 +135,13 @@ def _any_of(patterns: Sequence[str]) -> Callable[[str], object]:
 
 
 class _Walk:
-    """A walk over a folder, real folders before linked ones, each one once."""
+    """A walk over a folder: each folder once, real ones before linked ones."""
 
     def __init__(self, top: Path) -> None:
         self.problems: list[tuple[str, str]] = []
         self._top = top
         self._seen: set[tuple[int, int]] = set()
-        # What lies around the folder, followed through a link, would lead back into it, and to chunks on the way.
+        # A link to a folder that contains this one would lead back into it, and to chunks on the way.
         self._around = {_identity(folder.stat()) for folder in (top, *top.resolve().parents)}
 
     def entries(self) -> Iterator[tuple[str, os.DirEntry[str]]]:
@@ -207,7 +190,7 @@ def _identity(found: os.stat_result) -> tuple[int, int]:
 
 
 def _audio_file(path: str, entry: os.DirEntry[str]) -> AudioFile | None:
-    """Return the audio file, or None for what is no file, such as a pipe."""
+    """Return the audio file, or None if it is not a file, such as a pipe."""
     if not entry.is_file():
         return AudioFile(path, _size_in_key(os.readlink(entry.path)), False) if _is_dangling(entry) else None  # noqa: PTH115
     size = entry.stat().st_size
@@ -221,6 +204,6 @@ def _is_dangling(entry: os.DirEntry[str]) -> bool:
 
 
 def _size_in_key(target: str) -> int | None:
-    """Return the size that a git-annex key such as `MD5E-s1234--0a1b.wav` tells, or None."""
+    """Return the size in a git-annex key such as `MD5E-s1234--0a1b.wav`, or None."""
     found = _KEY_SIZE.search(target)
     return int(found[1]) if found else None

@@ -1,6 +1,6 @@
-"""The settings of `badc pipeline run`: those of chunking and of inference together.
+"""The settings of `badc pipeline run`: those of chunking and inference together.
 
-An option that both have, and that may differ between them, has a prefix: `--chunk-limit`, `--infer-limit`.
+An option that both have, and that may differ between them, gets a prefix: `--chunk-limit`, `--infer-limit`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class PipelineSettings(DatasetInferOptions, ChunkOptions, DatasetSettings):
     chunks_dir: Annotated[
         Path,
         Field(
-            description="Folder with one folder a recording, for its chunk status and chunk WAVs; a relative path is "
+            description="Folder with one folder per recording, for its chunk status and chunk WAVs; a relative path is "
             "below the dataset."
         ),
     ] = Path("artifacts/chunks")
@@ -82,18 +82,18 @@ class PipelineSettings(DatasetInferOptions, ChunkOptions, DatasetSettings):
 
 
 def going_on(settings: PipelineSettings, begun: str) -> PipelineSettings:
-    """Return the settings that go on with a pipeline of these that began at this time (ISO 8601)."""
+    """Return the settings that resume a pipeline of these that began at this time (ISO 8601)."""
     changes = redoing(settings, begun, "chunk_") | redoing(settings, begun, "infer_")
     return settings.model_copy(update={"resume_completed": True, **changes})
 
 
 def chunk_settings(settings: PipelineSettings) -> ChunkSettings:
-    """Return the chunking's part of a pipeline's settings."""
+    """Return the chunking part of a pipeline's settings."""
     return ChunkSettings(**_part(settings, ChunkSettings, "chunk_"))
 
 
 def orchestrate_settings(settings: PipelineSettings) -> OrchestrateSettings:
-    """Return the inference's part of a pipeline's settings."""
+    """Return the inference part of a pipeline's settings."""
     return OrchestrateSettings(**_part(settings, OrchestrateSettings, "infer_"), apply=True)
 
 

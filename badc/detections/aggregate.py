@@ -38,6 +38,7 @@ from badc.system.paths import NEVER_SEARCHED, absolute, default_summary_csv, fin
 _BATCH_CHUNKS = 5000
 _MOST_BAD_FILES_KEPT = 10_000
 _START_MS = re.compile(r"_chunk_(\d+)_\d+\.json$")
+# Whole endings: an id may end with `.summary`.
 _OTHER_FILES = (".jsonl.summary.json", STATUS_FILE)
 _NO_DETECTIONS = (ResultStatus.STUB, ResultStatus.NO_OUTPUT)
 

@@ -55,7 +55,7 @@ class _Overlaps:
 
 @dataclass(slots=True)
 class _BirdCall:
-    """Detections that are one: what they share of the time, and their rows."""
+    """Detections of one call: the time that they share, and their rows."""
 
     start_ms: int
     end_ms: int

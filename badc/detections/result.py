@@ -40,10 +40,11 @@ _JSON = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """One label within a chunk, with a confidence in 0..1, start and end in ms from the start of the chunk.
+    """One label within a chunk; `label` is what reports group by.
 
-    Each is None if the classifier gives none, like its code and the common name of the label. `label` is what reports
-    group by. `extra` has what else a custom command wrote, kept as it is.
+    `confidence` is in 0..1; `timestamp_ms` and `end_ms` are in ms from the start of the chunk; `label_code` is the
+    classifier's code and `label_name` the common name. Each is None if the classifier gives none. `extra` has what else
+    a custom command wrote, kept as it is.
     """
 
     label: str
@@ -79,7 +80,7 @@ class ChunkResult:
 def parse_detections(value: object) -> tuple[Detection, ...]:
     """Check a JSON list of detections.
 
-    Numbers of ms may be floats; a missing label is taken from `label_name`, then `label_code`.
+    Times in ms may be floats, which are rounded; a missing label is taken from `label_name`, then `label_code`.
 
     Raises
     ------

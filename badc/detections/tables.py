@@ -154,7 +154,7 @@ class TableStage:
 
 
 _ONCE = "(SELECT DISTINCT ON (recording_id, chunk_id) * FROM listed)"
-# Rows go of chunks that a listed recording does not have: they are of an earlier cut, and would count twice.
+# Drop chunks that a listed recording does not have: they are from an earlier cut, and would count twice.
 _WANTED = "m.chunk_id IS NOT NULL OR this.recording_id NOT IN (SELECT DISTINCT recording_id FROM listed)"
 
 
@@ -170,12 +170,12 @@ class ListedStage(TableStage):
 
 
 class CoverageStage(TableStage):
-    """The table of coverage: a row for each chunk."""
+    """The table of coverage: one row for each chunk."""
 
     schema = COVERAGE_SCHEMA
 
     def fill_in(self, listed: ListedStage) -> None:
-        """Take what this table lacks, and the chunks that it lacks, from those that manifests list."""
+        """Add from the manifests' chunks what this table lacks, missing chunks included."""
         self._sorted = False
         self.rewrite(
             f"""
@@ -196,12 +196,12 @@ class CoverageStage(TableStage):
 
 
 class DetectionsStage(TableStage):
-    """The table of detections: a row for each."""
+    """The table of detections: one row for each."""
 
     schema = DETECTIONS_SCHEMA
 
     def fill_in(self, listed: ListedStage) -> None:
-        """Take what this table lacks from the chunks that manifests list."""
+        """Add from the manifests' chunks what this table lacks."""
         self._sorted = False
         self.rewrite(
             f"""

@@ -1,1 +1,1 @@
-"""One run of inference: what it is to do, what its workers do, and its books."""
+"""One run of inference: its plan, what its workers do, and its books."""

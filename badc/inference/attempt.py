@@ -1,4 +1,4 @@
-"""One attempt at one chunk, as the worker reports it: once when it starts, once when it has ended."""
+"""One attempt at one chunk, which the worker reports when it starts and when it has ended."""
 
 from __future__ import annotations
 
@@ -13,24 +13,10 @@ from badc.system.clock import now
 class Attempt:
     """An attempt; with `ok` None it has only started.
 
-    Parameters
-    ----------
-    token
-        Tells this attempt from every other one, also of the same chunk.
-    key
-        The chunk's key in the run's summary.
-    started_at, finished_at
-        ISO-8601 with offset.
-    gpu_index, gpu_name
-        The worker's GPU, or None on a CPU worker.
-    ok
-        Whether it succeeded.
-    runtime_s
-        How long it took, in seconds.
-    details
-        What telemetry keeps of it: `output`, `stdout`, `stderr`, `returncode`, `error`, `gpu_metrics`, … as they apply.
-    found
-        The labels that it detected, as of `badc.inference.findings.label_counts`; telemetry does not keep them.
+    `key` is the chunk's key in the run's summary; `token` distinguishes this attempt from every other, also of the same
+    chunk. Times are ISO-8601 with offset. The GPU is None on a CPU worker. Telemetry keeps `details` (`output`,
+    `stdout`, `stderr`, `returncode`, `error`, `gpu_metrics`, … as they apply), but not `found`, the
+    `badc.inference.findings.label_counts` of its detections.
     """
 
     key: str
@@ -45,10 +31,10 @@ class Attempt:
     found: dict[str, tuple[int, int, float, float]] = field(default_factory=dict)
 
     def to_message(self) -> dict[str, Any]:
-        """Return it as plain values that travel between processes."""
+        """Return it as plain values that can travel between processes."""
         return asdict(self)
 
     @classmethod
     def from_message(cls, message: dict[str, Any]) -> Attempt:
-        """Return the attempt of a `to_message`."""
+        """Return the attempt that `to_message` was called on."""
         return cls(**message)

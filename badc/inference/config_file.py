@@ -1,8 +1,8 @@
 """The run configuration: a TOML file with the settings of `badc infer run`, to keep and to share.
 
-`[runner]` has a key for each option, named like it (`--max-gpus` is `max_gpus`); `[hawkears]` has what is HawkEars'
-own; `[paths]` has `dataset_root`; `[blocks]` names Prefect blocks (`runner`, `cluster`, `dataset`). Relative paths are
-taken from the dataset's root where `dataset_root` is given, else from the file's folder.
+`[runner]` has a key for each option, named like it (`--max-gpus` is `max_gpus`); `[hawkears]` has HawkEars' own
+options; `[paths]` has `dataset_root`; `[blocks]` names Prefect blocks (`runner`, `cluster`, `dataset`). Relative paths
+start at `dataset_root` if it is given, else at the file's folder.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from badc.system.paths import absolute
 _RUNNER, _HAWKEARS, _PATHS, _BLOCKS = "runner", "hawkears", "paths", "blocks"
 _BLOCK_SUFFIX = "_block"
 _HAWKEARS_PREFIX = "hawkears_"
-# Keys of [hawkears] that stand for words of HawkEars' own command line.
+# Keys of [hawkears] that stand for options of HawkEars' own command line.
 _HAWKEARS_WORDS = {
     "min_score": "--min_score",
     "models": "--models",
@@ -42,20 +42,15 @@ _LOW_BAND = "low_band"
 
 
 def load_run_config(path: Path, changes: Sequence[str] = ()) -> InferSettings:
-    """Read the settings of a run.
+    """Read the settings of a run from a TOML file.
 
-    Parameters
-    ----------
-    path
-        The TOML file.
-    changes
-        `key=value` or `table.key=value`, with the value as in TOML (text may go without its quotes); each replaces
-        what the file says.
+    Each of `changes`, `key=value` or `table.key=value`, replaces what the file says. The value is written as in TOML,
+    but text needs no quotes.
 
     Raises
     ------
     RequestError
-        When the file cannot be read, or has a key or a value that is not known.
+        When the file cannot be read, or has an unknown key or value.
     """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
@@ -73,7 +68,7 @@ def load_run_config(path: Path, changes: Sequence[str] = ()) -> InferSettings:
 
 
 def save_run_config(path: Path, settings: InferSettings) -> None:
-    """Write the settings of a run, as `load_run_config` reads them; only what differs from the defaults."""
+    """Write the settings of a run that differ from the defaults, as `load_run_config` reads them."""
     import tomli_w
 
     folder = absolute(path).parent

@@ -1,4 +1,4 @@
-"""What a run finds and how its GPUs are used, gathered while it goes; of a size that does not grow with its chunks."""
+"""What a run finds and how it uses its GPUs, gathered as it runs; its size does not grow with the number of chunks."""
 
 from __future__ import annotations
 
@@ -8,21 +8,13 @@ from typing import Any
 
 from badc.detections.result import Detection
 
-# Points of a GPU's history; when there are more, neighbours are joined.
+# Points in a GPU's history; beyond that, neighbours are joined.
 _MOST_POINTS = 240
 
 
 @dataclass(slots=True)
 class LabelCount:
-    """How often a label was detected.
-
-    Parameters
-    ----------
-    detections
-        How often.
-    confidence_sum, confidence_max
-        Of those detections that have a confidence, whose number is `with_confidence`.
-    """
+    """How often a label was detected, and the confidences of the `with_confidence` detections that have one."""
 
     detections: int = 0
     with_confidence: int = 0
@@ -35,7 +27,7 @@ class LabelCount:
         return self.confidence_sum / self.with_confidence if self.with_confidence else None
 
     def add(self, other: LabelCount) -> None:
-        """Take in another count of the same label."""
+        """Add another count of the same label."""
         self.detections += other.detections
         self.with_confidence += other.with_confidence
         self.confidence_sum += other.confidence_sum
@@ -46,16 +38,9 @@ class LabelCount:
 class GpuUse:
     """How a worker's GPU was used.
 
-    Parameters
-    ----------
-    name
-        The GPU's name.
-    utilization
-        Percent, mean over the last chunk; None where the driver does not tell.
-    memory_used_mb, memory_total_mb
-        In MiB: the most that was used in any chunk, and what there is.
-    history
-        Percent chunk by chunk, oldest first; each point is the mean of `chunks_per_point` chunks.
+    `utilization` is the mean over the last chunk, in percent, or None where the driver gives none. Memory is in MiB:
+    the most used in any chunk, and the total. `history` is in percent, oldest first; each point is the mean of
+    `chunks_per_point` chunks.
     """
 
     name: str
@@ -71,11 +56,11 @@ class GpuUse:
 
     @property
     def utilization_mean(self) -> float | None:
-        """Percent, mean over all chunks."""
+        """Mean over all chunks, in percent."""
         return self._all / self._chunks if self._chunks else None
 
     def add(self, metrics: Mapping[str, Any]) -> None:
-        """Take in the `gpu_metrics` of one attempt."""
+        """Add the `gpu_metrics` of one attempt."""
         peak, mean = metrics.get("peak") or {}, metrics.get("mean") or {}
         if (used := peak.get("memory_used_mb")) is not None:
             self.memory_used_mb = max(self.memory_used_mb or 0, int(used))
@@ -104,12 +89,12 @@ class RunFindings:
         self.gpus: dict[str, GpuUse] = {}
 
     def add_labels(self, found: Mapping[str, tuple[int, int, float, float]]) -> None:
-        """Take in what `label_counts` says of a chunk."""
+        """Add the `label_counts` of a chunk."""
         for label, values in found.items():
             self.labels.setdefault(label, LabelCount()).add(LabelCount(*values))
 
     def add_gpu(self, worker: str, name: str | None, metrics: Mapping[str, Any] | None) -> None:
-        """Take in the GPU readings of one attempt of a worker; None on a CPU worker."""
+        """Add the GPU readings of one attempt of a worker; None on a CPU worker."""
         if metrics is not None:
             self.gpus.setdefault(worker, GpuUse(name or "")).add(metrics)
 
@@ -119,7 +104,7 @@ class RunFindings:
 
 
 def label_counts(detections: Iterable[Detection]) -> dict[str, tuple[int, int, float, float]]:
-    """Return, for each label, the values of a `LabelCount`: plain, so that they travel with an attempt's report."""
+    """Return each label's values of a `LabelCount`, plain, so that they can travel with an attempt's report."""
     counts: dict[str, LabelCount] = {}
     for detection in detections:
         one = LabelCount(1)

@@ -1,4 +1,4 @@
-"""The books of one run: what its workers report goes into telemetry and summary, by one process and one writer."""
+"""The books of one run: one process writes what the workers report into telemetry and summary."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from badc.telemetry.summary import (
     write_workers_csv,
 )
 
-# A summary is rewritten when this many times the cost of writing it has passed: 1 % of the run at most.
+# The summary is rewritten after this many times the time that writing it takes: 1 % of the run at most.
 _WRITE_COST_FACTOR = 100
 _LEAST_WRITE_INTERVAL_S = 1.0
 _REMEMBERED_ATTEMPTS = 10_000
@@ -41,20 +41,10 @@ WORKER_LOST = "the worker died during this attempt; the chunk runs again on anot
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is.
+    """How far a run is, in chunks and in ms of audio.
 
-    Parameters
-    ----------
-    total, done, failed, skipped
-        Chunks: all that are to run, those that succeeded and failed for good, and those that were done before.
-    audio_ms
-        Audio analysed so far, in ms.
-    audio_total_ms
-        Audio of all chunks that are to run, in ms.
-    elapsed_s
-        Time since the start, in seconds.
-    running
-        Chunks that a worker is analysing now.
+    `total` and `audio_total_ms` are of all that is to run, `failed` are chunks that failed for good, `skipped` those
+    that were done before, and `running` those that a worker is analysing now.
     """
 
     total: int
@@ -77,7 +67,7 @@ class Progress:
         return (self.audio_total_ms - self.audio_ms) / 1000 / self.times_real_time if self.audio_ms else None
 
     def describe(self, ended: bool = False) -> str:
-        """Return it in one line, with the time left unless the run has ended."""
+        """Return it as one line, with the time left unless the run has ended."""
         left_s = None if ended or self.done + self.failed == self.total else self.left_s
         return (
             f"{self.done}/{self.total} chunks, {self.failed} failed, "
@@ -87,13 +77,7 @@ class Progress:
 
 
 class RunLedger:
-    """Keeps telemetry and summary of one run. Its methods may be called from any thread.
-
-    Parameters
-    ----------
-    plan
-        What the run will do.
-    """
+    """Keeps telemetry and summary of one run. Its methods may be called from any thread."""
 
     def __init__(self, plan: InferPlan) -> None:
         self._plan = plan
@@ -102,7 +86,7 @@ class RunLedger:
         self._chunks = {planned.key: planned.chunk for planned in plan.todo}
         self._chunks |= {planned.key: planned.chunk for planned, _ in plan.unusable}
         self._open: dict[str, tuple[Attempt, str]] = {}  # key of a running chunk -> its attempt and worker label
-        # Tokens of attempts whose end is written. A report can come twice, but not thousands of attempts later.
+        # Tokens of attempts whose end is written. A report may come twice, but not thousands of attempts later.
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._backoffs: dict[str, float | None] = {}  # key -> delay that follows if the coming attempt fails
         self._slowest: list[tuple[float, str]] = []
@@ -129,12 +113,12 @@ class RunLedger:
         self.save(force=True)
 
     def expect(self, keys: Iterable[str], backoff_s: float | None) -> None:
-        """Note, before chunks go to a worker, the delay that would follow a failure (None after a last attempt)."""
+        """Note, before chunks go to a worker, the delay that would follow a failure (None for a last attempt)."""
         with self._lock:
             self._backoffs.update(dict.fromkeys(keys, backoff_s))
 
     def started(self, attempt: Attempt, worker: str) -> None:
-        """Write that a worker began a chunk. Where the chunk was running elsewhere, that worker was lost."""
+        """Write that a worker began a chunk. If the chunk was running elsewhere, that worker was lost."""
         with self._lock:
             if attempt.token in self._ended or self._finished:
                 return
@@ -151,7 +135,7 @@ class RunLedger:
             self._event(attempt, EventStatus.START, job.worker, details)
 
     def ended(self, attempt: Attempt, worker: str) -> bool:
-        """Write how a worker's attempt ended, and return whether that was new: a second report is passed over."""
+        """Write how a worker's attempt ended; return whether that was new, since a second report is ignored."""
         with self._lock:
             if attempt.token in self._ended or self._finished:
                 return False
@@ -179,7 +163,7 @@ class RunLedger:
                     self._write_end(*self._open.pop(key), error=error)
 
     def failed_for_good(self, keys: Iterable[str]) -> None:
-        """Note that no attempt will follow for these chunks; those that succeeded are passed over."""
+        """Mark these chunks as failed, with no attempt to follow, except those that succeeded."""
         with self._lock:
             for key in () if self._finished else keys:
                 job = self.summary.jobs[key]
@@ -191,7 +175,7 @@ class RunLedger:
                     self.summary.workers.setdefault(job.worker, WorkerCount()).failure += 1
 
     def check_disk(self) -> list[str]:
-        """See that what was written is still there; chunks whose outputs are gone have failed. Returns what is missing.
+        """Return which outputs, or the log, were deleted since they were written; chunks of lost outputs become failed.
 
         A run may take a night, in which somebody clears a disk.
         """
@@ -222,18 +206,18 @@ class RunLedger:
         count.failure += 1
 
     def undone(self, chunks: Iterable[PlannedChunk]) -> list[PlannedChunk]:
-        """Return those of the chunks that have not succeeded yet."""
+        """Return the chunks that have not succeeded yet."""
         with self._lock:
             return [planned for planned in chunks if self.summary.jobs[planned.key].status is not JobStatus.SUCCESS]
 
     def errors_of(self, keys: Iterable[str]) -> list[str]:
-        """Return, for each of these chunks that has one, the reason of its last failure."""
+        """Return `key: reason` of the last failure of each of these chunks that has one."""
         with self._lock:
             jobs = ((key, self.summary.jobs[key]) for key in keys)
             return [f"{key}: {job.last_error}" for key, job in jobs if job.last_error is not None]
 
     def running(self) -> list[tuple[str, str, str]]:
-        """Return what the workers are busy with: worker label, the chunk's key, and when it was begun (ISO-8601)."""
+        """Return what the workers are doing: worker label, the chunk's key, and when it was begun (ISO-8601)."""
         with self._lock:
             return [(label, key, attempt.started_at) for key, (attempt, label) in self._open.items()]
 
@@ -244,12 +228,12 @@ class RunLedger:
             return sorted(self._slowest, reverse=True)
 
     def findings(self) -> RunFindings:
-        """Return a copy of what was found so far, and how the GPUs are used."""
+        """Return a copy of the labels found and the GPU use so far."""
         with self._lock:
             return deepcopy(self._findings)
 
     def gpu_utilization(self) -> dict[str, float | None]:
-        """Return the load of each worker's GPU over its last chunk, in percent; None where the driver does not tell."""
+        """Return each worker's GPU load over its last chunk, in percent, or None where the driver gives none."""
         with self._lock:
             return {worker: use.utilization for worker, use in sorted(self._findings.gpus.items())}
 
@@ -268,7 +252,7 @@ class RunLedger:
             )
 
     def save(self, force: bool = False) -> None:
-        """Rewrite the summary when it is due: so seldom that it costs less than 1 % of the run."""
+        """Rewrite the summary if it is due: seldom enough to cost less than 1 % of the run."""
         with self._lock:
             begin = time.monotonic()
             if self._finished or (not force and begin < self._next_write):
@@ -279,9 +263,9 @@ class RunLedger:
             self._next_write = end + max(_LEAST_WRITE_INTERVAL_S, _WRITE_COST_FACTOR * (end - begin))
 
     def finish(self, state: RunState) -> None:
-        """End the books: no attempt stays open, and summary and workers CSV say how the run ended.
+        """Close the books: end open attempts, and write the run's state into summary and workers CSV.
 
-        What is reported afterwards is passed over, and so is a second end.
+        Later reports, and a second `finish`, are ignored.
         """
         with self._lock:
             if self._finished:
@@ -312,7 +296,7 @@ class RunLedger:
     def _succeeded(self, attempt: Attempt, job: Job, count: WorkerCount, details: dict[str, Any]) -> None:
         key, chunk, runtime_s = attempt.key, self._chunks[attempt.key], attempt.runtime_s or 0.0
         if job.status is JobStatus.SUCCESS:
-            return  # its worker died after it was heard of, and before its result was fetched; so it ran twice
+            return  # it ran twice: its worker died after the report, before the result was fetched
         job.status, job.output, job.last_error = JobStatus.SUCCESS, details["output"], None
         self._done += 1
         self._findings.add_labels(attempt.found)

@@ -1,4 +1,4 @@
-"""Inference: what a run will do, decided before it starts."""
+"""What an inference run will do, decided before it starts."""
 
 from __future__ import annotations
 
@@ -25,22 +25,12 @@ from badc.system.paths import (
 from badc.telemetry.events import require_no_link
 from badc.telemetry.summary import EarlierJobs, Job, JobStatus, read_jobs, summary_path
 
-_PROBE_THREADS = 8  # opening files is waiting for the disk or the network
+_PROBE_THREADS = 8  # opening files mostly waits for the disk or the network
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedChunk:
-    """A chunk of a run, ready to travel to a worker.
-
-    Parameters
-    ----------
-    key
-        Its key in the run's summary.
-    chunk
-        The chunk.
-    audio
-        Its frames, or None where its audio cannot be used.
-    """
+    """A chunk, its key in the run's summary, and its frames (None if its audio cannot be used)."""
 
     key: str
     chunk: Chunk
@@ -49,23 +39,11 @@ class PlannedChunk:
 
 @dataclass(frozen=True, slots=True)
 class InferOrder:
-    """What a worker must know to analyse chunks; it travels with every task, so it is small.
+    """What a worker must know to analyse chunks; it travels with every task, so it is small. Its paths are absolute.
 
-    Parameters
-    ----------
-    runner
-        The runner's settings.
-    output_dir
-        The folder of the detections, absolute.
-    dataset_root
-        The dataset, absolute, or None.
-    gpu_sample_interval_s
-        Seconds between two readings of the GPU's load.
-    in_one_call
-        Whether the runner takes all chunks of a task in one call. Not so in a retry: one chunk that breaks the call
-        would take the others along each time.
-    worker_memory_gib
-        What a worker and its runner may take of the machine's memory; None for no limit.
+    `gpu_sample_interval_s` is the time between two readings of the GPU's load. With `in_one_call` the runner takes all
+    chunks of a task in one call; not in a retry, where one chunk that breaks the call would take the others along each
+    time. `worker_memory_gib` limits a worker and its runner together; None for no limit.
     """
 
     runner: RunnerSpec
@@ -80,26 +58,9 @@ class InferOrder:
 class InferPlan:
     """All that a run will do.
 
-    Parameters
-    ----------
-    settings
-        The run's settings.
-    order
-        What its workers are told.
-    manifest
-        The manifest.
-    telemetry_log
-        The log, absolute.
-    keys
-        The key of each of the manifest's chunks, in its order.
-    todo
-        The chunks to analyse.
-    done
-        Chunks that the resumed run finished, with what it says of them.
-    unusable
-        Chunks whose audio cannot be used, with the reason; there are none unless `keep_going`.
-    earlier
-        The run that is resumed, or None.
+    `keys` are those of the manifest's chunks, in its order. `done` are the chunks that the resumed run, `earlier`,
+    finished, with its jobs for them. `unusable` are chunks whose audio cannot be used, with the reason; there are none
+    unless `keep_going`. `telemetry_log` is absolute.
     """
 
     settings: InferSettings
@@ -114,17 +75,17 @@ class InferPlan:
 
     @property
     def recordings(self) -> frozenset[str]:
-        """Ids of the recordings that the run may write."""
+        """Ids of the recordings whose outputs the run may write."""
         return frozenset(planned.chunk.recording_id for planned in self.todo)
 
     @property
     def resume_command(self) -> str:
-        """The command that goes on with this run, to be given where the run was started."""
+        """The command that resumes this run, for the folder where it was started."""
         again = self.settings.model_copy(update={"resume_summary": summary_path(self.telemetry_log)})
         return shlex.join(["badc", "infer", "run", *again.to_arguments()])
 
     def output_of(self, chunk: Chunk) -> str:
-        """Return the place of a chunk's detections as telemetry and summary record it."""
+        """Return the path of a chunk's detections as telemetry and summary record it."""
         return as_written(result_path(self.order.output_dir, chunk), self.order.dataset_root)
 
 
@@ -133,18 +94,13 @@ def plan_inference(
 ) -> InferPlan:
     """Read and check everything that a run needs; nothing is written.
 
-    Parameters
-    ----------
-    settings
-        The run's settings.
-    on_progress
-        Called with the number of audio files looked at, and of all.
+    `on_progress` is called with the number of audio files opened so far, and of all.
 
     Raises
     ------
     RequestError
-        When the manifest, the audio, the runner, the resumed run or an output folder cannot be used. Audio that cannot
-        be used is no error with `keep_going`: those chunks fail, the rest run.
+        When the manifest, the audio, the runner, the resumed run or an output folder cannot be used. With `keep_going`,
+        unusable audio is no error: those chunks fail, and the rest run.
     """
     manifest = read_manifest(
         settings.manifest, None if settings.dataset_root is None else absolute(settings.dataset_root)
@@ -193,7 +149,7 @@ def _split_done(
     output_dir: Path,
     redo_before: str | None,
 ) -> tuple[list[tuple[str, Chunk, Job]], list[tuple[str, Chunk]]]:
-    """Part the chunks into those that the resumed run did, with their outputs still valid, and the others."""
+    """Split the chunks into those that the resumed run did, with outputs that are still valid, and the others."""
     done: list[tuple[str, Chunk, Job]] = []
     left: list[tuple[str, Chunk]] = []
     for key, chunk in zip(keys, manifest.chunks, strict=True):
@@ -255,9 +211,6 @@ def _unusable_error(unusable: Sequence[tuple[PlannedChunk, str]], total: int) ->
 
 
 def workers_wanted(settings: InferOptions, gpus: int) -> tuple[int, int]:
-    """Return how many GPU and CPU workers a run starts, given the number of GPUs that can be used.
-
-    Without a GPU worker there is at least one CPU worker.
-    """
+    """Return how many GPU and CPU workers a run starts, given the number of usable GPUs: at least one worker in all."""
     gpu_workers = gpus if settings.max_gpus is None else min(gpus, settings.max_gpus)
     return gpu_workers, max(settings.cpu_workers, 0 if gpu_workers else 1)

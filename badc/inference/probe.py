@@ -1,4 +1,4 @@
-"""Probing: the longest chunk that a runner can really process, found by running it on windows of a recording."""
+"""Probing: the longest chunk that a runner can process, found by running it on windows of a recording."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from badc.system.paths import absolute, as_written, find_dataset_root, first_fre
 from badc.telemetry.events import ChunkEvent, EventStatus, TelemetryLog
 
 _LEAST_MS = round(LEAST_WINDOW_S * 1000)
-_GRID_MS = 3000  # BirdNET looks at 3 s at a time, so a chunk of whole windows loses nothing
+_GRID_MS = 3000  # BirdNET analyses 3 s at a time, so a chunk of whole windows loses nothing
 _SAMPLE_INTERVAL_S = 0.1
 _KEPT_OUTPUT_CHARS = 500
 _KEPT_LINE_CHARS = 200
@@ -42,26 +42,12 @@ class ProbeOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProbeAttempt:
-    """One attempt at one window.
+    """One attempt at one window, which begins with the recording.
 
-    Parameters
-    ----------
-    duration_ms
-        Length of the window in ms; it begins with the recording.
-    outcome
-        How it ended.
-    runtime_s
-        How long it took in seconds, without the time to load a model that the runner keeps.
-    peak_gpu_mib
-        The most memory in use on the GPU, by whatever program, in MiB; None without a GPU, or where the driver failed.
-    peak_host_mib
-        The most resident memory of this process and all below it, in MiB; None where it cannot be read.
-    started_at, finished_at
-        ISO-8601 with offset.
-    reason
-        Why it did not work; None when it did.
-    stderr
-        The end of what the runner's process printed when it did not work.
+    `runtime_s` leaves out the time to load a model that the runner keeps. `peak_gpu_mib` is the most memory in use on
+    the GPU, by any program; None without a GPU, or if the driver failed. `peak_host_mib` is the most resident memory of
+    this process and its descendants; None if it cannot be read. Times are ISO-8601 with offset. `reason` is None if the
+    window worked; else `stderr` is the end of what the runner's process printed.
     """
 
     duration_ms: int
@@ -79,22 +65,9 @@ class ProbeAttempt:
 class ProbeReport:
     """What probing found.
 
-    Parameters
-    ----------
-    runner
-        The runner.
-    gpu
-        The GPU that it was given, or None.
-    most_ms
-        The longest window that there was to try, in ms.
-    longest_ms
-        The longest window that worked, in ms; None when not even the shortest did.
-    recommended_ms
-        The chunk duration to use, in ms; None when nothing worked.
-    attempts
-        Every attempt in its order.
-    log
-        The log of the attempts, absolute.
+    `gpu` is None if it ran on the CPU. `most_ms` is the longest window that there was to try, `longest_ms` the longest
+    that worked, and `recommended_ms` the chunk duration to use; the last two are None if nothing worked. `attempts` are
+    in their order, and `log`, absolute, is their log.
     """
 
     runner: str
@@ -107,7 +80,7 @@ class ProbeReport:
 
     @property
     def nearest_failure(self) -> ProbeAttempt | None:
-        """The shortest window that did not work, or None when every one did."""
+        """The shortest window that did not work, or None if every one did."""
         bad = [attempt for attempt in self.attempts if attempt.outcome is not ProbeOutcome.OK]
         return min(bad, key=lambda attempt: attempt.duration_ms, default=None)
 
@@ -115,15 +88,9 @@ class ProbeReport:
 def probe(settings: ProbeSettings, on_attempt: Callable[[ProbeAttempt], None] = lambda attempt: None) -> ProbeReport:
     """Run a runner on windows of a recording to find the longest that it can process; its detections are discarded.
 
-    The window doubles until one does not work; then the gap between that one and the longest that worked is halved
-    until it is within the tolerance. Where the first window does not work, the shortest is tried before the halving.
-
-    Parameters
-    ----------
-    settings
-        The recording, the runner and the bounds of the search.
-    on_attempt
-        Called with each attempt when it has ended.
+    The window doubles until one does not work; then the gap between it and the longest that worked is halved until it
+    is within the tolerance. If the first window does not work, the shortest is tried before the halving. `on_attempt`
+    is called when an attempt has ended.
 
     Raises
     ------
@@ -158,18 +125,10 @@ def probe(settings: ProbeSettings, on_attempt: Callable[[ProbeAttempt], None] = 
 
 
 def longest_that_fits(fits: Callable[[int], bool], first_ms: int, most_ms: int, tolerance_ms: int) -> int | None:
-    """Return the longest window that fits, to within a tolerance, or None when not even the shortest does.
+    """Return the longest window that fits, in ms, or None if not even the shortest does.
 
-    Parameters
-    ----------
-    fits
-        Tells whether a window of so many ms fits.
-    first_ms
-        The first window to try, in ms; at least 3 s.
-    most_ms
-        The longest window to try, in ms. The shortest is 3 s, or this if it is less.
-    tolerance_ms
-        How far the answer may be below the limit, in ms.
+    The search starts with `first_ms` (at least 3 s). The shortest window is 3 s, or `most_ms` if that is less; the
+    result may be up to `tolerance_ms` below the limit.
     """
     least_ms = min(_LEAST_MS, most_ms)
     good_ms, window_ms = 0, min(first_ms, most_ms)
@@ -180,7 +139,7 @@ def longest_that_fits(fits: Callable[[int], bool], first_ms: int, most_ms: int, 
         window_ms = min(2 * window_ms, most_ms)
     bad_ms = window_ms
     if not good_ms:
-        # A runner that works on nothing shows at the second try; halving would take many to get there.
+        # A runner that always fails is noticed at the second try; halving would take many.
         if bad_ms == least_ms or not fits(least_ms):
             return None
         good_ms = least_ms
@@ -196,24 +155,21 @@ def longest_that_fits(fits: Callable[[int], bool], first_ms: int, most_ms: int, 
 def recommended(longest_ms: int, safety_margin: float) -> int:
     """Return the chunk duration to use, in ms, where windows of up to `longest_ms` work.
 
-    It is `safety_margin` (0..1) of that, rounded down to a whole multiple of 3 s where it is that long.
+    It is `safety_margin` (0..1) of that, rounded down to a multiple of 3 s if it is at least 3 s.
     """
     with_margin_ms = round(longest_ms * safety_margin)
     return with_margin_ms // _GRID_MS * _GRID_MS if with_margin_ms >= _GRID_MS else with_margin_ms
 
 
 def _between(low_ms: int, high_ms: int) -> int:
-    """Return the middle of two lengths, as whole seconds where there are some between the two."""
+    """Return the middle of two lengths, in whole seconds if any lie between the two."""
     middle_ms = (low_ms + high_ms) // 2
     whole_ms = round(middle_ms / 1000) * 1000
     return whole_ms if low_ms < whole_ms < high_ms else middle_ms
 
 
 class _Trial:
-    """The attempts of one search, each logged when it starts and when it has ended.
-
-    The start is logged because an attempt may take the whole machine down with it: the log then names the window.
-    """
+    """The attempts of one search; each is logged at its start too, because it may take the whole machine down."""
 
     def __init__(
         self,
@@ -269,7 +225,7 @@ class _Trial:
         runner.detect(chunk, window_of(self._path, self._info, chunk.start_ms, chunk.end_ms))
 
     def _ready_runner(self, duration_ms: int) -> Runner:
-        """Return the runner; one that keeps a model has loaded it, so that this is not in the window's time."""
+        """Return the runner with any model that it keeps already loaded, so that loading is not in a window's time."""
         runner = runner_for(self._spec, cuda_environment(self._gpu))
         if not self._warm and self._spec.keeps_model:
             self._detect(runner, self._chunk(min(_LEAST_MS, duration_ms)))
@@ -277,7 +233,7 @@ class _Trial:
         return runner
 
     def _run(self, chunk: Chunk) -> tuple[ProbeOutcome, float, str | None, str]:
-        """Return outcome, seconds, reason and standard error of an attempt; one that fails ends its runner."""
+        """Return outcome, seconds, reason and standard error of an attempt; a failed attempt ends its runner."""
         outcome, reason, stderr = ProbeOutcome.OK, None, ""
         begin = time.perf_counter()
         try:
@@ -353,7 +309,7 @@ def _chosen_gpu(index: int | None) -> Gpu | None:
 
 
 def _limited_spec(settings: ProbeSettings) -> RunnerSpec:
-    """Return the runner with the shorter of both time limits, so that a window that is too slow is stopped."""
+    """Return the runner with the shorter of the two time limits, so that a window that is too slow is stopped."""
     limits_s = [limit_s for limit_s in (settings.max_seconds, settings.chunk_timeout_s) if limit_s is not None]
     return settings.model_copy(update={"chunk_timeout_s": min(limits_s, default=None)}).runner_spec()
 
@@ -374,10 +330,10 @@ def _log_path(settings: ProbeSettings, recording_id: str, dataset_root: Path | N
 
 
 def new_probe_log(recording_id: str, dataset_root: Path | None, at: datetime | None = None) -> Path:
-    """Return a log path that no search has used: `<recording>_<UTC yyyymmddThhmmssZ>.jsonl`.
+    """Return an unused log path: `<recording>_<UTC yyyymmddThhmmssZ>.jsonl`.
 
-    It lies in `artifacts/telemetry/probe` of the dataset, outside a dataset in `data/telemetry/probe` of the working
-    directory. A second search within the same second gets `_2` and so on.
+    It lies in `artifacts/telemetry/probe` of the dataset, or outside a dataset in `data/telemetry/probe` of the working
+    directory. A second search within the same second gets `_2`, and so on.
     """
     folder = (dataset_root / "artifacts" if dataset_root else Path.cwd() / "data") / "telemetry" / "probe"
     return first_free(folder, recording_id, at)

@@ -27,7 +27,7 @@ class ProbeSettings(RunnerSettings):
         Field(
             ge=LEAST_WINDOW_S,
             allow_inf_nan=False,
-            description="Try no window longer than so many seconds. Default: the recording's length.",
+            description="Try no window longer than this many seconds. Default: the recording's length.",
         ),
     ] = None
     tolerance_s: Annotated[
@@ -35,8 +35,8 @@ class ProbeSettings(RunnerSettings):
         Field(
             ge=0.01,
             allow_inf_nan=False,
-            description="Stop when the longest window that works and the shortest that does not are so close, in "
-            "seconds.",
+            description="Stop once the longest window that works and the shortest that does not differ by at most this "
+            "many seconds.",
         ),
     ] = 5.0
     max_seconds: Annotated[
@@ -44,12 +44,12 @@ class ProbeSettings(RunnerSettings):
         Field(
             gt=0,
             allow_inf_nan=False,
-            description="A window that takes longer than so many seconds is too slow, not counting the time to load a "
-            "model that stays loaded. Default: no limit.",
+            description="A window that takes longer than this many seconds is too slow, not counting the time to load "
+            "a model that stays loaded. Default: no limit.",
         ),
     ] = None
     safety_margin: Annotated[
-        float, Field(gt=0, le=1, description="Recommend this part of the longest window that works.")
+        float, Field(gt=0, le=1, description="Recommend this fraction of the longest window that works.")
     ] = 0.8
     gpu_index: Annotated[
         int | None,

@@ -1,4 +1,4 @@
-"""`badc infer run` as DataLad sees it."""
+"""`badc infer run` as a command of `datalad run`: what it reads and writes."""
 
 from __future__ import annotations
 
@@ -20,41 +20,25 @@ if TYPE_CHECKING:
 
 _OUTPUTS = ("manifest", "output_dir", "telemetry_log", "dataset_root")
 _READ = ("resume_summary", *(name for spec in RUNNERS for name in spec.reads))
-# What a run in a later clone cannot have: the state of this run, and the cluster of today.
+# What a later run in another clone cannot have: the state of this run, and today's cluster.
 _OF_TODAY = {"resume_summary": None, "scheduler": None}
 
 
 def run_command(settings: InferSettings) -> str:
-    """Return a line that, pasted into a POSIX shell, runs `badc infer run` under `datalad run`. Nothing is made.
-
-    Parameters
-    ----------
-    settings
-        The run.
-
-    Raises
-    ------
-    RequestError
-        See `infer_run`.
-    """
+    """Return a line for a POSIX shell that runs `badc infer run` under `datalad run`; raises as `infer_run`."""
     return infer_run(settings).line()
 
 
 def infer_run(settings: InferSettings, rerunnable: bool = False) -> DataladRun:
-    """Return what `badc infer run` reads and writes, with every path relative to the dataset's root. Nothing is made.
+    """Return what `badc infer run` reads and writes, with paths relative to the dataset's root. Nothing is made.
 
-    Parameters
-    ----------
-    settings
-        The run.
-    rerunnable
-        Leave out what holds today only, `--resume-summary` and `--scheduler`: the command is for the record of a run,
-        and makes all of its outputs in any clone.
+    With `rerunnable`, for the record of a run, the command makes all its outputs in any clone: it leaves out
+    `--resume-summary` and `--scheduler`, which hold only today.
 
     Raises
     ------
     RequestError
-        When the manifest cannot be used, or it, its audio or an output lies outside of a dataset.
+        When the manifest cannot be used, or it, its audio or an output lies outside a dataset.
     """
     if rerunnable:
         settings = settings.model_copy(update=_OF_TODAY)
@@ -109,10 +93,7 @@ def _manifest_and_audio(root: Path, manifest: Manifest) -> list[str]:
 
 
 def _other_paths(root: Path, settings: InferSettings) -> dict[str, Path]:
-    """Return further settings that are paths, such as a program's folder, as they are from the dataset's root.
-
-    What is not there is left as it is, such as the name of an interpreter on the PATH.
-    """
+    """Return the other settings that are existing paths; one below the dataset's root is relative to it."""
     found = {
         name: absolute(value)
         for name, value in settings
@@ -124,8 +105,8 @@ def _other_paths(root: Path, settings: InferSettings) -> dict[str, Path]:
 def _from_root(root: Path, command: str) -> tuple[str, list[str]]:
     """Return a custom command whose files are named from the dataset's root, and those of them that lie in it.
 
-    Files are the words, or the parts of words after a `=`, that name a file seen from here. What cannot be taken apart
-    is left as it is; the runner refuses it later.
+    Files are words, or parts of words after a `=`, that name a file seen from here. A command that cannot be split
+    stays as it is; the runner refuses it later.
     """
     try:
         words = shlex.split(command)

@@ -1,4 +1,4 @@
-"""The settings of each command: one frozen model that options, flow parameters, files and blocks all fill.
+"""The settings of `badc infer run`: one frozen model that options, flow parameters, files and blocks all fill.
 
 A field's description is the option's help; its default is documented nowhere else. `option_name` gives the option of a
 field: `chunk_timeout_s` is `--chunk-timeout`.
@@ -19,13 +19,13 @@ from badc.settings.redo import RedoBefore
 
 
 class InferOptions(RunnerSettings):
-    """What every run of inference is told, whether of one manifest or of a whole dataset."""
+    """Settings of every inference run, whether of one manifest or of a whole dataset."""
 
     cluster_block: Annotated[
         str | None,
         Field(
-            description="Workers that are saved in Prefect, by the name of their block. Options given beside it "
-            "outweigh what it says."
+            description="Name of a Prefect block that holds the workers' settings. Options that you give as well "
+            "override the block."
         ),
     ] = None
     max_gpus: Annotated[
@@ -69,13 +69,13 @@ class InferOptions(RunnerSettings):
     ] = 2
     chunk_timeout_s: ChunkTimeout = None
     keep_going: Annotated[
-        bool, Field(description="Go on with the other chunks after one has failed for good. The run has still failed.")
+        bool, Field(description="Run the other chunks even after one has failed for good. The run still fails.")
     ] = False
     grace_period_s: Annotated[
         float,
         Field(
             ge=0,
-            description="After Ctrl-C, SIGTERM or a cancellation, running chunks get so many seconds to finish. A "
+            description="After Ctrl-C, SIGTERM or a cancellation, running chunks get this many seconds to finish. A "
             "second Ctrl-C ends them at once.",
         ),
     ] = 10.0

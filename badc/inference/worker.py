@@ -1,4 +1,4 @@
-"""Inference on a worker: what it does with the chunks that it is given."""
+"""Inference on a worker: what it does with its chunks."""
 
 from __future__ import annotations
 
@@ -26,29 +26,16 @@ from badc.system.paths import as_written, require_inside
 
 _Outcome = tuple[bool, dict[str, Any], dict[str, tuple[int, int, float, float]]]
 _KEPT_OUTPUT_CHARS = 500
-# A process has one runner. A worker with several threads, given a dead worker's chunk, could want it twice.
+# A process has one runner, which a worker with several threads could need twice when it gets a dead worker's chunk.
 _one_runner = threading.Lock()
 
 
 def infer_chunks(chunks: Sequence[PlannedChunk], order: InferOrder, report: Callable[[Attempt], None]) -> list[Attempt]:
-    """Analyse chunks on this worker, and write each one's detections.
+    """Analyse chunks on this worker and write their detections; return the ended attempts, in the order of the chunks.
 
-    One after the other, or in one call where the runner can do that. A chunk that fails does not keep the others from
-    being tried, and never raises: its attempt says why it failed.
-
-    Parameters
-    ----------
-    chunks
-        The chunks.
-    order
-        What the run wants done with them.
-    report
-        Called with each attempt when it starts and when it has ended.
-
-    Returns
-    -------
-    list of Attempt
-        The ended attempts, in the order of the chunks.
+    Chunks go to the runner one by one, or in one call if it can do that. A chunk that fails does not keep the others
+    from being tried and raises nothing: its attempt says why it failed. `report` is called with each attempt when it
+    starts and when it has ended.
     """
     with _one_runner:
         gpu = _gpu_of_this_process()
@@ -93,7 +80,7 @@ class _Call:
             shared["gpu_metrics"] = sampler.metrics()
             if reader.trouble is not None:
                 shared["gpu_trouble"] = reader.trouble
-        # A chunk's share of the call, so that sums and averages over chunks stay those of the time spent.
+        # Each chunk's share of the call, so that sums and means over chunks match the time spent.
         runtime_s = round((time.perf_counter() - clock) / len(self._chunks), 3)
         ended = [
             replace(attempt, finished_at=now(), ok=ok, runtime_s=runtime_s, details={**shared, **details}, found=found)
@@ -104,7 +91,7 @@ class _Call:
         return ended
 
     def _outcomes(self) -> list[_Outcome]:
-        """Return for each chunk whether it succeeded, what telemetry keeps of it, and the labels found."""
+        """Return for each chunk whether it succeeded, its details for telemetry, and the labels found."""
         try:
             outputs = self._detect()
         except Exception as error:
@@ -132,7 +119,7 @@ class _Call:
 
 
 def _failure(error: Exception, order: InferOrder) -> dict[str, Any]:
-    """Return what telemetry keeps of a failure. One for want of GPU memory ends the runner, which holds it."""
+    """Return what telemetry keeps of a failure. If the GPU ran out of memory, the runner, which holds it, is closed."""
     if isinstance(error, RunnerError):
         details = {"error": str(error), **_process_output(error.stdout, error.stderr, error.returncode)}
         if is_gpu_out_of_memory(str(error), error.stdout, error.stderr):
@@ -149,7 +136,7 @@ def _failure(error: Exception, order: InferOrder) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _gpu_of_this_process() -> Gpu | None:
-    """Return the worker's GPU, looked up once: one that the driver loses later stays this worker's."""
+    """Return the worker's GPU, looked up once: one that the driver loses later remains this worker's."""
     return gpu_of_this_worker()
 
 

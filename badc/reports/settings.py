@@ -31,7 +31,7 @@ def _asked_for(value: Any) -> Any:
 
 
 def _needed() -> Any:
-    """Return the default of an option that must be given: its absence is reported as every other wrong value is."""
+    """Return the default of a required option, so that its absence is reported like any other wrong value."""
     return Field(default=None, validate_default=True)
 
 
@@ -58,7 +58,7 @@ class ReportSettings(Settings):
     sites: Annotated[
         Path | None,
         Field(
-            description="CSV of the stations: station,latitude,longitude and, if you like, study_area,timezone,clock."
+            description="CSV of the stations: station,latitude,longitude and, optionally, study_area,timezone,clock."
         ),
     ] = None
     min_confidence: Annotated[float, Field(ge=0, le=1, description="Leave out detections below this confidence.")] = 0.0
@@ -71,7 +71,7 @@ class SummarySettings(ReportSettings):
         tuple[str, ...],
         BeforeValidator(_words),
         Field(
-            description=f"What to count by: {', '.join(Group)}. Several separated by commas, or repeat the option. "
+            description=f"What to count by: {', '.join(Group)}. Separate several by commas, or repeat the option. "
             "Default: label."
         ),
     ] = ()
@@ -79,12 +79,12 @@ class SummarySettings(ReportSettings):
         tuple[str, ...],
         BeforeValidator(_words),
         Field(
-            description="Only these labels, by label, code or name, whatever their case. Several separated by commas, "
-            "or repeat the option; double quotes around one that has a comma."
+            description="Only these labels, by label, code or name, in any case. Separate several by commas, or repeat "
+            "the option; put one that has a comma in double quotes."
         ),
     ] = ()
     output: Annotated[Path | None, Field(description="Write all groups to this CSV.")] = None
-    limit: Annotated[int, Field(ge=0, description="Print so many groups; 0 prints all.")] = 20
+    limit: Annotated[int, Field(ge=0, description="Print at most this many groups; 0 prints all.")] = 20
 
     @field_validator("group_by")
     @classmethod
@@ -95,14 +95,14 @@ class SummarySettings(ReportSettings):
 
     @property
     def groups(self) -> tuple[Group, ...]:
-        """What to count by."""
+        """What to count by; by default, labels."""
         return tuple(Group(word) for word in self.group_by) or (Group.LABEL,)
 
 
-TopLabels = Annotated[int, Field(ge=1, description="Show so many labels. The CSVs have all.")]
-TopRecordings = Annotated[int, Field(ge=1, description="Show so many recordings. The CSVs have all.")]
+TopLabels = Annotated[int, Field(ge=1, description="Show at most this many labels; the CSVs have all.")]
+TopRecordings = Annotated[int, Field(ge=1, description="Show at most this many recordings; the CSVs have all.")]
 BucketMinutes = Annotated[
-    int, Field(ge=1, description="Length of a step of the timeline, in minutes from the recording's start.")
+    int, Field(ge=1, description="Length of the timeline's steps in minutes, counted from the recording's start.")
 ]
 
 
@@ -149,18 +149,18 @@ class BundleSettings(ReportSettings):
     """Settings of `badc report bundle`."""
 
     output_dir: Annotated[
-        Path | None, Field(description="Folder for everything. Default: that of the table of detections.")
+        Path | None, Field(description="Folder for all files. Default: the folder of the table of detections.")
     ] = None
     run_prefix: Annotated[
-        str | None, Field(description="What the names of files and folders start with. Default: the table's own name.")
+        str | None, Field(description="Start of all file and folder names. Default: the table's own name.")
     ] = None
     no_quicklook: Annotated[bool, Field(description="Leave out PREFIX_quicklook.")] = False
     no_parquet_report: Annotated[bool, Field(description="Leave out PREFIX_parquet_report.")] = False
     no_duckdb_report: Annotated[bool, Field(description="Leave out PREFIX.duckdb and PREFIX_duckdb_exports.")] = False
     no_html: Annotated[bool, Field(description="Leave out PREFIX_report.html and its plots.")] = False
-    no_clips: Annotated[
-        bool, Field(description="Make the page without clips to listen to and their spectrograms: small.")
-    ] = False
+    no_clips: Annotated[bool, Field(description="Make a small page, without audio clips and their spectrograms.")] = (
+        False
+    )
     audio_root: Annotated[
         Path | None,
         Field(description="Folder that the recordings' relative paths start from, for the clips of the page."),
@@ -176,12 +176,12 @@ class BundleSettings(ReportSettings):
 
     @property
     def prefix(self) -> str:
-        """What the names of files and folders start with."""
+        """The start of all file and folder names."""
         return self.run_prefix or self.parquet.stem
 
     @property
     def folder(self) -> Path:
-        """Where everything goes."""
+        """The folder for all files."""
         return self.output_dir or self.parquet.parent
 
 
@@ -192,7 +192,7 @@ class RollupSettings(Settings):
         Path,
         Field(description="Folder with tables of detections (*.parquet) at any depth.", json_schema_extra=ARGUMENT),
     ]
-    limit: Annotated[int, Field(ge=1, description="Show so many labels, recordings and stations.")] = 10
+    limit: Annotated[int, Field(ge=1, description="Show at most this many labels, recordings and stations.")] = 10
     min_confidence: Annotated[float, Field(ge=0, le=1, description="Leave out detections below this confidence.")] = 0.0
     export_dir: Annotated[
         Path | None,
@@ -201,7 +201,7 @@ class RollupSettings(Settings):
 
 
 class ExportFormat(StrEnum):
-    """What other tools read."""
+    """The formats of `badc report export`."""
 
     RAVEN = "raven"
     AUDACITY = "audacity"
@@ -233,14 +233,14 @@ class ExportSettings(Settings):
         tuple[str, ...],
         BeforeValidator(_words),
         Field(
-            description="Only these labels, by label, code or name, whatever their case. Several separated by commas, "
-            "or repeat the option; double quotes around one that has a comma."
+            description="Only these labels, by label, code or name, in any case. Separate several by commas, or repeat "
+            "the option; put one that has a comma in double quotes."
         ),
     ] = ()
 
 
 class PlotKind(StrEnum):
-    """The plots that there are."""
+    """The plots of `badc report plot`."""
 
     HOURS = "hours"
     DATES = "dates"
@@ -249,7 +249,7 @@ class PlotKind(StrEnum):
     SPECTROGRAM = "spectrogram"
 
 
-# Without the spectrograms, which need the recordings.
+# Without spectrograms, which need the recordings.
 DEFAULT_KINDS = (PlotKind.HOURS, PlotKind.DATES, PlotKind.TIMELINE, PlotKind.CONFIDENCE)
 
 
@@ -260,7 +260,7 @@ class PlotSettings(ReportSettings):
         tuple[str, ...],
         BeforeValidator(_words),
         Field(
-            description=f"What to draw: {', '.join(PlotKind)}. Several separated by commas, or repeat the option. "
+            description=f"What to draw: {', '.join(PlotKind)}. Separate several by commas, or repeat the option. "
             f"Default: {', '.join(DEFAULT_KINDS)}."
         ),
     ] = ()
@@ -268,18 +268,18 @@ class PlotSettings(ReportSettings):
         tuple[str, ...],
         BeforeValidator(_words),
         Field(
-            description="Only these labels, by label, code or name, whatever their case. Several separated by commas, "
-            "or repeat the option; double quotes around one that has a comma."
+            description="Only these labels, by label, code or name, in any case. Separate several by commas, or repeat "
+            "the option; put one that has a comma in double quotes."
         ),
     ] = ()
     recording: Annotated[
         str | None, Field(description="Recording of the timeline, by its id. Default: the one with the most labels.")
     ] = None
     top: Annotated[
-        int | None, Field(ge=1, description="Draw so many labels at most, the most frequent ones.", le=40)
+        int | None, Field(ge=1, description="Draw at most this many labels, the most frequent ones.", le=40)
     ] = None
     output_dir: Annotated[
-        Path | None, Field(description="Folder for the PNG files. Default: that of the table of detections.")
+        Path | None, Field(description="Folder for the PNG files. Default: the folder of the table of detections.")
     ] = None
     audio_root: Annotated[
         Path | None,
@@ -295,5 +295,5 @@ class PlotSettings(ReportSettings):
 
     @property
     def kinds(self) -> tuple[PlotKind, ...]:
-        """What to draw."""
+        """What to draw; by default, all but spectrograms."""
         return tuple(PlotKind(word) for word in self.kind) or DEFAULT_KINDS

@@ -23,13 +23,7 @@ _OURS = frozenset({"chunk_id", "recording_id", "source_path", "chunk", "runner",
 
 
 class CommandSpec(RunnerSpec):
-    """Settings of a custom command.
-
-    Attributes
-    ----------
-    secrets
-        The variables of `runner_env` with their values, which no message or record may show.
-    """
+    """Settings of a custom command; `secrets` has the values of `runner_env`, which no message or record may show."""
 
     name = "custom"
     kind = "command"
@@ -37,7 +31,7 @@ class CommandSpec(RunnerSpec):
     about = "Any command, called as CMD --input WAV --output JSON for each chunk."
     takes_secrets = True
 
-    # Split as a POSIX shell splits words; no shell runs it.
+    # Split into words as by a POSIX shell; no shell runs it.
     runner_cmd: Annotated[
         str,
         Field(
@@ -79,13 +73,7 @@ class CommandRunner:
         self._place = place
 
     def detect(self, chunk: Chunk, audio: AudioWindow) -> RunnerOutput:
-        """Run the command on the chunk's WAV, a temporary one where the chunk is virtual.
-
-        Raises
-        ------
-        RunnerError
-            When the command cannot be started, fails, takes too long, or writes something invalid.
-        """
+        """Run the command on the chunk's WAV, a temporary one if the chunk is virtual (see `Runner.detect`)."""
         try:
             words = shlex.split(self._spec.runner_cmd)
         except ValueError as error:
@@ -117,7 +105,7 @@ class CommandRunner:
 
 
 def _read_output(path: Path, chunk: Chunk) -> ChunkResult:
-    """Return what the command wrote; where it wrote nothing, a result with the status `no_output`."""
+    """Return what the command wrote, or a result with the status `no_output` if it wrote nothing."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The runners: a stub, any command, HawkEars, BirdNET. One per worker process, made at its first chunk and kept."""
+"""The runner of this worker process: made at its first chunk, and kept."""
 
 from __future__ import annotations
 
@@ -23,16 +23,10 @@ _kept: _Kept | None = None
 
 
 def runner_for(spec: RunnerSpec, environment: dict[str, str]) -> Runner:
-    """Return this process's runner for `spec`; another one that was kept is closed first.
+    """Return this process's runner for `spec`, after closing a kept one that differs.
 
-    Its scratch folder is there, even if something cleared the temporary files since the last chunk.
-
-    Parameters
-    ----------
-    spec
-        The runner's settings.
-    environment
-        Variables for its processes (see `WorkerPlace`).
+    `environment` holds variables for its processes (see `WorkerPlace`). Its scratch folder exists, even if something
+    cleared the temporary files since the last chunk.
     """
     global _kept
     with _lock:

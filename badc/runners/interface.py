@@ -22,16 +22,8 @@ from badc.recordings.audio import AudioWindow, require_unchanged, wav_bytes
 class RunnerOutput:
     """What a runner made of a chunk.
 
-    Parameters
-    ----------
-    result
-        The detections.
-    stdout, stderr
-        What its process printed, where it has one of its own for the chunk.
-    returncode
-        That process's exit code.
-    raw_files
-        What the program itself wrote, by file name; kept beside the chunk's detections.
+    `stdout`, `stderr` and `returncode` are of the process that ran for this chunk alone, if there was one. `raw_files`
+    is what the program itself wrote, by file name; it is kept beside the chunk's detections.
     """
 
     result: ChunkResult
@@ -45,12 +37,8 @@ class RunnerOutput:
 class WorkerPlace:
     """What a runner may use on its worker.
 
-    Parameters
-    ----------
-    scratch_dir
-        A folder for temporary files, of this worker process alone.
-    environment
-        Environment variables for the runner's processes, such as `CUDA_VISIBLE_DEVICES`.
+    `scratch_dir` is a folder for temporary files, of this worker process alone; `environment` holds variables for the
+    runner's processes, such as `CUDA_VISIBLE_DEVICES`.
     """
 
     scratch_dir: Path
@@ -80,12 +68,7 @@ class BatchRunner(Runner, Protocol):
     """A runner that saves time by taking several chunks in one call (`--chunks-per-task`)."""
 
     def detect_batch(self, items: Sequence[tuple[Chunk, AudioWindow]]) -> list[RunnerOutput | RunnerError]:
-        """Analyse several chunks in one call.
-
-        Returns
-        -------
-        list of RunnerOutput or RunnerError
-            What came of each chunk, in their order.
+        """Analyse several chunks in one call; return what became of each, in their order.
 
         Raises
         ------
@@ -102,22 +85,15 @@ ChunkTimeout = Annotated[
         description="Kill the runner when a chunk takes longer than so many seconds; a failed attempt.",
     ),
 ]
-# What a field's json_schema_extra says where it is no option, but found out by `RunnerSpec.prepared`.
+# The json_schema_extra of a field that is not an option: `RunnerSpec.prepared` finds out its value.
 FOUND = {"found": True}
 
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """The option that chooses a runner which has none of its own that has to be given.
+    """The option that chooses a runner without a required field of its own.
 
-    Parameters
-    ----------
-    field
-        Its name in the settings, such as `use_birdnet`.
-    description
-        Its help.
-    off
-        The option that turns it off, or an empty text.
+    `field` is its name in the settings, such as `use_birdnet`; `off` is the option that turns it off, or empty.
     """
 
     field: str
@@ -126,31 +102,29 @@ class Switch:
 
 
 class RunnerSpec(BaseModel):
-    """A runner's settings, which are all that a worker needs to make it: frozen, hashable, and small enough to travel.
+    """A runner's settings, all that a worker needs to make it: frozen, hashable, and small enough to travel.
 
-    Its fields are options, keys of run configurations, and fields of a block and a form, but for those marked `FOUND`.
-    A field's name is unique among the runners. One that has to be given (it has no default) chooses its runner.
+    Its fields, except those marked `FOUND`, are options, keys of run configurations, and fields of a block and a form.
+    A field's name is unique among the runners. A required field (one without a default) chooses its runner.
 
     Attributes
     ----------
     name
         What results say as `runner`.
     kind
-        What blocks and forms are called by: `badc-KIND`. Differs from the name where a program has several runners.
+        Names its block and form: `badc-KIND`. It differs from the name where a program has several runners.
     title, about
         What a person calls it, and a sentence about it.
     switch
-        The option that chooses it; None where a field of its own does, or where it is what runs otherwise.
+        The option that chooses it; None if a required field does, or if it runs when nothing is chosen.
     fixed
-        Values of its fields that follow from its choice as a block or a form.
+        Values of fields that follow from choosing it as a block or a form.
     reads
-        Its fields that are files which a run reads, and which its record names.
-    takes_batches
-        Whether its runner is a `BatchRunner`.
-    keeps_model
-        Whether its runner loads a model at its first chunk, and keeps it.
+        Fields that name files which a run reads; its record names them.
+    takes_batches, keeps_model
+        Whether its runner is a `BatchRunner`, and whether it loads a model at its first chunk and keeps it.
     takes_secrets
-        Whether it gives environment variables to a program, whose values no record may have: the field `runner_env`.
+        Whether it passes a program environment variables (its field `runner_env`), whose values no record may have.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -173,18 +147,18 @@ class RunnerSpec(BaseModel):
 
     @classmethod
     def choice(cls) -> str | None:
-        """Return the field of the settings that chooses this runner; None for the one that runs otherwise."""
+        """Return the field of the settings that chooses this runner, or None if it runs when no field does."""
         if cls.switch is not None:
             return cls.switch.field
         return next((name for name, field in cls.options().items() if field.is_required()), None)
 
     @classmethod
     def is_meant(cls, settings: Any) -> bool:
-        """Whether settings mean this one of the runners that have its switch."""
+        """Whether settings mean this one among the runners with the same switch."""
         return True
 
     def prepared(self) -> Self:
-        """Return the settings as workers get them, with what had to be found out.
+        """Return the settings as workers get them, with the `FOUND` fields filled in.
 
         Raises
         ------
@@ -195,7 +169,7 @@ class RunnerSpec(BaseModel):
 
     @property
     def description(self) -> str:
-        """What a run says it uses: name, version where it is known, and how it is run."""
+        """What a run says it uses: name, version if known, and how it is run."""
         return self.title
 
     def open(self, place: WorkerPlace) -> Runner:
@@ -205,7 +179,7 @@ class RunnerSpec(BaseModel):
 
 @contextmanager
 def chunk_wav(chunk: Chunk, audio: AudioWindow, folder: Path) -> Iterator[Path]:
-    """Give a chunk as a WAV: its own file where it has one, else one in `folder` for the length of the block."""
+    """Yield a chunk as a WAV: its own file if it has one, else a file in `folder` that goes when the block ends."""
     if audio.whole_file:
         require_unchanged(audio)
         yield audio.path

@@ -1,6 +1,6 @@
-"""The runners that BADC has, a line each.
+"""The runners of BADC, one line each.
 
-Options and their help, run configurations, blocks, forms, and the choice between them follow from their settings.
+Options and their help, run configurations, blocks, forms, and the choice between runners follow from their settings.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The settings of the runner in a command's settings: which classifier, and what it is told."""
+"""The runner's part of a command's settings: which classifier, and its options."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHARED = "chunk_timeout_s"
 
 
 def _own_fields() -> dict[str, set[str]]:
-    """Return the fields that choose a runner, of which one may be given, each with what is for that runner only."""
+    """Return the fields that choose a runner (one may be given), each with the fields for that runner only."""
     found: dict[str, set[str]] = {}
     for spec in sorted(RUNNERS, key=lambda spec: spec.choice() or ""):
         if (choice := spec.choice()) is not None:
@@ -35,15 +35,15 @@ class _RunnerChoice(Settings):
     runner_block: Annotated[
         str | None,
         Field(
-            description="Runner that is saved in Prefect, by the name of its block. Options given beside it outweigh "
-            "what it says."
+            description="Name of a Prefect block that holds the runner's settings. Options that you give as well "
+            "override the block."
         ),
     ] = None
 
     @field_validator("runner_env", check_fields=False)
     @classmethod
     def _only_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        # The text of the error must not have what may be a secret.
+        # The error must not quote the value: it may be a secret.
         if not all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) for name in value):
             raise ValueError("give the name of an environment variable, and not its value: LICENCE_TOKEN")
         return value
@@ -71,24 +71,18 @@ class _RunnerChoice(Settings):
         return [name for name in _OWN_FIELDS if getattr(self, name) not in (None, False)]
 
     def runner(self) -> RunnerSpec:
-        """Return the settings of the chosen runner, as they were given."""
+        """Return the settings of the chosen runner as given."""
         choice = next(iter(self._choices()), None)
         spec = next(spec for spec in RUNNERS if spec.choice() == choice and spec.is_meant(self))
         return spec(**{name: getattr(self, name) for name in spec.options()})
 
     def runner_spec(self) -> RunnerSpec:
-        """Return the settings of the chosen runner, as workers get them.
-
-        Raises
-        ------
-        RequestError
-            See `RunnerSpec.prepared`.
-        """
+        """Return the settings of the chosen runner as workers get them; raises as `RunnerSpec.prepared`."""
         return self.runner().prepared()
 
 
 def _fields() -> dict[str, Any]:
-    """Return the options of all runners; what one of them needs need not be given here."""
+    """Return the options of all runners; what one of them requires is optional here."""
     fields: dict[str, Any] = {}
     for spec in RUNNERS:
         if (switch := spec.switch) is not None:
@@ -105,7 +99,7 @@ def _fields() -> dict[str, Any]:
     return fields
 
 
-if TYPE_CHECKING:  # which cannot know the runners
+if TYPE_CHECKING:  # a type checker cannot know the runners
     RunnerSettings: TypeAlias = _RunnerChoice
 else:
     RunnerSettings = create_model(

@@ -1,4 +1,4 @@
-"""The stub: it runs the whole machinery and detects nothing, and says so in every file it writes."""
+"""The stub: it exercises all the machinery, detects nothing, and says so in every file it writes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class StubSpec(RunnerSpec):
 
 
 class StubRunner:
-    """Reads each chunk, as a runner would, and finds nothing in it."""
+    """Reads each chunk, as a classifier would, and finds nothing in it."""
 
     name = StubSpec.name
 

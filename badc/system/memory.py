@@ -29,7 +29,7 @@ class _Watch:
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        # Before the runner starts, so that an attempt that ends at once was looked at too.
+        # Before the runner starts, so that an attempt that ends at once has a reading too.
         pause_s = self._look_and_time()
         self._thread = threading.Thread(target=self._go_on, args=(pause_s,), daemon=True)
         self._thread.start()
@@ -74,7 +74,7 @@ class HostMemorySampler(_Watch):
 class MemoryLimit(_Watch):
     """Kills the runner if this process and its descendants together exceed a memory limit during a `with` block.
 
-    It is checked every `interval_s` seconds, so a runner can exceed the limit for that long. None means no limit.
+    A runner can exceed the limit until the next look, `interval_s` later or more. None means no limit.
     """
 
     def __init__(self, limit_gib: float | None, interval_s: float = 1.0) -> None:

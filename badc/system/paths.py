@@ -61,7 +61,7 @@ def default_summary_csv(detections_dir: Path) -> Path:
     return (find_dataset_root(detections_dir) or Path.cwd()) / "artifacts" / "aggregate" / "summary.csv"
 
 
-# What lies in these is no data of a dataset: they are never searched.
+# These folders hold no data of a dataset.
 NEVER_SEARCHED = frozenset({".git", ".datalad", ".badc-lock"})
 
 
@@ -69,7 +69,7 @@ def first_free(folder: Path, stem: str, at: datetime | None = None) -> Path:
     """Return a free path for a log: `<stem>_<UTC yyyymmddThhmmssZ>.jsonl`, or `…Z_2.jsonl` and so on."""
     named = f"{stem}_{(at or datetime.now(UTC)).strftime('%Y%m%dT%H%M%SZ')}"
     names = chain([named], (f"{named}_{number}" for number in count(2)))
-    # A link to nothing is taken, too.
+    # A broken link counts as taken.
     return next(path for name in names if not os.path.lexists(path := folder / f"{name}.jsonl"))
 
 

@@ -1,1 +1,1 @@
-"""What a run writes while it goes, and how it is watched."""
+"""What a run writes as it runs, and how it is watched."""

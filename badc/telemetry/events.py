@@ -1,4 +1,4 @@
-"""Telemetry: one JSON line per chunk event, appended and flushed, so that it tells all after the hardest end."""
+"""Telemetry: one JSON line per chunk event, written at once, so that the log survives even a hard kill."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BLOCK_BYTES = 1 << 16
 
 
 class EventStatus(StrEnum):
-    """What happened to a chunk: an attempt started, succeeded or failed, or the chunk was done before."""
+    """What happened to a chunk: an attempt started, succeeded or failed, or the chunk was already done."""
 
     START = "start"
     SUCCESS = "success"
@@ -32,24 +32,8 @@ class EventStatus(StrEnum):
 class ChunkEvent:
     """One line of a telemetry log.
 
-    Parameters
-    ----------
-    chunk_id, recording_id
-        The chunk.
-    status
-        What happened.
-    timestamp
-        When the attempt started (or the chunk was skipped), ISO-8601 with offset.
-    finished_at
-        When the attempt ended, or None.
-    runtime_s
-        How long it took in seconds, or None.
-    worker
-        Label of the worker (`gpu-0`, `cpu-0`), or None.
-    gpu_index, gpu_name
-        Its GPU, or None.
-    details
-        `attempt`, `output`, `runner`, `error`, … as they apply.
+    `timestamp` is when the attempt started, or the chunk was skipped, ISO-8601 with offset; `worker` is a label such as
+    `gpu-0` or `cpu-0`; `details` holds `attempt`, `output`, `runner`, `error`, … as they apply.
     """
 
     chunk_id: str
@@ -65,13 +49,10 @@ class ChunkEvent:
 
 
 class TelemetryLog:
-    """A log that is being written, one whole line per write.
+    """A log being written, one whole line per write. Its folder is made, and an existing log is continued.
 
-    Parameters
-    ----------
-    path
-        The file; its folder is made, and an existing log is continued. One that git-annex keeps is replaced by a copy
-        first, or by an empty file where its content is not here; the earlier lines stay in the dataset's history.
+    A log that git-annex keeps is first replaced by a copy, or by an empty file if its content is not here; the earlier
+    lines stay in the dataset's history.
     """
 
     def __init__(self, path: Path) -> None:
@@ -88,13 +69,13 @@ class TelemetryLog:
     def write(self, event: ChunkEvent) -> None:
         """Append one event."""
         line = memoryview(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
-        while line:  # a disk that fills up takes a part of it, and refuses the rest at the next try
+        while line:  # a disk that fills up takes part of the line and refuses the rest at the next write
             written = self._stream.write(line)
             self._size += written
             line = line[written:]
 
     def is_whole(self) -> bool:
-        """Whether the file is where it was made, with all that was written: neither deleted, replaced nor cut."""
+        """Whether the file is still in place with all that was written to it: not deleted, replaced or cut."""
         try:
             found = os.fstat(self._stream.fileno())
             return found.st_size >= self._size and os.path.samestat(found, self.path.lstat())
@@ -108,12 +89,9 @@ class TelemetryLog:
 
 
 def read_events(path: Path) -> Iterator[ChunkEvent]:
-    """Yield the events of a log in order; a half-written last line, and lines that are no events, are passed over.
+    """Yield the events of a log in order, skipping a half-written last line and lines that are not events.
 
-    Raises
-    ------
-    OSError
-        When the log cannot be read.
+    Raises OSError if the log cannot be read.
     """
     with path.open("rb") as stream:
         for line in stream:
@@ -138,7 +116,7 @@ def last_events(path: Path, count: int) -> list[ChunkEvent]:
 
 
 def parse_event(line: bytes) -> ChunkEvent | None:
-    """Return the event of a line, or None for a line that is none; keys that are not ours are passed over."""
+    """Return the event on a line, or None if there is none; unknown keys are ignored."""
     try:
         raw = orjson.loads(line)
         if not isinstance(raw["chunk_id"], str) or not isinstance(raw.get("details") or {}, dict):
@@ -160,22 +138,13 @@ def parse_event(line: bytes) -> ChunkEvent | None:
 
 
 def require_no_link(path: Path) -> None:
-    """Refuse a log that is a link, unless it is git-annex's: it would be written wherever the link leads.
-
-    Raises
-    ------
-    RequestError
-        When it is one.
-    """
+    """Raise RequestError if a log is a link, unless it is git-annex's: writing would follow the link."""
     if path.is_symlink() and not is_locked(path):
         raise RequestError(f"{path}: the telemetry log is a link to {path.readlink()}; name the file itself")
 
 
 def _detach_from_annex(path: Path) -> None:
-    """Make a log that git-annex keeps into a file of its own: what is appended through the link spoils the object.
-
-    The object is named by a hash of its content, and write-protected, but not from root.
-    """
+    """Replace a log that git-annex keeps by a copy: appending fails, or as root spoils the object named by its hash."""
     if not shares_its_content(path):
         return
     with atomic.replacing(path) as temporary:
@@ -186,7 +155,7 @@ def _detach_from_annex(path: Path) -> None:
 
 
 def _ends_within_a_line(path: Path) -> bool:
-    """Whether a run that was killed left half a line at the end; the next line must not be glued to it."""
+    """Whether a killed run left half a line at the end, to which the next line must not be glued."""
     try:
         with path.open("rb") as stream:
             if stream.seek(0, os.SEEK_END) == 0:

@@ -1,8 +1,7 @@
-"""Watching a telemetry log that may be huge, and that another process writes: what is new, counted per worker.
+"""Watching a telemetry log, possibly huge, that another process writes: what is new, counted per worker.
 
-Nothing here draws; `flows.cli.commands.monitor` does. A look at the log reads only what was added since the last one.
-What was in the log before the first look is read from its end, and the rest of it is counted later, a slice at each
-look.
+Nothing here draws; `flows.cli.commands.monitor` does. Each look reads only what was added since the last one. Of what
+the log held before the first look, the end is read first; the rest is counted later, a slice per look.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ from badc.telemetry.tail import LogChange, LogReader
 
 TREND_BUCKET_S = 30
 TREND_BUCKETS = 10
-RATE_WINDOWS_S = (300, 3600)  # the second one where too few chunks ended in the first: chunks may take minutes
+RATE_WINDOWS_S = (300, 3600)  # the second if too few chunks ended in the first: a chunk may take minutes
 _FEWEST_FOR_RATE = 3
 _SILENT_LEAST_S = 60.0
 _SILENT_TIMES_RUNTIME = 5.0
 _STATUSES = frozenset(EventStatus)
-_LOST = "the worker died"  # how the reason of `badc.inference.ledger.WORKER_LOST` begins: another attempt follows
+_LOST = "the worker died"  # the start of `badc.inference.ledger.WORKER_LOST`: another attempt follows
 
 
 @dataclass(slots=True)
@@ -50,10 +49,10 @@ class TrendBucket:
 
 @dataclass(slots=True)
 class WorkerStats:
-    """What a worker did, as the log tells; `last_*` are of its newest event.
+    """What the log says a worker did; `last_*` are of its newest event. Utilization is in percent.
 
-    `failures` are attempts that failed and were not followed by another one, `failed_attempts` all that failed, and
-    `retry_attempts` those that were begun after an earlier one had failed. Utilization is in percent.
+    `failures` are failed attempts that no other attempt followed, `failed_attempts` all that failed, and
+    `retry_attempts` those that began after an earlier one had failed.
     """
 
     events: int = 0
@@ -71,7 +70,7 @@ class WorkerStats:
     vram_total_mib: float | None = None
     last_chunk_id: str = ""
     last_at: str = ""
-    is_live: bool = False  # its last event is known, so none of the older part can be newer
+    is_live: bool = False  # its newest event is known: none in the older part can be newer
     trend: deque[TrendBucket] = field(default_factory=lambda: deque(maxlen=TREND_BUCKETS))
 
     @property
@@ -101,7 +100,7 @@ class WorkerStats:
         return [by_number.get(number) for number in range(last - TREND_BUCKETS + 1, last + 1)]
 
     def bucket(self, at_s: float) -> TrendBucket:
-        """Return the bucket of a time, or the newest one for a time that is a little older."""
+        """Return the bucket of a time, or the newest one if there is none for a time a little earlier."""
         number = int(at_s // TREND_BUCKET_S)
         if not self.trend or number > self.trend[-1].number:
             self.trend.append(TrendBucket(number))
@@ -110,7 +109,7 @@ class WorkerStats:
 
 @dataclass(frozen=True, slots=True)
 class ShownEvent:
-    """One event as the screen has it; what the log does not tell is None."""
+    """One event as the screen shows it; what the log does not say is None."""
 
     at: str
     status: str
@@ -132,13 +131,7 @@ class Pace:
 
 
 class MonitorState:
-    """Counts of all events seen, per worker and for the run.
-
-    Parameters
-    ----------
-    tail
-        How many of the last events to keep.
-    """
+    """Counts of all events seen, per worker and for the run, and the last `tail` events."""
 
     def __init__(self, tail: int) -> None:
         self.workers: dict[str, WorkerStats] = {}
@@ -146,11 +139,11 @@ class MonitorState:
         self.successes = self.skipped = self.unreadable_lines = self.audio_ms = 0
         self.first_live_s: float | None = None
         self.last_live_s: float | None = None
-        # second -> chunks that succeeded in it, and their audio in ms; of the last hour only
+        # second -> chunks that succeeded in it, and their audio in ms; the last hour only
         self._per_second: dict[int, list[int]] = {}
 
     def add(self, line: bytes, live: bool) -> None:
-        """Count the event of a line. One that is not live (of the older part) changes no trend and no last event."""
+        """Count the event on a line. One from the older part (not `live`) counts in no trend and is not shown."""
         try:
             raw = orjson.loads(line)
             status, chunk_id, details = raw["status"], raw["chunk_id"], raw.get("details") or {}
@@ -183,7 +176,7 @@ class MonitorState:
             _count_trend(stats.bucket(at_s), readings, is_retry)
 
     def pace(self, end_s: float, started_s: float | None) -> Pace | None:
-        """Return the pace of the last minutes up to `end_s`; None where no chunk succeeded in them."""
+        """Return the pace of the last minutes up to `end_s`, or None if no chunk succeeded in them."""
         begin_s = max(self.first_live_s or end_s, started_s or 0.0)
         chunks, audio_ms, window_s = 0, 0, 1.0
         for longest_s in RATE_WINDOWS_S:
@@ -195,7 +188,7 @@ class MonitorState:
         return Pace(chunks * 60 / window_s, audio_ms / 1000 / window_s, window_s) if chunks else None
 
     def successes_after(self, at_s: float) -> int:
-        """Return how many chunks succeeded after a time of the last hour, to the second."""
+        """Return how many chunks succeeded after a time within the last hour, to the second."""
         return sum(pair[0] for second, pair in self._per_second.items() if second > at_s)
 
     def forget_old(self) -> None:
@@ -222,19 +215,9 @@ class MonitorState:
 
 
 class Monitor:
-    """A log, what was counted of it, and the summary beside it; `refresh` brings all of it up to date.
+    """A log, its counts and last `tail` events, and the summary beside it; raises RequestError as `LogReader` does.
 
-    Parameters
-    ----------
-    log
-        The telemetry log.
-    tail
-        How many of the last events to keep.
-
-    Raises
-    ------
-    RequestError
-        When the log cannot be read.
+    `refresh` brings all of it up to date.
     """
 
     def __init__(self, log: Path, tail: int) -> None:
@@ -247,9 +230,9 @@ class Monitor:
         self._tail = tail
 
     def refresh(self, budget_s: float | None = None) -> None:
-        """Read what is new, then, as long as the budget lasts, the summary and the older part; None has no end.
+        """Read what is new, then the summary and the older part while the budget lasts; None reads to the end.
 
-        Of each at least one block is read, so that every look gets further.
+        At least one block of each is read, so that every look gets further.
         """
         until_s = float("inf") if budget_s is None else time.monotonic() + budget_s
         change = self.reader.check()
@@ -271,7 +254,7 @@ class Monitor:
 
     @property
     def done(self) -> int:
-        """Chunks that succeeded: those of the summary and those after it; without one, those that the log tells."""
+        """Chunks that succeeded: those in the summary and later ones in the log; without a summary, all in the log."""
         counts = self.summary.counts
         if counts is None:
             return self.state.successes + self.state.skipped
@@ -285,7 +268,7 @@ class Monitor:
         return self.state.pace(end_s, self.summary.counts.started_s if self.summary.counts else None)
 
     def left_s(self, now_s: float) -> float | None:
-        """Return the seconds until all chunks are done at the present pace; None where that is not known."""
+        """Return the seconds until all chunks are done at the present pace, or None if that is unknown."""
         counts, pace = self.summary.counts, self.pace(now_s)
         if counts is None or pace is None or self.is_over:
             return None
@@ -312,7 +295,7 @@ _NOTHING_READ = _Readings(None, None, None, None, None)
 
 
 def chunk_ms(chunk_id: str) -> int:
-    """Return the length in ms that an id of the form `…_chunk_<start>_<end>` tells, or 0 for another form."""
+    """Return the length in ms from an id of the form `…_chunk_<start>_<end>`, or 0 for another form."""
     start, _, end = chunk_id.rpartition("_chunk_")[2].partition("_")
     return max(0, int(end) - int(start)) if start.isdecimal() and end.isdecimal() else 0
 
@@ -332,13 +315,13 @@ def _readings(metrics: dict[str, Any]) -> _Readings:
             vram = used
         vram_total = total if total is not None else vram_total
     mean = (metrics.get("mean") or {}).get("utilization")
-    if mean is None and low is not None:  # a log that was written without means
+    if mean is None and low is not None:  # a log written without means
         mean = (low + high) / 2
     return _Readings(mean, low, high, vram, vram_total)
 
 
 def _is_final(details: dict[str, Any]) -> bool:
-    """Whether no attempt follows a failed one: else telemetry has the delay before it, or says the worker died."""
+    """Whether no attempt follows a failed one: otherwise telemetry has the delay before it, or says the worker died."""
     return details.get("backoff_s") is None and not str(details.get("error", "")).startswith(_LOST)
 
 

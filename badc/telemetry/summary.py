@@ -1,4 +1,4 @@
-"""The summary of a run: what came of each chunk and each worker, and what a later run resumes from."""
+"""The summary of a run: what became of each chunk and worker, from which a later run resumes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NAME_ONE = "--resume-summary takes a run's *.summary.json or its telemetry *.js
 
 
 class RunState(StrEnum):
-    """How far a run is."""
+    """The state of a run."""
 
     RUNNING = "running"
     COMPLETED = "completed"
@@ -29,13 +29,13 @@ class RunState(StrEnum):
 
     @property
     def exit_code(self) -> ExitCode:
-        """The exit code of a command whose run ended so; of one that did not end, that of a failure."""
+        """The exit code of a command whose run is in this state; one still running counts as failed."""
         codes = {RunState.COMPLETED: ExitCode.OK, RunState.INTERRUPTED: ExitCode.INTERRUPTED}
         return codes.get(self, ExitCode.FAILED)
 
 
 class JobStatus(StrEnum):
-    """What came of a chunk so far."""
+    """What became of a chunk so far."""
 
     SUCCESS = "success"
     FAILURE = "failure"
@@ -46,24 +46,9 @@ class JobStatus(StrEnum):
 class Job:
     """One chunk's state.
 
-    Parameters
-    ----------
-    recording_id
-        Its recording.
-    status
-        What came of it.
-    attempts
-        How often it was started.
-    retries
-        How many of the attempts came after a failed one.
-    output
-        Its detections file, as the format writes paths; None until there is one.
-    worker
-        Label of the worker of the last attempt.
-    last_backoff_s
-        Delay before the last retry, in seconds.
-    last_error
-        Reason of the last failure.
+    `retries` counts the attempts that came after a failed one. `output` is the detections file, as the format writes
+    paths, or None until there is one. `worker` is the label of the last attempt's worker, `last_backoff_s` the delay
+    before the last retry.
     """
 
     recording_id: str
@@ -80,16 +65,8 @@ class Job:
 class WorkerCount:
     """What a worker did.
 
-    Parameters
-    ----------
-    success
-        Chunks that it finished.
-    failure
-        Chunks that failed for good on it.
-    retries
-        Chunks that it finished after an earlier attempt had failed.
-    failed_retries
-        Attempts that failed on it, final or not.
+    `failure` counts chunks that failed for good on it, `retries` chunks that it finished after an earlier attempt had
+    failed, and `failed_retries` attempts that failed on it, final or not.
     """
 
     success: int = 0
@@ -105,7 +82,7 @@ class WorkerCount:
 
 @dataclass(slots=True)
 class RunSummary:
-    """All that a summary file holds."""
+    """The content of a summary file."""
 
     telemetry_log: str
     manifest: str
@@ -124,9 +101,9 @@ def summary_path(telemetry_log: Path) -> Path:
 
 
 def resumable(telemetry_log: Path) -> Path | None:
-    """Return what a run can go on from: the summary beside a log, the log alone after a hard kill, or None."""
+    """Return what a run can resume from: the summary beside a log, the log itself after a hard kill, or None."""
     summary = summary_path(telemetry_log)
-    # A run that was killed leaves a summary that is older than its log.
+    # A killed run leaves a summary older than its log.
     newest = [path for path in (summary, telemetry_log) if path.exists()]
     if len(newest) == 2 and telemetry_log.stat().st_mtime > summary.stat().st_mtime:
         return telemetry_log
@@ -156,13 +133,7 @@ def write_workers_csv(path: Path, workers: Mapping[str, WorkerCount]) -> None:
 
 
 class EarlierJobs:
-    """The chunks of an earlier run, by recording and chunk id, whatever keys that run gave them.
-
-    Parameters
-    ----------
-    jobs
-        Each chunk's state by its recording id (empty where the file names none) and its chunk id.
-    """
+    """The jobs of an earlier run by recording id (empty if the file names none) and chunk id, not by its own keys."""
 
     def __init__(self, jobs: dict[tuple[str, str], Job]) -> None:
         self._jobs = jobs
@@ -171,11 +142,11 @@ class EarlierJobs:
         return len(self._jobs)
 
     def find(self, chunk: Chunk) -> Job | None:
-        """Return what the earlier run made of a chunk, or None when it did not have it."""
+        """Return what the earlier run made of a chunk, or None if it did not have it."""
         return self._jobs.get((chunk.recording_id, chunk.chunk_id)) or self._jobs.get(("", chunk.chunk_id))
 
     def others(self, chunks: Iterable[Chunk]) -> dict[str, Job]:
-        """Return the jobs, by key, of all chunks but these: a resumed run's summary keeps them."""
+        """Return, by key, the jobs of all other chunks: a resumed run's summary keeps them."""
         known = {(recording, chunk.chunk_id) for chunk in chunks for recording in (chunk.recording_id, "")}
         left = {pair: job for pair, job in self._jobs.items() if pair not in known}
         taken = {chunk_id for _, chunk_id in known}
@@ -186,12 +157,7 @@ class EarlierJobs:
 
 
 def read_jobs(path: Path) -> EarlierJobs:
-    """Read what a run did, from its summary or from its telemetry log.
-
-    Parameters
-    ----------
-    path
-        A `*.summary.json`, or a `.jsonl`: after a `kill -9` the log is newer than the summary.
+    """Read what a run did from its `*.summary.json`, or from its `.jsonl`, which is newer after a `kill -9`.
 
     Raises
     ------
@@ -241,7 +207,7 @@ def _apply(job: Job, status: EventStatus, details: dict[str, Any], worker: str |
         job.attempts += 1
         return
     if status is EventStatus.FAILURE:
-        # A worker that was thought lost takes nothing back; whether the output is there is checked anyway.
+        # A late failure, of a worker thought lost, does not undo a success; the output is checked anyway.
         if job.status is not JobStatus.SUCCESS:
             job.status = JobStatus.FAILURE
         job.last_error = details.get("error")

@@ -1,4 +1,4 @@
-"""Counting the jobs of a summary that may be too large to hold, while the run rewrites it."""
+"""Counting the jobs of a summary that may be too large to load, while the run rewrites it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from badc.telemetry.summary import RunState
 _SUMMARY_INTERVAL_S = 30.0
 _SUMMARY_BLOCK_BYTES = 1 << 18
 _LONGEST_MATCH_BYTES = 128
-# A quote within a JSON text is escaped, so these cannot match inside one.
+# Quotes inside a JSON string are escaped, so this cannot match there.
 _SUMMARY_VALUE = re.compile(rb'"(status|state|started_at|updated_at)"\s{0,8}:\s{0,8}"([^"\\]{1,64})"')
 
 
 @dataclass(frozen=True, slots=True)
 class SummaryCounts:
-    """What a run's summary tells of all its chunks; times in seconds since 1970."""
+    """What a summary says of all chunks of its run; times in seconds since 1970."""
 
     total: int
     success: int
@@ -32,15 +32,10 @@ class SummaryCounts:
 
 
 class SummaryReader:
-    """Counts the jobs of a run's summary without holding it: it may be gigabytes, so it is scanned in slices.
+    """Counts the jobs of a run's summary in slices: it may be gigabytes. It need not exist.
 
-    A scan begins when the file has changed, and not more often than every 30 s. The file is replaced atomically when
-    it is written, so the open one stays whole.
-
-    Parameters
-    ----------
-    path
-        The summary; it need not exist.
+    A scan begins when the file has changed, at most every 30 s. The run replaces the file atomically, so the open one
+    stays whole.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,7 +49,7 @@ class SummaryReader:
         self._rest = b""
 
     def step(self, until_s: float) -> None:
-        """Go on with the scan until `time.monotonic()` is `until_s`; at least one block is read."""
+        """Continue the scan until `time.monotonic()` reaches `until_s`; at least one block is read."""
         if self._stream is None and not self._begin():
             return
         while self._stream is not None:
@@ -83,7 +78,7 @@ class SummaryReader:
 
     def _scan(self, block: bytes) -> None:
         text = self._rest + block
-        # A match that begins in the last bytes may be cut off, so these are scanned again with the next block.
+        # A match that begins in the last bytes may be cut off, so they are scanned again with the next block.
         safe = len(text) - _LONGEST_MATCH_BYTES if block else len(text)
         done = 0
         for match in _SUMMARY_VALUE.finditer(text):

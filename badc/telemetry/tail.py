@@ -1,4 +1,4 @@
-"""Reading a log that another process writes: each line once, its end first, and only what is new at each look."""
+"""Reading a log that another process writes: each line once, its end first, and at each look only what is new."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import BinaryIO
 from badc.errors import RequestError
 
 _TAIL_BYTES = 4 << 20  # read before the first screen: about 8,000 events
-_BLOCK_BYTES = 1 << 18  # read at once: small enough that a time budget is kept within some ms
+_BLOCK_BYTES = 1 << 18  # small enough to keep a time budget within a few ms
 _HEAD_BYTES = 256
 
 
 class LogChange(StrEnum):
-    """What became of the log's file since the last look."""
+    """What happened to the log's file since the last look."""
 
     NONE = "none"
     ROTATED = "rotated"
@@ -26,17 +26,10 @@ class LogChange(StrEnum):
 class LogReader:
     """Reads a growing log, each line once: first its end, then what is added, and in between its older part.
 
-    It keeps the inode of the open file and the position after the last whole line. Lines that are added are read from
-    that position; a half-written last line stays unread until its end is there. When the path names another inode
-    (rotation), the rest of the old file is read first, then the new one from its start. When the file is shorter than
-    the position, or begins otherwise than before (truncation, also if it grew again since), reading starts over.
-
-    Parameters
-    ----------
-    path
-        The log.
-    tail_bytes
-        How much of its end counts as new at the start; the rest is the older part.
+    The last `tail_bytes` bytes count as new at the start; the rest is the older part. A half-written last line stays
+    unread until its end is there. When the path names another inode (rotation), the rest of the old file is read first,
+    then the new one from its start. When the file is shorter than the position reached, or begins differently
+    (truncation, even if it has grown again since), reading starts over.
 
     Raises
     ------
@@ -65,18 +58,18 @@ class LogReader:
 
     @property
     def unread_bytes(self) -> int:
-        """Bytes that were added and not read yet."""
+        """Bytes added but not yet read."""
         return max(0, os.fstat(self._stream.fileno()).st_size - self._position)
 
     def check(self) -> LogChange:
-        """Look whether the file is still the same one; after a change, continue with the file that is there now."""
+        """Check whether the file is still the same one; after a change, continue with the file that is there now."""
         opened = os.fstat(self._stream.fileno())
         try:
             named = self.path.stat()
         except OSError:
             return LogChange.MISSING
         if (named.st_dev, named.st_ino) != (opened.st_dev, opened.st_ino):
-            # Whole lines that were written just before the rotation come first.
+            # Whole lines written just before the rotation come first.
             return LogChange.NONE if self._read(self._stream, self._position, opened.st_size)[0] else self._reopen()
         head = os.pread(self._stream.fileno(), _HEAD_BYTES, 0)
         if opened.st_size < self._position or head[: len(self._head)] != self._head:
@@ -86,7 +79,7 @@ class LogReader:
         return LogChange.NONE
 
     def new_lines(self) -> list[bytes]:
-        """Return some of the lines that were added, oldest first; an empty list when there is no more now."""
+        """Return some of the added lines, oldest first, or an empty list if there are no more now."""
         while True:
             before = self._position
             lines, self._position = self._read(self._stream, before, os.fstat(self._stream.fileno()).st_size)
@@ -94,7 +87,7 @@ class LogReader:
                 return lines
 
     def older_lines(self) -> list[bytes]:
-        """Return some lines of the older part, oldest first; an empty list when all of it is read."""
+        """Return some lines of the older part, oldest first, or an empty list once all of it is read."""
         while self._older is not None:
             before = self._older_position
             lines, self._older_position = self._read(self._older, before, self._older_end)
@@ -115,7 +108,7 @@ class LogReader:
         return LogChange.ROTATED
 
     def _tail_start(self, tail_bytes: int) -> int:
-        """Return where the first line begins that lies wholly in the last `tail_bytes` bytes."""
+        """Return where the first line that lies wholly in the last `tail_bytes` bytes begins."""
         start = os.fstat(self._stream.fileno()).st_size - tail_bytes
         if start <= 0:
             return 0
@@ -125,6 +118,6 @@ class LogReader:
     def _read(stream: BinaryIO, position: int, end: int) -> tuple[list[bytes], int]:
         block = os.pread(stream.fileno(), max(0, min(_BLOCK_BYTES, end - position)), position)
         cut = block.rfind(b"\n") + 1
-        if not cut:  # half a line: it stays, unless it is longer than any line of ours could be
+        if not cut:  # half a line stays unread, unless it is longer than any line that BADC writes
             return [], position + (len(block) if len(block) == _BLOCK_BYTES else 0)
         return block[: cut - 1].split(b"\n"), position + cut

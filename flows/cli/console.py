@@ -1,4 +1,4 @@
-"""Tables on stdout: drawn on a terminal, tab-separated when piped."""
+"""What commands print: tables (drawn on a terminal, tab-separated when piped), progress, warnings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from badc.runners.settings import RunnerSettings, stub_warning
 
 
 def print_table(rows: Sequence[dict[str, Any]], title: str | None = None) -> None:
-    """Print rows that share their keys; numbers are set to the right."""
+    """Print rows with the same keys; numbers are right-aligned."""
     if not rows:
         return
     if not sys.stdout.isatty():
@@ -39,7 +39,7 @@ _SHOW_AFTER_S = 2.0
 
 
 class RunProgress:
-    """The progress of an inference run. A context manager; its methods may be called from one thread only."""
+    """The progress of an inference run, as a context manager; its methods may be called from one thread only."""
 
     def __init__(self) -> None:
         self._bar: Any = None
@@ -67,7 +67,7 @@ class RunProgress:
             self._bar.stop()
 
     def closed_before(self, report: Callable[[Any], object]) -> Callable[[Any], None]:
-        """Return a function that takes the bar away and then reports an outcome, where there is one."""
+        """Return a function that removes the bar, then reports an outcome, if there is one."""
 
         def by_force(outcome: Any) -> None:
             self.__exit__()
@@ -84,7 +84,7 @@ class RunProgress:
             print(line, file=sys.stderr, flush=True)
 
     def count(self, done: int, total: int) -> None:
-        """Show how many recordings are chunked, where that is a step before the run."""
+        """Show how many recordings are chunked, in a run that begins with that step."""
         if self._bar is None and time.monotonic() >= self._next_line and done < total:
             self._next_line = time.monotonic() + _LINE_INTERVAL_S
             print(f"{done}/{total} recordings chunked", file=sys.stderr, flush=True)
@@ -111,13 +111,7 @@ class RunProgress:
 
 @contextmanager
 def counting(what: str) -> Iterator[Any]:
-    """Yield a function `show(done, total=None)` that tells, after two seconds, how far something is.
-
-    Parameters
-    ----------
-    what
-        What is counted, such as `audio files checked`.
-    """
+    """Yield `show(done, total=None)`, which prints progress after two seconds; `what` is like `audio files checked`."""
     begin = time.monotonic()
     shown_at = 0.0
     terminal = sys.stderr.isatty()
@@ -154,7 +148,7 @@ _HEADINGS = {
 
 
 def show_rankings(rankings: dict[str, Ranking]) -> None:
-    """Print rankings by their titles, one after the other."""
+    """Print rankings under their titles, one after the other."""
     for number, (title, ranking) in enumerate(rankings.items()):
         if number:
             print()
@@ -162,7 +156,7 @@ def show_rankings(rankings: dict[str, Ranking]) -> None:
 
 
 def show_ranking(ranking: Ranking, title: str) -> None:
-    """Print one ranking, or on stderr that there is nothing in it."""
+    """Print one ranking, or on stderr that it is empty."""
     if not ranking.rows:
         print(f"badc: {title[0].lower()}{title[1:]}: none", file=sys.stderr)
         return
@@ -172,10 +166,7 @@ def show_ranking(ranking: Ranking, title: str) -> None:
 
 
 def _for_a_screen(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return rows with short headings, without what only repeats the label or the recording's id.
-
-    Programs that read the output, and the CSVs, get all columns by their own names.
-    """
+    """Return rows for a person: short headings, no repeated columns; pipes and CSVs get all under their own names."""
     repeated = {"station", "recorded_at"} if "recorded_at" in rows[0] else set()
     if all(row.get("label_name") in (None, row.get("label")) for row in rows):
         repeated.add("label_name")
@@ -200,19 +191,19 @@ def shown_value(value: Any) -> Any:
         return float(f"{value:.4g}") if abs(value) < 1000 else round(value, 1)
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="seconds")
-    if isinstance(value, str):  # on one line, and without what a terminal would obey
+    if isinstance(value, str):  # on one line, without control characters
         return "".join(letter if letter.isprintable() else " " for letter in value)
     return value
 
 
 def warn_of_stub(settings: RunnerSettings) -> None:
-    """Say on stderr that nothing will be detected, where no runner was chosen."""
+    """Warn on stderr, if no runner was chosen, that nothing will be detected."""
     if settings.runs_stub:
         print(f"WARNING: {stub_warning()}", file=sys.stderr)
 
 
 def end(code: int, told: bool) -> int:
-    """Return the exit code of a run, or end the process where Prefect could not be told how the run ended."""
+    """Return a run's exit code, or end the process with it if Prefect could not be told how the run ended."""
     if told:
         return code
     print("badc: Prefect does not answer any more, so its UI does not show how this run ended", file=sys.stderr)

@@ -1,11 +1,11 @@
 """Flow runs started from the shell: API, cluster and flow, with the slow starts side by side.
 
 Each function returns how the run ended, and whether Prefect could be told. Nothing here imports Prefect before a local
-server is under way.
+server is starting.
 
-The flow runs in a thread, and the main thread only waits: for its end, for Prefect to note it, which has its time, and
-after a second Ctrl-C a few seconds for whatever hangs. Then it calls the function `by_force` with what is known of the
-run's outcome, and ends the process.
+The flow runs in a thread, and the main thread only waits: for its end, for a limited time for Prefect to note it, and
+after a second Ctrl-C a few seconds for anything that hangs. Then it calls `by_force` with what is known of the outcome,
+and ends the process.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ ByForce = Callable[[Outcome | None], None]
 
 _TICK_S = 0.25
 _SAY_AFTER_S = 2.0
-# From the end of the run's own books on; Prefect's own calls may take as long, each.
+# Counted from the close of the run's own books; each of Prefect's calls may take as long.
 _PREFECT_PATIENCE_S = 30.0
 _HURRY_S = 3.0
 _CLOSE_BOOKS_S = 3.0
@@ -73,12 +73,8 @@ def launch_inference(
 ) -> tuple[InferOutcome, bool]:
     """Run the inference of one manifest as a flow run.
 
-    Raises
-    ------
-    RequestError
-        When another run writes the same outputs, or the configured Prefect API or Dask scheduler does not answer.
-    KeyboardInterrupt
-        When a signal asked to stop before anything of the run was written.
+    Raises RequestError if another run writes the same outputs, or the configured Prefect API or Dask scheduler does not
+    answer, and KeyboardInterrupt if a signal came before anything of the run was written.
     """
     stop = Stop(plan.settings.grace_period_s, say)
     with ExitStack() as stack:
@@ -98,14 +94,9 @@ def launch_orchestration(
     say: Say,
     by_force: ByForce[OrchestrateOutcome] = _no_report,
 ) -> tuple[OrchestrateOutcome, bool]:
-    """Run the inference of a dataset as a flow run; `plan` may be run (see `require_runnable`).
+    """Run the inference of a dataset as a flow run; `plan` must be runnable (see `require_runnable`).
 
-    Raises
-    ------
-    RequestError
-        When the configured Prefect API or Dask scheduler does not answer.
-    KeyboardInterrupt
-        As `launch_inference`.
+    Raises as `launch_inference` does, except that outputs which another run writes only fail their recording.
     """
     stop = Stop(plan.settings.grace_period_s, say)
     with (
@@ -129,12 +120,8 @@ def launch_chunking(
 ) -> tuple[ChunkRunOutcome, bool]:
     """Run the chunking of a dataset as a flow run.
 
-    Raises
-    ------
-    RequestError
-        See `badc.datasets.chunking.provenance.prepared`; also when the configured Prefect API does not answer.
-    KeyboardInterrupt
-        As `launch_inference`.
+    Raises as `badc.datasets.chunking.provenance.prepared` does, RequestError also when the configured Prefect API does
+    not answer, and KeyboardInterrupt as `launch_inference`.
     """
     from badc.datasets.chunking.provenance import prepared
 
@@ -157,12 +144,8 @@ def launch_pipeline(
 ) -> tuple[PipelineOutcome, bool]:
     """Run a pipeline as a flow run.
 
-    Raises
-    ------
-    BadcError
-        When the request cannot be carried out, or the configured Prefect API does not answer.
-    KeyboardInterrupt
-        As `launch_inference`.
+    Raises BadcError when the request cannot be carried out or the configured Prefect API does not answer, and
+    KeyboardInterrupt as `launch_inference`.
     """
     stop = Stop(settings.grace_period_s, say)
     with stop.heeding_signals():
@@ -174,7 +157,7 @@ def launch_pipeline(
 
 
 def _api(flow: str, stop: Stop, say: Say) -> PrefectApi:
-    """Return an API that is up; the module of the flow is imported meanwhile."""
+    """Return an API that is up, having imported the flow's module meanwhile."""
     say("Starting: Prefect")
     api = PrefectApi.begin()
     import_module(flow)
@@ -184,7 +167,7 @@ def _api(flow: str, stop: Stop, say: Say) -> PrefectApi:
 
 @contextmanager
 def _api_and_cluster(settings: InferOptions, flow: str, stop: Stop, say: Say) -> Iterator[tuple[PrefectApi, Cluster]]:
-    """Give an API and a cluster that are up; the module of the flow is imported meanwhile."""
+    """Yield an API and a cluster that are up, having imported the flow's module meanwhile."""
     say("Starting: Prefect and the workers")
     api = PrefectApi.begin()
     from tasks.workers.cluster import import_dask, open_cluster
@@ -248,11 +231,11 @@ def _run(
 
 
 def _end_by_force(session: Session[Outcome], by_force: ByForce[Outcome]) -> NoReturn:
-    """Close the books from outside, and end this process and all that it started, whatever they wait for."""
+    """Close the books from outside, then kill this process and all that it started."""
     import psutil
 
     outcomes: list[Outcome | None] = []
-    # In a thread: what holds the run up may hold its books, such as a disk that does not answer.
+    # In a thread: what holds up the run, such as a disk that does not answer, may hold up its books.
     closing = threading.Thread(target=lambda: outcomes.append(session.give_up()), daemon=True)
     closing.start()
     closing.join(_CLOSE_BOOKS_S)

@@ -22,19 +22,18 @@ from flows.cli.commands.setup import setup
 from flows.cli.options import with_boundary
 from flows.run.stopping import SIGNALS, interrupt_command
 
-# A group's module is imported when one of its commands is asked for: settings models and their library take a while,
-# and `badc --help` should not.
+# A group's module is imported only for its own commands: settings models take a while, `badc --help` should not.
 GROUPS = {
     "pipeline": ("flows.cli.commands.pipeline", "Take a dataset from recordings to reports in one command."),
     "chunk": ("flows.cli.commands.chunk", "Cut recordings into chunks and write their manifests."),
     "infer": ("flows.cli.commands.infer", "Analyse chunks on every GPU, resume, and aggregate the detections."),
-    "server": ("flows.cli.commands.server", "Look after a Prefect server: how full it is, and clearing old runs."),
+    "server": ("flows.cli.commands.server", "Start a Prefect server, see how full it is, and clear old runs."),
     "report": ("flows.cli.commands.report", "Answers from the tables: counts, rates, a database, a page to send."),
 }
 
 
 def build(groups: Sequence[str]) -> typer.Typer:
-    """Return the application with these groups' commands; the other groups are named only."""
+    """Return the application with the commands of these groups; the others are only named."""
     app = typer.Typer(
         name="badc",
         help="Find birds in terabytes of field recordings.\n\n"
@@ -82,12 +81,12 @@ def telemetry(
 
 
 def dask_credentials(
-    folder: Annotated[Path, typer.Argument(help="A new folder for them, in sight of all machines.")],
+    folder: Annotated[Path, typer.Argument(help="A new folder for them, which all machines can see.")],
 ) -> None:
-    """Make credentials with which a Dask scheduler, its workers and runs on several machines know each other.
+    """Make credentials by which a Dask scheduler, its workers and runs on several machines know each other.
 
-    Without them, whoever reaches a scheduler's port can run code as the owner of its workers. The command prints a file
-    to source in each shell that starts the scheduler, a worker, or a run with --scheduler tls://HOST:PORT.
+    Without them, anyone who reaches a scheduler's port can run code as the owner of its workers. The command prints a
+    file to source in each shell that starts the scheduler, a worker, or a run with --scheduler tls://HOST:PORT.
     """
     from tasks.workers.scheduler import write_credentials
 
@@ -102,8 +101,8 @@ def version() -> None:
 
 
 def main() -> None:
-    """Run the command line of this process, and end the process when the handlers of its end have run."""
-    code = 1  # that of a bug, whose traceback Python shows
+    """Run the command line, and end the process once its exit handlers have run."""
+    code = 1  # a bug, whose traceback Python shows
 
     def leave(*signalled: object) -> None:
         nonlocal code
@@ -111,19 +110,19 @@ def main() -> None:
             sys.stdout.flush()
         except (OSError, RuntimeError) as error:  # RuntimeError: the signal came in the middle of a write
             code = code or 1
-            # Where whoever read it has had enough, nobody misses it.
+            # If the reader closed the pipe, nobody misses it.
             if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
                 print(f"badc: the output cannot be written ({error.strerror})", file=sys.stderr)
         with contextlib.suppress(OSError, RuntimeError):
             sys.stderr.flush()
         os._exit(code)
 
-    # Registered first, it is called last. What Python would do after it has no use: it lets Ctrl-C kill a run that is
-    # complete, and libraries report what they have not tidied up.
+    # Registered first, so called last. It skips the rest of Python's shutdown, in which Ctrl-C would kill a completed
+    # run and libraries would report what they have not tidied up.
     atexit.register(leave)
-    for number in SIGNALS:  # what a command has begun is cleaned up; runs have handlers of their own
+    for number in SIGNALS:  # so that a command cleans up; runs have their own handlers
         signal.signal(number, interrupt_command)
-    # Imports make a million objects that stay; looking among them for garbage takes a tenth of a command's start.
+    # Imports make a million lasting objects; searching them for garbage takes a tenth of a command's start.
     gc.set_threshold(100_000, 50, 50)
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
     try:

@@ -13,12 +13,12 @@ import typer
 from badc.errors import BadcError, ExitCode
 from badc.settings.model import Settings
 
-# A path that cannot be what it was given for; other errors of the system (a full disk) are no mistake of the request.
+# The request names a wrong path; other system errors (a full disk) are not its mistake.
 _WRONG_PLACE = (NotADirectoryError, IsADirectoryError, FileExistsError, FileNotFoundError, PermissionError)
 
 
 def with_boundary(function: Callable[..., int | None]) -> Callable[..., None]:
-    """Return a command that ends with its function's exit code, and shows a user's mistake without a traceback."""
+    """Return a command that exits with its function's code, and shows a user's mistake without a traceback."""
 
     @functools.wraps(function)
     def command(*args: Any, **kwargs: Any) -> None:
@@ -27,7 +27,7 @@ def with_boundary(function: Callable[..., int | None]) -> Callable[..., None]:
         except BadcError as error:
             print(f"badc: {error}", file=sys.stderr)
             code = error.exit_code
-        except BrokenPipeError:  # whoever read the output has had enough
+        except BrokenPipeError:  # the reader closed the pipe
             code = 1
         except OSError as error:
             print(f"badc: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
@@ -41,9 +41,9 @@ def with_boundary(function: Callable[..., int | None]) -> Callable[..., None]:
 
 
 def options_of(model: Any) -> Callable[[Callable[..., int | None]], Callable[..., None]]:
-    """Return a decorator that gives a function, called with the filled model, the model's fields as options.
+    """Return a decorator that turns a model's fields into the options of a command.
 
-    The function's further parameters become options of the command too.
+    The function gets the filled model; its further parameters become options too.
     """
 
     def decorate(function: Callable[..., int | None]) -> Callable[..., None]:
@@ -59,7 +59,7 @@ def options_of(model: Any) -> Callable[[Callable[..., int | None]], Callable[...
             changed = {
                 name: value
                 for name, value in given.items()
-                # Also a default that is given as such: it outweighs what a block says.
+                # Also a default that was given as an option: it overrides a block.
                 if value is not None and (value != model.model_fields[name].default or _is_given(context, name))
             }
             settings = with_blocks(settings_from(model, changed), bool(values.get("verbose")))
@@ -104,19 +104,9 @@ S = TypeVar("S", bound=Settings)
 
 
 def with_blocks(settings: S, verbose: bool = False) -> S:
-    """Return the settings, filled from the blocks that they name.
+    """Return the settings, filled from the blocks that they name; `verbose` shows Prefect's own messages.
 
-    Parameters
-    ----------
-    settings
-        What a command was given.
-    verbose
-        Whether Prefect's own messages are to be seen.
-
-    Raises
-    ------
-    RequestError
-        When a block is not there or does not fit, or the configured Prefect API does not answer.
+    Raises RequestError if a block does not exist or does not fit, or the configured Prefect API does not answer.
     """
     if not settings.named_blocks:
         return settings

@@ -1,4 +1,4 @@
-"""The flows as deployments start them: the same flows, with the settings in groups that a person can fill in."""
+"""The flows as deployments start them, with the settings in groups that a person can fill in."""
 
 from __future__ import annotations
 
@@ -28,27 +28,24 @@ from flows.pipeline import pipeline as pipeline_flow
 from flows.report import report as report_flow
 from tasks.plain_log import log_plainly
 
-# Prefect shows what stands under Args in the form, which is why it stands there.
+# Prefect shows the Args of these docstrings in its form.
 
 
 def _filled_in(group: str) -> dict[str, Any]:
-    """Return what a group of the form says: Prefect gives it as it was sent, or as the object that was made of it."""
+    """Return the values of a form's group, which Prefect gives as sent, or as the object made of it."""
     form = flow_run.parameters.get(group) or {}
     return form.model_dump(mode="json") if isinstance(form, forms.Form) else dict(form)
 
 
 class RunFailedError(BadcError):
-    """A run failed; the text says why, as the state of its flow does."""
+    """A run failed; the text says why, like the state of its flow."""
 
 
 def _ended(run: Callable[[], State]) -> State:
-    """Run a flow to its end, and return its state.
+    """Run a flow to its end and return its state; raise RunFailedError if it failed.
 
-    Raises
-    ------
-    RunFailedError
-        When it failed. Prefect tries a flow again that raises, where it is to be tried again; were the state returned,
-        the flow run would be left waiting for its retry, and the worker would take it for crashed.
+    Prefect retries, if so configured, a flow that raises. Returning the failed state would leave the flow run waiting
+    for its retry, and the worker would take it for crashed.
     """
     log_plainly()
     state = run()
@@ -63,7 +60,7 @@ def _dataset_name() -> str:
 
 
 def _root_of(root: str | None, block: str | None) -> Path | None:
-    """Return where a dataset is, for the name of its run; by the name of its block where that cannot be used."""
+    """Return a dataset's folder for the name of its run, or its block's name if that cannot be used."""
     if root or not block:
         return Path(root) if root else None
     try:
@@ -93,11 +90,11 @@ def infer(
     """Analyse every chunk of a manifest and write its detections.
 
     Args:
-        manifest: The manifest, as `badc chunk` writes it, by its path on the worker's machine.
-        runner: The classifier: one that is saved, or one that is filled in here.
+        manifest: Path of the manifest on the worker's machine, as `badc chunk` writes it.
+        runner: The classifier: a saved one, or one filled in here.
         workers: The GPUs and CPU workers, or the Dask scheduler to join.
         chunks: Retries, and how chunks are handed out.
-        places: Where the files of the run are. Relative paths are below the worker's checkout.
+        places: Where the run's files are. Relative paths are below the worker's checkout.
     """
     values = forms.values_of(runner, workers, chunks, places)
     return _ended(lambda: infer_flow.fn(settings_from(InferSettings, {"manifest": manifest, **values})))
@@ -115,12 +112,12 @@ def orchestrate(
     """Analyse every recording of a dataset that is not complete, on one warm cluster.
 
     Args:
-        dataset: Where it is on the worker's machine, or the block that says so.
-        runner: The classifier: one that is saved, or one that is filled in here.
-        recordings: Which ones of the dataset, and how many at a time.
+        dataset: Its folder on the worker's machine, or the block that names it.
+        runner: The classifier: a saved one, or one filled in here.
+        recordings: Which recordings of the dataset, and how many at a time.
         workers: The GPUs and CPU workers, or the Dask scheduler to join.
         chunks: Retries, and how chunks are handed out.
-        reports: What to make of the detections in the end.
+        reports: What to make of the detections at the end.
     """
     values = forms.values_of(dataset, runner, recordings, workers, chunks, reports)
     return _ended(lambda: orchestrate_flow.fn(settings_from(OrchestrateSettings, {**values, "apply": True})))
@@ -139,13 +136,13 @@ def pipeline(
     """Take a dataset from recordings to reports: chunk, analyse, aggregate, report.
 
     Args:
-        dataset: Where it is on the worker's machine, or the block that says so.
-        runner: The classifier: one that is saved, or one that is filled in here.
-        cutting: The length of a chunk, and what overlaps.
-        recordings: Which ones of the dataset, and how many at a time.
+        dataset: Its folder on the worker's machine, or the block that names it.
+        runner: The classifier: a saved one, or one filled in here.
+        cutting: The length of the chunks, and their overlap.
+        recordings: Which recordings of the dataset, and how many at a time.
         workers: The GPUs and CPU workers, or the Dask scheduler to join.
         chunks: Retries, and how chunks are handed out.
-        reports: What to make of the detections in the end.
+        reports: What to make of the detections at the end.
     """
     values = forms.values_of(dataset, runner, cutting, recordings, workers, chunks, reports)
     return _ended(lambda: pipeline_flow.fn(settings_from(PipelineSettings, values)))
@@ -156,11 +153,11 @@ def aggregate(
     detections_dir: Path,
     tables: forms.TablesForm = forms.TablesForm(),  # noqa: B008
 ) -> State:
-    """Make one table of all detections in a folder, and one of the chunks that were analysed.
+    """Make one table of all detections in a folder, and one of the analysed chunks.
 
     Args:
-        detections_dir: The folder, by its path on the worker's machine.
-        tables: Which tables are made, and where they go. Relative paths are below the worker's checkout.
+        detections_dir: The folder's path on the worker's machine.
+        tables: Which tables to make, and where they go. Relative paths are below the worker's checkout.
     """
 
     def run() -> State:
@@ -182,8 +179,8 @@ def report(
     """Make all reports of a table of detections: CSVs, a DuckDB database, and a page to send.
 
     Args:
-        parquet: The table, as `badc infer aggregate --parquet` writes it, by its path on the worker's machine.
-        contents: What is made of it, and where it goes.
+        parquet: Path of the table on the worker's machine, as `badc infer aggregate --parquet` writes it.
+        contents: What to make of it, and where it goes.
     """
 
     def run() -> State:

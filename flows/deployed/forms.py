@@ -1,4 +1,4 @@
-"""The forms in which a person starts a deployed flow: the settings in groups, each made from a part of them."""
+"""The forms that start a deployed flow: the settings in groups, each made from one of their parts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Form(Settings):
 
 def _runner_form(kind: str, part: Part) -> Any:
     form = part.model(f"{kind.title().replace('-', '')}Form", Form, kind=_kind(kind, part.description))
-    form.model_config["title"] = part.title  # stands on the tab that chooses it
+    form.model_config["title"] = part.title  # shown on the tab that chooses it
     form.model_rebuild(force=True)
     return form
 
@@ -28,7 +28,7 @@ def _kind(kind: str, description: str) -> Any:
 
 
 class SavedRunnerForm(Form):
-    """A runner that is saved as a block."""
+    """A runner saved as a block."""
 
     model_config = ConfigDict(title="Saved")
 
@@ -37,8 +37,7 @@ class SavedRunnerForm(Form):
 
 
 RUNNER_FORMS = {kind: _runner_form(kind, part) for kind, part in parts.RUNNERS.items()}
-# Each has a kind of its own, which tells them apart. Were that said to Prefect as a discriminator, its UI would show no
-# choice, but a box for JSON.
+# Each has its own `kind`. Declared as a discriminator, it would make Prefect's UI show a box for JSON, not a choice.
 if TYPE_CHECKING:  # which cannot know the runners
     RunnerForm: TypeAlias = Form
 else:
@@ -46,7 +45,7 @@ else:
 
 
 def _block_name(title: str) -> Any:
-    text = f"{title} saved in Prefect, by the name of its block. What differs from the defaults below outweighs it."
+    text = f"{title} saved in Prefect, by the name of its block. Values below that are not the default take precedence."
     return {"block": (str | None, Field(default=None, title="Block", description=text))}
 
 
@@ -100,7 +99,7 @@ _BLOCK_OF = {WorkersForm: "cluster_block", DatasetForm: "dataset_block"}
 
 
 def values_of(*forms: BaseModel) -> dict[str, Any]:
-    """Return what forms say, as fields of the settings of a command."""
+    """Return what the forms say, as fields of a command's settings."""
     values: dict[str, Any] = {}
     for form in forms:
         if isinstance(form, SavedRunnerForm):

@@ -1,1 +1,1 @@
-"""What surrounds a flow run: how it is started, stopped, and told to Prefect."""
+"""What surrounds a flow run: its session, how it stops, its state in Prefect, its turn at the GPUs."""

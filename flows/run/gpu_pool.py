@@ -1,4 +1,4 @@
-"""Turns at the GPUs: runs that share some hold a slot of one of Prefect's global concurrency limits."""
+"""Turns at shared GPUs: a run holds a slot of one of Prefect's global concurrency limits."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from badc.inference.settings import InferOptions
 from flows.run.stopping import Stop
 
 DEFAULT_POOL = "gpu"
-# A run that dies without a word gives its slot back after so long; while it lives, Prefect renews the lease.
+# A run that dies silently loses its slot after this time; while it lives, Prefect renews the lease.
 _LEASE_S = 120
-# An attempt to get a slot waits for so long at the server, then looks whether the run is to stop.
+# How long an attempt waits for a slot before it checks whether the run should stop.
 _ATTEMPT_S = 2.0
 _REMIND_S = 300.0
 _MOST_NAMED = 5
@@ -37,23 +37,11 @@ _HOLDING = [StateType.RUNNING, StateType.CANCELLING]
 
 @contextmanager
 def turn_at_the_gpus(settings: InferOptions, uses_gpus: bool, stop: Stop, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold a slot of the GPU pool while the block runs; wait for it, until the run is to stop.
+    """Wait for a slot of the GPU pool, and hold it while the block runs; `say` informs the user about a wait.
 
-    Parameters
-    ----------
-    settings
-        Which pool, and whether to wait.
-    uses_gpus
-        Whether the run has GPU workers of its own. One that has none takes part only where it names a pool.
-    stop
-        Whether the run is to stop. Where it is, the block runs without a slot: it starts nothing any more.
-    say
-        Called with a line for the user when it has to wait.
-
-    Raises
-    ------
-    RequestError
-        When the pool that is named does not exist, or when it is full and the settings say not to wait.
+    A run without GPU workers of its own (`uses_gpus`) takes part only if it names a pool. If the run is to stop, the
+    block runs without a slot: it starts nothing more. Raises RequestError if the named pool does not exist, or if it is
+    full and the settings say not to wait.
     """
     name = settings.gpu_pool or (DEFAULT_POOL if uses_gpus else None)
     if name is None or not _exists(name, asked_for=settings.gpu_pool is not None):
@@ -92,14 +80,14 @@ def _exists(name: str, asked_for: bool) -> bool:
 
 
 def _tag_as_holder(name: str) -> None:
-    """Let runs that wait see who holds a slot: Prefect itself does not tell them."""
-    with suppress(Exception), get_client(sync_client=True) as client:  # a run that has its turn does not need this
+    """Show waiting runs who holds a slot, which Prefect itself does not."""
+    with suppress(Exception), get_client(sync_client=True) as client:  # a run that has its turn can do without
         run = client.read_flow_run(UUID(str(flow_run.id)))
         client.update_flow_run(run.id, tags=[*run.tags, _tag_of(name)])
 
 
 def _holders(name: str) -> str:
-    """Return the names of the runs that hold a pool, for a sentence."""
+    """Name the runs that hold a pool, as part of a sentence."""
     with get_client(sync_client=True) as client:
         slots = client.read_global_concurrency_limit_by_name(name).active_slots
         runs = client.read_flow_runs(
@@ -107,7 +95,7 @@ def _holders(name: str) -> str:
                 tags=FlowRunFilterTags(all_=[_tag_of(name)]),
                 state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_HOLDING)),
             ),
-            # A run that died may still be said to run; the slots that it has lost belong to those that came after it.
+            # A run that died may still count as running; the slots that it lost belong to later runs.
             sort=FlowRunSort.START_TIME_DESC,
             limit=max(1, min(slots, _MOST_NAMED)),
         )
@@ -129,7 +117,7 @@ def _is_no_attempt(record: logging.LogRecord) -> bool:
 
 @contextmanager
 def _slot(name: str) -> Iterator[None]:
-    # Prefect logs each attempt that times out as an error of its own.
+    # Prefect logs each attempt that times out as an error.
     logging.getLogger("prefect._internal.concurrency").addFilter(_is_no_attempt)
     holder = ConcurrencyLeaseHolder(type="flow_run", id=flow_run.id)
     # A lease that cannot be renewed must not end a night's run: the GPUs are busy whoever holds the slot.

@@ -1,4 +1,4 @@
-"""What the Prefect API knows of a flow run that is under way in this process."""
+"""A flow run of this process as the Prefect API sees it: whether to stop, when it began, how it ended."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from prefect.states import Cancelled, Completed, Failed
 from badc.telemetry.summary import RunState
 from flows.run.stopping import Stop, StopReason
 
-# Prefect's worker kills a run 30 s after it was cancelled, which may be seconds before the run hears of it, and to end
-# truthfully takes some seconds too.
+# Prefect's worker kills a run 30 s after its cancellation; the run may hear of it seconds late, and takes some to end.
 _LONGEST_GRACE_PERIOD_S = 10.0
 
 
 def stop_wanted(run_id: str) -> Callable[[], StopReason | None]:
-    """Return a function that asks whether this flow run is to stop, however it was started, and why."""
+    """Return a function that asks whether and why this flow run should stop, however it was started."""
 
     def ask() -> StopReason | None:
         state = _ask(run_id).state
@@ -34,7 +33,7 @@ def stop_wanted(run_id: str) -> Callable[[], StopReason | None]:
 
 
 def stop_of_own_run(grace_period_s: float, say: Callable[[str], None]) -> Stop:
-    """Return the stop of a flow run that Prefect started, whose grace period is as long as Prefect lets it live."""
+    """Return the stop of a run that Prefect started, its grace period cut to what Prefect allows."""
     if grace_period_s > _LONGEST_GRACE_PERIOD_S:
         say(
             f"Should this run be cancelled, running chunks get {_LONGEST_GRACE_PERIOD_S:g} s to finish, not "
@@ -44,11 +43,8 @@ def stop_of_own_run(grace_period_s: float, say: Callable[[str], None]) -> Stop:
 
 
 def begun_before(run_id: str) -> str | None:
-    """Return when this flow run first began (ISO 8601), if it is tried again or resumed; else None.
-
-    What it did since is not to be done again.
-    """
-    # Not its run count: a run that is resumed has the same, and Prefect's runtime has that of the process's start.
+    """Return when a retried or resumed flow run first began (ISO 8601), else None; work done since is not repeated."""
+    # Not its run count: a resumed run has the same, and Prefect's runtime knows only that of the process's start.
     with get_client(sync_client=True) as client:
         states = client.read_flow_run_states(UUID(run_id))
     begun = sorted(state.timestamp for state in states if state.is_running())
@@ -56,14 +52,10 @@ def begun_before(run_id: str) -> str | None:
 
 
 def leave_if_suspended(run_id: str, stop: Stop) -> None:
-    """End a flow run that was suspended without a state of its own, so that it can be resumed in Prefect.
+    """End a suspended flow run without a final state, so that it can be resumed in Prefect.
 
-    A subflow of the run that was suspended is cancelled instead: when that goes on, it gets a new one.
-
-    Raises
-    ------
-    Pause
-        When it was suspended; Prefect's engine takes that for the end of this process's part.
+    Raises Pause, with which Prefect's engine ends this process's part of the run. A suspended subflow is cancelled
+    instead: when its parent resumes, it starts a new one.
     """
     if stop.reason is not StopReason.SUSPENDED:
         return
@@ -75,7 +67,7 @@ def leave_if_suspended(run_id: str, stop: Stop) -> None:
 
 
 def final_state(state: RunState, message: str, reasons: Sequence[str]) -> State:
-    """Return the state that a flow run ends in, with a line for each thing that failed where it failed."""
+    """Return the state that a flow run ends in; a failure lists its reasons, one per line."""
     if state is RunState.COMPLETED:
         return Completed(message=message)
     if state is RunState.INTERRUPTED:

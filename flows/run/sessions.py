@@ -1,6 +1,6 @@
 """What a command hands to the flow run that it starts in its own process, and what the run leaves behind.
 
-A flow that Prefect starts from a deployment gets nothing: it plans, starts its cluster and reports by itself.
+A flow that Prefect starts from a deployment gets none of this: it plans, starts its cluster and reports by itself.
 """
 
 from __future__ import annotations
@@ -35,18 +35,11 @@ S = TypeVar("S", bound="Session[Any]")
 
 @dataclass(slots=True, kw_only=True)
 class Session(Generic[Outcome]):
-    """A flow run that is under way in this process.
+    """A flow run under way in this process; `outcome` is set when it has ended.
 
-    Attributes
-    ----------
-    stop
-        Whether it is to stop. Where a command started the run, signals were heeded while everything started.
-    say
-        Called with a line for the user; from several threads.
-    outcome
-        How it ended, once it has.
-    give_up
-        Closes the books as they are, from any thread, and returns the outcome; None where there are no books yet.
+    `stop` heeds signals from the start if a command started the run. `say` prints a line for the user, from several
+    threads. `give_up` closes the books as they are, from any thread, and returns the outcome, or None without books
+    yet.
     """
 
     stop: Stop
@@ -57,16 +50,10 @@ class Session(Generic[Outcome]):
 
 @dataclass(frozen=True, slots=True)
 class ChunkRunOutcome:
-    """How the chunking of a dataset ended.
+    """How the chunking of a dataset ended; `done`, `failed` and `left` (not begun or not finished) count recordings.
 
-    Attributes
-    ----------
-    done, failed, left
-        Recordings that were chunked, that failed, and that were not begun or not finished.
-    failures
-        Recording (its path below the dataset) and reason, of each that failed.
-    not_recorded
-        Recordings that were chunked but not recorded in the dataset, by path, with the reason.
+    `failures` and `not_recorded` (chunked, but not recorded in the dataset) pair a recording's path below the dataset
+    with the reason.
     """
 
     state: RunState
@@ -77,26 +64,20 @@ class ChunkRunOutcome:
     not_recorded: Sequence[tuple[str, str]] = ()
 
     def describe(self) -> str:
-        """Return it in one line."""
+        """Return the outcome in one line."""
         return f"{self.done} recordings chunked, {self.failed} failed, {self.left} not begun or not finished"
 
     def reasons(self) -> list[str]:
-        """Return a line for everything that failed, but not for more than a person reads."""
+        """Return a line per failure, at most as many as a person reads."""
         return [f"{name}: {error}" for name, error in (*self.failures, *self.not_recorded)][:MOST_LISTED]
 
 
 @dataclass(slots=True, kw_only=True)
 class ChunkSession(Session[ChunkRunOutcome]):
-    """The chunking of a dataset.
+    """The chunking of a dataset; the places of `plan` are checked and locked.
 
-    Attributes
-    ----------
-    plan
-        What it will do; its places are checked and locked.
-    recording
-        Whether it is recorded in a DataLad dataset.
-    on_progress
-        Called with the number of recordings that have ended, and of all.
+    `recording` says whether a DataLad dataset records it. `on_progress` gets the number of recordings that have ended,
+    and of all.
     """
 
     plan: DatasetPlan
@@ -106,17 +87,7 @@ class ChunkSession(Session[ChunkRunOutcome]):
 
 @dataclass(frozen=True, slots=True)
 class InferOutcome:
-    """How the inference of one manifest ended.
-
-    Attributes
-    ----------
-    workers
-        What each worker did, by its label.
-    errors
-        The first failures, one line each.
-    left
-        Chunks that were not run.
-    """
+    """How a manifest's inference ended: `workers` by label, the first failures as `errors`, `left` chunks not run."""
 
     state: RunState
     progress: Progress
@@ -129,20 +100,11 @@ class InferOutcome:
 
 @dataclass(slots=True, kw_only=True)
 class InferSession(Session[InferOutcome]):
-    """The inference of one manifest.
+    """The inference of one manifest; the outputs of `plan` are locked.
 
-    Attributes
-    ----------
-    plan
-        What it will do; its outputs are locked.
-    cluster
-        Its cluster, which the command starts while the Prefect server comes up.
-    on_progress
-        Called several times a second with how far the run is.
-    slots
-        The slots of the cluster's workers, where other runs share them; whoever made the cluster waited for the GPUs.
-    on_begin
-        Called when Prefect has made the flow run, and its code begins.
+    The command starts `cluster` while the Prefect server comes up. `slots` is set if other runs share the cluster;
+    whoever made it then waited for the GPUs. `on_progress` is called several times a second, `on_begin` once Prefect
+    has made the flow run and its code begins.
     """
 
     plan: InferPlan
@@ -161,16 +123,8 @@ class InferSession(Session[InferOutcome]):
 class RecordingOutcome:
     """How one recording's run ended.
 
-    Attributes
-    ----------
-    state
-        As of its run; `failed` also where what follows the run failed.
-    done, failed, left
-        Chunks that are done (before or now), that failed, and that were not run.
-    error
-        The first thing that went wrong, or None.
-    commit
-        The record in the DataLad dataset, or None.
+    `state` is also `failed` if what follows the run failed. The counts are of chunks: `done` before or now, `left` not
+    run. `error` is the first thing that went wrong, `commit` the record in the DataLad dataset.
     """
 
     recording_id: str
@@ -184,18 +138,9 @@ class RecordingOutcome:
 
 @dataclass(frozen=True, slots=True)
 class OrchestrateOutcome:
-    """How the inference of a dataset ended.
+    """How the inference of a dataset ended; `recordings` are in the order of their ends, `not_begun` are ids.
 
-    Attributes
-    ----------
-    recordings
-        How each recording ended that was begun, in the order of their ends.
-    not_begun
-        Ids of the recordings that were not begun.
-    rollup
-        The leaderboards, where they were asked for and made.
-    rollup_error
-        Why they could not be made, or None.
+    `rollup` holds the leaderboards, if requested and made; `rollup_error` says why they could not be made.
     """
 
     state: RunState
@@ -205,12 +150,12 @@ class OrchestrateOutcome:
     rollup_error: str | None = None
 
     def describe(self) -> str:
-        """Return it in one line."""
+        """Return the outcome in one line."""
         failed = sum(r.state is RunState.FAILED for r in self.recordings)
         return f"{len(self.recordings)} recordings run, {failed} of them failed, {len(self.not_begun)} not begun"
 
     def reasons(self) -> list[str]:
-        """Return a line for everything that failed, but not for more than a person reads."""
+        """Return a line per failure, at most as many as a person reads."""
         lines = [f"{r.recording_id}: {r.error}" for r in self.recordings if r.state is RunState.FAILED]
         if self.rollup_error is not None:
             lines.append(f"the leaderboards could not be made: {self.rollup_error}")
@@ -219,18 +164,10 @@ class OrchestrateOutcome:
 
 @dataclass(slots=True, kw_only=True)
 class OrchestrateSession(Session[OrchestrateOutcome]):
-    """The inference of a dataset.
+    """The inference of a dataset, with one cluster for all its recordings.
 
-    Attributes
-    ----------
-    plan
-        What it will do.
-    recording
-        Whether it is recorded in a DataLad dataset.
-    cluster
-        The one cluster of all its recordings.
-    on_progress
-        Called now and then with how far all recordings together are; from several threads.
+    `recording` says whether a DataLad dataset records it; `on_progress` gets the progress of all recordings together,
+    from several threads.
     """
 
     plan: OrchestrationPlan
@@ -243,14 +180,8 @@ class OrchestrateSession(Session[OrchestrateOutcome]):
 class PipelineOutcome:
     """How a pipeline ended.
 
-    Attributes
-    ----------
-    chunked
-        How the chunking ended; None where all was chunked before.
-    plan
-        The plan of the inference; None where it came to none.
-    inferred
-        How the inference ended; None where nothing was left to do, or it was not begun.
+    `chunked` is None if all was chunked before, `plan` if the inference was never planned, `inferred` if nothing was
+    left to analyse or it was not begun.
     """
 
     state: RunState
@@ -261,16 +192,9 @@ class PipelineOutcome:
 
 @dataclass(slots=True, kw_only=True)
 class PipelineSession(Session[PipelineOutcome]):
-    """A pipeline.
+    """A pipeline; `chunking` and `inferring` are the sessions of its steps, once these have begun.
 
-    Attributes
-    ----------
-    on_chunked
-        Called with the number of recordings whose chunking has ended, and of all.
-    on_progress
-        Called now and then with how far the inference is.
-    chunking, inferring
-        The sessions of its two steps, once they have begun.
+    `on_chunked` gets the number of recordings whose chunking has ended, and of all.
     """
 
     on_chunked: Callable[[int, int], None] = field(default=lambda done, total: None)
@@ -284,7 +208,7 @@ _sessions: ContextVar[Mapping[type, Session[Any]]] = ContextVar("sessions", defa
 
 @contextmanager
 def handing_over(session: Session[Any]) -> Iterator[None]:
-    """Let the next flow run of this kind in this context have `session`."""
+    """Hand `session` to the flow runs of its kind that start in this context."""
     token = _sessions.set({**_sessions.get(), type(session): session})
     try:
         yield
@@ -299,7 +223,7 @@ def current_session(kind: type[S]) -> S | None:
 
 
 def error_of(run: Callable[[], State[Any]]) -> BadcError | None:
-    """Run a flow, which returns its final state, to its end; return why it ended badly, or None."""
+    """Run a flow to its final state; return why it ended badly, or None."""
     from prefect.exceptions import Pause
 
     try:
@@ -307,7 +231,7 @@ def error_of(run: Callable[[], State[Any]]) -> BadcError | None:
         if state.is_completed():
             return None
         error = state.result(raise_on_failure=False)
-    except Exception as caught:  # such as a server that is gone when the run's end is to be reported
+    except Exception as caught:  # such as a server that is gone at the run's end
         error = caught
         state = None
     except Pause:

@@ -1,4 +1,4 @@
-"""Why and how a run stops early: a failure, Ctrl-C, SIGTERM, or what a person asked for in Prefect."""
+"""Why and how a run stops early: a failure, Ctrl-C, SIGTERM, or a request in Prefect."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _command_only_reports = threading.Event()
 
 
 def interrupt_command(number: int, frame: FrameType | None) -> None:
-    """Handle a signal in a command: tear it out of what it does, unless its run has ended and is only reported."""
+    """Handle a signal in a command: interrupt it, unless its run has ended and only the report is left."""
     if not _command_only_reports.is_set():
         raise KeyboardInterrupt
 
 
 def let_command_report() -> None:
-    """From now on, let no signal keep this process's command from telling how its run ended, and from its exit code."""
+    """From now on, let no signal keep the command from reporting how its run ended, or from its exit code."""
     _command_only_reports.set()
 
 
@@ -42,15 +42,7 @@ class StopReason(StrEnum):
 
 
 class Stop:
-    """Whether a run is to stop.
-
-    Parameters
-    ----------
-    grace_period_s
-        How long running chunks may go on after an interruption or a cancellation.
-    say
-        Tells the user what is happening.
-    """
+    """Whether a run should stop; if interrupted or cancelled, its running chunks get `grace_period_s` to finish."""
 
     def __init__(self, grace_period_s: float, say: Callable[[str], None]) -> None:
         self.requested = threading.Event()
@@ -65,7 +57,7 @@ class Stop:
         self._parts: list[Stop] = []
 
     def request(self, reason: StopReason) -> None:
-        """Let no new chunk start. An interruption outweighs a failure that was there before."""
+        """Let no new chunk start; an interruption replaces an earlier failure as the reason."""
         if self.reason is None or self.reason is StopReason.FAILED:
             self.reason = reason
             if reason is not StopReason.FAILED:
@@ -76,7 +68,7 @@ class Stop:
                 part.request(reason)
 
     def part(self) -> Stop:
-        """Return the stop of one part of the run: it is interrupted with the whole, and fails alone."""
+        """Return the stop of a part of the run, which is interrupted with the whole but fails alone."""
         part = Stop(self._grace_period_s, self._say)
         self._parts.append(part)
         if self.interrupted and self.reason is not None:
@@ -84,22 +76,22 @@ class Stop:
         return part
 
     def lose_patience(self) -> None:
-        """End the grace period."""
+        """End the grace period now."""
         for stop in (self, *self._parts):
             stop._deadline = stop._forced_s = time.monotonic()
 
     def books_are_closed(self) -> None:
-        """Note that nothing is left that a signal could stop, but for the wait for Prefect."""
+        """Note that a signal can stop nothing any more but the wait for Prefect."""
         self._over = True
 
     @property
     def is_stuck(self) -> bool:
-        """Whether a second signal has not ended the run in time: it waits for something that does not answer."""
+        """Whether a second signal did not end the run in time: it waits for something that does not answer."""
         return self._forced_s is not None and time.monotonic() - self._forced_s > _FORCED_END_S
 
     @property
     def hurried_s(self) -> float:
-        """How long ago a signal came after the run's own end, in seconds; 0 where none did."""
+        """Seconds since the first signal after the run's own end; 0 without one."""
         return 0.0 if self._hurried_s is None else time.monotonic() - self._hurried_s
 
     @property
@@ -109,16 +101,16 @@ class Stop:
 
     @property
     def out_of_patience(self) -> bool:
-        """Whether running chunks have had their grace period."""
+        """Whether the grace period of running chunks is over."""
         return self._deadline is not None and time.monotonic() >= self._deadline
 
     @contextmanager
     def heeding_signals(self) -> Iterator[None]:
-        """Take note of SIGINT and SIGTERM while the block runs, instead of being torn out of whatever is going on.
+        """Note SIGINT and SIGTERM while the block runs, instead of raising an exception wherever the code is.
 
-        An exception in the middle of an import would leave another thread waiting for the import's lock for ever. A
-        second signal ends the grace period; before any chunk runs, it ends the process. Signals reach only the main
-        thread of a process; elsewhere (a subflow in a thread) they are left to whoever owns it.
+        An exception in the middle of an import would leave another thread waiting for the import's lock forever. A
+        second signal ends the grace period; before any chunk runs, it ends the process. Only the main thread receives
+        signals: in another one (a subflow's) this leaves them to their owner.
         """
         before = {}
         if threading.current_thread() is threading.main_thread():
@@ -131,13 +123,13 @@ class Stop:
 
     @contextmanager
     def while_running(self, wanted: Callable[[], StopReason | None]) -> Iterator[None]:
-        """Heed signals, and every few seconds what `wanted` says, while chunks run."""
+        """While chunks run, heed signals and, every few seconds, what `wanted` says."""
         ended = threading.Event()
         outermost = not self._running
         threading.Thread(target=self._poll, args=(wanted, ended), daemon=True).start()
         self._running = True
         try:
-            # Again: Prefect has put a SIGTERM handler of its own in the place of ours.
+            # Again: Prefect has replaced our SIGTERM handler with its own.
             with self.heeding_signals():
                 yield
         finally:
@@ -153,7 +145,7 @@ class Stop:
             # Nothing of the run exists yet; its server and workers end with their parent.
             os._exit(ExitCode.INTERRUPTED)
         if self.interrupted:
-            # Prefect's worker sends SIGTERM to what is cancelled, which may have heard of it already.
+            # Prefect's worker sends SIGTERM to a cancelled run, which may know already.
             if not (self.reason is StopReason.CANCELLED and number == signal.SIGTERM):
                 self.lose_patience()
             return
@@ -168,7 +160,7 @@ class Stop:
 
     def _poll(self, wanted: Callable[[], StopReason | None], ended: threading.Event) -> None:
         while not ended.wait(_POLL_S):
-            with suppress(Exception):  # an API that does not answer wants nothing
+            with suppress(Exception):  # an API that does not answer requests nothing
                 if not self.interrupted and (reason := wanted()) is not None:
                     self._say(f"{reason}: no new chunks")
                     self.request(reason)

@@ -1,7 +1,7 @@
-"""The program of a run's own Prefect server: `python -m flows.server.app DESCRIPTOR`, a socket that it is handed.
+"""The program of a run's own Prefect server: `python -m flows.server.app DESCRIPTOR`, an inherited socket.
 
-Who started it keeps the socket open, so a server that takes the place of one that died finds the requests that came
-meanwhile, and nobody else can take the port.
+The parent keeps the socket open, so a server that replaces one that died finds the requests that came meanwhile, and
+nobody else can take the port.
 """
 
 from __future__ import annotations
@@ -26,15 +26,10 @@ _DELAYS_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
 
 
 class RetriedWhenBusy:
-    """Does again, within milliseconds, what SQLite refused because another connection was writing.
+    """Retries, within milliseconds, what SQLite refused because another connection was writing.
 
-    A transaction of Prefect's begins as a reader. Where another one has committed before its first write, SQLite fails
-    that write at once, the server answers 503, and Prefect's client waits for two seconds and more.
-
-    Parameters
-    ----------
-    app
-        Prefect's server.
+    Prefect's transactions begin as readers. If another one commits before their first write, SQLite fails that write at
+    once, the server answers 503, and Prefect's client waits for two seconds and more.
     """
 
     def __init__(self, app: App) -> None:
@@ -49,7 +44,7 @@ class RetriedWhenBusy:
             answer = _AnswerUnlessBusy(send, is_last=delay_s is None)
             try:
                 await self._app({**scope}, _replayed(request, receive), answer)
-            except Exception:  # Starlette answers, and then raises what it answered to
+            except Exception:  # Starlette answers, and then raises the error that it answered
                 if not answer.was_busy:
                     raise
             if not answer.was_busy:

@@ -1,4 +1,4 @@
-"""The database of a Prefect server, opened directly: its API deletes one run at a time, and tells no sizes."""
+"""A Prefect server's database, opened directly: its API deletes one run at a time, and reports no sizes."""
 
 from __future__ import annotations
 
@@ -25,18 +25,10 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class ServerDatabase:
-    """A database that is known to be that of the server in question, and of this version of Prefect.
+    """A database known to belong to the server in question, and to this version of Prefect.
 
-    Parameters
-    ----------
-    tables
-        Prefect's own description of it.
-    kind
-        `sqlite` or `postgresql`.
-    where
-        Its place for a person, without passwords.
-    file
-        The file of an SQLite database, or None.
+    `tables` is Prefect's own description of it, `kind` is `sqlite` or `postgresql`, `where` its place without
+    passwords, `file` the file of an SQLite database.
     """
 
     tables: PrefectDBInterface
@@ -45,7 +37,7 @@ class ServerDatabase:
     file: Path | None
 
     async def size_bytes(self, connection: AsyncConnection) -> int:
-        """Return the space that it takes: with SQLite its files, with PostgreSQL what the server says."""
+        """Return the space that it takes: of SQLite the files, of PostgreSQL what the server reports."""
         if self.file is not None:
             beside = (self.file, self.file.with_name(self.file.name + "-wal"))
             return sum(path.stat().st_size for path in beside if path.exists())
@@ -53,21 +45,10 @@ class ServerDatabase:
 
 
 def with_database(api_url: str | None, work: Callable[[ServerDatabase], Coroutine[Any, Any, Result]]) -> Result:
-    """Open the database that Prefect's settings name, and do something with it.
+    """Open the database that Prefect's settings name, and run `work` on it.
 
-    Parameters
-    ----------
-    api_url
-        The API that is configured, or None. Its database has to be this one.
-    work
-        What to do.
-
-    Raises
-    ------
-    RequestError
-        When there is no database, when it is that of another server, or of another version of Prefect.
-    BadcError
-        When the database refuses.
+    If an API is configured (`api_url`), the database must be its own. Raises RequestError if there is none, or it
+    belongs to another server or another version of Prefect, and BadcError if the database refuses.
     """
 
     async def checked() -> Result:
@@ -116,7 +97,7 @@ async def _require_known_schema(database: ServerDatabase) -> None:
 
 
 async def _require_same(database: ServerDatabase, api_url: str) -> None:
-    """Refuse the database of another server: the newest runs that the API knows have to be in it."""
+    """Refuse another server's database: the newest runs that the API knows must be in it."""
     async with get_client() as client:
         newest = [run.id for run in await client.read_flow_runs(limit=5)]
     engine = await database.tables.engine()

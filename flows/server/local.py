@@ -1,7 +1,7 @@
-"""The Prefect API of a run that is started from the shell: the one that is configured, or one local server.
+"""The Prefect API of a run that is started from the shell: the configured one, or a local server.
 
-Nothing here imports Prefect before the server is under way: the server takes as long to import it as the run does, so
-the two go side by side.
+Nothing here imports Prefect before the local server starts: it takes as long to import Prefect as the run does, so the
+two do it at the same time.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ _RECORDED_POLL_S = 0.1
 _RECORDING_PATIENCE_S = 10.0
 _IDS_PER_QUESTION = 200
 _ENDS = ["COMPLETED", "FAILED", "CANCELLED", "CRASHED"]
-# A run's own server is asked at its end whether it has everything, so it writes more often than one that stays.
+# A run asks its own server at the end whether it has everything, so that server writes more often than one that stays.
 _FLUSH_INTERVAL_S = "0.25"
 _ended_task_runs: dict[str, int] = {}
 _BACKLOG = 2048
-# As it comes, Prefect's server records one event of a task run per transaction, and drops what it falls behind with by
-# more than 10,000 events: of 10,000 fast chunks a quarter were never seen in it.
+# By default, Prefect's server records one event of a task run per transaction, and drops events once it is more than
+# 10,000 behind: of 10,000 fast chunks, a quarter never appeared in it.
 RECORDER_SETTINGS = {
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
@@ -62,9 +62,9 @@ def quiet_defaults(verbose: bool) -> None:
         os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")
         logging.raiseExceptions = False  # or each log record that does not reach the server is announced on stderr
         logging.lastResort = None  # some of Prefect's loggers have no handler, and so would write there
-    # By which a server notices runs that died without a word (deployments/automations/dead-runs.yaml).
+    # How a server notices runs that died silently (deployments/automations/dead-runs.yaml).
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
-    # No call may take longer than 30 s, whatever the server does: three tries of 8 s, and 2 and 4 s between them.
+    # No call may take longer than 30 s: three tries of 8 s, with 2 and 4 s between them.
     os.environ.setdefault("PREFECT_API_REQUEST_TIMEOUT", "8")
     os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "2")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
@@ -74,14 +74,8 @@ def quiet_defaults(verbose: bool) -> None:
 class PrefectApi:
     """The API that this process's flow runs report to.
 
-    Made as early as possible: `PrefectApi.begin()` starts a local server if none is configured, `ready()` waits for it.
-
-    Parameters
-    ----------
-    url
-        Where it is.
-    server
-        The local server, or None where the API is somebody else's.
+    Call `PrefectApi.begin()` as early as possible: it starts a local server if no API is configured, for which
+    `ready()` waits.
     """
 
     def __init__(self, url: str, server: _LocalServer | None) -> None:
@@ -94,7 +88,7 @@ class PrefectApi:
         url = configured_url()
         if url is not None:
             return cls(url, None)
-        # Every user of this machine reaches the server's port; who does not know this cannot use it.
+        # Every user of this machine can reach the server's port, but cannot use it without this.
         os.environ["PREFECT_API_AUTH_STRING"] = f"badc:{secrets.token_urlsafe(32)}"
         server = _LocalServer()
         # Registered before Prefect is imported, so it runs after Prefect has sent its last logs and events.
@@ -105,12 +99,8 @@ class PrefectApi:
     def ready(self, give_up: Callable[[], bool] = lambda: False) -> None:
         """Wait until the API answers, or `give_up` says that nobody needs it any more.
 
-        Raises
-        ------
-        RequestError
-            When a configured API does not answer.
-        BadcError
-            When the local server does not come up.
+        Raises RequestError if a configured API does not answer or rejects this process's credentials, and BadcError if
+        the local server does not come up.
         """
         if self._server is not None:
             self._server.wait_until_up(give_up)
@@ -126,7 +116,7 @@ class PrefectApi:
             )
 
     def stop(self) -> None:
-        """Stop the local server, if this is one; the end of the process does so too, unless it skips exit handlers."""
+        """Stop the local server, if there is one. The process's exit handlers do so too, unless they are skipped."""
         if self._server is not None:
             self._server.stop()
 
@@ -140,7 +130,7 @@ class PrefectApi:
 
 
 class _LocalServer:
-    """A Prefect server of this process, started again if it dies: its clients try long enough to not notice."""
+    """A Prefect server of this process, restarted if it dies: its clients retry long enough not to notice."""
 
     def __init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
@@ -174,7 +164,7 @@ class _LocalServer:
         leash.kill_group(self._process)
 
     def _watch(self) -> None:
-        # One that dies before it was ever up would die again.
+        # A server that died before it was up would die again.
         self._up.wait()
         while not self._stopping.wait(_WATCH_INTERVAL_S):
             if self._process.poll() is not None:
@@ -205,14 +195,14 @@ class _LocalServer:
 
 
 def note_task_runs(flow_run_id: str, ended: int) -> None:
-    """Note how many task runs of a flow run have ended in this process; its own server stops when it has them all."""
+    """Note how many task runs of a flow run have ended here; before it stops, the local server must record them."""
     _ended_task_runs[flow_run_id] = ended
 
 
 def _wait_until_recorded(url: str) -> None:
-    """Wait until the server has recorded the ends of this process's task runs, as long as it gets on with it.
+    """Wait until the server has recorded the ends of this process's task runs, as long as it makes progress.
 
-    Task runs reach it as events, which it takes in when it can; those that still wait when it stops are lost.
+    Task runs reach it as events, which it handles when it can; those still waiting when it stops are lost.
     """
     wanted = sum(_ended_task_runs.values())
     recorded, said = 0, False
@@ -234,7 +224,7 @@ def _wait_until_recorded(url: str) -> None:
 
 
 def _recorded_task_runs(url: str) -> int | None:
-    """Ask how many task runs of this process have ended, as the server knows them; None where it does not answer."""
+    """Return how many of this process's task runs have ended for the server; None if it does not answer."""
     ids = list(_ended_task_runs)
     credentials = base64.b64encode(os.environ["PREFECT_API_AUTH_STRING"].encode()).decode()
     headers = {"Content-Type": "application/json", "Authorization": f"Basic {credentials}"}
@@ -254,13 +244,7 @@ def _recorded_task_runs(url: str) -> int | None:
 
 
 def end_if_silent(leave: Callable[[], object]) -> None:
-    """Call `leave` once the API has been silent for long: Prefect would try for minutes to deliver what it still holds.
-
-    Parameters
-    ----------
-    leave
-        Ends the process. It is called in a thread, while Prefect's own exit handlers run.
-    """
+    """If the API is silent for long, end the process by `leave`: Prefect's exit handlers would try for minutes."""
     url = os.environ.get("PREFECT_API_URL")
     if "prefect" not in sys.modules or not url:
         return
@@ -283,7 +267,7 @@ def api_is_configured() -> bool:
 
 
 def configured_url() -> str | None:
-    """Return the API URL of the environment or of the Prefect profile, without importing Prefect where that can be."""
+    """Return the API URL of the environment or the Prefect profile, without importing Prefect if possible."""
     if url := os.environ.get("PREFECT_API_URL"):
         return url
     home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
@@ -315,7 +299,7 @@ def _answers(url: str, timeout_s: float = _ANSWER_TIMEOUT_S) -> bool:
 
 
 def _asks_who_we_are(url: str) -> bool:
-    """Whether a server refuses what this process says of itself, which may stand in a profile of Prefect's."""
+    """Whether a server rejects the credentials of this process, which may come from a Prefect profile."""
     try:
         with urllib.request.urlopen(f"{url}/admin/version", timeout=_ANSWER_TIMEOUT_S):
             return False
@@ -332,6 +316,6 @@ def _asks_who_we_are(url: str) -> bool:
             client.read_flows(limit=1)
     except PrefectHTTPStatusError as error:
         return error.response.status_code == HTTPStatus.UNAUTHORIZED
-    except Exception:  # it went silent meanwhile; the run finds out
+    except Exception:  # it has gone silent; the run will find out
         return False
     return False

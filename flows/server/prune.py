@@ -1,4 +1,4 @@
-"""Taking out of a Prefect server's database what old runs left: every chunk leaves some 20 kB there."""
+"""Remove what old runs left in a Prefect server's database: every chunk leaves some 20 kB there."""
 
 from __future__ import annotations
 
@@ -18,25 +18,13 @@ from flows.server.database import ServerDatabase
 from flows.server.status import FINISHED
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-# Rows that one transaction deletes: a live server writes between two of them.
+# Rows per transaction: a live server writes between two of them.
 _BATCH = 2000
 
 
 @dataclass(slots=True)
 class Pruned:
-    """What a pruning took away.
-
-    Parameters
-    ----------
-    flow_runs
-        Finished runs that were cleared.
-    deleted
-        Rows by table.
-    before_bytes, after_bytes
-        Size of the database.
-    note
-        What a user should know, such as why the file did not shrink.
-    """
+    """Rows `deleted` by table, of `flow_runs` finished runs; `note` may say why the database's file did not shrink."""
 
     flow_runs: int = 0
     deleted: dict[str, int] = field(default_factory=dict)
@@ -46,13 +34,7 @@ class Pruned:
 
 
 def age(text: str) -> timedelta:
-    """Return the length of time that a text such as 30d, 12h or 4w says.
-
-    Raises
-    ------
-    RequestError
-        When it says none.
-    """
+    """Return the time span of a text such as 30d, 12h or 4w; raise RequestError for another text or too long a span."""
     found = re.fullmatch(r"(\d+)([mhdw])", text.strip())
     if found is None:
         raise RequestError(f"--older-than {text}: write a number and m, h, d or w: 30d is thirty days")
@@ -73,22 +55,10 @@ async def prune(
     vacuum: bool = True,
     on_progress: Callable[[int], None] = lambda deleted: None,
 ) -> Pruned:
-    """Delete task runs, logs and events of the runs that ended long enough ago.
+    """Delete task runs, logs and events of the runs that ended longer ago than `older_than`; unfinished runs stay.
 
-    Parameters
-    ----------
-    database
-        The database.
-    older_than
-        Runs that ended before this time are cleared; runs that have not ended never are.
-    dry_run
-        Only count.
-    flow_runs
-        Delete the flow runs themselves and their artifacts too.
-    vacuum
-        Give the space back afterwards.
-    on_progress
-        Called with the number of rows deleted so far.
+    `dry_run` only counts. `flow_runs` also deletes the flow runs themselves and their artifacts; `vacuum` gives the
+    space back afterwards. `on_progress` gets the number of rows deleted so far.
     """
     engine = await database.tables.engine()
     before = datetime.now(UTC) - older_than
@@ -110,8 +80,6 @@ async def prune(
 
 
 class _Deleting:
-    """Deletes in batches, and counts."""
-
     def __init__(
         self,
         database: ServerDatabase,
@@ -127,7 +95,6 @@ class _Deleting:
         self._on_progress = on_progress
 
     async def of_runs(self, runs: list[UUID], flow_runs: bool) -> None:
-        """Delete what belongs to these flow runs."""
         tables = self._tables
         belongings: dict[str, Any] = {"logs": tables.Log, "task runs": tables.TaskRun}
         if flow_runs:
@@ -137,15 +104,15 @@ class _Deleting:
             for name, table in belongings.items():
                 conditions = [table.flow_run_id.in_(some)]
                 if table is tables.TaskRun and not flow_runs:
-                    # One that stands for a subflow is what ties that to its run; both stay.
+                    # A task run that stands for a subflow ties it to its parent; both stay.
                     conditions.append(~sa.exists().where(tables.FlowRun.parent_task_run_id == table.id))
-                # A task run takes its states along.
+                # The states go with their task run.
                 await self._delete(name, table, *conditions)
             if flow_runs:
                 await self._delete("flow runs", tables.FlowRun, tables.FlowRun.id.in_(some))
 
     async def events(self, before: datetime) -> None:
-        """Delete events that are old enough, except those of runs that have not ended."""
+        """Delete events that are old enough, except those of unfinished runs."""
         tables = self._tables
         unfinished = sa.select(tables.FlowRun.id).where(tables.FlowRun.state_type.not_in(FINISHED))
         async with self._engine.connect() as connection:
@@ -174,7 +141,7 @@ class _Deleting:
 
 async def _finished(database: ServerDatabase, connection: AsyncConnection, before: datetime) -> list[UUID]:
     run = database.tables.FlowRun
-    # A run that never began has no end; what counts then is when it got its state.
+    # A run that never began has no end; the time of its state counts instead.
     ended = sa.func.coalesce(run.end_time, run.state_timestamp)
     found = await connection.scalars(sa.select(run.id).where(run.state_type.in_(FINISHED), ended < before))
     return list(found.all())

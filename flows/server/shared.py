@@ -1,4 +1,4 @@
-"""A Prefect server that stays, for the runs of a lab: its settings, and how its users get in."""
+"""A Prefect server that stays, for the runs of a lab: its settings, and its users' credentials."""
 
 from __future__ import annotations
 
@@ -16,35 +16,24 @@ from flows.server.local import RECORDER_SETTINGS
 _AUTH = "PREFECT_SERVER_API_AUTH_STRING"
 _CLIENT_AUTH = "PREFECT_API_AUTH_STRING"
 _URL = "PREFECT_API_URL"
-# Slots of the GPU pool that are held survive a restart of the server: in its memory they would be lost, and the pool
-# locked for ever.
+# In the server's memory, held slots of the GPU pool would be lost at a restart, and the pool locked forever.
 SETTINGS = RECORDER_SETTINGS | {
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 }
 _BACKLOG = 2048
-_EVERYWHERE = ("0.0.0.0", "::")  # names of every address of the machine, and no address that can be asked
+_EVERYWHERE = ("0.0.0.0", "::")  # listen everywhere; a client must name one address
 
 
 def settings_file() -> Path:
-    """Return the file that says how this user reaches the server: lines `NAME=value`, for a shell and for systemd."""
+    """Return the file that says how this user reaches the server: lines `NAME=value`, for a shell and systemd."""
     return Path.home() / ".config" / "badc.env"
 
 
 def start(host: str, port: int) -> NoReturn:
-    """Become a Prefect server; its authentication string is made, and written to `settings_file`, where there is none.
+    """Become a Prefect server that listens at `host` and `port`; raise RequestError if it cannot listen there.
 
-    Parameters
-    ----------
-    host, port
-        Where it listens.
-
-    Raises
-    ------
-    RequestError
-        When it cannot listen there.
-    OSError
-        When the file cannot be written.
+    If there is no authentication string yet, make one and write it to `settings_file`, or raise OSError.
     """
     try:
         listening = socket.create_server((host, port), backlog=_BACKLOG)

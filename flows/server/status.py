@@ -1,4 +1,4 @@
-"""How a Prefect server's database is filled."""
+"""How full a Prefect server's database is, and whether the server keeps up."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import TERMINAL_STATES
 
 from flows.server.database import ServerDatabase
 
-# Heartbeats come every 30 s where they are switched on.
+# Heartbeats come every 30 s, if switched on.
 _SILENT_S = 180
 _RECENT_S = 600
 _NEWEST = 100
@@ -21,27 +21,12 @@ FINISHED = sorted(state.value for state in TERMINAL_STATES)
 
 @dataclass(frozen=True, slots=True)
 class ServerStatus:
-    """What is in a Prefect server's database.
+    """What is in a Prefect server's database; `database` is its kind and place.
 
-    Parameters
-    ----------
-    database
-        Its kind and place.
-    size_bytes
-        The space that it takes.
-    rows
-        Rows of the tables that grow with runs.
-    flow_runs
-        Flow runs by their state.
-    oldest_finished
-        When the first of the finished runs ended, or None.
-    unrecorded
-        Task runs that have no end in the database although their flow run has ended: not recorded yet, or lost.
-    behind_s
-        How long after it happened what was recorded last (in the last minutes) was recorded, in seconds, or None.
-    silent
-        Runs that say Running, but whose last heartbeat is more than three minutes old: name and age in seconds. Runs
-        without heartbeats are not told.
+    `rows` is of the tables that grow with runs, `flow_runs` by state. `unrecorded` task runs have no end although their
+    flow run has: not recorded yet, or lost. `behind_s` is how late the last minutes' states were recorded, or None.
+    `silent` has the runs that say Running but whose last heartbeat is more than three minutes old, with its age in
+    seconds; runs without heartbeats are left out.
     """
 
     database: str
@@ -54,12 +39,12 @@ class ServerStatus:
     silent: list[tuple[str, float]]
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as plain values."""
+        """Return the status as plain values."""
         return asdict(self)
 
 
 async def server_status(database: ServerDatabase) -> ServerStatus:
-    """Look at the database of a Prefect server."""
+    """Return the status of a Prefect server's database."""
     tables = database.tables
     counted = {
         "task runs": tables.TaskRun,
@@ -104,7 +89,7 @@ async def _unrecorded(database: ServerDatabase, connection: Any) -> int:
 
 
 async def _behind_s(database: ServerDatabase, connection: Any) -> float | None:
-    """Task runs are recorded from events; the newest say how far the server has fallen behind."""
+    """Return how far the recording of task runs, which comes from events, lags behind; None if nothing is recent."""
     state = database.tables.TaskRunState
     since = datetime.now(UTC) - timedelta(seconds=_RECENT_S)
     newest = await connection.execute(

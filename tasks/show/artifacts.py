@@ -1,4 +1,4 @@
-"""What a run shows in the Prefect UI: its progress while it goes, its workers and a report at the end."""
+"""What a run shows in the Prefect UI: its progress while it runs, its workers and a report at the end."""
 
 from __future__ import annotations
 
@@ -32,15 +32,10 @@ _END_TIMEOUT_S = 60.0
 
 
 class RunArtifacts:
-    """The artifacts of one inference run, written by a thread of their own.
+    """The artifacts of one inference run, written by their own thread.
 
-    A server that is slow, or gone, must not hold up the run: while one write is under way no other is begun, and after
-    a write that failed for good there is no further one.
-
-    Parameters
-    ----------
-    plan
-        What the run will do.
+    A server that is slow or gone must not hold up the run: only one write is under way at a time, and none follows one
+    that failed for good.
     """
 
     def __init__(self, plan: InferPlan) -> None:
@@ -54,7 +49,7 @@ class RunArtifacts:
         self._shown: Progress | None = None
 
     def show_begin(self) -> None:
-        """Tag the flow run, so that it is found by its runner, recording and dataset."""
+        """Tag the flow run, so that it can be found by its runner, recording and dataset."""
         new = [f"{key}:{value}" for key, value in _tags(self._plan).items()]
         run_id = UUID(str(flow_run.id))
 
@@ -66,7 +61,7 @@ class RunArtifacts:
         self._write(write)
 
     def show_progress(self, progress: Progress, gpus: Mapping[str, float | None]) -> None:
-        """Bring the progress artifact up to date, at most every second."""
+        """Update the progress artifact, at most once a second."""
         now = time.monotonic()
         busy = self._writing is not None and not self._writing.done()
         if busy or now < self._next_update or not _differ(progress, self._shown):
@@ -76,7 +71,7 @@ class RunArtifacts:
         self._write(lambda: self._write_progress(progress, progress_text(progress, gpus)))
 
     def show_end(self, ledger: RunLedger) -> None:
-        """Write the last progress, the tables and the report; wait for them, but not for ever."""
+        """Write the final progress, the tables and the report; wait for them, up to a minute."""
         progress, findings = ledger.progress(), ledger.findings()
         workers, report = worker_rows(ledger.summary.workers), run_report(self._plan, ledger)
 
@@ -111,16 +106,10 @@ class RunArtifacts:
 
 
 def shown(write: Callable[[], object]) -> bool:
-    """Write an artifact, and say whether it could be; where not, the run's log has a warning.
-
-    Parameters
-    ----------
-    write
-        Calls Prefect.
-    """
+    """Write an artifact by calling `write`; if that fails, log a warning in the run, and return False."""
     try:
         write()
-    except Exception as error:  # whatever the client or the server does, what the run is for matters more
+    except Exception as error:  # the run matters more than what Prefect shows of it
         get_run_logger().warning("What Prefect shows of the run could not be written: %s", error)
         return False
     return True
@@ -135,18 +124,7 @@ def show_files(
 ) -> None:
     """Write the artifact of a run that makes files: what is in them, and links to them.
 
-    Parameters
-    ----------
-    key
-        Key of the artifact (see `artifact_key`).
-    title
-        Its heading.
-    lines
-        What the reader should know, a paragraph each.
-    written
-        The files.
-    tables
-        Rows of tables, by the tables' headings.
+    `key` comes from `artifact_key`. Each of `lines` becomes a paragraph; `tables` are rows by heading.
     """
     parts = [f"## {plain(heading)}\n\n{table_of(rows)}" for heading, rows in tables.items()]
     files = "\n".join(f"- {link(path)}" for path in written) or "None."
@@ -167,16 +145,16 @@ def _tags(plan: InferPlan) -> dict[str, str]:
 
 
 def run_title(manifest: Path, dataset_root: Path | None) -> str:
-    """Return what a run is called: the dataset, where there is one, and the manifest, named after its recording."""
+    """Return a run's title: the dataset, if there is one, and the manifest, named after its recording."""
     return manifest.stem if dataset_root is None else f"{dataset_root.name}/{manifest.stem}"
 
 
 def folder_title(folder: Path) -> str:
-    """Return what a folder of results is called: with the dataset, where it is in one."""
+    """Return the title of a folder of results: with the dataset, if it is in one."""
     name, root = absolute(folder).name, find_dataset_root(folder)
     return name if root is None else f"{root.name}/{name}"
 
 
 def artifact_key(name: str) -> str:
-    """Return a name as Prefect wants keys of artifacts: lower-case letters, digits and single dashes."""
+    """Return a name as a key for Prefect's artifacts: lower-case letters, digits and single dashes."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run"

@@ -1,4 +1,4 @@
-"""The table of a dataset's recordings in Prefect: one artifact, with every recording in it, kept up to date."""
+"""The table of a dataset's recordings in Prefect: one artifact for all of them, kept up to date."""
 
 from __future__ import annotations
 
@@ -28,13 +28,7 @@ _MOST_PAGES = 100
 
 
 class RecordingsTable:
-    """How far each recording is, as one table artifact, written at most every few seconds by a thread of its own.
-
-    Parameters
-    ----------
-    plan
-        The plan of the run.
-    """
+    """How far each recording is, as one table artifact, written at most every few seconds by its own thread."""
 
     def __init__(self, plan: OrchestrationPlan) -> None:
         self._key = f"orchestrate-{artifact_key(plan.settings.root.name)}"
@@ -67,7 +61,7 @@ class RecordingsTable:
             self._rows[recording_id] |= {"state": state.value, "note": error or ""}
 
     def show(self, progress: Mapping[str, Progress]) -> None:
-        """Write the table if it is time to, with how far the running recordings are."""
+        """Note how far the running recordings are, and write the table if it is time."""
         with self._lock:
             for recording_id, part in progress.items():
                 self._rows[recording_id] |= {"done": part.done + part.skipped, "failed": part.failed}
@@ -76,7 +70,7 @@ class RecordingsTable:
             self._write()
 
     def close(self) -> None:
-        """Write the table for the last time; wait for it, but not for ever."""
+        """Write the table one last time; wait for it, up to ten seconds."""
         wait([self._write()], timeout=_END_TIMEOUT_S)
         self._writer.shutdown(wait=False, cancel_futures=True)
 
@@ -108,17 +102,7 @@ class RecordingsTable:
 
 
 def show_reports(plan: OrchestrationPlan, pages: Sequence[Path], rollup: Rollup | None) -> None:
-    """Write the artifact with the links to what a run made of a dataset's detections.
-
-    Parameters
-    ----------
-    plan
-        What was run.
-    pages
-        The reports of its recordings.
-    rollup
-        The leaderboards, where there are any.
-    """
+    """Write the artifact that links to the report `pages` of a dataset's recordings, and to its leaderboards."""
     settings = plan.settings
     lines = [f"Everything is in {settings.below(settings.bundle_aggregate_dir)}."]
     if len(pages) > _MOST_PAGES:

@@ -1,4 +1,4 @@
-"""The text of a run for the Prefect UI: how far it is, and at its end what it did, found and left to do."""
+"""The text of a run for the Prefect UI: how far it is, and at the end what it did, found and left undone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_LABELS = 30
 
 
 def worker_rows(workers: Mapping[str, WorkerCount]) -> list[dict[str, Any]]:
-    """Return the table of the workers, one row each: the same on the console and as an artifact."""
+    """Return the table of the workers, a row each: the same for the console and for an artifact."""
     return [
         {
             "worker": label,
@@ -31,7 +31,7 @@ def worker_rows(workers: Mapping[str, WorkerCount]) -> list[dict[str, Any]]:
 
 
 def label_rows(findings: RunFindings) -> list[dict[str, Any]]:
-    """Return the table of the labels that were detected most, for a table artifact."""
+    """Return the table of the labels detected most, for a table artifact."""
     return [
         {
             "label": label,
@@ -50,7 +50,7 @@ def progress_text(progress: Progress, gpus: Mapping[str, float | None], ended: b
 
 
 def run_report(plan: InferPlan, ledger: RunLedger) -> str:
-    """Return the report of a run that has ended, as Markdown."""
+    """Return the report of an ended run, as Markdown."""
     progress, summary, findings = ledger.progress(), ledger.summary, ledger.findings()
     retried = sorted(
         ((job.attempts, key) for key, job in summary.jobs.items() if job.attempts > 1), key=lambda row: -row[0]
@@ -93,8 +93,8 @@ def _places(plan: InferPlan) -> str:
 
 
 def link(path: Path) -> str:
-    """Return a path as a link: browsers follow it where the page is opened on the same machine."""
-    # In the text of a link the page takes nothing but these for Markdown, and would show other backslashes.
+    """Return a path as a link, which browsers follow if the page is opened on the same machine."""
+    # Only these are Markdown in a link's text; the page would show other backslashes.
     text = "".join(f"\\{c}" if c in "\\[]|" else c for c in str(path))
     return f"[{text}]({path.as_uri()})"
 
@@ -111,7 +111,7 @@ def _gpu_table(gpus: Mapping[str, GpuUse]) -> str:
 
 
 def table_of(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return rows as a table in Markdown; their keys are its heading."""
+    """Return rows as a Markdown table, headed by their keys."""
     return _table(tuple(rows[0]), [list(row.values()) for row in rows], len(rows)) if rows else "None."
 
 
@@ -126,5 +126,5 @@ def _raw_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def plain(text: str) -> str:
-    """Return text as Markdown that shows it as it is, in one line: also as the cell of a table."""
+    """Return text escaped for Markdown, in one line, which also fits a table's cell."""
     return "".join(f"\\{c}" if c in "\\`*_{}[]<>#|$" else c for c in text.replace("\n", " "))

@@ -11,15 +11,7 @@ _LINE, _AREA = (30, 100, 200), (190, 212, 240)
 
 
 def sparkline_png(values: Sequence[float], highest: float) -> bytes:
-    """Return a PNG of 240 × 32 pixels with one column of the line per value, the newest on the right.
-
-    Parameters
-    ----------
-    values
-        From 0 to `highest`.
-    highest
-        What reaches the upper edge.
-    """
+    """Return a PNG of 240 × 32 pixels: a line of values from 0 to `highest` (the upper edge), newest on the right."""
     from PIL import Image, ImageDraw
 
     picture = Image.new("RGB", (_WIDTH, _HEIGHT), "white")
@@ -40,5 +32,5 @@ def sparkline_png(values: Sequence[float], highest: float) -> bytes:
 
 
 def as_data_uri(png: bytes) -> str:
-    """Return a PNG as a `data:` address, for a page without files beside it."""
+    """Return a PNG as a `data:` URI, for a page without separate files."""
     return "data:image/png;base64," + base64.b64encode(png).decode()

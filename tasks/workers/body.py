@@ -13,21 +13,9 @@ from badc.inference.plan import InferOrder, PlannedChunk
 
 
 def infer_chunks(batch: Sequence[PlannedChunk], order: InferOrder, topic: str) -> list[dict[str, Any]]:
-    """Analyse chunks on this Dask worker, and tell the flow of each start and end as it happens.
+    """Analyse chunks on this Dask worker, and report each start and end at once to the flow, which listens to `topic`.
 
-    Parameters
-    ----------
-    batch
-        The chunks.
-    order
-        What the run wants done with them.
-    topic
-        The Dask topic that the flow listens to.
-
-    Returns
-    -------
-    list of dict
-        The reports of the ended attempts, the same as were sent: events are not certain to arrive, results are.
+    The reports of the ended attempts are also returned: events are not certain to arrive, results are.
     """
     worker = get_worker()
 

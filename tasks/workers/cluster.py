@@ -1,4 +1,4 @@
-"""The Dask cluster of a run: one worker per GPU, CPU workers beside them, or a scheduler that is already there."""
+"""The Dask cluster of a run: a worker per GPU, CPU workers beside them, or a scheduler that already runs."""
 
 from __future__ import annotations
 
@@ -22,26 +22,17 @@ if TYPE_CHECKING:
 
 _LOCAL = "127.0.0.1"
 _PROTOCOL = "tls"
-# A worker that is still busy when the run is over does what nobody waits for.
+# Nobody waits for the work of a worker that is still busy when the run is over.
 _CLOSE_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A cluster that is up.
+    """A cluster that is up; `address` is its scheduler's.
 
-    Parameters
-    ----------
-    address
-        The scheduler's address.
-    labels
-        Label of each worker by its Dask name, such as `gpu-0`; empty where the workers are not ours.
-    note
-        What a user should know about it, such as why no GPU is used.
-    gpu_workers
-        How many GPU workers it started; 0 where they are not ours.
-    security
-        The credentials of a cluster that was started here; None where Dask's own configuration has them.
+    `labels` has each worker's label by its Dask name, such as `gpu-0`; it is empty, and `gpu_workers` 0, if the workers
+    are not ours. `note` is for the user, such as why no GPU is used. `security` holds the credentials of a cluster
+    started here, and is None if Dask's own configuration has them.
     """
 
     address: str
@@ -51,9 +42,9 @@ class Cluster:
     security: Security | None = field(default=None, repr=False)
 
 
-# Whoever may talk to a scheduler or a worker can run code as its owner, and every user of the machine reaches its
-# ports. So a cluster of a run speaks TLS, with credentials that were made for it and are never written down, and its
-# web servers, which know no credentials, have no pages.
+# Anyone who can talk to a scheduler or a worker can run code as its owner, and every user of the machine reaches its
+# ports. So a run's cluster speaks TLS, with its own credentials, which are never written down; and its web servers,
+# which check no credentials, have no pages.
 _CLOSED: dict[str, list[str]] = {
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
@@ -72,10 +63,10 @@ _UNWATCHED = {
 
 
 def import_dask(settings: InferOptions) -> None:
-    """Import what `open_cluster` needs: to be called before another thread imports anything that uses Dask.
+    """Import what `open_cluster` needs; call this before another thread imports anything that uses Dask.
 
-    A hook that comes with dask-cuda (rapids_dask_dependency) waits for Dask's modules while it holds the lock of
-    all imports: two threads that import them at the same time may wait for each other for ever.
+    A hook of dask-cuda (rapids_dask_dependency) waits for Dask's modules while it holds the lock of all imports: two
+    threads that import them at the same time may deadlock.
     """
     import distributed  # noqa: F401
 
@@ -85,12 +76,9 @@ def import_dask(settings: InferOptions) -> None:
 
 @contextmanager
 def open_cluster(settings: InferOptions) -> Iterator[Cluster]:
-    """Start the workers that the settings ask for, or join the scheduler that they name; stop what was started.
+    """Start the workers that the settings request, and stop them in the end; or join the scheduler that they name.
 
-    Raises
-    ------
-    RequestError
-        When no scheduler answers at `--scheduler`.
+    Raises RequestError if no scheduler answers at `--scheduler`.
     """
     if settings.scheduler is not None:
         require_scheduler(settings.scheduler)
@@ -100,15 +88,14 @@ def open_cluster(settings: InferOptions) -> Iterator[Cluster]:
     from distributed.security import Security
 
     with ExitStack() as stack:
-        # Not Dask's own choice of a temporary folder: it has a known name, whoever comes first may own it, and the
-        # workers import from it.
+        # Not Dask's default temporary folder: its name is known, so another user may own it; workers import from it.
         scratch = stack.enter_context(closing(Scratch()))
         dask.config.set(_UNWATCHED | _CLOSED)
         stack.enter_context(dask.config.set({"temporary-directory": str(scratch.path)}))
         security = Security.temporary()
         gpus, reason = _find_gpus()
         gpu_workers, cpu_workers = workers_wanted(settings, len(gpus))
-        resource_tracker.ensure_running()  # what starts it, as the first worker would, unblocks signals
+        resource_tracker.ensure_running()  # its start unblocks signals, so not with the first worker
         with leash.children_hear_no_signals():  # until tasks.workers.preload has handlers for them
             cluster = (
                 _gpu_cluster(gpus[:gpu_workers], cpu_workers, security)
@@ -124,7 +111,7 @@ def open_cluster(settings: InferOptions) -> Iterator[Cluster]:
 
 
 def _find_gpus() -> tuple[list[int | str], str]:
-    """Return the GPUs that can be used, as CUDA_VISIBLE_DEVICES names them, and why there is none."""
+    """Return the usable GPUs, as CUDA_VISIBLE_DEVICES names them, and why there are none."""
     try:
         return [gpu.uuid if gpu.is_slice else gpu.index for gpu in usable_gpus()], ""
     except NoGpuError as error:
@@ -153,7 +140,7 @@ def _gpu_cluster(gpus: list[int | str], cpu_workers: int, security: Security) ->
     from dask_cuda import LocalCUDACluster
 
     class WithoutCudaContext(LocalCUDACluster):  # type: ignore[misc] # dask_cuda has no types
-        """The workers only hand chunks on: a CUDA context of their own would cost each GPU hundreds of MiB."""
+        """Workers only hand chunks on: a CUDA context of their own would cost each GPU hundreds of MiB."""
 
         def new_worker_spec(self) -> Any:
             spec = super().new_worker_spec()
@@ -186,7 +173,7 @@ def _cpu_workers(number: int, security: Security) -> dict[str, dict[str, Any]]:
     """Return the specification of CPU workers, which see no GPU."""
     options = {
         "nthreads": 1,
-        # Dask would pause or kill a worker by its share of the memory; the models' memory is that of their hosts.
+        # Dask would pause or kill a worker by its share of the memory; the models are in processes of their own.
         "memory_limit": None,
         "host": _LOCAL,
         "protocol": _PROTOCOL,
@@ -202,11 +189,11 @@ def _cpu_workers(number: int, security: Security) -> dict[str, dict[str, Any]]:
 
 @cache
 def _nanny() -> Any:
-    """Return the class of the processes' keepers: Dask's own, less patient with a worker that is to end."""
+    """Return the class of the workers' keepers: Dask's own, less patient with a worker that should end."""
     from distributed import Nanny
 
     class Keeper(Nanny):
-        # As Nanny has it, whose own signature is not that of its base class.
+        # Nanny's signature, which is not its base class's.
         async def close(self, timeout: float = _CLOSE_TIMEOUT_S, reason: str = "nanny-close") -> Any:  # type: ignore[override]
             return await super().close(timeout=min(timeout, _CLOSE_TIMEOUT_S), reason=reason)
 
@@ -214,28 +201,14 @@ def _nanny() -> Any:
 
 
 class WorkerLabels:
-    """Labels of workers by their Dask address; workers that are not ours are numbered as they show up.
-
-    Parameters
-    ----------
-    names
-        Label by Dask name, from `Cluster.labels`.
-    """
+    """Labels of workers by Dask address; `names` is `Cluster.labels`, and other workers are numbered as they appear."""
 
     def __init__(self, names: Mapping[object, str]) -> None:
         self._names = names
         self._known: dict[str, str] = {}
 
     def label_of(self, address: str, name: object, has_gpu: bool) -> str:
-        """Return the label of a worker.
-
-        Parameters
-        ----------
-        address, name
-            The worker's Dask address and name.
-        has_gpu
-            Whether it has a GPU; decides between `gpu-N` and `cpu-N` where the worker is not ours.
-        """
+        """Return a worker's label; `has_gpu` decides between `gpu-N` and `cpu-N` if the worker is not ours."""
         if name in self._names:
             return self._names[name]
         if address not in self._known:

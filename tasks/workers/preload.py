@@ -1,4 +1,4 @@
-"""What each Dask worker process does as it comes up; the cluster names this module as its preload."""
+"""What each Dask worker process does at its start; the cluster names this module as its preload."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def dask_setup(worker: Worker) -> None:
     """Leave Ctrl-C and SIGTERM to the run's own process.
 
     A terminal sends the one, Prefect's worker and systemd the other, to every process of a group. The run then lets
-    running chunks finish, for which it needs its workers; these end with it, whatever ends it.
+    running chunks finish, which needs its workers; these end when it ends, for any reason.
     """
     for number in STOP_SIGNALS:
         # Not SIG_IGN, which the runner's processes would inherit, and then nothing could stop their children.

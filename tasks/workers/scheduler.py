@@ -1,4 +1,4 @@
-"""Dask schedulers that others have started: who is at an address, and credentials that keep strangers out."""
+"""Dask schedulers that others started: what answers at an address, and credentials that keep strangers out."""
 
 from __future__ import annotations
 
@@ -20,12 +20,9 @@ _HTTP_TIMEOUT_S = 3
 
 
 def require_scheduler(address: str) -> None:
-    """See that a Dask scheduler answers at an address: a client of Dask would wait for ever for anything else.
+    """Raise RequestError, which says what answers at an address, unless it is a Dask scheduler.
 
-    Raises
-    ------
-    RequestError
-        When none does; the text says what answers there.
+    Dask's client would wait forever for anything else.
     """
     parts = urlsplit(address)
     try:
@@ -37,7 +34,7 @@ def require_scheduler(address: str) -> None:
             f"--scheduler {address}: no Dask scheduler answers there ({error}); "
             "start one with `dask scheduler`, workers with `dask worker ADDRESS`"
         ) from None
-    # In a thread of its own, since this one may have a loop that runs.
+    # In a thread of its own: this one may have a running event loop.
     with ThreadPoolExecutor(1) as pool:
         problem = pool.submit(asyncio.run, _problem_at(address)).result()
     if problem is not None:
@@ -45,7 +42,7 @@ def require_scheduler(address: str) -> None:
 
 
 async def _problem_at(address: str) -> str | None:
-    """Ask what is at an address who it is; return why that is no scheduler for this run, or None."""
+    """Ask what is at an address for its identity; return why it is no scheduler for this run, or None."""
     from distributed.comm.core import connect
     from distributed.security import Security
 
@@ -72,7 +69,7 @@ async def _problem_at(address: str) -> str | None:
                 f"an HTTP server answers there ({server}), perhaps Dask's dashboard; give the scheduler's own address"
             )
         return f"something accepts connections there, but did not answer as a Dask scheduler in {_CONNECT_TIMEOUT_S} s"
-    except Exception as error:  # whatever Dask makes of what is no Dask
+    except Exception as error:  # what Dask raises depends on what answers
         other = "tls" if parts.scheme == "tcp" else "tcp"
         return f"no Dask scheduler answers there ({error}); is it one of {other}://?"
     kind = answer.get("type") if isinstance(answer, dict) else None
@@ -80,7 +77,7 @@ async def _problem_at(address: str) -> str | None:
 
 
 async def _http_server_at(host: str, port: int | None) -> str | None:
-    """Return what an HTTP server calls itself, or None where none answers in time."""
+    """Return what an HTTP server calls itself, or None if none answers in time."""
 
     async def ask() -> bytes:
         reader, writer = await asyncio.open_connection(host, port)
@@ -101,7 +98,7 @@ async def _http_server_at(host: str, port: int | None) -> str | None:
 
 
 def note_on(address: str) -> str:
-    """Return what a user should know about a scheduler that the run has joined."""
+    """Return what a user should know about the scheduler that the run has joined."""
     note = f"joined the Dask scheduler at {address}"
     parts = urlsplit(address)
     if parts.scheme == "tcp" and not _is_this_machine(str(parts.hostname)):
@@ -120,22 +117,10 @@ def _is_this_machine(host: str) -> bool:
 
 
 def write_credentials(folder: Path) -> Path:
-    """Write credentials with which a scheduler, its workers and runs know each other, whichever machine they are on.
+    """Write credentials by which a scheduler, its workers and runs know each other, on any machine.
 
-    Parameters
-    ----------
-    folder
-        A folder for them, which only its owner can open; it must not be there yet.
-
-    Returns
-    -------
-    Path
-        A file with the variables that tell Dask of them, for a shell to source.
-
-    Raises
-    ------
-    RequestError
-        When the folder is there already.
+    They go to `folder`, a new one that only its owner can open; if it exists, RequestError is raised. The returned file
+    has the variables that point Dask to them, for a shell to source.
     """
     from distributed.security import Security
 
@@ -152,7 +137,7 @@ def write_credentials(folder: Path) -> Path:
     for role in ("SCHEDULER", "WORKER", "CLIENT"):
         settings |= {f"TLS__{role}__CERT": str(certificate), f"TLS__{role}__KEY": str(key)}
     lines = [f"export DASK_DISTRIBUTED__COMM__{name}={shlex.quote(value)}" for name, value in settings.items()]
-    # Dask imports from its temporary folder, whose usual place whoever comes first may own.
+    # Dask imports from its temporary folder; in the usual place, another user may own it.
     lines += [
         'export DASK_TEMPORARY_DIRECTORY="${DASK_TEMPORARY_DIRECTORY:-$(mktemp -d "${TMPDIR:-/tmp}/dask-XXXXXXXX")}"'
     ]

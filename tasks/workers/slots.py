@@ -1,4 +1,4 @@
-"""How many tasks the workers get at a time: one each, so that the next goes to whichever is free first."""
+"""How many tasks the workers get at a time: one each, so that the next goes to the first that is free."""
 
 from __future__ import annotations
 
@@ -18,28 +18,23 @@ _WAIT_S = 0.25
 
 @contextmanager
 def slots_of(cluster: Cluster) -> Iterator[WorkerSlots]:
-    """Give the slots of a cluster's workers, for several runs at once."""
+    """Yield the slots of a cluster's workers, for several runs at once."""
     from distributed import Client
 
     client = Client(cluster.address, security=cluster.security, set_as_default=False)
     try:
         yield WorkerSlots(lambda: list(client.nthreads()))
     finally:
-        with suppress(TimeoutError):  # Dask itself would give a scheduler that hangs a minute
+        with suppress(TimeoutError):  # Dask itself would wait a minute for a scheduler that hangs
             client.close(timeout=_CLOSE_TIMEOUT_S)
 
 
 class WorkerSlots:
     """As many slots as there are workers; a worker does one task at a time, however many threads it has.
 
-    Dask would deal out tasks in advance, and one that lies behind a slow worker's chunk would wait there although a
-    fast worker has become free. With no more tasks in Dask than workers, each goes to one that is idle; what waits for
-    the next waits here.
-
-    Parameters
-    ----------
-    look
-        Returns the addresses of the workers that there are now.
+    Dask would deal out tasks in advance, and one behind a slow worker's chunk would wait there although a fast worker
+    is free. With no more tasks in Dask than workers, each goes to an idle one, and the others wait here. `look` returns
+    the addresses of the present workers.
     """
 
     def __init__(self, look: Callable[[], Collection[str]]) -> None:
@@ -53,7 +48,7 @@ class WorkerSlots:
     def workers(self) -> Collection[str]:
         """Return the workers' addresses, looked up every few seconds: they come and go.
 
-        A thread of its own does that, for which only the first call waits, so a scheduler that hangs holds nobody up.
+        A separate thread does that, for which only the first call waits, so a scheduler that hangs holds up nobody.
         """
         with self._condition:
             if self._looking is None or (not self._looking.is_alive() and time.monotonic() >= self._next_look):
@@ -69,7 +64,7 @@ class WorkerSlots:
         return len(self.workers())
 
     def _look_now(self) -> None:
-        with suppress(Exception):  # a client that is closed knows no workers any more, and nobody asks
+        with suppress(Exception):  # a closed client knows no workers, and nobody needs them
             workers = self._look()
             with self._condition:
                 self._workers = workers
@@ -79,13 +74,7 @@ class WorkerSlots:
 
     @contextmanager
     def one(self, may_wait: Callable[[], bool]) -> Iterator[None]:
-        """Hold a slot for the length of the block.
-
-        Parameters
-        ----------
-        may_wait
-            Asked several times a second; when it says no, CancelledError is raised.
-        """
+        """Hold a slot during the block; raise CancelledError if `may_wait`, asked several times a second, says no."""
         with self._condition:
             while True:
                 if not may_wait():

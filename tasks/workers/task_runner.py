@@ -23,9 +23,9 @@ from tasks.workers.slots import WorkerSlots
 
 Call = Callable[..., Any]
 
-# No wait for a worker or a scheduler is longer than this without a look at whether it still makes sense.
+# How often a wait for a worker or a scheduler checks whether it still makes sense.
 _LOOK_S = 2.0
-# A result is small: a worker that has reported its end by another way, and does not hand it over in this time, hangs.
+# A result is small: a worker that has reported its end, but does not hand over the result in this time, hangs.
 _RESULT_PATIENCE_S = 10.0
 _CLOSE_TIMEOUT_S = 5.0
 
@@ -36,19 +36,10 @@ class _WorkerGoneError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class OnWorker:
-    """Calls a function on whichever worker is free first.
+    """Calls a function on the first free worker, by means of the task runner's `run`.
 
-    Parameters
-    ----------
-    run
-        The task runner's way to do so.
-    function
-        The function.
-    preferred
-        Address of the worker that is to do it, if it still lives.
-    reported
-        Returns what the function returns once that is known in another way, until then None. Where the worker then does
-        not hand over the result, this takes its place.
+    `preferred` is the address of the worker to do it, if that still lives. `reported` returns the function's result
+    once it is known in another way, None until then; it replaces a result that the worker then does not hand over.
     """
 
     run: Call
@@ -68,22 +59,14 @@ class ChunkTaskRunner(DaskTaskRunner):
     """Runs a task's engine (states, retries, logs) on a thread here, and its function on a Dask worker.
 
     The stock `DaskTaskRunner` sends the engine along: each submission serialises all settings, each task opens an HTTP
-    client on its worker, and a task that waits for its retry holds the worker. Here workers need no Prefect at all, and
-    a waiting retry holds only a thread. `benchmarks` compares the two.
+    client on its worker, and a task that waits for its retry holds the worker. Here workers need no Prefect, and a
+    waiting retry holds only a thread. docs/benchmarks.md compares the two.
 
-    Parameters
-    ----------
-    engine_threads
-        Task runs that may be under way at once, waiting retries included.
-    around
-        Called in the task's thread as `around(on_worker, *args, **kwargs)` in place of `on_worker(*args, **kwargs)`,
-        which runs the task's function on a worker: for what has to happen here, before and after.
-    may_start
-        Asked while a task waits for a free worker; when it says no, the wait ends with CancelledError.
-    slots
-        The slots of the workers, where several runners share these; by default its own.
-    **dask
-        Arguments of `DaskTaskRunner`, such as `address`.
+    Up to `engine_threads` task runs are under way at once, waiting retries included. If given, `around(on_worker,
+    *args, **kwargs)` is called in the task's thread in place of `on_worker(*args, **kwargs)`, which runs the function
+    on a worker: for what must happen here before and after. `may_start` is asked while a task waits for a free worker;
+    when it says no, the wait ends with CancelledError. `slots` are the workers' slots, if several runners share them.
+    The others are arguments of `DaskTaskRunner`, such as `address`.
     """
 
     def __init__(
@@ -120,7 +103,7 @@ class ChunkTaskRunner(DaskTaskRunner):
             performance_report_path=self.performance_report_path,
         )
 
-    # Unlike Dask's, its futures are the engine's: that of the worker is not handed out.
+    # Unlike Dask's runner, it returns the engine's future, not the worker's.
     def submit(  # type: ignore[override]
         self,
         task: Task[..., Any],
@@ -134,11 +117,11 @@ class ChunkTaskRunner(DaskTaskRunner):
         return self._engine.submit(here, parameters, wait_for, dependencies)
 
     def worker_count(self) -> int:
-        """Return how many tasks the workers can do at once, now."""
+        """Return how many tasks the workers can do at once now."""
         return self._slots.count()
 
     def abandon(self) -> None:
-        """Take back everything that workers are doing; each task's wait for its worker ends with CancelledError."""
+        """Cancel everything that workers are doing; each task's wait for its worker ends with CancelledError."""
         self._abandoned.set()
         with self._lock:
             waited_for = list(self._waited_for)
@@ -159,24 +142,13 @@ class ChunkTaskRunner(DaskTaskRunner):
         submit = partial(self.client.submit, call.function, *args, pure=False, **kwargs)
         with self._slots.one(self._may_wait):
             if call.preferred is not None:
-                # Dask's allow_other_workers would not do: a task that loses its worker while no other is up stays
-                # unassigned.
+                # Not Dask's allow_other_workers: a task that loses its worker while no other is up stays unassigned.
                 with suppress(_WorkerGoneError):
                     return self._result(submit(workers=[call.preferred]), call.reported, call.preferred)
             return self._result(submit(), call.reported)
 
     def _result(self, future: Future[Any], reported: Callable[[], Any], worker: str | None = None) -> Any:
-        """Return the result of a future; wait for it no longer than it can come.
-
-        Parameters
-        ----------
-        future
-            The future.
-        reported
-            See `OnWorker`.
-        worker
-            The worker that it is bound to; where that has left the cluster, `_WorkerGoneError` is raised.
-        """
+        """Return a future's result; raise `_WorkerGoneError` once the worker it is bound to has left the cluster."""
         with self._lock:
             self._waited_for.add(future)
         reported_since_s: float | None = None
@@ -208,6 +180,6 @@ class ChunkTaskRunner(DaskTaskRunner):
 
     def __exit__(self, *exception: Any) -> None:
         self._engine.__exit__(*exception)
-        with suppress(TimeoutError):  # Dask itself would give a scheduler that hangs a minute
+        with suppress(TimeoutError):  # Dask itself would wait a minute for a scheduler that hangs
             self.client.close(timeout=_CLOSE_TIMEOUT_S)
         super().__exit__(*exception)

@@ -1,4 +1,4 @@
-"""What of a dataset is chunked already: its manifests and chunk statuses, and whether they are what is wanted."""
+"""Which recordings of a dataset are already chunked, and whether as wanted, from their manifests and chunk statuses."""
 
 from __future__ import annotations
 
@@ -21,24 +21,11 @@ _SUFFIX = ".csv"
 
 @dataclass(frozen=True, slots=True)
 class ChunkOrder:
-    """How a dataset's recordings are to be chunked.
+    """How to chunk a dataset's recordings. Paths are absolute.
 
-    Parameters
-    ----------
-    root
-        The dataset's folder, absolute.
-    dataset_root
-        What written paths are relative to: the folder with `.datalad` at or above it, or None.
-    manifest_dir, chunks_dir
-        The folder of the manifests, and that of the recordings' chunk folders, absolute.
-    cut
-        The lengths.
-    virtual
-        Whether only manifests are written, and no WAVs.
-    hash_chunks
-        Whether virtual chunks get hashes.
-    any_lengths
-        Whether recordings that are chunked completely stay as they are, whatever the lengths of their chunks.
+    Written paths are relative to `dataset_root`, the folder with `.datalad` at or above `root`, or None. `chunks_dir`
+    has a folder for each recording. With `virtual`, only manifests are written and no WAVs; `hash_chunks` is for these.
+    With `any_lengths`, completely chunked recordings stay as they are, whatever the lengths of their chunks.
     """
 
     root: Path
@@ -52,7 +39,7 @@ class ChunkOrder:
 
     @classmethod
     def of(cls, settings: ChunkSettings) -> ChunkOrder:
-        """Return the order that the settings give."""
+        """Return the order that follows from the settings."""
         root = settings.root
         return cls(
             root=root,
@@ -65,7 +52,7 @@ class ChunkOrder:
         )
 
     def manifest_of(self, recording_id: str) -> Path:
-        """Return the place of a recording's manifest."""
+        """Return the path of a recording's manifest."""
         return self.manifest_dir / f"{recording_id}{_SUFFIX}"
 
 
@@ -73,18 +60,8 @@ class ChunkOrder:
 class Chunked:
     """What a dataset has under one recording id.
 
-    Parameters
-    ----------
-    recording_id
-        The id.
-    audio
-        The recording whose chunks they are, absolute; None where that cannot be told.
-    status
-        The chunk status, or None.
-    rows
-        Chunks in the manifest.
-    missing
-        Why this is not the complete, wanted cut, or None when it is.
+    `audio` is the recording that was chunked, absolute, or None if unknown. `rows` is the number of chunks in the
+    manifest. `missing` says why this is not the complete, wanted cut; None if it is.
     """
 
     recording_id: str
@@ -95,26 +72,16 @@ class Chunked:
 
     @property
     def unfinished(self) -> bool:
-        """Whether an earlier run left it unfinished: interrupted, or failed."""
+        """Whether an earlier run was interrupted or failed here."""
         return self.status is not None and self.status.state is not ChunkState.COMPLETED
 
 
 def find_chunked(
     order: ChunkOrder, on_progress: Callable[[int, int], None] = lambda done, total: None
 ) -> dict[str, Chunked]:
-    """Read every manifest and chunk status of a dataset.
+    """Read every manifest and chunk status of a dataset; return what it has, by recording id.
 
-    Parameters
-    ----------
-    order
-        What is wanted.
-    on_progress
-        Called with the number of recordings looked at, and of all.
-
-    Returns
-    -------
-    dict
-        By recording id; ids that have neither are not in it.
+    `on_progress` is called with the number of recordings looked at, and of all.
 
     Raises
     ------
@@ -192,7 +159,7 @@ def _named_by(status: ChunkStatus | None, order: ChunkOrder) -> Path | None:
 
 
 def _recording_of(manifest: Manifest, recording_id: str) -> Path | None:
-    """Return the one recording that a manifest is of; None for one of several, or of another id."""
+    """Return the recording of a manifest, or None if it has several, or another id."""
     if any(chunk.recording_id != recording_id for chunk in manifest.chunks):
         return None
     recordings = recordings_of(manifest)
@@ -210,7 +177,7 @@ def _unfinished(status: ChunkStatus | None) -> str | None:
 
 
 def _own_cut(status: ChunkStatus | None, cut: Cut) -> Cut:
-    """Return the lengths that a recording was cut with, where its chunk status tells."""
+    """Return the lengths that a recording was cut with, if its chunk status has them."""
     if status is None or status.duration_s is None:
         return cut
     return replace(cut, duration_ms=round(status.duration_s * 1000), overlap_ms=round((status.overlap_s or 0) * 1000))
@@ -248,7 +215,7 @@ def _has_own_wav(chunk: Chunk) -> bool:
 
 
 def _absent(manifest: Manifest, wavs: Iterable[Chunk]) -> int:
-    """Return how many chunk WAVs are not there; one whose content was dropped is."""
+    """Return how many chunk WAVs are missing; one whose content was dropped is not."""
     names: dict[Path, set[str]] = {}
     absent = 0
     for chunk in wavs:

@@ -1,4 +1,4 @@
-"""Chunking a whole dataset: what is to be done with each recording, and doing it with one of them."""
+"""Chunking a whole dataset: deciding what to do with each recording, and doing it for one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Progress = Callable[[str, int, int | None], None]
 
 
 class ChunkDecision(StrEnum):
-    """What is to be done with a recording."""
+    """What to do with a recording."""
 
     CHUNK = "chunk"
     FETCH = "fetch and chunk"
@@ -37,20 +37,10 @@ class ChunkDecision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RecordingToChunk:
-    """A recording, and what is to be done with it.
+    """A recording, what to do with it, and why.
 
-    Parameters
-    ----------
-    recording_id
-        Its id; empty where its name gives none.
-    audio
-        Its path below the dataset.
-    decision, reason
-        What, and why.
-    recording_ms, chunks
-        Its length in ms and the number of its chunks, where known.
-    resumed
-        Whether an earlier run left it unfinished.
+    `recording_id` is empty if the name gives none; `audio` is the path below the dataset; length and number of chunks
+    are None if unknown; `resumed` says that an earlier run left it unfinished.
     """
 
     recording_id: str
@@ -64,17 +54,7 @@ class RecordingToChunk:
 
 @dataclass(frozen=True, slots=True)
 class DatasetPlan:
-    """What is to be done with a dataset.
-
-    Parameters
-    ----------
-    settings
-        What was asked for.
-    order
-        How recordings are chunked.
-    recordings
-        Every recording that was asked for, sorted by path.
-    """
+    """What to do with a dataset: every requested recording, sorted by path."""
 
     settings: ChunkSettings
     order: ChunkOrder
@@ -82,7 +62,7 @@ class DatasetPlan:
 
     @property
     def todo(self) -> list[RecordingToChunk]:
-        """The recordings that are chunked. Unusable ones are tried, so that their status says what is wrong."""
+        """The recordings to chunk. Unusable ones are tried, so that their status says what is wrong."""
         tried = (ChunkDecision.CHUNK, ChunkDecision.FETCH, ChunkDecision.UNUSABLE)
         return [r for r in self.recordings if r.recording_id and r.decision in tried]
 
@@ -96,12 +76,12 @@ class DatasetPlan:
         ]
 
     def counts(self) -> dict[ChunkDecision, int]:
-        """Return how many recordings each decision has."""
+        """Return the number of recordings for each decision."""
         counted = Counter(r.decision for r in self.recordings)
         return {decision: counted[decision] for decision in ChunkDecision if counted[decision]}
 
     def rows(self) -> list[ChunkPlanRow]:
-        """Return the plan's table: a row for each recording to chunk."""
+        """Return the plan's table: one row for each recording to chunk."""
         order = self.order
         return [
             ChunkPlanRow(
@@ -117,24 +97,12 @@ class DatasetPlan:
 
 
 class ChunkingInterruptedError(BadcError):
-    """The run was stopped while a recording was being chunked."""
+    """The run was stopped while chunking a recording."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkOutcome:
-    """How the chunking of a recording ended.
-
-    Parameters
-    ----------
-    recording_id
-        Its id.
-    audio
-        Its path below the dataset.
-    chunks
-        Chunks in its manifest.
-    error
-        Why it failed, or None.
-    """
+    """How the chunking of a recording ended; `audio` is its path below the dataset, `error` why it failed, or None."""
 
     recording_id: str
     audio: str
@@ -148,18 +116,10 @@ def plan_dataset(
     on_progress: Progress = lambda what, done, total: None,
     any_lengths: bool = False,
 ) -> DatasetPlan:
-    """Decide what is to be done with each recording of a dataset; nothing is written.
+    """Decide what to do with each recording of a dataset; nothing is written.
 
-    Parameters
-    ----------
-    settings
-        What is wanted.
-    fetching
-        Whether dropped content would be fetched.
-    on_progress
-        Called with what is counted, how many were done, and of how many.
-    any_lengths
-        See `ChunkOrder`.
+    `fetching` says whether dropped content would be fetched; `on_progress` is called with what is counted, how many are
+    done, and of how many; for `any_lengths` see `ChunkOrder`.
 
     Raises
     ------
@@ -174,7 +134,7 @@ def plan_dataset(
     chunked = find_chunked(order, lambda done, total: on_progress("manifests read", done, total))
     paths = {file.path for file in listing.files}
     known = _known_ids(chunked, order, paths)
-    # What tells neither its recording nor any chunks may be replaced by the recording of that name.
+    # An id with neither a known recording nor any chunks may go to the recording of that name.
     taken = [identifier for identifier, found in chunked.items() if found.audio is not None or found.rows]
     ids, problems = assign_ids(paths, known, taken)
     wanted = matcher(settings.pattern) if settings.pattern else lambda path: True
@@ -197,13 +157,7 @@ def plan_dataset(
 
 
 def require_places(plan: DatasetPlan) -> None:
-    """Refuse folders that could not be written, before anything is begun.
-
-    Raises
-    ------
-    RequestError
-        When the folder of the manifests or that of the chunks cannot be written.
-    """
+    """Raise RequestError, before anything is begun, if the folder of the manifests or the chunks cannot be written."""
     require_writable(plan.order.manifest_dir, "folder of the manifests")
     require_writable(plan.order.chunks_dir, "folder of the chunks")
 
@@ -211,21 +165,14 @@ def require_places(plan: DatasetPlan) -> None:
 def chunk_recording(
     recording: RecordingToChunk, order: ChunkOrder, interrupted: Callable[[], bool] = lambda: False
 ) -> ChunkOutcome:
-    """Chunk one recording, with a chunk status that says how it goes. A recording that fails is no exception.
+    """Chunk one recording, and write its progress to its chunk status. A failure is returned, not raised.
 
-    Parameters
-    ----------
-    recording
-        The recording.
-    order
-        How.
-    interrupted
-        Asked after each chunk that is read whether to stop there.
+    `interrupted` is asked after each chunk whether to stop.
 
     Raises
     ------
     ChunkingInterruptedError
-        When it was stopped; its status says `failed`, and the next run does it again.
+        When it was stopped; its status says `failed`, and the next run chunks it again.
     """
     identifier = recording.recording_id
     audio = order.root / recording.audio
@@ -260,15 +207,15 @@ def chunk_recording(
         return ChunkOutcome(identifier, recording.audio, error=str(error))
     except OSError as error:
         return ChunkOutcome(identifier, recording.audio, error=f"{error.filename or path}: {error.strerror or error}")
-    except Exception as error:  # a bug, or a want of memory, fails its recording, not the run
+    except Exception as error:  # a bug, or a lack of memory, fails its recording, not the run
         return ChunkOutcome(identifier, recording.audio, error=f"{type(error).__name__}: {error}")
     return ChunkOutcome(identifier, recording.audio, len(chunks))
 
 
 def _known_ids(chunked: Mapping[str, Chunked], order: ChunkOrder, paths: set[str]) -> dict[str, str]:
-    """Return the ids that recordings have already, by their path below `audio`."""
+    """Return the ids that recordings already have, by their path below `audio`."""
     known: dict[str, str] = {}
-    # Complete ones first, should a recording have two.
+    # Complete ones first, in case a recording has two.
     for identifier, found in sorted(chunked.items(), key=lambda item: item[1].missing is not None):
         if found.audio is not None and (path := _below_audio(found.audio, order.root, paths)) is not None:
             known.setdefault(path, identifier)
@@ -276,7 +223,7 @@ def _known_ids(chunked: Mapping[str, Chunked], order: ChunkOrder, paths: set[str
 
 
 def _below_audio(audio: Path, root: Path, paths: set[str]) -> str | None:
-    """Return where a recording lies below this dataset's `audio`, also one whose dataset was moved since."""
+    """Return a recording's path below this dataset's `audio`, also if the dataset has been moved since."""
     text = audio.as_posix()
     inside = f"{root.as_posix().rstrip('/')}/{AUDIO_FOLDER}/"
     if text.startswith(inside):
@@ -305,7 +252,7 @@ def _decide(
 
 
 def _wanted(found: Chunked, settings: ChunkSettings) -> str | None:
-    """Return why a recording is wanted again that is chunked completely, or None."""
+    """Return why a completely chunked recording is wanted again, or None."""
     if settings.include_existing:
         return "chunked before; --include-existing"
     if settings.redo_before is None:
@@ -317,7 +264,7 @@ def _wanted(found: Chunked, settings: ChunkSettings) -> str | None:
 
 
 def _changed(file: AudioFile, found: Chunked, order: ChunkOrder) -> str | None:
-    """Return what the recording is not any more that was chunked completely, or None."""
+    """Return how a completely chunked recording has changed since, or None."""
     audio = order.root / file.in_dataset
     if found.audio != audio and not _is_same_file(found.audio, audio):
         return f"its manifest names {found.audio}"
@@ -350,7 +297,7 @@ def _limited(planned: Sequence[RecordingToChunk], limit: int | None) -> list[Rec
 
 
 def _opened(planned: list[RecordingToChunk], order: ChunkOrder, on_progress: Progress) -> list[RecordingToChunk]:
-    """Open the recordings that would be chunked, to tell their length, and those that cannot be read."""
+    """Open the recordings to chunk, to find their lengths and those that cannot be read."""
     at = [number for number, recording in enumerate(planned) if recording.decision is ChunkDecision.CHUNK]
     opened = in_threads(lambda number: _open(planned[number], order), at)
     for done, (number, recording) in enumerate(zip(at, opened, strict=True), start=1):
@@ -375,16 +322,10 @@ def _open(recording: RecordingToChunk, order: ChunkOrder) -> RecordingToChunk:
 
 
 class ChunkPlanRow(PlanRow):
-    """How one recording would be chunked. Paths are relative to the dataset's root in a dataset, else absolute.
+    """How one recording would be chunked. Paths are relative to the dataset's root, or absolute outside a dataset.
 
-    Parameters
-    ----------
-    recording_id
-        The recording's id.
-    audio_path, manifest_path, chunk_output_dir
-        The recording, its manifest, and the folder of its chunk WAVs and its chunk status.
-    chunk_duration, overlap
-        Length of a chunk and how much of it the next one repeats, in seconds.
+    `chunk_output_dir` is for chunk WAVs and chunk status; `chunk_duration` and `overlap`, which the next chunk repeats,
+    are in seconds.
     """
 
     recording_id: str

@@ -1,4 +1,4 @@
-"""The chunking of a dataset as DataLad sees it: what is fetched, checked and recorded, and the lines that do it."""
+"""The chunking of a dataset in DataLad: what to fetch and check, and the commands to record."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from badc.recordings.names import recording_id_of
 from badc.settings.model import option_name
 from badc.system.output_lock import output_lock
 
-# A task run costs Prefect's server some 30 ms and 20 kB; a record costs DataLad two seconds and more.
+# A task run costs Prefect's server some 30 ms and 20 kB; a record costs DataLad at least two seconds.
 _MOST_TASK_RUNS = 200
 _MOST_RECORDS = 50
-# A record is run again through a shell, to which Linux passes a command of 128 KiB at most.
+# A record is rerun through a shell, to which Linux passes a command of at most 128 KiB.
 _LARGEST_RECORD = 500
 _LARGEST_COMMAND_BYTES = 60_000
 
 
 def batches(todo: Sequence[RecordingToChunk], recorded: bool) -> Iterator[Sequence[RecordingToChunk]]:
-    """Yield the recordings in batches, each of which is one task run, and one record where they are recorded.
+    """Yield the recordings in batches: one task run each, and one record each if they are recorded.
 
-    Up to 200 recordings (50 where they are recorded) have a task run of their own; more share them.
+    Up to 200 recordings (50 if recorded) have a task run of their own; more share them.
     """
     size = -(-len(todo) // (_MOST_RECORDS if recorded else _MOST_TASK_RUNS))
     if not recorded:
@@ -55,7 +55,7 @@ def recording_run(order: ChunkOrder, recording: RecordingToChunk) -> DataladRun:
     Raises
     ------
     RequestError
-        When the dataset is none of DataLad's, or the audio or an output lies outside of it.
+        When the dataset is not a DataLad dataset, or the audio or an output lies outside it.
     """
     root = _root(order)
     audio, manifest, folder = _places(root, order, recording)
@@ -81,13 +81,7 @@ def recording_run(order: ChunkOrder, recording: RecordingToChunk) -> DataladRun:
 
 
 def batch_run(settings: ChunkSettings, order: ChunkOrder, recordings: Sequence[RecordingToChunk]) -> DataladRun:
-    """Return the command that chunks some recordings of a dataset, whatever they are now.
-
-    Raises
-    ------
-    RequestError
-        As `recording_run`.
-    """
+    """Return the command that chunks these recordings, whatever their state; raises as `recording_run`."""
     if len(recordings) == 1:
         return recording_run(order, recordings[0])
     root = _root(order)
@@ -115,14 +109,14 @@ def batch_run(settings: ChunkSettings, order: ChunkOrder, recordings: Sequence[R
 
 
 def require_recordable(plan: DatasetPlan) -> None:
-    """Refuse to record where files that the run reads or writes are not saved in the dataset.
+    """Refuse to record if files that the run reads or writes are not saved in the dataset.
 
-    What an interrupted or failed run has left in a recording's outputs is no reason to refuse: this run replaces it.
+    What an interrupted or failed run left in a recording's outputs is allowed: this run replaces it.
 
     Raises
     ------
     RequestError
-        With the list of the files, or when an output lies outside of the dataset.
+        With the list of the files, or when an output lies outside the dataset.
     DataladError
         When git fails.
     """
@@ -133,12 +127,9 @@ def require_recordable(plan: DatasetPlan) -> None:
 
 
 def unsaved_before(plan: DatasetPlan) -> str | None:
-    """Return which outputs of recordings that are skipped are not saved, such as after a run that was killed; or None.
+    """Return which outputs of skipped recordings are not saved, such as after a killed run, or None.
 
-    Raises
-    ------
-    DataladError
-        When git fails.
+    Raises DataladError if git fails.
     """
     skipped = [r for r in plan.recordings if r.decision is ChunkDecision.SKIP]
     if not skipped:
@@ -156,7 +147,7 @@ def fetch_audio(plan: DatasetPlan, on_progress: Callable[[int, int], None]) -> N
     Raises
     ------
     RequestError
-        When some could not be had, with the list; the others are here then.
+        With the list of those that could not be fetched; the others are here by then.
     DataladError
         When DataLad failed.
     """
@@ -175,7 +166,7 @@ def _root(order: ChunkOrder) -> Path:
 
 
 def _places(root: Path, order: ChunkOrder, recording: RecordingToChunk) -> tuple[str, str, str]:
-    """Return audio, manifest and chunk folder of a recording below the dataset's root."""
+    """Return a recording's audio, manifest and chunk folder, below the dataset's root."""
     return (
         _inside(root, order.root / recording.audio, "the audio"),
         _inside(root, order.manifest_of(recording.recording_id), "--manifest-dir"),
@@ -192,7 +183,7 @@ def _inside(root: Path, path: Path, what: str) -> str:
 
 @contextmanager
 def prepared(plan: DatasetPlan, recording: bool, say: Callable[[str], None]) -> Iterator[None]:
-    """Check and lock the places that a run writes, and fetch what it reads; hold the lock while the block runs.
+    """Check and lock the places that a run writes, and fetch what it reads; hold the lock during the block.
 
     Raises
     ------

@@ -20,9 +20,9 @@ ChunkPattern = Annotated[
     ),
 ]
 ChunkLimit = Annotated[
-    int | None, Field(ge=1, description="Chunk at most so many recordings; those that are skipped do not count.")
+    int | None, Field(ge=1, description="Chunk at most this many recordings; those that are skipped do not count.")
 ]
-CHUNK_AGAIN = "Chunk again what is chunked completely and in the same way, or skip it."
+CHUNK_AGAIN = "Chunk recordings again that are already chunked completely and in the same way, or skip them."
 
 
 class ChunkOptions(CutSettings):
@@ -31,14 +31,15 @@ class ChunkOptions(CutSettings):
     virtual: Annotated[
         bool,
         Field(
-            description="Only write manifests that name the recordings, or each chunk as a WAV too.",
+            description="Write only manifests, which name the recordings, or write each chunk as a WAV too.",
             json_schema_extra=turned_off_by("--write-chunks"),
         ),
     ] = True
     hash_chunks: Annotated[
-        bool, Field(description="Virtual chunks: read all audio and write each chunk's SHA-256, that of its WAV.")
+        bool,
+        Field(description="Virtual chunks: read all audio, to write the SHA-256 that each chunk's WAV would have."),
     ] = False
-    workers: Annotated[int, Field(ge=1, le=256, description="Recordings that are chunked at the same time.")] = 4
+    workers: Annotated[int, Field(ge=1, le=256, description="Recordings to chunk at the same time.")] = 4
 
 
 class ChunkSettings(ChunkOptions, DatasetSettings):
@@ -51,7 +52,7 @@ class ChunkSettings(ChunkOptions, DatasetSettings):
     chunks_dir: Annotated[
         Path,
         Field(
-            description="Folder with one folder a recording, for its chunk status and chunk WAVs; a relative path is "
+            description="Folder with one folder per recording, for its chunk status and chunk WAVs; a relative path is "
             "below the dataset."
         ),
     ] = Path("artifacts/chunks")
@@ -74,5 +75,5 @@ class ChunkSettings(ChunkOptions, DatasetSettings):
     ] = None
 
     def going_on(self, begun: str) -> ChunkSettings:
-        """Return the settings that go on with a run of these that began at this time (ISO 8601)."""
+        """Return the settings that resume a run of these that began at this time (ISO 8601)."""
         return self.model_copy(update=redoing(self, begun))

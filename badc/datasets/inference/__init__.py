@@ -1,1 +1,1 @@
-"""The inference of a whole dataset: which recordings it takes, its commands and scripts, its records and reports."""
+"""The inference of a whole dataset: its recordings, its commands and scripts, its records and reports."""

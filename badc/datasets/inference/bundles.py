@@ -1,4 +1,4 @@
-"""What follows inference: the tables and reports of each recording, and at the end the leaderboards of them all."""
+"""What follows inference: the tables and reports of each recording, and at the end the leaderboards of all of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from badc.reports.settings import BundleSettings, RollupSettings
 
 
 def table_of(settings: OrchestrateSettings, recording_id: str) -> Path:
-    """Return the place of a recording's Parquet table; its bundle lies beside it."""
+    """Return the path of a recording's Parquet table; its bundle lies beside it."""
     return settings.below(settings.bundle_aggregate_dir) / f"{recording_id}.parquet"
 
 

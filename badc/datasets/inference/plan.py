@@ -1,4 +1,4 @@
-"""The plan of a dataset's inference: for each recording how far it is, what is to be done, and why."""
+"""The plan of a dataset's inference: how far each recording is, what to do with it, and why."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from badc.system.paths import absolute, as_written, require_inside, require_writ
 from badc.system.row_files import PlanRow, read_plan
 from badc.telemetry.summary import JobStatus, read_jobs, resumable
 
-_THREADS = 8  # looking is waiting for the disk or the network
+_THREADS = 8  # looking mostly waits for the disk or the network
 
 
 class InferDecision(StrEnum):
-    """What is to be done with a recording."""
+    """What to do with a recording."""
 
     RUN = "run"
     RESUME = "resume"
@@ -38,20 +38,11 @@ class InferDecision(StrEnum):
 
 
 class InferPlanRow(PlanRow):
-    """How one recording would be analysed. Paths are relative to the dataset's root in a dataset, else absolute.
+    """How one recording would be analysed. Paths are relative to the dataset's root, or absolute outside a dataset.
 
-    Parameters
-    ----------
-    recording_id, manifest_path
-        The recording and its manifest.
-    output_dir, recording_output_dir
-        The folder of all detections, and of this recording's.
-    telemetry_log
-        Its log.
-    use_hawkears, hawkears_args, max_gpus, cpu_workers
-        As the options of `badc infer run`.
-    chunk_status, chunk_status_path
-        What its chunk status file says (`missing` where there is none), and where it is.
+    `output_dir` is for all detections, `recording_output_dir` for this recording's. `use_hawkears`, `hawkears_args`,
+    `max_gpus` and `cpu_workers` are as the options of `badc infer run`. `chunk_status` is what the chunk status file
+    says, or `missing`.
     """
 
     recording_id: str
@@ -69,22 +60,11 @@ class InferPlanRow(PlanRow):
 
 @dataclass(frozen=True, slots=True)
 class RecordingToInfer:
-    """A recording, how far it is, and what is to be done with it.
+    """A recording, how far it is, what to do with it, and why.
 
-    Parameters
-    ----------
-    recording_id
-        The id in its manifest; the manifest's stem where that has several.
-    manifest
-        Its manifest, absolute.
-    chunks, done, failed
-        Chunks of the manifest, those with a valid output, and those that failed for good in the last run.
-    audio_ms
-        Length of its chunks together, in ms.
-    chunk_status
-        What its chunk status file says, or `missing`.
-    decision, reason
-        What, and why.
+    `recording_id` is the id in its manifest, or the manifest's stem if that has several; `manifest` is absolute. `done`
+    counts the chunks with a valid output, `failed` those that failed for good in the last run; `audio_ms` is the length
+    of all chunks together. `chunk_status` is what the chunk status file says, or `missing`.
     """
 
     recording_id: str
@@ -105,15 +85,7 @@ class RecordingToInfer:
 
 @dataclass(frozen=True, slots=True)
 class OrchestrationPlan:
-    """What is to be done with a dataset.
-
-    Parameters
-    ----------
-    settings
-        What was asked for.
-    recordings
-        Every recording that was asked for, in the order of the manifests' paths.
-    """
+    """What to do with a dataset: every requested recording, in the order of the manifests' paths."""
 
     settings: OrchestrateSettings
     recordings: Sequence[RecordingToInfer]
@@ -125,34 +97,34 @@ class OrchestrationPlan:
 
     @property
     def refused(self) -> list[RecordingToInfer]:
-        """The recordings that keep the plan from being run."""
+        """The recordings that prevent the plan from being run."""
         return [r for r in self.recordings if r.decision is InferDecision.REFUSE]
 
     def without_refused(self) -> OrchestrationPlan:
-        """Return the plan of the other recordings: for a pipeline, which goes on with those that could be chunked."""
+        """Return the plan of the other recordings, for a pipeline: it continues with those that could be chunked."""
         return replace(self, recordings=[r for r in self.recordings if r.decision is not InferDecision.REFUSE])
 
     def counts(self) -> dict[InferDecision, int]:
-        """Return how many recordings each decision has."""
+        """Return the number of recordings for each decision."""
         counted = Counter(r.decision for r in self.recordings)
         return {decision: counted[decision] for decision in InferDecision if counted[decision]}
 
     def telemetry_log(self, recording: RecordingToInfer) -> Path:
-        """Return a recording's telemetry log: of a fixed name, so that a later run can go on from it."""
+        """Return a recording's telemetry log; its name is fixed, so that a later run can resume from it."""
         return _log_of(self.settings, recording.recording_id)
 
     def chunk_status_path(self, recording: RecordingToInfer) -> Path:
-        """Return the place of a recording's chunk status."""
+        """Return the path of a recording's chunk status."""
         return status_path(self.settings.below(self.settings.chunks_dir), recording.recording_id)
 
     def infer_settings(self, recording: RecordingToInfer) -> InferSettings:
-        """Return the settings of a recording's run, which goes on from its telemetry where that was decided."""
+        """Return the settings of a recording's run, which resumes from its telemetry if that was decided."""
         log = self.telemetry_log(recording)
         resume = resumable(log) if recording.decision is InferDecision.RESUME else None
         return self.settings.infer_settings(recording.manifest, log, resume)
 
     def rows(self) -> list[InferPlanRow]:
-        """Return the plan's table: a row for each recording to run."""
+        """Return the plan's table: one row for each recording to run."""
         settings, root = self.settings, self.settings.root
         output_dir = settings.below(settings.output_dir)
         runner = settings.runner()
@@ -178,20 +150,15 @@ class OrchestrationPlan:
 def plan_orchestration(
     settings: OrchestrateSettings, on_progress: Callable[[int, int], None] = lambda done, total: None
 ) -> OrchestrationPlan:
-    """Look at every manifest of a dataset, at its outputs and its chunk status. Nothing is written.
+    """Look at every manifest of a dataset, its outputs and its chunk status. Nothing is written.
 
-    Parameters
-    ----------
-    settings
-        What is asked for.
-    on_progress
-        Called with the number of manifests looked at, and of all.
+    `on_progress` is called with the number of manifests looked at, and of all.
 
     Raises
     ------
     RequestError
-        When the dataset or the chunk plan cannot be read, the runner is not installed, or two manifests are of the
-        same recording.
+        When the dataset or the chunk plan cannot be read, the runner is not installed, or two manifests are of the same
+        recording.
     """
     manifests = _manifests(settings)
     runner = settings.runner_spec().name
@@ -205,13 +172,7 @@ def plan_orchestration(
 
 
 def require_runnable(plan: OrchestrationPlan) -> None:
-    """Refuse a plan that must not be run as it is, or that cannot write where it wants to.
-
-    Raises
-    ------
-    RequestError
-        With the list of the recordings that are refused, and why each is.
-    """
+    """Raise RequestError if recordings are refused, with the reason for each, or if an output cannot be written."""
     if plan.refused:
         lines = [f"{r.recording_id}: {r.reason}" for r in plan.refused]
         raise RequestError(
@@ -315,13 +276,13 @@ def _look(path: Path, settings: OrchestrateSettings, runner: str) -> RecordingTo
 
 
 def _failed(log: Path, open_chunks: Sequence[Chunk]) -> int:
-    """Return how many of the chunks without an output failed for good in the last run."""
+    """Return how many of these chunks without an output failed for good in the last run."""
     path = resumable(log)
     if path is None or not open_chunks:
         return 0
     try:
         jobs = read_jobs(path)
-    except BadcError:  # a file that no run can go on from; the run itself will say so, if it is to
+    except BadcError:  # no run can resume from this file; one that tries will say so
         return 0
     found = (jobs.find(chunk) for chunk in open_chunks)
     return sum(job is not None and job.status is JobStatus.FAILURE for job in found)
@@ -344,7 +305,7 @@ def _decide(recording: RecordingToInfer, settings: OrchestrateSettings) -> tuple
 
 
 def _refuse_shared_ids(recordings: Sequence[RecordingToInfer]) -> None:
-    """Refuse two manifests of one recording: their outputs and their telemetry would be the same files."""
+    """Refuse two manifests of one recording: they would share their output and telemetry files."""
     first: dict[str, RecordingToInfer] = {}
     problems = []
     for recording in recordings:

@@ -1,4 +1,4 @@
-"""The record of a dataset's inference in DataLad: what it needs, and its making."""
+"""The DataLad record of a dataset's inference: what it needs, and how it is made."""
 
 from __future__ import annotations
 
@@ -18,20 +18,14 @@ def require_recordable(plan: OrchestrationPlan) -> None:
     Raises
     ------
     RequestError
-        With the list of the files; also when something of a run lies outside of the dataset.
+        With the list of the files, or when part of a run lies outside the dataset.
     """
-    # What an interrupted run has left behind is what the next one goes on from.
+    # The next run resumes from what an interrupted one left behind.
     require_clean([_run(plan, r) for r in plan.todo], outputs_may_differ=plan.settings.resume_completed)
 
 
 def fetch_inputs(plan: OrchestrationPlan, recording: RecordingToInfer, say: Callable[[str], None]) -> None:
-    """Get what a recording's run reads and whose content is not here.
-
-    Raises
-    ------
-    BadcError
-        When it could not be had.
-    """
+    """Get the content of what a recording's run reads, unless it is here; raises BadcError if that fails."""
     run = _run(plan, recording)
     number = fetch(run.root, run.inputs)
     if number:
@@ -39,13 +33,7 @@ def fetch_inputs(plan: OrchestrationPlan, recording: RecordingToInfer, say: Call
 
 
 def record_recording(plan: OrchestrationPlan, recording: RecordingToInfer) -> str | None:
-    """Record a recording's run, which is complete; return the commit, or None when nothing changed.
-
-    Raises
-    ------
-    DataladError
-        When it could not be recorded.
-    """
+    """Record a recording's completed run; return the commit, or None if nothing changed. DataladError if that fails."""
     return record(_run(plan, recording))
 
 

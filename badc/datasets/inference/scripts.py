@@ -1,4 +1,4 @@
-"""A plan as something else to run: job scripts for Slurm, and `datalad run` lines."""
+"""A plan in other forms: job scripts for Slurm, and `datalad run` lines."""
 
 from __future__ import annotations
 
@@ -16,29 +16,17 @@ from badc.runners.registry import RUNNERS
 from badc.settings.model import ARGUMENT
 from badc.system.paths import as_written, find_dataset_root
 
-# What a job over several nodes does not pass on: it is the job itself, and it applies the plan.
+# Options that a job over several nodes does not pass on: it is the job itself, and it applies the plan.
 _NOT_OF_THE_RUN = frozenset({*SlurmSettings.model_fields, "apply", "plan_csv", "plan_json", "scheduler"})
 
 
 def datalad_lines(plan: OrchestrationPlan) -> list[str]:
-    """Return one `datalad run` line for each recording to run, as it can be pasted into a shell.
-
-    Raises
-    ------
-    RequestError
-        When the dataset is none of DataLad's, or something of a run lies outside of it.
-    """
+    """Return one `datalad run` line for each recording to run, ready to paste into a shell; raises as `infer_run`."""
     return [infer_run(plan.infer_settings(recording)).line() for recording in plan.todo]
 
 
 def write_slurm_scripts(plan: OrchestrationPlan) -> list[WrittenScript]:
-    """Write the scripts that the settings ask for; return them.
-
-    Raises
-    ------
-    RequestError
-        See `require_runnable` and `write_array_scripts`.
-    """
+    """Write the requested scripts and return them; raises as `require_runnable` and `write_array_scripts`."""
     settings = plan.settings
     written: list[WrittenScript] = []
     if settings.slurm_script is None and settings.slurm_dask is None:
@@ -70,9 +58,9 @@ def _array_task(plan: OrchestrationPlan, recording: RecordingToInfer) -> ArrayTa
 
 
 def _from_root(run: InferSettings, root: Path) -> InferSettings:
-    """Return the settings with their paths seen from the dataset's root, where the task runs."""
+    """Return the settings with paths from the dataset's root, where the task runs."""
     changes: dict[str, Path | None] = {name: _relative(value, root) for name, value in run if isinstance(value, Path)}
-    # Outside of DataLad nothing marks the root.
+    # Outside DataLad nothing marks the root.
     changes["dataset_root"] = None if find_dataset_root(root) == root else Path()
     return run.model_copy(update=changes)
 
@@ -82,7 +70,7 @@ def _relative(path: Path, root: Path) -> Path:
 
 
 def _orchestrate_words(plan: OrchestrationPlan) -> tuple[str, ...]:
-    """Return the words of the command that the job runs: the same plan, applied, with absolute paths."""
+    """Return the command that the job runs: the same plan, applied, with absolute paths."""
     settings = plan.settings
     absolute: Callable[[Path], Path] = settings.below
     changes: dict[str, object] = {

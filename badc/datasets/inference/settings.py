@@ -23,13 +23,13 @@ InferPattern = Annotated[
     ),
 ]
 InferLimit = Annotated[
-    int | None, Field(ge=1, description="At most so many recordings; those that are skipped do not count.")
+    int | None, Field(ge=1, description="Run at most this many recordings; those that are skipped do not count.")
 ]
-ANALYSE_AGAIN = "Analyse again what is complete: every chunk of the manifest has a valid output. Or skip it."
+ANALYSE_AGAIN = "Analyse recordings again whose chunks all have a valid output already, or skip them."
 
 
 class BundleOptions(Settings):
-    """What is made of each recording's detections once they are there."""
+    """Which tables and reports are made of each recording's detections."""
 
     bundle: Annotated[
         bool,
@@ -40,7 +40,7 @@ class BundleOptions(Settings):
     bundle_aggregate_dir: Annotated[
         Path, Field(description=f"Folder of the recordings' tables and reports; {_BELOW}.")
     ] = Path("artifacts/aggregate")
-    bundle_bucket_minutes: Annotated[int, Field(ge=1, description="Minutes of a step of the reports' timelines.")] = 60
+    bundle_bucket_minutes: Annotated[int, Field(ge=1, description="Minutes per step of the reports' timelines.")] = 60
     bundle_sites: Annotated[
         Path | None,
         Field(description=f"CSV of the stations, for the reports (see `badc report bundle --sites`); {_BELOW}."),
@@ -48,7 +48,7 @@ class BundleOptions(Settings):
     bundle_rollup: Annotated[
         bool, Field(description="At the end, make the leaderboards of the whole folder (`badc report aggregate-dir`).")
     ] = False
-    bundle_rollup_limit: Annotated[int, Field(ge=1, description="Rows of each leaderboard that are shown.")] = 10
+    bundle_rollup_limit: Annotated[int, Field(ge=1, description="Rows of each leaderboard to show.")] = 10
     bundle_rollup_export_dir: Annotated[
         Path | None,
         Field(description=f"Folder of the leaderboards' CSVs; {_BELOW}. Default: aggregate_summary beside the tables."),
@@ -56,7 +56,7 @@ class BundleOptions(Settings):
 
 
 class DatasetInferOptions(BundleOptions, InferOptions):
-    """How a dataset's recordings are analysed."""
+    """How to analyse a dataset's recordings."""
 
     output_dir: Annotated[Path, Field(description=f"Folder for the detections; {_BELOW}.")] = Path("artifacts/infer")
     telemetry_dir: Annotated[
@@ -65,20 +65,20 @@ class DatasetInferOptions(BundleOptions, InferOptions):
     resume_completed: Annotated[
         bool,
         Field(
-            description="Go on from each recording's telemetry: chunks that are done are not done again. Or do them "
-            "all again.",
+            description="Resume from each recording's telemetry, without the chunks that are done, or run all chunks "
+            "again.",
             json_schema_extra=turned_off_by("--rerun-all"),
         ),
     ] = False
     concurrent_recordings: Annotated[
         int,
-        Field(ge=1, le=64, description="Recordings that run at the same time, so that no worker waits between two."),
+        Field(ge=1, le=64, description="Recordings to run at the same time, so that no worker waits between two."),
     ] = 2
     fail_fast: Annotated[bool, Field(description="Begin no further recording after one has failed.")] = False
     allow_partial_chunks: Annotated[
         bool,
         Field(
-            description="Also take recordings whose chunk status is missing or not completed; else they are refused.",
+            description="Also run recordings whose chunk status is missing or not completed, instead of refusing them.",
             json_schema_extra=turned_off_by("--require-complete-chunks"),
         ),
     ] = False
@@ -120,11 +120,11 @@ class OrchestrateSettings(SlurmSettings, DatasetInferOptions, DatasetSettings):
     ] = None
 
     def going_on(self, begun: str) -> OrchestrateSettings:
-        """Return the settings that go on with a run of these that began at this time (ISO 8601)."""
+        """Return the settings that resume a run of these that began at this time (ISO 8601)."""
         return self.model_copy(update={"resume_completed": True, **redoing(self, begun)})
 
     def below(self, path: Path) -> Path:
-        """Return a path of the settings as an absolute one."""
+        """Return a path of the settings as an absolute one; a relative one lies below the dataset."""
         return absolute(self.root / path)
 
     @property
@@ -135,19 +135,11 @@ class OrchestrateSettings(SlurmSettings, DatasetInferOptions, DatasetSettings):
         return self.below(self.bundle_aggregate_dir) / "aggregate_summary"
 
     def infer_settings(self, manifest: Path, telemetry_log: Path, resume: Path | None) -> InferSettings:
-        """Return the settings of one recording's run.
-
-        Parameters
-        ----------
-        manifest, telemetry_log
-            The recording's, absolute.
-        resume
-            What it goes on from, or None.
-        """
+        """Return the settings of one recording's run, which resumes from `resume`, if given. All paths are absolute."""
         values: dict[str, Any] = {}
         for name in (*InferOptions.model_fields, "redo_before"):
             value = getattr(self, name)
-            # Seen from wherever the run is started later.
+            # Absolute, as the run may start in another folder.
             values[name] = absolute(value) if isinstance(value, Path) else value
         return InferSettings(
             **values,

@@ -1,4 +1,4 @@
-"""Job arrays: one task per manifest, which can be submitted again and again until it is done."""
+"""Job arrays: one task per manifest; an array can be submitted again and again until it is done."""
 
 from __future__ import annotations
 
@@ -13,22 +13,12 @@ from badc.errors import ExitCode, RequestError
 
 @dataclass(frozen=True, slots=True)
 class ArrayTask:
-    """One task of an array. Its relative paths are seen from the dataset's root, where it runs.
+    """One task of an array. Its relative paths start at the dataset's root, where it runs.
 
-    Parameters
-    ----------
-    recording_id
-        The recording; its bundle is named after it.
-    manifest
-        Its manifest.
-    infer_words
-        The words of its `badc infer run …`, without `--resume-summary`.
-    telemetry_log
-        The log that these words name. It is the same at every submission, so that a later one can go on from it.
-    chunk_status_path
-        The file that has to say `completed` before the task runs; None when it need not.
-    recording_output_dir
-        The folder of its detections, `<output-dir>/<recording>`.
+    `infer_words` is its `badc infer run …`, without `--resume-summary`. They name `telemetry_log`, the same at every
+    submission, so that a later one can resume from it. The file `chunk_status_path` must say `completed` before the
+    task runs; None skips this check. `recording_output_dir` is `<output-dir>/<recording>`; the bundle is named after
+    `recording_id`.
     """
 
     recording_id: str
@@ -46,21 +36,10 @@ class ArrayTask:
 def write_array_scripts(
     settings: SlurmSettings, tasks: Sequence[ArrayTask], dataset_root: Path, grace_period_s: float = 30.0
 ) -> list[WrittenScript]:
-    """Write the job array of these tasks, in several scripts where there are more than `slurm_max_array`.
+    """Write the job array of these tasks to `slurm_script`, and make the folder of the logs.
 
-    One script is written to `slurm_script`, several to `<stem>_1<suffix>`, `<stem>_2<suffix>` and so on. The folder of
-    the logs is made.
-
-    Parameters
-    ----------
-    settings
-        Where to write, and what to ask Slurm for.
-    tasks
-        The tasks; none gives no script.
-    dataset_root
-        The folder in which the tasks run, absolute.
-    grace_period_s
-        The `grace_period_s` of the tasks' runs: so much earlier are they told of their time limit.
+    More than `slurm_max_array` tasks go to several scripts, `<stem>_1<suffix>`, `<stem>_2<suffix>` and so on; no tasks
+    give no script. The tasks run in `dataset_root`, absolute. For `grace_period_s` of their runs see `notice_s`.
 
     Raises
     ------

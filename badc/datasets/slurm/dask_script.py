@@ -19,21 +19,10 @@ def write_dask_script(
 ) -> WrittenScript:
     """Write a job that starts workers on `slurm_nodes` nodes and runs one command on them.
 
-    Each node gets one worker per GPU where `slurm_gres` asks for GPUs, and `cpu_workers` more; without GPUs at least
-    one. The job ends with the command's exit code, and stops what it started.
-
-    Parameters
-    ----------
-    settings
-        Where to write, and what to ask Slurm for.
-    run_words
-        The words of the command, such as `badc infer orchestrate … --apply`, without `--scheduler`.
-    folder
-        The folder in which it runs, absolute.
-    cpu_workers
-        CPU workers of each node.
-    grace_period_s
-        The `grace_period_s` of the command: so much earlier is it told of its time limit.
+    Each node gets one worker per GPU if `slurm_gres` requests GPUs, and `cpu_workers` more; without GPUs at least one.
+    The job ends with the command's exit code, and stops what it started. `run_words` is the command, such as `badc
+    infer orchestrate … --apply`, without `--scheduler`; it runs in `folder`, absolute. For its `grace_period_s` see
+    `notice_s`.
 
     Raises
     ------

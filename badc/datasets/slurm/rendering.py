@@ -1,4 +1,4 @@
-"""Scripts from templates. Whatever a template prints is quoted for the shell, unless it is shell text already."""
+"""Scripts from templates, in which every printed value is quoted for the shell unless it is a `ShellText`."""
 
 from __future__ import annotations
 
@@ -19,22 +19,15 @@ from badc.system.paths import absolute, require_writable
 if TYPE_CHECKING:
     import jinja2
 
-# What a run needs after its grace period: closing its books, stopping its workers and its Prefect server.
+# The time that a run needs after its grace period to close its books and stop its workers and its Prefect server.
 _CLOSING_TIME_S = 90
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenScript:
-    """A script that was written.
+    """A script that was written. Paths are absolute.
 
-    Parameters
-    ----------
-    path
-        The script, absolute.
-    tasks
-        How many array tasks it has; 1 for a job that is no array.
-    log_dir
-        The folder of its logs, absolute. It exists: Slurm fails a job without a word when it does not.
+    `tasks` is 1 for a job that is not an array. `log_dir` exists: without it, Slurm fails a job without a word.
     """
 
     path: Path
@@ -43,33 +36,21 @@ class WrittenScript:
 
     @property
     def submit_line(self) -> str:
-        """The line that submits it, as it can be pasted into a shell."""
+        """The line that submits it, ready to paste into a shell."""
         return shlex.join(["sbatch", str(self.path)])
 
 
 class ShellText(str):
-    """Text that a template prints as it is, because it is shell code or quoted already."""
+    """Text that a template prints as it is, because it is shell code or already quoted."""
 
 
 def write_script(
     path: Path, template: str, settings: SlurmSettings, values: Mapping[str, object], tasks: int, grace_period_s: float
 ) -> WrittenScript:
-    """Write a script from a template, executable, and make the folder of its logs.
+    """Write a script from a template in `templates`, executable, and make the folder of its logs.
 
-    Parameters
-    ----------
-    path
-        The script.
-    template
-        Name of the template in `templates`.
-    settings
-        What to ask Slurm for.
-    values
-        What the template prints besides.
-    tasks
-        Number of the array's tasks.
-    grace_period_s
-        Seconds that a run gives its running chunks once it is told to stop.
+    The template prints `values` besides what `settings` ask Slurm for. A run gives its running chunks `grace_period_s`
+    to finish once it is told to stop.
 
     Raises
     ------
@@ -86,7 +67,7 @@ def write_script(
         {
             "slurm": settings,
             "script": script,
-            # Slurm fills in what follows a %.
+            # Slurm expands what follows a %.
             "log_stem": str(log_dir / settings.slurm_job_name).replace("%", "%%"),
             "log_dir": log_dir,
             "setup": None if setup is None else ShellText(setup),
@@ -103,20 +84,12 @@ def write_script(
 
 
 def render(template: str, values: Mapping[str, object]) -> str:
-    """Return a template filled in.
-
-    Parameters
-    ----------
-    template
-        Its name.
-    values
-        What it may print. Every printed value is quoted for the shell unless it is a `ShellText`.
-    """
+    """Return a template filled in with these values, each quoted for the shell unless it is a `ShellText`."""
     return _environment().get_template(template).render(values)
 
 
 def notice_s(settings: SlurmSettings, grace_period_s: float) -> int:
-    """Return how long before its time limit a job is told to stop: long enough to end in order."""
+    """Return how long before its time limit a job is told to stop, in seconds: long enough to end in order."""
     wanted = math.ceil(grace_period_s) + _CLOSING_TIME_S
     limit = settings.time_limit_s
     return wanted if limit is None else min(wanted, limit // 2)
@@ -141,7 +114,7 @@ def _setup_lines(path: Path | None) -> str | None:
 
 @lru_cache(maxsize=1)
 def _environment() -> jinja2.Environment:
-    # Here, because the command line imports the settings beside this at every start.
+    # Imported here, so that the command line starts fast.
     import jinja2
 
     environment = jinja2.Environment(

@@ -17,14 +17,14 @@ _TARGETS = ("slurm_script", "slurm_dask")
 
 
 def _sbatch(name: str, what: str, **limits: Any) -> Any:
-    """Return the field of an option that has a `--sockeye-…` name too."""
+    """Return the field of an option that also has a `--sockeye-…` name."""
     return Field(description=what, json_schema_extra=also_called(f"sockeye_{name}"), **limits)
 
 
 class SlurmSettings(Settings):
     """What the scripts ask Slurm for, and what their tasks do.
 
-    The names all start with `slurm_`, so that the model of a command can inherit them.
+    All names start with `slurm_`, so that the model of a command can inherit them.
     """
 
     slurm_script: Annotated[
@@ -44,8 +44,8 @@ class SlurmSettings(Settings):
     slurm_profile: Annotated[
         str | None,
         Field(
-            description="What the site needs, saved in Prefect, by the name of its block. Options given beside it "
-            "outweigh what it says."
+            description="Name of a Prefect block that holds the site's Slurm settings. Options that you give as well "
+            "override the block."
         ),
     ] = None
     slurm_job_name: Annotated[str, _sbatch("job_name", "Name of the job.")] = "badc-infer"
@@ -172,7 +172,7 @@ class SlurmSettings(Settings):
 
     @property
     def time_limit_s(self) -> int | None:
-        """The time limit in seconds; None where the site decides, or where there is none (`--time=0`)."""
+        """The time limit in seconds; None if the site decides, or if there is none (`--time=0`)."""
         found = None if self.slurm_time is None else _TIME.fullmatch(self.slurm_time)
         if found is None:
             return None

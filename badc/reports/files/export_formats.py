@@ -103,7 +103,7 @@ class LineFormat(ABC):
 
     suffix: ClassVar[str]  # follows the recording's id, or the table's name, in the file's name
     header: ClassVar[str]
-    pieces: ClassVar[tuple[str, ...]]  # SQL texts of a detection, `source_start_ms` and `source_end_ms`
+    pieces: ClassVar[tuple[str, ...]]  # SQL for texts, over a detection, `source_start_ms` and `source_end_ms`
 
     @abstractmethod
     def line(self, number: int, pieces: Sequence[str], source: SourceFile) -> str:

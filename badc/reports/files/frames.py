@@ -53,7 +53,7 @@ def load_detections(
     Raises
     ------
     RequestError
-        If a file cannot be read or lacks columns, a column or label does not exist, or `min_confidence` is out of range.
+        If a file cannot be read or lacks columns, a column or label is unknown, or `min_confidence` is out of range.
 
     Examples
     --------

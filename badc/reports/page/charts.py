@@ -1,6 +1,6 @@
-"""The charts of the page as inline SVG, each in a wide and a narrow drawing, for screens and for phones.
+"""The charts of the page as inline SVG, each drawn wide for screens and narrow for phones.
 
-Their colours are classes that the page's style sheet fills, so that they follow light and dark and print.
+Their colours are classes that the page's style sheet fills, so that they follow light mode, dark mode and print.
 """
 
 from __future__ import annotations
@@ -29,38 +29,24 @@ _YEAR_PX = 95
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a chart is laid out, in px.
+    """How a chart is laid out, in px."""
 
-    Parameters
-    ----------
-    class_
-        The class by which the style sheet shows it at its width.
-    width
-        Its width.
-    label_px, total_px
-        Widths of the names left of the rows and of the numbers right of them; without, names stand above the rows.
-    row_px, cell_px
-        Height of a row, and of the cells in it.
-    tick_px
-        Least distance between labels of the axis.
-    """
-
-    class_: str
+    class_: str  # by which the style sheet shows it at its width
     width: float
-    label_px: float
-    total_px: float
+    label_px: float  # of the names left of the rows; 0 puts them above, with the numbers
+    total_px: float  # of the numbers right of the rows
     row_px: float
-    cell_px: float
-    tick_px: float
+    cell_px: float  # height of the cells in a row
+    tick_px: float  # least distance between labels of the axis
 
     @property
     def cell_top_px(self) -> float:
-        """Where in a row its cells begin: below the name, where that stands above them."""
+        """Where in a row its cells begin: below the name if that stands above them."""
         return 0.0 if self.label_px else 17.0
 
     @property
     def plot_px(self) -> float:
-        """Width that is left for the cells."""
+        """Width left for the cells."""
         return self.width - self.label_px - self.total_px
 
 
@@ -176,7 +162,7 @@ def _rate_cell(grid: Grid, scale: Scale, row: int, column: int, when: str) -> Ce
     value = grid.value(row, column)
     if grid.effort_h is None:
         return scale.step(count), f"{when}: {count:,} detections"
-    if value is None:  # coverage knows of no analysed audio there
+    if value is None:  # coverage has no analysed audio there
         return 0, f"{when}: {count:,} detections, hours analysed unknown"
     hours = grid.effort_h[row][column]
     return scale.step(value), f"{when}: {short(value)} per hour ({count:,} in {short(hours)} h)"
@@ -250,7 +236,7 @@ def _timeline_drawing(layout: Layout, timeline: Timeline, rows: _Rows) -> Markup
 
 
 def histogram_chart(histogram: Histogram, threshold: float) -> Markup:
-    """Return the confidence of a species' detections, with the threshold as a line; what is below it is pale."""
+    """Return the confidence of a species' detections, with a line at the threshold and pale bars below it."""
     width, height, base = 220.0, 92.0, 70.0
     most = max(histogram.counts)
     parts: list[str] = []
@@ -277,16 +263,9 @@ def histogram_chart(histogram: Histogram, threshold: float) -> Markup:
 
 
 def spectrogram_chart(picture_of: Spectrogram, passage: Passage, image: str, name: str) -> Markup:
-    """Return a spectrogram with its axes and the detection's box around it.
+    """Return a spectrogram with its axes and a box around the detection.
 
-    Parameters
-    ----------
-    picture_of, passage
-        What is shown.
-    image
-        The spectrogram as a `data:` address.
-    name
-        What it is, for those who do not see it.
+    `image` is the spectrogram as a `data:` address; `name` describes it to those who do not see it.
     """
     left, top, width, height = 34.0, 6.0, 400.0, 150.0
     length = picture_of.length_s

@@ -1,4 +1,4 @@
-"""The strongest detections of each species, to see and to hear in the page itself."""
+"""The strongest detections of each species, to see and hear in the page itself."""
 
 from __future__ import annotations
 
@@ -25,42 +25,18 @@ _MOST_GONE = 10
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One detection in the page.
+    """One detection in the page."""
 
-    Parameters
-    ----------
-    title
-        The species.
-    name
-        What it is, for those who do not see the spectrogram.
-    caption
-        Where and when it was.
-    chart
-        The spectrogram.
-    sound
-        The sound, as a `data:` address.
-    """
-
-    title: str
-    name: str
-    caption: str
+    title: str  # the species
+    name: str  # for those who do not see the spectrogram
+    caption: str  # where and when it was
     chart: Markup
-    sound: str
+    sound: str  # a `data:` address
 
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """The section with the clips.
-
-    Parameters
-    ----------
-    words
-        What it shows.
-    clips
-        The detections, those of a species together.
-    gone_words, gone
-        What could not be read, and why.
-    """
+    """The section with the clips, grouped by species; `gone` lists what could not be read, and why."""
 
     words: tuple[str, ...]
     clips: tuple[Clip, ...]
@@ -71,14 +47,8 @@ class Listening:
 def listening(sightings: Sequence[Sighting], bases: Sequence[Path], species_in_all: int) -> Listening:
     """Read the detections from their recordings; those that cannot be read are named, with the reason.
 
-    Parameters
-    ----------
-    sightings
-        The detections, those of a species together.
-    bases
-        Folders in which the audio may be (see `badc.reports.study.clips.locate_audio`).
-    species_in_all
-        How many species the report has.
+    `sightings` are grouped by species. The audio may be in any of the folders `bases` (see
+    `badc.recordings.locate.locate_audio`). `species_in_all` counts the species of the whole report.
     """
     gone: list[str] = []
     clips: list[Clip] = []
@@ -127,7 +97,7 @@ def _address(kind: str, content: bytes) -> str:
 
 
 def _reason(error: AudioError | OSError, sighting: Sighting, bases: Sequence[Path]) -> str:
-    """Return why a recording cannot be read; the page travels, so it names the file but not the folders above it."""
+    """Return why a recording cannot be read, without the folders above the file: the page travels."""
     if isinstance(error, OSError):
         return error.strerror or "cannot be read"
     if sighting.source_path is None:

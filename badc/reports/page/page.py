@@ -1,4 +1,4 @@
-"""The page to send to a colleague: one HTML file that needs nothing else, and the plots as PNG files beside it."""
+"""The page to send to a colleague: one self-contained HTML file, with the plots as PNG files beside it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from badc.system import atomic
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """All that the template shows; see `templates/page.html.j2`."""
+    """Everything the template shows; see `templates/page.html.j2`."""
 
     title: str
     lede: str
@@ -75,38 +75,29 @@ def write_page(
     min_confidence: float = 0.0,
     audio_root: Path | None = None,
 ) -> list[Path]:
-    """Write the report of a table of detections as one HTML file, and its plots as PNG files.
+    """Write the report of a table of detections as an HTML file, and its plots as PNG files; return all of them.
 
-    The page makes no network request, and its content security policy allows none. What of a large study does not fit
-    in is said on the page, with the command that lists all of it.
+    The page makes no network request, and its content security policy allows none. If a large study does not fit, the
+    page says so and gives the command that lists everything. The plots are `<stem>_hours.png` and so on, beside the
+    page.
 
     Parameters
     ----------
-    parquet
-        Table of detections.
-    target
-        The page; the plots become `<stem>_hours.png` and so on beside it.
     coverage
-        Table of coverage; by default the one beside `parquet`, if it is there. Without, nothing is known of effort.
+        By default the table beside `parquet`, if there is one. Without coverage, effort is unknown.
     sites
         Sites CSV: study areas, time zones, and coordinates for the daylight.
     clips
-        Whether to read the strongest detections from their recordings, as spectrograms and sound. A recording that
-        cannot be read is named on the page.
+        Whether to embed the strongest detections as spectrograms and sound. The page names unreadable recordings.
     min_confidence
-        Detections below are left out, except from the histograms of confidence.
+        Detections below it count in the histograms of confidence only.
     audio_root
-        Folder to look for the recordings in, before the places that the table names.
-
-    Returns
-    -------
-    list of Path
-        The page and the PNG files.
+        Folder to look for recordings in, before the places that the table names.
 
     Raises
     ------
     RequestError
-        When a table cannot be read.
+        If a table cannot be read.
     """
     if target.is_dir():
         raise RequestError(f"{target}: is a folder; name the file to write")
@@ -131,7 +122,7 @@ def render(page: Page) -> str:
     """Return the page as HTML."""
 
     def tidy(value: Any) -> Any:
-        # Markup is ours and clean already; all else may hold anything that a label or a file name may.
+        # Markup is ours and already clean; other text may contain anything that a label or a file name can.
         return clean(value) if type(value) is str else value
 
     environment = Environment(
@@ -148,19 +139,7 @@ def render(page: Page) -> str:
 
 
 def page_of(figures: Figures, heard: Listening | None, parquet: Path, target: Path) -> Page:
-    """Return the content of the page.
-
-    Parameters
-    ----------
-    figures
-        The numbers.
-    heard
-        The clips, or None without.
-    parquet
-        The table, for its name.
-    target
-        Where the page is to be, for the files beside it.
-    """
+    """Return the content of the page; `heard` is None without clips, `target` is where the page will be."""
     found = figures.found
     sun = sun_band(found.stations)
     words, histograms, confidence_table = confidence_parts(figures.histograms, found)
@@ -228,6 +207,6 @@ def _command(parquet: Path, found: Findings) -> str:
 
 
 def _csv_beside(target: Path) -> str:
-    """Name the CSV of a bundle with all species, where there is one."""
+    """Return words that name the bundle's CSV of all species, if it exists."""
     exported = f"{target.stem.removesuffix('_report')}_duckdb_exports/label_summary.csv"
     return f", or {exported} beside this page." if (target.parent / exported).is_file() else ""

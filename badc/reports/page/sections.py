@@ -1,4 +1,4 @@
-"""What the page holds, section by section; its template decides only how that is marked up."""
+"""What the page holds, section by section; the template only marks it up."""
 
 from __future__ import annotations
 
@@ -42,21 +42,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table.
-
-    Parameters
-    ----------
-    caption
-        What it shows.
-    columns
-        Names of all columns.
-    rows
-        The rows.
-    summary
-        What to press to see it, where it is hidden at first.
-    wordy
-        Whether its cells are words rather than numbers.
-    """
+    """A table; with a `summary`, it is hidden until that is pressed; `wordy` cells are words rather than numbers."""
 
     caption: str
     columns: tuple[str, ...]
@@ -67,29 +53,15 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class ChartPart:
-    """A chart with its words, its legend and the same numbers as tables.
+    """A chart with its words, its legend and the same numbers as tables."""
 
-    Parameters
-    ----------
-    words
-        Paragraphs above the chart.
-    chart
-        The drawing, or None where there is nothing to draw.
-    tables
-        The numbers.
-    legend_title, legend
-        What the colours show, and each colour with its words.
-    zero, hatched
-        What the plain and the hatched ground mean; `hatched` is empty where there is no hatched ground.
-    """
-
-    words: tuple[str, ...]
-    chart: Markup | None
+    words: tuple[str, ...]  # paragraphs above the chart
+    chart: Markup | None  # None if there is nothing to draw
     tables: tuple[Table, ...]
     legend_title: str = ""
-    legend: tuple[tuple[int, str], ...] = ()
-    zero: str = ""
-    hatched: str = ""
+    legend: tuple[tuple[int, str], ...] = ()  # each colour with its words
+    zero: str = ""  # what the plain ground means
+    hatched: str = ""  # what the hatched ground means; empty without one
 
 
 def species_table(species: Sequence[Species], found: Findings, summary: str = "") -> Table:

@@ -30,7 +30,7 @@ def long_date(day: date) -> str:
 
 
 def dates_words(first: date, last: date) -> str:
-    """Return a span of dates in words, the year and the month said once."""
+    """Return a span of dates in words, naming year and month once."""
     if first == last:
         return long_date(first)
     if first.year != last.year:
@@ -57,7 +57,7 @@ def hour_words(hour: int) -> str:
 
 
 def scientific(species: Species) -> str:
-    """Return the second name of a species, or nothing where it is the label again."""
+    """Return the second name of a species, or nothing if it repeats the label."""
     name = species.label_name or ""
     return "" if name.casefold() == species.label.casefold() else name
 

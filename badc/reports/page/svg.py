@@ -24,7 +24,7 @@ def _short(value: object) -> str:
 
 
 def rect(x: float, y: float, width: float, height: float, class_: str, title: str | None = None) -> Markup:
-    """Return a rectangle, with a text that shows under the mouse."""
+    """Return a rectangle; `title` shows on hover."""
     children = () if title is None else (element("title", clean(title)),)
     return element("rect", *children, x=float(x), y=float(y), width=float(width), height=float(height), class_=class_)
 

@@ -1,1 +1,1 @@
-"""The tables as views in DuckDB, and what is counted in them."""
+"""The tables as views in DuckDB, and the counts made from them."""

@@ -22,15 +22,7 @@ _MOST_THREADS = 4
 
 @contextlib.contextmanager
 def connection(database: str = ":memory:", *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Yield a connection that spills to a temporary folder rather than grow.
-
-    Parameters
-    ----------
-    database
-        A file, or by default a database in memory.
-    read_only
-        Whether the file must not change.
-    """
+    """Yield a connection to a file, by default to memory, that spills to a temporary folder rather than grow."""
     with (
         tempfile.TemporaryDirectory(prefix="badc-report-") as scratch,
         connect(
@@ -50,12 +42,12 @@ def connection(database: str = ":memory:", *, read_only: bool = False) -> Iterat
 
 @contextlib.contextmanager
 def _ended_by_signals(database: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Let signals also interrupt the query that runs.
+    """Let signals also interrupt the running query.
 
-    While a query runs, DuckDB runs the handlers of signals that have come, and gives up the query when one raises. But
-    it then waits for what its threads have begun, which can be all of the query.
+    During a query, DuckDB runs the handlers of signals and gives up the query if one raises. But it then waits for what
+    its threads have begun, which can be the whole query.
     """
-    if threading.current_thread() is not threading.main_thread():  # only there can handlers be set
+    if threading.current_thread() is not threading.main_thread():  # only the main thread can set handlers
         yield
         return
 
@@ -80,13 +72,13 @@ def _ended_by_signals(database: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn what DuckDB raises into errors that name the file; Ctrl-C stays what it is."""
+    """Turn DuckDB's errors into errors that name the file; Ctrl-C stays KeyboardInterrupt."""
     try:
         yield
     except duckdb.InterruptException:
         raise KeyboardInterrupt from None
     except RuntimeError as error:
-        if "interrupted" in str(error):  # what DuckDB makes of Ctrl-C while a query runs
+        if "interrupted" in str(error):  # how DuckDB reports Ctrl-C during a query
             raise KeyboardInterrupt from None
         raise
     except (duckdb.ConversionException, duckdb.InvalidInputException) as error:
@@ -101,6 +93,6 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    """Return an error's first line, which is the part for users."""
+    """Return the first line of an error, which is the part for users."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__

@@ -1,7 +1,7 @@
 """What the reports count, as SQL over the views of `badc.reports.query.tables`.
 
-The detections are read once: what comes of it, a count per label and recording, is a small table that the rankings of
-labels, recordings and stations start from. Averages are over detections that have a confidence, never over groups.
+The detections are read once, into a small table of counts per label and recording, from which the rankings of labels,
+recordings and stations are made. Averages are over detections that have a confidence, never over groups.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from badc.system.paths import absolute
 from badc.system.sql import quoted
 
 MS_PER_HOUR = 3_600_000
-# Rounded: a sum of floats depends on the order in which threads add, and a report made again should be the same.
+# Rounded: a sum of floats depends on the order in which threads add, and repeating a report should not change it.
 AVERAGES = "round(sum(confidence_sum) / nullif(sum(rated), 0), 9) AS avg_confidence, max(highest) AS max_confidence"
 
-# After `count_pairs`.
+# Valid after `count_pairs`.
 LABELS = "SELECT * FROM label_ranking ORDER BY detections DESC, label"
 RECORDINGS = "SELECT * FROM recording_ranking ORDER BY detections DESC, recording_id"
 
@@ -82,45 +82,24 @@ def timeline(bucket_minutes: int, table: str = "chosen") -> str:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The first rows of a query's result.
-
-    Parameters
-    ----------
-    columns
-        Their names.
-    rows
-        One tuple of values each.
-    total
-        How many rows the whole result has.
-    """
+    """The first rows of a query's result; `total` counts the rows of the whole result."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
     total: int
 
     def as_dicts(self) -> list[dict[str, Any]]:
-        """Return the rows by the names of their columns."""
+        """Return the rows as dicts by column name."""
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
 
 def choose(
     database: duckdb.DuckDBPyConnection, min_confidence: float = 0.0, labels: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """Make the view `chosen`: the detections that a report is about.
+    """Make the view `chosen` of the detections to report; return a sentence for each label that the table lacks.
 
-    Parameters
-    ----------
-    database
-        A connection of `badc.reports.query.tables.open_tables`.
-    min_confidence
-        Detections below it are left out; above 0, also those without a confidence.
-    labels
-        Labels, codes or names to keep, whatever their case; none keeps all.
-
-    Returns
-    -------
-    tuple of str
-        A sentence for each of the labels that the table does not have.
+    A `min_confidence` above 0 also leaves out detections without a confidence. `labels` are labels, codes or names to
+    keep, in any case; empty keeps all.
     """
     conditions = [f"confidence >= {min_confidence!r}"] if min_confidence > 0 else []
     problems: tuple[str, ...] = ()
@@ -133,7 +112,7 @@ def choose(
 
 
 def _matching(database: duckdb.DuckDBPyConnection, wanted: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
-    """Return the labels that are meant, and a sentence for each wanted one that there is not."""
+    """Return the labels that the wanted words mean, and a sentence for each word without a match."""
     known: dict[str, set[str]] = {}
     rows = database.execute("SELECT DISTINCT label, label_code, label_name FROM detections").fetchall()
     for label, *others in rows:
@@ -154,7 +133,7 @@ def _matching(database: duckdb.DuckDBPyConnection, wanted: Sequence[str]) -> tup
 
 
 def count_pairs(database: duckdb.DuckDBPyConnection) -> None:
-    """Make the tables that `LABELS` and `RECORDINGS` read, of the detections that were chosen."""
+    """Make the tables that `LABELS` and `RECORDINGS` read, from the chosen detections."""
     count_detections(database)
     count_effort(database)
     database.execute(f"CREATE OR REPLACE TEMP TABLE label_ranking AS {_LABEL_RANKING}")
@@ -162,12 +141,12 @@ def count_pairs(database: duckdb.DuckDBPyConnection) -> None:
 
 
 def count_detections(database: duckdb.DuckDBPyConnection) -> None:
-    """Make the table `pairs`: what was chosen, by label, recording and station.
+    """Make the table `pairs`: the chosen detections, counted by label, recording and station.
 
     Its columns are `label`, `recording_id`, `station`, `n` (detections), `confidence_sum`, `rated` (detections with a
     confidence), `highest` and `label_name`.
     """
-    # By itself, because texts among the counts of all these groups would make them several times as costly.
+    # Separately, because a text among the counts of all these groups would make them several times as costly.
     database.execute(
         """
         CREATE OR REPLACE TEMP TABLE label_names AS
@@ -187,12 +166,12 @@ def count_detections(database: duckdb.DuckDBPyConnection) -> None:
 
 
 def count_effort(database: duckdb.DuckDBPyConnection) -> None:
-    """Make the table `effort_hours` of the view `effort`."""
+    """Make the table `effort_hours` from the view `effort`."""
     database.execute("CREATE OR REPLACE TEMP TABLE effort_hours AS SELECT * FROM effort")
 
 
 def ranked(database: duckdb.DuckDBPyConnection, query: str, limit: int = 0) -> Ranking:
-    """Return the first `limit` rows of a query that ends with its order, or all of them where it is 0."""
+    """Return the first `limit` rows of a query that ends with its order; 0 returns all."""
     cursor = database.execute(f"{query} LIMIT {int(limit)}" if limit else query)
     columns = tuple(column[0] for column in cursor.description)
     rows = tuple(tuple(row) for row in cursor.fetchall())
@@ -202,9 +181,9 @@ def ranked(database: duckdb.DuckDBPyConnection, query: str, limit: int = 0) -> R
 
 
 def write_csv(database: duckdb.DuckDBPyConnection, query: str, path: Path) -> Path:
-    """Write the result of a query as CSV, whatever its size, and return the path.
+    """Write the result of a query, of any size, as CSV and return the path.
 
-    Times are written as ISO-8601, null as nothing. Text stays as it is; it is quoted where CSV needs that.
+    Times are ISO-8601, null is empty; text stays as it is, quoted where CSV needs it.
     """
     target = absolute(path)
     with atomic.replacing(target) as temporary:

@@ -1,4 +1,4 @@
-"""What the reader of a report should know about its tables: what is missing, and what that does to the numbers."""
+"""Notes for the reader of a report: what its tables lack, and what that does to the numbers."""
 
 from __future__ import annotations
 
@@ -10,15 +10,7 @@ _MOST_NAMED = 5
 
 
 def notes_on_tables(database: duckdb.DuckDBPyConnection, parquet: Path, coverage: Path | None) -> tuple[str, ...]:
-    """Return a sentence for each thing that the tables and the sites lack.
-
-    Parameters
-    ----------
-    database
-        A connection of `badc.reports.query.tables.open_tables`.
-    parquet, coverage
-        The tables that it reads; None where there is no coverage.
-    """
+    """Return a sentence for each thing that the tables and sites lack; `coverage` is None without such a table."""
     found = []
     if coverage is None:
         found.append(f"no table of coverage beside {parquet}, so detections per analysed hour are not known")

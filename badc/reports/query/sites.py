@@ -15,42 +15,25 @@ _REQUIRED = ("station", "latitude", "longitude")
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A station's row of the sites CSV.
+    """A station's row of the sites CSV."""
 
-    Parameters
-    ----------
-    station
-        As in the recordings' names.
-    latitude, longitude
-        Degrees (WGS 84), north and east positive.
-    study_area
-        Or None.
-    timezone
-        Name of the station's time zone in the IANA database, such as `America/Edmonton`, or None.
-    clock
-        Time zone of the recorder's clock, or None where the clock showed the station's local time.
-    """
-
-    station: str
-    latitude: float
-    longitude: float
+    station: str  # as in the recordings' names
+    latitude: float  # degrees (WGS 84), north positive
+    longitude: float  # degrees (WGS 84), east positive
     study_area: str | None = None
-    timezone: str | None = None
-    clock: str | None = None
+    timezone: str | None = None  # in the IANA database, such as `America/Edmonton`
+    clock: str | None = None  # time zone of the recorder's clock; None is the station's local time
 
 
 def read_sites(path: Path) -> tuple[Site, ...]:
     """Read a sites CSV: `station,latitude,longitude[,study_area,timezone,clock]`, in any order.
 
-    Parameters
-    ----------
-    path
-        UTF-8, with or without a byte order mark. Further columns and empty lines are passed over.
+    UTF-8, with or without a byte order mark; further columns and empty lines are ignored.
 
     Raises
     ------
     RequestError
-        When the file cannot be read, a column is missing, or rows are wrong; all bad rows are listed with their lines.
+        If the file cannot be read, lacks a column, or has wrong rows; all of them are listed with their lines.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:

@@ -1,7 +1,7 @@
 """The tables of detections and coverage as SQL views, whatever tool wrote them.
 
-`open_tables` is what every report starts from. It reads Parquet as it is queried, keeps DuckDB's memory bounded, and
-lets large intermediate results spill to disk.
+Every report starts from `open_tables`. It reads Parquet as it is queried, keeps DuckDB's memory bounded, and lets large
+intermediate results spill to disk.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from badc.reports.query.sites import Site, read_sites
 from badc.system.sql import identifier, quoted, quoted_path
 
 ANALYSED = ("ok", "no_detections")
-# A row with one of these says that a chunk has no detection; other tools write such rows.
+# Other tools write a row with one of these for a chunk without a detection.
 _PLACEHOLDERS = ("no_detections", "no_output", "stub", "missing")
 _IDS_PER_READ = 50_000
 _SQL_TYPES = {"string": "VARCHAR", "int64": "BIGINT", "int32": "INTEGER", "double": "DOUBLE", "bool": "BOOLEAN"}
@@ -38,33 +38,25 @@ def open_tables(
     """Yield an in-memory database in which a table of detections and its coverage are views.
 
     View `detections`: the columns of the table of detections (docs/formats.md), then `study_area`, `latitude`,
-    `longitude`, `timezone`, `local_time` (TIMESTAMP: `detected_at` as the station's time of day), `date` (DATE) and
-    `hour` (0 to 23) of it, then what else the file has. Only rows that are detections.
+    `longitude`, `timezone`, `local_time` (TIMESTAMP: `detected_at` as the station's time of day), its `date` (DATE) and
+    `hour` (0 to 23), then any others in the file. Rows that are no detections are left out.
 
     View `coverage`: the columns of the table of coverage, then `study_area`, `latitude`, `longitude`, `timezone`,
-    `local_start` (TIMESTAMP), `length_ms` and `analysed` (BOOLEAN). Empty where there is no coverage table.
+    `local_start` (TIMESTAMP), `length_ms` and `analysed` (BOOLEAN). Empty without a coverage table.
 
     View `effort`: the audio that was analysed, by recording and hour: `recording_id`, `station`, `study_area`,
     `local_hour` (TIMESTAMP: start of the hour), `date`, `hour`, `analysed_ms`. Audio that several chunks share counts
-    once; a chunk across the full hour gives to both hours. The times are null where the recording's start is unknown.
+    once; a chunk across the full hour is divided between both. The times are null if the recording's start is unknown.
 
-    Columns that the file lacks are null; `station`, `recorded_at` and the absolute times follow from what it has.
-
-    Parameters
-    ----------
-    parquet
-        Table of detections.
-    coverage
-        Table of coverage; by default the one beside `parquet`, if it is there.
-    sites
-        Sites CSV (see `badc.reports.query.sites`).
+    Columns that the file lacks are null; `station`, `recorded_at` and the absolute times are derived from what it has.
+    `coverage` is by default the table beside `parquet`, if there is one; `sites` is as in `badc.reports.query.sites`.
 
     Raises
     ------
     RequestError
-        When a file cannot be read, or lacks a column that nothing else can tell.
+        If a file cannot be read, or lacks a column that cannot be derived.
     BadcError
-        When DuckDB fails later on, as on a full disk.
+        If DuckDB fails later on, as on a full disk.
     """
     found = find_coverage(parquet, coverage)
     places = read_sites(sites) if sites is not None else ()
@@ -84,12 +76,12 @@ def open_tables(
 
 
 def find_coverage(parquet: Path, coverage: Path | None = None) -> Path | None:
-    """Return the table of coverage to use: the one that was named, or that beside the detections, or None.
+    """Return the named table of coverage, else the one beside the detections, or None.
 
     Raises
     ------
     RequestError
-        When the one that was named is not there.
+        If the named one does not exist.
     """
     if coverage is None:
         beside = coverage_path(parquet)
@@ -110,25 +102,16 @@ class Source:
 def source_of(
     database: duckdb.DuckDBPyConnection, files: Sequence[Path], needed: Sequence[str], file_column: str | None = None
 ) -> Source:
-    """Return Parquet files of equal columns as something to select from.
+    """Return Parquet files with the same columns as something to select from.
 
-    Parameters
-    ----------
-    database
-        Any connection.
-    files
-        They have the same columns.
-    needed
-        Columns that they must have.
-    file_column
-        Name of a column to add with the path of each row's file.
+    `needed` are columns they must have; `file_column` names a column to add, with the path of each row's file.
 
     Raises
     ------
     RequestError
-        When the first file is not Parquet or lacks a column.
+        If the first file is not Parquet or lacks a needed column.
     """
-    # Folders named like `station=A` are no columns.
+    # A folder named like `station=A` is not a column.
     options = "hive_partitioning = false" + (f", filename = {quoted(file_column)}" if file_column else "")
     sql = f"read_parquet([{', '.join(map(quoted_path, files))}], {options})"
     try:
@@ -145,7 +128,7 @@ def source_of(
 
 
 def lacking_columns(columns: dict[str, str] | Sequence[str], needed: Sequence[str]) -> list[str]:
-    """Return which of the needed columns are missing; a table of detections must also tell when each one was."""
+    """Return the missing columns; a table of detections also needs those that give the times of detections."""
     lacking = [name for name in needed if name not in columns]
     if "label" in needed and "absolute_time_ms" not in columns:
         lacking += [name for name in ("chunk_start_ms", "timestamp_ms") if name not in columns]
@@ -171,7 +154,7 @@ def add_sites(database: duckdb.DuckDBPyConnection, sites: Sequence[Site]) -> Non
 def define_detections(
     database: duckdb.DuckDBPyConnection, source: Source, sites: Sequence[Site], view: str = "detections"
 ) -> None:
-    """Make the view `detections` (or another name) of a source; `add_sites` comes first."""
+    """Make the view `detections` (or another name) of a source; call `add_sites` first."""
     names = _recorded(database, source, f"{view}_names")
     cells = {name: _cell(source, name, _sql_type(name, DETECTIONS_SCHEMA)) for name in DETECTIONS_SCHEMA.names}
     cells |= names.cells
@@ -257,7 +240,7 @@ def _columns_and_types(schema: pa.Schema) -> dict[str, str]:
 
 
 def _cell(source: Source, name: str, kind: str) -> str:
-    """Return SQL for a column in the type that reports rely on; null where the source lacks it."""
+    """Return SQL for a column in the type that reports rely on; null if the source lacks it."""
     given = source.columns.get(name)
     if given is None:
         return f"CAST(NULL AS {kind})"
@@ -270,7 +253,7 @@ def _cell(source: Source, name: str, kind: str) -> str:
 
 
 def _finite(cell: str) -> str:
-    """Return SQL for a number, null where it is NaN; `isnan` is always false where Parquet's statistics know no NaN."""
+    """Return SQL for a number, null if it is NaN; `isnan` is always false if Parquet's statistics know no NaN."""
     return f"CASE WHEN isfinite({cell}) THEN {cell} END"
 
 
@@ -281,7 +264,7 @@ class _Recorded:
 
 
 def _recorded(database: duckdb.DuckDBPyConnection, source: Source, table: str) -> _Recorded:
-    """Return how to get station, start and clock of the recordings: from the source, or else from their ids."""
+    """Return how to get station, start and clock of the recordings: from the source, else from their ids."""
     columns = source.columns
     if columns.get("recorded_at") == "TIMESTAMP WITH TIME ZONE":  # instants, which are UTC here
         told = {"recorded_utc_offset_min": "0"}
@@ -323,7 +306,7 @@ def _site_join(sites: Sequence[Site]) -> str:
 
 
 def _local(cell: str, sites: Sequence[Site]) -> str:
-    """Return SQL for a time of the recorder's clock as the station's time of day (see docs/report.md, "Times")."""
+    """Return SQL for a time of the recorder's clock as the station's time of day (docs/report.md, "Times")."""
     if not any(site.timezone for site in sites):
         return cell
     return f"""CASE WHEN sites.timezone IS NULL THEN {cell}

@@ -238,7 +238,7 @@ def _drop_repeated(database: duckdb.DuckDBPyConnection, tables: Sequence[Path]) 
 
 
 def _hold_silent_chunks(database: duckdb.DuckDBPyConnection, coverage: Path, number: int) -> None:
-    """Let a table also hold the chunks that were analysed, by its coverage, without a detection."""
+    """Add to `held` the chunks that the table's coverage lists as analysed, those without a detection included."""
     if not coverage.is_file():
         return
     try:

@@ -1,4 +1,4 @@
-"""A detection to look at and to listen to: a passage of its recording, as a spectrogram and as a small MP3."""
+"""A detection to look at and listen to: a passage of its recording, as a spectrogram and a small MP3."""
 
 from __future__ import annotations
 
@@ -34,21 +34,11 @@ _FADE_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A piece of a recording around a detection.
+    """A piece of a recording around a detection."""
 
-    Parameters
-    ----------
-    samples
-        Mono, float32, shape `(frames,)`.
-    rate
-        Frames per second, in Hz.
-    marked_s
-        Start and end of the detection, in seconds from the start of the passage.
-    """
-
-    samples: np.ndarray[Any, Any]
-    rate: int
-    marked_s: tuple[float, float]
+    samples: np.ndarray[Any, Any]  # mono, float32, shape `(frames,)`
+    rate: int  # Hz
+    marked_s: tuple[float, float]  # start and end of the detection, from the start of the passage
 
     @property
     def length_s(self) -> float:
@@ -58,20 +48,10 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Spectrogram:
-    """Loudness over time and frequency.
+    """Loudness over time and frequency."""
 
-    Parameters
-    ----------
-    levels
-        uint8 of shape `(rows, columns)`, 0 quiet to 255 loud; the first row is the lowest frequency.
-    top_hz
-        Frequency at the top edge.
-    length_s
-        Length in seconds.
-    """
-
-    levels: np.ndarray[Any, Any]
-    top_hz: float
+    levels: np.ndarray[Any, Any]  # uint8, `(rows, columns)`, 0 quiet to 255 loud; the first row is the lowest frequency
+    top_hz: float  # at the top edge
     length_s: float
 
 
@@ -83,8 +63,7 @@ def read_passage(sighting: Sighting, bases: Sequence[Path]) -> Passage:
     Raises
     ------
     AudioError
-        When the recording is not there, cannot be read, or is not the one that was analysed; or when the detections
-        table does not say where the detection is.
+        If the recording is missing, unreadable or not the one analysed, or the table does not locate the detection.
     """
     if sighting.source_path is None or sighting.timestamp_ms is None:
         raise AudioError(f"{sighting.recording_id}: the detections table does not say where the detection is")
@@ -109,8 +88,8 @@ def read_passage(sighting: Sighting, bases: Sequence[Path]) -> Passage:
 def spectrogram(passage: Passage) -> Spectrogram:
     """Return the spectrogram of a passage: Hann windows of about 20 ms, in dB, scaled to its own noise and peak.
 
-    The frequencies reach up to 12 kHz; of recordings with more than 96,000 samples a second up to half the rate, since
-    those are made for ultrasound.
+    It reaches up to 12 kHz, or to half the rate for recordings with more than 96,000 samples a second, which are made
+    for ultrasound.
     """
     import numpy as np
 
@@ -146,7 +125,7 @@ def webp_bytes(picture: Spectrogram) -> bytes:
 def mp3_bytes(passage: Passage) -> bytes:
     """Return a passage as a mono MP3 of at most 32 kHz, its loudest sample raised to half of full scale.
 
-    MP3, because it is the one small format that every browser plays.
+    MP3 is the one small format that every browser plays.
     """
     import numpy as np
     import soundfile as sf

@@ -16,119 +16,67 @@ _BIN_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 
 
 @dataclass(frozen=True, slots=True)
 class Species:
-    """What was detected under one label.
+    """What was detected under one label."""
 
-    Parameters
-    ----------
-    label, label_name
-        As the runner gives them.
-    detections, stations, recordings
-        How many, and in how many places and recordings.
-    mean_confidence, highest_confidence
-        Over its detections; None where the runner gives no confidence.
-    first, last
-        The dates of the first and the last detection, where recordings have dates.
-    """
-
-    label: str
-    label_name: str | None
+    label: str  # as the runner gives it
+    label_name: str | None  # likewise
     detections: int
     stations: int
     recordings: int
-    mean_confidence: float | None
-    highest_confidence: float | None
-    first: date | None
-    last: date | None
+    mean_confidence: float | None  # None if the runner gives no confidence
+    highest_confidence: float | None  # likewise
+    first: date | None  # date of the first detection, if recordings have dates
+    last: date | None  # of the last one
 
 
 @dataclass(frozen=True, slots=True)
 class Station:
-    """One station: where it is, how much was recorded and what was found.
+    """One station: where it is, how much was recorded and what was found."""
 
-    Parameters
-    ----------
-    name
-        As in the recordings' names; None for those that name none.
-    study_area, latitude, longitude, timezone
-        From the table of sites, where there is one.
-    detections, species, recordings
-        Numbers; recordings are those that were analysed, or without coverage those with detections.
-    analysed_h
-        Hours of analysed audio, or None without coverage.
-    first, last
-        The dates of the first and last analysed audio, or without coverage of the detections.
-    """
-
-    name: str | None
-    study_area: str | None
+    name: str | None  # as in the recordings' names; None for those that have none
+    study_area: str | None  # from the sites CSV, like the next three
     latitude: float | None
     longitude: float | None
     timezone: str | None
     detections: int
     species: int
-    recordings: int
-    analysed_h: float | None
-    first: date | None
-    last: date | None
+    recordings: int  # analysed, or without coverage those with detections
+    analysed_h: float | None  # None without coverage
+    first: date | None  # date of the first analysed audio, or without coverage of the first detection
+    last: date | None  # of the last one
 
 
 @dataclass(frozen=True, slots=True)
 class Making:
-    """How the detections were made.
+    """How the detections were made."""
 
-    Parameters
-    ----------
-    runners
-        Runner and model version, as far as the detections name them.
-    chunks
-        Number of chunks by status, from coverage; empty without.
-    recordings, analysed_recordings
-        All recordings, and those of which at least one chunk was analysed.
-    analysed_h
-        Hours of analysed audio, or None without coverage.
-    untimed_h
-        That part of them whose time of day is not known.
-    untimed_detections, unrated_detections
-        Detections without a date, and those without a confidence.
-    """
-
-    runners: tuple[tuple[str, str | None], ...]
-    chunks: dict[str, int]
+    runners: tuple[tuple[str, str | None], ...]  # with the model version, as far as the detections name them
+    chunks: dict[str, int]  # by status, from coverage; empty without
     recordings: int
-    analysed_recordings: int
-    analysed_h: float | None
-    untimed_h: float
-    untimed_detections: int
-    unrated_detections: int
+    analysed_recordings: int  # with at least one analysed chunk
+    analysed_h: float | None  # None without coverage
+    untimed_h: float  # the part of `analysed_h` without a known time of day
+    untimed_detections: int  # without a date
+    unrated_detections: int  # without a confidence
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Detections of rows (species or stations) over columns (hours of the day or dates), with the effort of each cell.
-
-    Parameters
-    ----------
-    rows
-        Names of the rows.
-    counts
-        Detections, per row one number a column.
-    effort_h
-        Hours of analysed audio, per row one number a column; None without coverage.
-    """
+    """Detections and effort by row (species or stations) and column (hours of the day or dates)."""
 
     rows: tuple[str, ...]
-    counts: tuple[tuple[int, ...], ...]
-    effort_h: tuple[tuple[float, ...], ...] | None
+    counts: tuple[tuple[int, ...], ...]  # per row and column
+    effort_h: tuple[tuple[float, ...], ...] | None  # hours of analysed audio, per row and column; None without coverage
 
     def value(self, row: int, column: int) -> float | None:
-        """Return detections per analysed hour, without coverage detections; None where nothing was analysed."""
+        """Return detections per analysed hour, or None where nothing was analysed; without coverage, detections."""
         if self.effort_h is None:
             return float(self.counts[row][column])
         hours = self.effort_h[row][column]
         return self.counts[row][column] / hours if hours > 0 else None
 
     def absent(self, row: int, column: int) -> bool:
-        """Return whether it is known that nothing was analysed there."""
+        """Return whether coverage shows that nothing was analysed there."""
         return self.effort_h is not None and self.effort_h[row][column] <= 0
 
     def values(self) -> list[float]:
@@ -139,21 +87,11 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class DateBins:
-    """Spans of dates of equal length.
+    """Spans of dates of equal length."""
 
-    Parameters
-    ----------
-    first
-        The first day of the first span.
-    days
-        Length of a span.
-    number
-        How many there are.
-    """
-
-    first: date
-    days: int
-    number: int
+    first: date  # first day of the first span
+    days: int  # length of a span
+    number: int  # of spans
 
     def start(self, column: int) -> date:
         """Return the first day of a span."""
@@ -166,15 +104,7 @@ class DateBins:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """How confident the runner was.
-
-    Parameters
-    ----------
-    label
-        The species.
-    counts
-        Detections in each of `HISTOGRAM_BINS` equal classes from 0 to 1, those below the threshold included.
-    """
+    """Detections of a species in `HISTOGRAM_BINS` equal classes of confidence from 0 to 1, ignoring the threshold."""
 
     label: str
     counts: tuple[int, ...]
@@ -182,40 +112,22 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """One recording over time.
-
-    Parameters
-    ----------
-    recording_id, station, started
-        The recording, and when it began by the station's clock.
-    bin_s, length_s
-        Length of a span and of the recording, in seconds.
-    rows
-        Species.
-    highest
-        Per species and span the highest confidence, or None where it was not detected.
-    counts
-        Detections of each species in the whole recording.
-    analysed
-        For each span whether any of it was analysed; None without coverage.
-    left_out
-        Species of the recording beyond those.
-    """
+    """One recording over time."""
 
     recording_id: str
     station: str | None
-    started: datetime | None
-    bin_s: int
-    length_s: float
-    rows: tuple[str, ...]
-    highest: tuple[tuple[float | None, ...], ...]
-    counts: tuple[int, ...]
-    analysed: tuple[bool, ...] | None
-    left_out: int
+    started: datetime | None  # by the station's clock
+    bin_s: int  # length of a span
+    length_s: float  # of the recording
+    rows: tuple[str, ...]  # species
+    highest: tuple[tuple[float | None, ...], ...]  # confidence, per species and span; None if not detected
+    counts: tuple[int, ...]  # detections per species in the whole recording
+    analysed: tuple[bool, ...] | None  # per span, whether any of it was; None without coverage
+    left_out: int  # species of the recording beyond `rows`
 
 
 def runs(flags: Sequence[bool]) -> list[tuple[int, int]]:
-    """Return the spans `[start, end)` of what is true."""
+    """Return the spans `[start, end)` in which the flags are true."""
     found: list[tuple[int, int]] = []
     for column, flag in enumerate(flags):
         if flag and found and found[-1][1] == column:
@@ -226,14 +138,14 @@ def runs(flags: Sequence[bool]) -> list[tuple[int, int]]:
 
 
 def date_bins(first: date, last: date) -> DateBins:
-    """Return the spans to show dates in: days, or as many weeks as leave few enough of them."""
+    """Return the spans to show these dates in: days, or as many weeks as keep the spans few enough."""
     total = (last - first).days + 1
     days = next((days for days in _BIN_DAYS if -(-total // days) <= _MOST_DATE_BINS), -(-total // _MOST_DATE_BINS))
     return DateBins(first, days, -(-total // days))
 
 
 def tick_step_s(length_s: int, most: float) -> int:
-    """Return the seconds between the labels of an axis of time that has room for so many."""
+    """Return the seconds between the labels of a time axis that has room for `most` of them."""
     return next((seconds for seconds in _BIN_S if length_s / seconds <= most), length_s)
 
 
@@ -245,66 +157,38 @@ def time_bin_s(length_ms: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """One detection, with what is needed to find it in its recording.
-
-    Parameters
-    ----------
-    label, label_name, confidence
-        What was detected; the name is the scientific one where the runner gives it.
-    recording_id, station, local_time
-        Where and when, by the station's clock; station and time may be unknown.
-    source_path, dataset_root
-        The audio file as the detections table names it.
-    chunk_start_ms, chunk_end_ms
-        The chunk, in ms from the start of the recording.
-    timestamp_ms, end_ms
-        The detection, in ms from the start of the chunk; the end may be unknown.
-    """
+    """One detection, with what is needed to find it in its recording."""
 
     label: str
-    label_name: str | None
+    label_name: str | None  # the scientific name, if the runner gives it
     confidence: float
     recording_id: str
     station: str | None
-    local_time: datetime | None
-    source_path: str | None
+    local_time: datetime | None  # by the station's clock
+    source_path: str | None  # the audio file as the detections table names it
     dataset_root: str | None
-    chunk_start_ms: int | None
-    chunk_end_ms: int | None
-    timestamp_ms: int | None
-    end_ms: int | None
+    chunk_start_ms: int | None  # from the start of the recording
+    chunk_end_ms: int | None  # likewise
+    timestamp_ms: int | None  # from the start of the chunk
+    end_ms: int | None  # likewise
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What the words are made of.
-
-    Parameters
-    ----------
-    species, stations, making
-        As `Counts` gives them, complete.
-    span
-        First and last date, or None.
-    detections_by_hour, effort_by_hour
-        Totals of each hour of the day; effort is None without coverage.
-    min_confidence
-        The threshold; 0 is none.
-    labels
-        Species that were asked for; empty where all are wanted.
-    """
+    """The complete numbers from `Counts` that the page's text is made of."""
 
     species: Sequence[Species]
     stations: Sequence[Station]
     making: Making
-    span: tuple[date, date] | None
+    span: tuple[date, date] | None  # first and last date
     detections_by_hour: Sequence[int]
-    effort_by_hour: Sequence[float] | None
-    min_confidence: float
-    labels: tuple[str, ...] = ()
+    effort_by_hour: Sequence[float] | None  # None without coverage
+    min_confidence: float  # 0 is no threshold
+    labels: tuple[str, ...] = ()  # requested species; empty for all
 
     @property
     def detections(self) -> int:
-        """Number of detections that are counted."""
+        """Number of detections of all species."""
         return sum(species.detections for species in self.species)
 
     @property

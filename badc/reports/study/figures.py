@@ -1,4 +1,4 @@
-"""What is drawn of a table of detections: which species, which stations, which recording."""
+"""The numbers to draw of a table of detections: which species, which stations, which recording."""
 
 from __future__ import annotations
 
@@ -15,45 +15,25 @@ MOST_HISTOGRAMS = 24
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The numbers of all charts.
-
-    Parameters
-    ----------
-    found
-        All species and stations, with how they were made.
-    hours
-        Species over the hours of the day.
-    dates
-        Stations over dates, or None where there are no dates.
-    timeline
-        One recording, or None where there are no detections.
-    histograms
-        Confidence of each species.
-    """
+    """The numbers of all charts."""
 
     found: Findings
-    hours: Grid
-    dates: tuple[DateBins, Grid] | None
-    timeline: Timeline | None
-    histograms: list[Histogram]
+    hours: Grid  # species over the hours of the day
+    dates: tuple[DateBins, Grid] | None  # stations over dates; None without dates
+    timeline: Timeline | None  # None without detections
+    histograms: list[Histogram]  # one per species
 
 
 def read_figures(counts: Counts, *, recording_id: str | None = None, top: int | None = None) -> Figures:
-    """Read what is drawn.
+    """Read the numbers of all charts.
 
-    Parameters
-    ----------
-    counts
-        The counted tables.
-    recording_id
-        Recording to draw over time; by default the one with the most species.
-    top
-        How many species to draw at most; by default as many as each chart has room for.
+    The timeline is of `recording_id`, by default the recording with the most species. At most `top` species are drawn,
+    by default as many as each chart has room for.
 
     Raises
     ------
     RequestError
-        When there is no such recording.
+        If there is no such recording.
     """
     species = counts.species()
     found = Findings(

@@ -1,4 +1,4 @@
-"""Queries over the views of `badc.reports.query.tables`: what `badc.reports.study.data` holds."""
+"""Queries over the views of `badc.reports.query.tables` that fill the classes of `badc.reports.study.data`."""
 
 from __future__ import annotations
 
@@ -33,16 +33,9 @@ _MOST_LISTED_RECORDINGS = 5
 class Counts:
     """The tables of one report, counted.
 
-    Parameters
-    ----------
-    database
-        A connection with the views of `badc.reports.query.tables.open_tables`.
-    has_coverage
-        Whether there is a coverage table; without, nothing is known of effort.
-    min_confidence
-        Detections below are left out, except from the histograms. At 0 those without a confidence count too.
-    labels
-        Species to keep (see `badc.reports.query.counts.choose`); none keeps all.
+    `database` has the views of `badc.reports.query.tables.open_tables`; without coverage, effort is unknown. Detections
+    below `min_confidence` count in the histograms only; at 0, those without a confidence count too. `labels` are the
+    species to keep (see `badc.reports.query.counts.choose`); empty keeps all.
     """
 
     def __init__(
@@ -178,14 +171,14 @@ class Counts:
         return tuple(by_hour.get(hour, 0.0) for hour in range(HOURS))
 
     def span(self) -> tuple[date, date] | None:
-        """Return the first and the last date of detections and analysed audio, or None where there are no dates."""
+        """Return the first and the last date of detections and analysed audio, or None without dates."""
         tables = ("cells", "analysed_hours")
         dates = " UNION ALL ".join(f"SELECT min(date) AS a, max(date) AS b FROM {table}" for table in tables)
         first, last = self.rows(f"SELECT min(a), max(b) FROM ({dates})")[0]
         return None if first is None else (first, last)
 
     def dates(self, stations: Sequence[str | None]) -> tuple[DateBins, Grid] | None:
-        """Return detections of all species over dates at these stations, or None where there are no dates."""
+        """Return detections of all species over dates at these stations, or None without dates."""
         span = self.span()
         if span is None:
             return None
@@ -210,7 +203,7 @@ class Counts:
         return found
 
     def histograms(self, labels: Sequence[str]) -> list[Histogram]:
-        """Return how confident the runner was of these species, detections below the threshold included."""
+        """Return the confidence of these species, detections below the threshold included."""
         found: dict[str, list[int]] = {label: [0] * HISTOGRAM_BINS for label in labels}
         for label, number, n in self.rows(
             f"""
@@ -249,12 +242,12 @@ class Counts:
         return sorted(sightings, key=lambda s: (place[s.label], -s.confidence, s.recording_id))
 
     def timeline(self, recording_id: str | None, most_rows: int) -> Timeline | None:
-        """Return one recording over time; by default the one with the most species.
+        """Return one recording over time, by default the one with the most species.
 
         Raises
         ------
         RequestError
-            When no detection and no chunk is of that recording; the text names some that are there.
+            If the tables lack that recording; the text names some that they have.
         """
         if recording_id is None:
             found = self.rows(

@@ -1,4 +1,4 @@
-"""The ordered colours of the plots, and the classes of values that they stand for."""
+"""The ordered colours of the plots, and the classes of values they stand for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from math import floor, log10
 # in grey and for colour-blind eyes. On a dark ground they run the other way: more is further from the ground.
 LIGHT_STEPS = ("#d4ecae", "#82cf9c", "#08ac9c", "#008299", "#005584", "#202c5b")
 STEPS = len(LIGHT_STEPS)
-# Where the classes may begin, from the finest to the coarsest: the numbers of each power of ten.
+# Multiples of powers of ten at which classes may begin, from the finest to the coarsest.
 _SERIES = ((1.0, 2.0, 5.0), (1.0, 3.0), (1.0,))
 _MOST_PART_BELOW = 0.25
 _NARROW = 4
@@ -20,13 +20,7 @@ _NARROW = 4
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Classes of positive values.
-
-    Parameters
-    ----------
-    bounds
-        Where the second class and each further one begins, ascending; at most `STEPS - 1`.
-    """
+    """Classes of positive values; `bounds` are the starts of all but the first, ascending, at most `STEPS - 1`."""
 
     bounds: tuple[float, ...]
 
@@ -35,11 +29,11 @@ class Scale:
         return self.colour(bisect_right(self.bounds, value))
 
     def colour(self, number: int) -> int:
-        """Return the colour of a class by its number from 0; few classes take colours far apart."""
+        """Return the colour of a class by its number from 0; if there are few, their colours are far apart."""
         return round(number * (STEPS - 1) / len(self.bounds)) if self.bounds else STEPS // 2
 
     def names(self) -> list[str]:
-        """Return what to call each class in a legend."""
+        """Return the name of each class for a legend."""
         if not self.bounds:
             return ["any"]
         shown = [short(bound) for bound in self.bounds]
@@ -48,12 +42,12 @@ class Scale:
 
 
 def scale_of(values: Iterable[float]) -> Scale:
-    """Return classes for these values, with round numbers for bounds.
+    """Return classes with round bounds for these values.
 
-    Rates of common and rare species differ by orders of magnitude; equal steps would leave one class for all rare ones.
-    So the bounds grow by about the same factor, the smallest of 2, 3 and 10 for which at most a quarter of the values
-    is below the first bound. Where the largest value is less than four times the smallest, the classes are equal steps
-    from 0, so that small differences are not made to look large.
+    Rates of common and rare species differ by orders of magnitude; equal steps would put all rare ones into one class.
+    So the bounds grow by about the same factor, the smallest of 2, 3 and 10 that leaves at most a quarter of the values
+    below the first bound. If the largest value is less than four times the smallest, the classes are equal steps from
+    0, so that small differences do not look large.
     """
     positive = sorted(value for value in values if value > 0)
     if not positive:
@@ -86,7 +80,7 @@ CONFIDENCE_SCALE = Scale((0.3, 0.5, 0.7, 0.8, 0.9))
 
 
 def short(value: float) -> str:
-    """Return a number with as many digits as it is worth: `1,234`, `56.7`, `0.042`."""
+    """Return a number rounded for reading: `1,234`, `56.7`, `0.042`."""
     if value == 0:
         return "0"
     if abs(value) >= 99.95:

@@ -18,27 +18,20 @@ _HOURS = 24.0
 class SunBand:
     """When the sun rose and set, in hours of the stations' clocks.
 
-    Parameters
-    ----------
-    sunrise, sunset
-        The earliest and the latest; None where the sun never rose or set. They may lie below 0 or beyond 24 when the
-        clock is far from solar time; `pieces` brings them back.
-    stations
-        How many stations that is of.
-    midnight_sun, polar_night
-        Whether there were days on which the sun did not set, or did not rise.
+    `sunrise` and `sunset` are the earliest and the latest, or None if the sun never rose or set. They may lie below 0
+    or beyond 24 if the clock is far from solar time; `pieces` brings them back.
     """
 
     sunrise: tuple[float, float] | None
     sunset: tuple[float, float] | None
-    stations: int
-    midnight_sun: bool
-    polar_night: bool
+    stations: int  # how many it covers
+    midnight_sun: bool  # on some days the sun did not set
+    polar_night: bool  # on some days it did not rise
 
     def pieces(self) -> list[tuple[str, float, float]]:
-        """Return what of the day is `night`, `change` (the sun rises or sets there, by date) and `day`, within 0 to 24.
+        """Return the spans of `night`, `day` and `change` (sunrise or sunset, depending on the date), from 0 to 24.
 
-        It is empty where the sun did not rise and set.
+        Empty if the sun did not rise and set.
         """
         if self.sunrise is None or self.sunset is None:
             return []
@@ -79,9 +72,9 @@ def clock(hour: float) -> str:
 
 
 def sun_band(stations: Sequence[Station]) -> SunBand | None:
-    """Return when the sun rose and set at the stations, or None where none has coordinates, a time zone and dates.
+    """Return when the sun rose and set, or None if no station has coordinates, a time zone and dates.
 
-    Of each station up to twelve dates are taken, its first and last among them; of more than sixty stations, sixty from
+    Up to twelve dates of each station are used, its first and last included; of more than sixty stations, sixty from
     north to south. The formulas are those of the library astral, which follow the solar calculator of the US National
     Oceanic and Atmospheric Administration.
     """
@@ -106,7 +99,7 @@ def sun_band(stations: Sequence[Station]) -> SunBand | None:
 
 @dataclass(frozen=True, slots=True)
 class _Day:
-    """Solar noon by the clock, the hours from sunrise to noon and from noon to sunset; or else whether it was up."""
+    """Solar noon by the clock, and the hours from sunrise to noon and noon to sunset, or else whether it was up."""
 
     noon: float
     before: float | None
@@ -135,7 +128,7 @@ def _sun_of(station: Station, day: date) -> _Day:
         rise, set_ = (_hour(of(observer, day, tzinfo=zone)) for of in (sunrise, sunset))
     except ValueError:  # the sun does not cross the horizon on that day
         return _Day(middle, None, None, elevation(observer, highest) > 0)
-    # By a clock that is far from solar time, as UTC often is, sunset may come before sunrise; from noon it does not.
+    # By a clock far from solar time, as UTC often is, sunset may come before sunrise; counted from noon, it does not.
     return _Day(middle, (middle - rise) % _HOURS, (set_ - middle) % _HOURS, None)
 
 
@@ -144,5 +137,5 @@ def _hour(moment: datetime) -> float:
 
 
 def _near(reference: float, hour: float) -> float:
-    """Return an hour of the day moved by whole days to within half a day of another."""
+    """Return an hour moved by whole days to within half a day of `reference`."""
     return reference + (hour - reference + _HOURS / 2) % _HOURS - _HOURS / 2

@@ -7,18 +7,18 @@ from datetime import date, timedelta
 
 from badc.reports.study.data import DateBins
 
-# Not allowed in HTML, and nothing to see: what a label or an id may hold all the same.
+# Invisible characters that HTML forbids, but a label or an id may contain.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _CHARACTER_PX = 0.55  # mean width of a character, by the size of the text
 
 
 def clean(text: str) -> str:
-    """Return a text on one line, without the characters that HTML does not allow."""
+    """Return a text on one line, with characters that HTML forbids replaced."""
     return " ".join(_CONTROL.sub("\N{REPLACEMENT CHARACTER}", text).split())
 
 
 def fitted(words: str, width: float, size: float = 13.0) -> str:
-    """Return a text cut so that it about fits a width in px."""
+    """Return a text cut to about fit a width in px."""
     words = clean(words)
     most = max(3, int(width / (size * _CHARACTER_PX)))
     return words if len(words) <= most else words[: most - 1].rstrip() + "…"

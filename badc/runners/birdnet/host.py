@@ -37,7 +37,7 @@ class _Birdnet:
         self._min_confidence = float(options["min_confidence"])
         self._hop_s = WINDOW_S - float(options["birdnet_overlap_s"])
         self._wanted = _wanted(labels, options["species"])
-        # One thread: a worker is one core's worth of work, and more threads gain nothing on one window.
+        # One thread: a worker is meant for one core, and more threads gain nothing on one window.
         self._interpreter = Interpreter(model_path=options["model"], num_threads=1)
         self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
@@ -65,7 +65,7 @@ class _Birdnet:
         return {"detections": detections}
 
     def _classify(self, piece: np.ndarray[Any, Any]) -> list[tuple[int, float]]:
-        """Return the labels of one 3 s window that are wanted and confident enough, most confident first."""
+        """Return the wanted labels of one 3 s window that are confident enough, most confident first."""
         import numpy as np
 
         self._interpreter.set_tensor(self._input, piece[np.newaxis])
@@ -99,7 +99,7 @@ def _windows(samples: np.ndarray[Any, Any], hop_s: float) -> list[tuple[float, n
     while True:
         start = round(number * hop_s * RATE_HZ)
         piece = samples[start : start + size]
-        # A chunk that is itself shorter than that is analysed all the same: nothing else would.
+        # A chunk that is itself that short is analysed anyway: no other window covers it.
         if len(piece) < MIN_WINDOW_S * RATE_HZ and found:
             return found
         found.append((start / RATE_HZ, np.pad(piece, (0, size - len(piece)))))

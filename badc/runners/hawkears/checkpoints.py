@@ -1,4 +1,4 @@
-"""Which model it was: a digest of the checkpoint files that an ensemble is loaded from."""
+"""Which model it was: a digest of an ensemble's checkpoint files."""
 
 from __future__ import annotations
 
@@ -11,12 +11,9 @@ _BLOCK_BYTES = 1 << 20
 
 
 def digest_of_checkpoints(folders: Iterable[Path]) -> str:
-    """Return 12 hexadecimal digits of the SHA-256 over the checkpoints' names and contents, in the order of names.
+    """Return the first 12 hex digits of the SHA-256 over the checkpoints' names and contents, in order of name.
 
-    Parameters
-    ----------
-    folders
-        Folders of checkpoints; one that does not exist counts as empty.
+    A folder that does not exist counts as empty.
     """
     digest = hashlib.sha256()
     for folder in folders:

@@ -1,7 +1,7 @@
 """The HawkEars 2.x host, run by `badc.runners.hawkears.resident` in the interpreter that has HawkEars.
 
-It calls `hawkears.commands.analyze`, HawkEars' own Python entry, once per chunk. That call makes a predictor, and with
-it loads every checkpoint, each time; here the objects that read files are made at the first call and kept.
+It calls HawkEars' own Python entry, `hawkears.commands.analyze`, once per chunk. By itself that call would load every
+checkpoint each time; here the objects that read files are made at the first call and kept.
 """
 
 from __future__ import annotations
@@ -36,11 +36,8 @@ class RefusedError(Exception):
 def main(options: dict[str, Any]) -> None:
     """Check options, or serve requests `{path, date}`, as `options["do"]` says.
 
-    Parameters
-    ----------
-    options
-        For `check`: `arguments` (words of HawkEars' command line) and `data_root` (or None). For `serve`: `parameters`
-        and `data_root` as the check returned them, and `scratch`, a folder for HawkEars' own files.
+    For `check`, the options are `arguments` (words of HawkEars' command line) and `data_root` (or None). For `serve`,
+    they are `parameters` and `data_root` as the check returned them, and `scratch`, a folder for HawkEars' own files.
     """
     if options["do"] == "check":
         try:
@@ -53,13 +50,7 @@ def main(options: dict[str, Any]) -> None:
 
 
 def _check(arguments: list[str], data_root: str | None) -> dict[str, Any]:
-    """Return HawkEars' version, the parameters that the arguments mean, and the data root.
-
-    Raises
-    ------
-    RefusedError
-        When an argument is none of `hawkears analyze`, or BADC's own business, or the data root is not complete.
-    """
+    """Return HawkEars' version, the parameters that the arguments mean, and the data root, or raise RefusedError."""
     import hawkears
     from hawkears.core.app_paths import resolve_application_paths
     from hawkears.core.initializer import get_initialization_status
@@ -116,14 +107,14 @@ class _Hawkears:
         self._classes = _keep_what_is_loaded()
 
     def digest(self) -> str:
-        """Return the digest of the checkpoints of the ensemble and of the low-band classifier."""
+        """Return the digest of the checkpoints of the ensemble and the low-band classifier."""
         from hawkears.core.config_loader import get_config
 
         config = get_config(self._parameters.get("cfg_path"), data_root=self._root)
         return digest_of_checkpoints([Path(config.misc.ckpt_folder), Path(config.hawkears.low_band_ckpt_folder)])
 
     def warm_up(self) -> None:
-        """Analyse a few seconds of silence, so that all is loaded, and known to work, before the first chunk."""
+        """Analyse a few seconds of silence, so that everything is loaded and known to work before the first chunk."""
         with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
             path = Path(folder, "silence.wav")
             with wave.open(str(path), "wb") as wav:
@@ -135,8 +126,8 @@ class _Hawkears:
         from hawkears.commands import analyze
 
         parameters = dict(self._parameters)
-        # The date matters to HawkEars only where it knows the place. The chunk's file may have any name, so `file`,
-        # the date in the file's name, is the recording's, which the request brings.
+        # HawkEars uses the date only with a location. The chunk's file may have any name, so for `file` (the date in
+        # the file's name) the request brings the recording's date.
         if self._by_location and parameters.get("date") in (None, "file"):
             parameters["date"] = request["date"]
         with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
@@ -172,10 +163,10 @@ class _Hawkears:
 
 
 def _keep_what_is_loaded() -> Callable[[], Any]:
-    """Let HawkEars make each object that reads a file once only; return a function that gives its class manager.
+    """Make HawkEars build each object that reads a file only once; return a function that gives its class manager.
 
-    All of a host's calls have the same options, so what was made at the first call is what every call would make. Where
-    a version of HawkEars has no such object, the models are loaded for each chunk, which is slow but right.
+    All calls of a host have the same options, so the objects of the first call suit every call. If a version of
+    HawkEars lacks such an object, the models are loaded for each chunk, which is slow but right.
     """
     from hawkears.core import analyzer, occurrence_manager
     from hawkears.heuristics.canada import low_band
@@ -192,8 +183,8 @@ def _keep_what_is_loaded() -> Callable[[], Any]:
 def _as_made(predictor: Any) -> None:
     """Give a predictor's audio the settings that it was made with.
 
-    HawkEars leaves it with its own defaults after a recording, in place of those of the checkpoints. Where they differ,
-    a chunk's scores would depend on whether another one came before it.
+    After a recording, HawkEars leaves its own defaults there instead of the checkpoints' settings. Where they differ, a
+    chunk's scores would depend on whether another chunk came before it.
     """
     predictor.audio.set_config(predictor.cfg)
 

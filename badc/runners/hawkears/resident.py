@@ -18,7 +18,7 @@ from badc.detections.result import ChunkResult, ResultStatus, parse_detections
 from badc.errors import RequestError
 from badc.recordings.audio import AudioWindow
 from badc.recordings.names import parse_recording_name
-from badc.runners.hawkears.script import find_script
+from badc.runners.hawkears.script import HawkearsScriptSpec
 from badc.runners.hawkears.settings import INSTALL, SOURCE_ROOT, HawkearsEngine, HawkearsSettings
 from badc.runners.interface import FOUND, ChunkTimeout, RunnerOutput, WorkerPlace, chunk_wav
 from badc.runners.process.resident import Host
@@ -36,16 +36,7 @@ _BOOT = (
 class HawkearsSpec(HawkearsSettings):
     """Settings of HawkEars 2.x, checked by HawkEars itself.
 
-    Attributes
-    ----------
-    python
-        The interpreter that has HawkEars.
-    version
-        HawkEars' version.
-    parameters
-        Parameters of `hawkears.commands.analyze` as JSON.
-    data_root
-        HawkEars' data root, absolute.
+    `parameters` are those of `hawkears.commands.analyze`, as JSON; `data_root` is absolute.
     """
 
     kind = "hawkears-resident"
@@ -66,10 +57,8 @@ class HawkearsSpec(HawkearsSettings):
 
     @classmethod
     def is_meant(cls, settings: Any) -> bool:
-        """Whether the engine is given, or there is no script (see `RunnerSpec.is_meant`)."""
-        if settings.hawkears_engine is None:
-            return find_script(settings.hawkears_root) is None
-        return bool(settings.hawkears_engine is HawkearsEngine.RESIDENT)
+        """Whether the script is not (see `RunnerSpec.is_meant`)."""
+        return not HawkearsScriptSpec.is_meant(settings)
 
     @property
     def description(self) -> str:
@@ -77,7 +66,7 @@ class HawkearsSpec(HawkearsSettings):
         return f"HawkEars {self.version}, resident in {self.python}, data in {self.data_root}"
 
     def prepared(self) -> Self:
-        """Let HawkEars itself look at the settings (see `RunnerSpec.prepared`)."""
+        """Have HawkEars itself check the settings (see `RunnerSpec.prepared`)."""
         python = find_python(self.hawkears_python)
         if python is None:
             raise RequestError(f"HawkEars is not installed; {INSTALL}")
@@ -97,7 +86,7 @@ class HawkearsSpec(HawkearsSettings):
 
 
 class HawkearsRunner:
-    """Sends each chunk to the host, as a WAV of its own: HawkEars reads whole files."""
+    """Sends each chunk to the host as a WAV of its own: HawkEars reads whole files."""
 
     name = HawkearsSpec.name
 
@@ -129,7 +118,7 @@ class HawkearsRunner:
 
 
 def find_python(given: Path | None) -> str | None:
-    """Return the interpreter that is to have HawkEars: the given one, that of `make hawkears`, or this one."""
+    """Return the interpreter to look for HawkEars in: the given one, that of `make hawkears`, this one, or None."""
     if given is not None:
         return str(given.absolute())
     if _OWN_PYTHON.exists():

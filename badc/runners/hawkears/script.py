@@ -44,17 +44,7 @@ _CHECKPOINT_FOLDERS = ("data/ckpt", "data/low_band_ckpt")
 
 
 class HawkearsScriptSpec(HawkearsSettings):
-    """Settings of HawkEars 1.x.
-
-    Attributes
-    ----------
-    root
-        The folder of `analyze.py`, absolute.
-    python
-        The interpreter that runs it.
-    version
-        What the folder says of its version.
-    """
+    """Settings of HawkEars 1.x; `root` is the folder of `analyze.py`, absolute."""
 
     kind = "hawkears-script"
     title = "HawkEars 1.x"
@@ -66,7 +56,7 @@ class HawkearsScriptSpec(HawkearsSettings):
         Path | None,
         Field(description="HawkEars 1.x: the folder with its analyze.py. Default: vendor/HawkEars in BADC's folder."),
     ] = None
-    # Of one chunk; a call with several may take as many times longer.
+    # Per chunk: a call with several may take that many times longer.
     chunk_timeout_s: ChunkTimeout = None
     root: Annotated[Path, Field(json_schema_extra=FOUND)] = Path()
     python: Annotated[str, Field(json_schema_extra=FOUND)] = ""
@@ -74,9 +64,9 @@ class HawkearsScriptSpec(HawkearsSettings):
 
     @classmethod
     def is_meant(cls, settings: Any) -> bool:
-        """Whether the engine is given, or there is a script (see `RunnerSpec.is_meant`)."""
+        """Whether the engine is given, or a script is (see `RunnerSpec.is_meant`)."""
         if settings.hawkears_engine is None:
-            return find_script(settings.hawkears_root) is not None
+            return settings.hawkears_root is not None or find_script(None) is not None
         return bool(settings.hawkears_engine is HawkearsEngine.SCRIPT)
 
     @property
@@ -85,7 +75,7 @@ class HawkearsScriptSpec(HawkearsSettings):
         return f"HawkEars 1.x ({self.version}), script {self.root / SCRIPT} run by {self.python}"
 
     def prepared(self) -> Self:
-        """Let the script tell its options, and compare (see `RunnerSpec.prepared`)."""
+        """Check the arguments against the options that the script lists (see `RunnerSpec.prepared`)."""
         root = find_script(self.hawkears_root)
         if root is None:
             raise RequestError(f"HawkEars 1.x is not here; {INSTALL}")
@@ -151,7 +141,7 @@ class HawkearsScriptRunner:
         if finished.returncode != 0:
             raise RunnerError(f"HawkEars {leash.how_it_ended(finished.returncode)}", **vars(finished))
         if _LOST_THREAD in finished.stderr:
-            # It goes on without that thread's recordings and ends with 0: their chunks would look silent.
+            # HawkEars finishes without that thread's recordings and exits with 0: their chunks would look silent.
             raise RunnerError("a thread of HawkEars ended with an error", **vars(finished))
         return finished
 
@@ -166,7 +156,7 @@ class HawkearsScriptRunner:
 
 
 def find_script(root: Path | None) -> Path | None:
-    """Return the folder of HawkEars 1.x: the given one, else `vendor/HawkEars` where that has been fetched.
+    """Return the folder of HawkEars 1.x: the given one, else `vendor/HawkEars` if it has been fetched, else None.
 
     Raises
     ------
@@ -216,7 +206,7 @@ def _known_options(root: Path, python: str) -> frozenset[str]:
 
 @lru_cache(maxsize=8)
 def _version(root: Path) -> str:
-    """Return the commit of the folder, where it is the top of a git checkout."""
+    """Return the commit of the folder if it is the top of a git checkout."""
     try:
         words = ["git", "-C", str(root), "rev-parse", "--show-prefix", "--short", "HEAD"]
         lines = subprocess.run(words, capture_output=True, text=True, timeout=30).stdout.splitlines()
@@ -238,8 +228,8 @@ def _is_option(word: str) -> bool:
 def _lay_out(items: Sequence[tuple[Chunk, AudioWindow]], folder: Path) -> list[frozenset[str]]:
     """Put each chunk into a folder; return the names under which the script may report each.
 
-    A chunk with a file of its own is linked. The script may report a link by the name of what it leads to, as a
-    git-annex link leads to a key; two chunks of the same content share that, so the second one is copied.
+    A chunk with a file of its own is linked. The script may report a link by its target's name, such as a git-annex
+    key; two chunks with the same content share a target, so the second one is copied.
     """
     taken: set[str] = set()
     names = []
@@ -262,13 +252,7 @@ def _lay_out(items: Sequence[tuple[Chunk, AudioWindow]], folder: Path) -> list[f
 
 
 def _split(text: str, names: Sequence[frozenset[str]]) -> list[list[dict[str, str]]]:
-    """Return the rows of each chunk.
-
-    Raises
-    ------
-    InvalidResultError
-        When a column is missing, a row is short, or a row's file is none of the chunks.
-    """
+    """Return the rows of each chunk, or raise InvalidResultError: a missing column, a short row, or an unknown file."""
     reader = csv.DictReader(io.StringIO(text, newline=""))
     missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
     if missing:

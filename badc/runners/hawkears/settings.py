@@ -1,4 +1,4 @@
-"""What the two runners of HawkEars have in common."""
+"""What the two HawkEars runners have in common."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class HawkearsEngine(StrEnum):
 
 
 class HawkearsSettings(RunnerSpec):
-    """The settings of both."""
+    """The settings of both HawkEars runners."""
 
     name = "hawkears"
     switch: ClassVar[Switch] = Switch(

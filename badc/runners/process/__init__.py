@@ -1,5 +1,4 @@
-"""The programs that run inside a host process: they load a model once and answer requests over their pipes.
+"""Classifiers as processes: one per attempt (`once`), or a host that loads a model once (`resident`, `serve`).
 
-These modules run in the interpreter that has the model, which may be another one than BADC's own, so `serve` needs
-the standard library only.
+`serve` runs in the interpreter that has the model, which may not be BADC's own, so it needs only the standard library.
 """

@@ -1,4 +1,4 @@
-"""One process per attempt: started on a leash, with its output kept in files, and its whole group killed at the end."""
+"""One process per attempt: started on a leash, its output kept in files, its whole group killed at the end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from badc.system import leash
 
 _KEPT_OUTPUT_BYTES = 4096
 _SHORTEST_SECRET = 4
-# What the run itself is let in with at its Prefect server; its programs inherit it.
+# The run's own credentials for its Prefect server, which its programs inherit.
 _OWN_SECRETS = ("PREFECT_API_AUTH_STRING", "PREFECT_API_KEY")
 
 
@@ -24,12 +24,7 @@ _OWN_SECRETS = ("PREFECT_API_AUTH_STRING", "PREFECT_API_KEY")
 class Finished:
     """How a process ended; its attributes are keyword arguments of RunnerError and RunnerOutput.
 
-    Parameters
-    ----------
-    stdout, stderr
-        The end of what it printed.
-    returncode
-        Its exit code, negative for a signal.
+    `stdout` and `stderr` are the end of what it printed; `returncode` is negative for a signal.
     """
 
     stdout: str
@@ -46,22 +41,11 @@ def run_process(
     secrets: Sequence[tuple[str, str]] = (),
     working_dir: Path | None = None,
 ) -> Finished:
-    """Run a program to its end.
+    """Run a program to its end, without a shell.
 
-    Parameters
-    ----------
-    words
-        The program and its arguments; no shell is involved.
-    what
-        What to call it in messages, such as `the command`.
-    timeout_s
-        After so many seconds its process group is killed; None waits for ever.
-    environment
-        Variables added to this process's own.
-    secrets
-        Further variables, names and values, that do not show in what is kept of its output.
-    working_dir
-        Where it runs; by default here.
+    `what` names it in messages, such as `the command`. After `timeout_s` its process group is killed; None waits for
+    ever. `environment` and `secrets` are added to this process's variables; the values of `secrets` are hidden in what
+    is kept of its output.
 
     Raises
     ------
@@ -69,7 +53,7 @@ def run_process(
         When it cannot be started, or took too long (`RunnerTimeoutError`).
     """
     hidden = [*secrets, *((name, os.environ[name]) for name in _OWN_SECRETS if name in os.environ)]
-    # Files, not pipes: a grandchild that keeps a pipe open would hold this up for ever.
+    # Files, not pipes: a grandchild that keeps a pipe open would block this for ever.
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
         try:
             process = subprocess.Popen(
@@ -94,21 +78,21 @@ def run_process(
                 stderr=_end_of(stderr, hidden),
             ) from None
         finally:
-            # What the program left behind in its group goes with it, after a success too.
+            # Kill what the program left behind in its group, after a success too.
             leash.kill_group(process)
         return Finished(_end_of(stdout, hidden), _end_of(stderr, hidden), returncode)
 
 
 def _end_of(stream: IO[bytes], secrets: Sequence[tuple[str, str]]) -> str:
-    # Of a very short value nothing is gained, and much else would be replaced.
+    # Hiding a very short value gains nothing, and would replace much else.
     hidden = {value.encode(): f"<{name}>".encode() for name, value in secrets if len(value) >= _SHORTEST_SECRET}
-    # More is read than is kept, by the longest of them: a secret whose beginning is not read ends before what is kept.
+    # Read more than is kept, by the longest secret: one whose beginning is not read then ends before the kept part.
     size = stream.seek(0, os.SEEK_END)
     stream.seek(max(0, size - _KEPT_OUTPUT_BYTES - max(map(len, hidden), default=0)))
     raw = stream.read()
     at = max(0, len(raw) - _KEPT_OUTPUT_BYTES)
     kept = b""
-    # The longest first: one secret may hold another.
+    # Longest first: one secret may contain another.
     pattern = b"|".join(re.escape(value) for value in sorted(hidden, key=len, reverse=True))
     for found in re.finditer(pattern, raw) if hidden else ():
         if found.end() > at:

@@ -1,7 +1,7 @@
-"""The worker's side of a host process: a model that lives in a process of its own.
+"""The worker's side of a host process, in which a model lives.
 
-A model that crashes, hangs or eats all memory takes its host with it, not the worker: the attempt fails with a reason,
-and the next one gets a fresh host.
+A model that crashes, hangs or eats all memory takes down its host, not the worker: the attempt fails with a reason, and
+the next one gets a fresh host.
 """
 
 from __future__ import annotations
@@ -27,14 +27,8 @@ _KEPT_STDERR_LINES = 40
 class Host:
     """One host process, started at the first request and again after each loss.
 
-    Parameters
-    ----------
-    command
-        The host program and its arguments (see `badc.runners.process`).
-    environment
-        Variables added to this process's own.
-    what
-        The model's name in messages.
+    `command` is the host program with its arguments (see `badc.runners.process.serve`); `environment` is added to this
+    process's variables; `what` names the model in messages.
     """
 
     def __init__(self, command: list[str], environment: dict[str, str], what: str) -> None:
@@ -49,20 +43,15 @@ class Host:
         self.greeting: dict[str, Any] = {}
 
     def request(self, message: dict[str, Any], timeout_s: float | None) -> dict[str, Any]:
-        """Send one request and return its answer.
+        """Send one request, without its id, and return its answer.
 
-        Parameters
-        ----------
-        message
-            The request, without its id.
-        timeout_s
-            How long the answer may take, not counting the start of the host; None waits for ever.
+        `timeout_s` limits the answer, not the start of the host; None waits for ever.
 
         Raises
         ------
         RunnerError
-            When the host answers with an error, ends, or takes too long. In the last two cases it is gone
-            afterwards, and the next request starts another.
+            When the host answers with an error, ends, or takes too long. After the last two, the next request starts
+            another.
         """
         process = self._running()
         self._requests += 1
@@ -123,7 +112,7 @@ class Host:
         return process
 
     def _receive(self, process: subprocess.Popen[bytes], timeout_s: float | None) -> dict[str, Any]:
-        """Read a line of the host's. One that ends is a RunnerError, one too slow a TimeoutError; both are gone."""
+        """Read a line from the host; if it ended (RunnerError) or is too slow (TimeoutError), it is ended."""
         assert process.stdout is not None
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         descriptor = process.stdout.fileno()
@@ -136,7 +125,7 @@ class Host:
                     raise TimeoutError
                 data = os.read(descriptor, 1 << 16)
                 if not data:
-                    # It closed its pipe, so it is ending by itself; how it ends is worth a moment.
+                    # It closed its pipe, so it is ending; wait a moment to learn how.
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         process.wait(timeout=2)
                     self._end(process)
@@ -153,7 +142,7 @@ class Host:
         except orjson.JSONDecodeError:
             answer = None
         if not isinstance(answer, dict):
-            # What follows may be the answer to this request, and must not be taken for that to the next one.
+            # The answer may still follow, and must not be taken for the answer to the next request.
             self._end(process)
             raise RunnerError(f"{self._what}: the host wrote no answer but {line[:80]!r}", stderr=self._stderr_text())
         return answer
@@ -161,7 +150,7 @@ class Host:
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         leash.kill_group(process)
         if self._drainer is not None:
-            self._drainer.join(timeout=1)  # its last words are the interesting ones
+            self._drainer.join(timeout=1)  # the last lines say why it ended
         for stream in (process.stdin, process.stdout):
             if stream is not None:
                 with contextlib.suppress(OSError):

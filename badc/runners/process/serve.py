@@ -1,8 +1,8 @@
 """The host's side of the pipe: one JSON object a line, requests on stdin, answers on stdout.
 
-A request is `{"id": …, …}`; its answer `{"id": …, "ok": true, …}` or `{"id": …, "ok": false, "error": "…"}`. The
-first line that a host writes is its greeting, `{"ok": true, "model_version": …}`, once its model is loaded. The end of
-stdin is the end of the host. Only the standard library is needed here.
+A request is `{"id": …, …}`; its answer `{"id": …, "ok": true, …}` or `{"id": …, "ok": false, "error": "…"}`. The first
+line that a host writes is its greeting, `{"ok": true, "model_version": …}`, once its model is loaded. A host ends when
+stdin does. Only the standard library is needed here.
 """
 
 from __future__ import annotations
@@ -20,12 +20,9 @@ Answer = dict[str, Any]
 def serve(load: Callable[[], tuple[str, Callable[[Answer], Answer]]]) -> None:
     """Load a model, greet, then answer requests until stdin ends.
 
-    Parameters
-    ----------
-    load
-        Loads the model; returns its version and the function that answers one request.
+    `load` returns the model's version and the function that answers one request.
     """
-    # Libraries print to stdout as they please; only answers may go to the pipe.
+    # Libraries print to stdout, but only answers may go to the pipe.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     sys.stdout = sys.stderr

@@ -1,4 +1,4 @@
-"""`badc chunk …`: the chunks of a recording, as rows of a manifest, as WAV files, or as ids; and of a whole dataset."""
+"""`badc chunk …`: a recording's chunks as manifest, WAV files or ids, and the chunking of a whole dataset."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def run(settings: ChunkWavSettings) -> None:
 
 @options_of(SplitSettings)
 def split(settings: SplitSettings) -> None:
-    """Print the ids of a recording's chunks, one a line; write nothing."""
+    """Print the ids of a recording's chunks, one per line; write nothing."""
     for chunk in _planned(settings).chunks:
         print(chunk.chunk_id)
 
@@ -84,7 +84,7 @@ def split(settings: SplitSettings) -> None:
 @options_of(ChunkSettings)
 def orchestrate(
     settings: ChunkSettings,
-    plan_csv: Annotated[Path | None, typer.Option(help="Write the plan, what would be chunked, as CSV.")] = None,
+    plan_csv: Annotated[Path | None, typer.Option(help="Write the plan (what would be chunked) as CSV.")] = None,
     plan_json: Annotated[Path | None, typer.Option(help="Write the plan as JSON.")] = None,
     print_datalad_run: Annotated[
         bool,
@@ -93,12 +93,12 @@ def orchestrate(
             help="Print a `datalad run` line for each recording that would be chunked, and do nothing.",
         ),
     ] = False,
-    apply: Annotated[bool, typer.Option("--apply", help="Do what is planned, as a Prefect flow run.")] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Carry out the plan, as a Prefect flow run.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show Prefect's own messages.")] = False,
 ) -> int:
     """Chunk every recording of a dataset; without --apply only show what would be done.
 
-    Recordings that are chunked completely and in the same way are skipped. What failed or was interrupted is done
+    Recordings that are already chunked completely in the same way are skipped; failed or interrupted ones are done
     again. Exit codes: 0; 1 a recording could not be chunked (the others were); 2 the request is wrong; 130 interrupted.
     """
     from badc.datalad.environment import recording_wanted
@@ -148,7 +148,7 @@ def _what_it_makes(plan: ChunkPlan) -> str:
 
 @contextmanager
 def _counting_stages() -> Iterator[Callable[[str, int, int | None], None]]:
-    """Yield a function that tells how far planning is, stage by stage."""
+    """Yield a function that shows the progress of planning, stage by stage."""
     from flows.cli.console import counting
 
     with ExitStack() as stack:

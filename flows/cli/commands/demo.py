@@ -16,18 +16,18 @@ from badc.system.paths import require_inside
 RECORDING = "DEMO-01_20230509_094500"
 _MARK = ".badc-demo"
 _REPEATS = 30
-# Four of BirdNET's 3 s windows: so the clip's own windows stay whole, wherever it is repeated.
+# Four of BirdNET's 3 s windows, so that each repeat of the clip has its own windows.
 _REPEAT_S = 12
 
 
 def demo(
     folder: Annotated[
-        Path, typer.Argument(help="Folder to make. In that of an earlier demo, what you have added stays.")
+        Path, typer.Argument(help="Folder to make. In an earlier demo's folder, files that you added stay.")
     ] = Path("demo"),
 ) -> None:
-    """Make a six-minute recording out of real bird song, find the birds in it with BirdNET, and show them.
+    """Make a six-minute recording from real bird song, find the birds in it with BirdNET, and show them.
 
-    The steps are printed as commands that can be run by hand.
+    The steps are printed as commands that you can run by hand.
     """
     from badc.recordings.sample import fetch_birds_wav
     from flows.server.local import PrefectApi, quiet_defaults
@@ -35,7 +35,7 @@ def demo(
     quiet_defaults(verbose=False)
     _make_way(folder)
     audio = _write_recording(folder, fetch_birds_wav())
-    # One server for all steps; with PREFECT_API_URL set, that one.
+    # One server for all steps: that in PREFECT_API_URL, if set.
     api = PrefectApi.begin()
     _step(folder, "chunk", "manifest", str(audio.relative_to(folder)), "--chunk-duration", "30")
     api.ready()
@@ -50,7 +50,7 @@ def _make_way(folder: Path) -> None:
     if folder.exists():
         if not (folder / _MARK).exists() and any(folder.iterdir()):
             raise RequestError(f"{folder}: is there already and no demo of BADC; name another folder")
-        # Only what an earlier demo made: people go on working in its folder.
+        # Only what an earlier demo made: people keep working in its folder.
         outputs = folder / "artifacts" / "infer" / RECORDING
         for place in (*(folder / name for name in ("audio", "manifests", "artifacts/aggregate")), outputs):
             require_inside(folder, place)

@@ -1,4 +1,4 @@
-"""`badc gpus`: what the driver says of this machine's GPUs, and why none can be used."""
+"""`badc gpus`: this machine's GPUs as the driver reports them, and why none can be used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`badc infer …`: run a manifest's chunks, and make tables of what was found."""
+"""`badc infer …`: run a manifest's chunks, and make tables of the detections."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def run_config(
     config: Annotated[Path, typer.Argument(help="The run configuration (TOML).", show_default=False)],
     change: Annotated[
         list[str] | None,
-        typer.Option("--set", help="key=value, in place of what the file says; repeatable."),
+        typer.Option("--set", help="key=value, overrides the file; repeatable."),
     ] = None,
     print_datalad_run: PrintDataladRun = False,
     verbose: Verbose = False,
@@ -66,9 +66,8 @@ def run_config(
     """Analyse a manifest with the settings of a TOML file, as `badc infer run` does with its options.
 
     The tables are [runner] (a key for each option: --max-gpus is max_gpus), [hawkears], [paths] (dataset_root) and
-    [blocks] (runner, cluster, dataset: names of Prefect blocks).
-    Relative paths are taken from dataset_root where it is given, else from the file's folder. `configs/` has examples,
-    `badc infer run --save-config` writes one.
+    [blocks] (runner, cluster, dataset: names of Prefect blocks). Relative paths start from dataset_root if it is given,
+    else from the file's folder. `configs/` has examples; `badc infer run --save-config` writes one.
     """
     from badc.inference.config_file import load_run_config
     from flows.cli.options import with_blocks
@@ -109,8 +108,8 @@ def _run(settings: InferSettings, print_datalad_run: bool, verbose: bool) -> int
 def aggregate(settings: AggregateSettings) -> int:
     """Make one table of all detections in a folder, and one of the chunks that were analysed.
 
-    Where PREFECT_API_URL is set, this is a flow run there; it needs no server. Exit codes: 0; 1 a file could not be
-    used (the others were); 2 the request is wrong.
+    It needs no server; where PREFECT_API_URL is set, it is a flow run there. Exit codes: 0; 1 a file could not be used
+    (the others were); 2 the request is wrong.
     """
     from badc.detections.aggregate import aggregate as aggregate_here
     from flows.cli.console import counting

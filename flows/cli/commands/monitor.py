@@ -1,4 +1,4 @@
-"""`badc infer monitor`: a run's workers and last events, read from its telemetry log while it is written."""
+"""`badc infer monitor`: a run's workers and last events, read from its telemetry log as it grows."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _STYLES = {"failure": "red", "success": "green", "skipped": "yellow"}
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table: what it is called, how wide it is, and how early it is left out (0: never)."""
+    """A column of a table; `leave_out` says how early it is dropped if the screen is too narrow (0: never)."""
 
     title: str
     name: str
@@ -48,7 +48,7 @@ class Column:
 
     @property
     def width(self) -> int:
-        """Characters that it needs."""
+        """The characters it needs."""
         if self.is_id:
             return _LEAST_ID_WIDTH
         return max(len(line) for lines in [self.title.split("\n"), *self.cells] for line in lines)
@@ -58,8 +58,8 @@ def monitor(
     log: Annotated[
         Path,
         typer.Option(
-            help="Telemetry log (JSONL) of a run; `badc infer run` prints its path. Where the default is not there, "
-            "the newest log of data/telemetry/infer and artifacts/telemetry is shown."
+            help="Telemetry log (JSONL) of a run; `badc infer run` prints its path. If the default does not exist, "
+            "the newest log in data/telemetry/infer and artifacts/telemetry is shown."
         ),
     ] = _DEFAULT_LOG,
     tail: Annotated[int, typer.Option(min=1, max=10_000, help="How many of the last events to show.")] = 20,
@@ -70,9 +70,9 @@ def monitor(
 ) -> int:
     """Show a run: progress, rate, time left, what each worker does, and the last events; with --follow, live.
 
-    It only reads, so it can be started, stopped and started again while the run goes on. Without a terminal it prints
-    once. Of a log of hundreds of MB, printing once counts what it can in three seconds, and says how much that is.
-    Exit codes: 0; 2 the log cannot be read.
+    It only reads, so you can start and stop it as often as you like during the run. Without a terminal it prints once.
+    For a log of hundreds of MB, printing once counts what it can in three seconds, and says how much that is. Exit
+    codes: 0; 2 the log cannot be read.
     """
     if log == _DEFAULT_LOG and not log.exists():
         log = newest_telemetry_log(Path()) or log
@@ -125,7 +125,7 @@ def _follow(watched: Monitor, interval_s: float) -> None:
 
 
 def _screen(watched: Monitor, width: int, height: int | None, now_s: float) -> RenderableType:
-    """Return all that is shown; it fits `height` lines (None: as many as it takes) and says what it leaves out."""
+    """Return the whole screen, cut to `height` lines (None: no limit), with a note on what is left out."""
     from rich.console import Group
     from rich.text import Text
 
@@ -157,7 +157,7 @@ def _screen(watched: Monitor, width: int, height: int | None, now_s: float) -> R
 
 
 def _head_lines(watched: Monitor, now_s: float) -> list[str]:
-    """Return what concerns the run as a whole: which log, progress, pace, and what is not as usual."""
+    """Return the lines about the whole run: its log, progress, pace, and anything unusual."""
     counts, pace, left_s = watched.summary.counts, watched.pace(now_s), watched.left_s(now_s)
     state = counts.state.value if counts is not None and counts.state is not None else "no summary yet"
     if counts is None:
@@ -255,7 +255,7 @@ def _table(columns: list[Column], width: int, left_out: list[str]) -> Renderable
     widths = [column.width + (max(0, spare) if column.is_id else 0) for column in kept]
     for column, wide in zip(kept, widths, strict=True):
         title = Text(column.title, style="bold")
-        # The colour of a status or of a silent worker is in the cell; the words say the same without colours.
+        # Colour marks a status or a silent worker; the words say the same without it.
         table.add_column(title, justify="left" if column.is_text else "right", no_wrap=True, width=wide)
     for number in range(len(columns[0].cells)):
         height = max(len(column.cells[number]) for column in kept)
@@ -298,7 +298,7 @@ def _trend_lines(stats: WorkerStats, now_s: float) -> list[str]:
 
 
 def _sparkline(values: Iterable[float | None], most: float) -> str:
-    """Return one bar per value, the full height being `most`, and a dot where there is none."""
+    """Return one bar per value, of full height at `most`, and a dot for each None."""
     top = len(_BARS) - 1
     return "".join(
         "·" if value is None else _BARS[min(top, round(top * value / most)) if most > 0 else 0] for value in values
@@ -348,7 +348,7 @@ def _decimal(value: float | None, digits: int = 1) -> str:
 
 
 def _folded(text: str, width: int, height: int) -> list[str]:
-    """Return a text in lines, or its end where it is too long: the end of a chunk id tells chunks apart."""
+    """Return a text in lines, cut at its start if too long: the end of a chunk id tells chunks apart."""
     most = width * height
     kept = text if len(text) <= most else "…" + text[len(text) - most + 1 :]
     return [kept[start : start + width] for start in range(0, len(kept), width)]

@@ -33,9 +33,9 @@ def orchestrate(
 ) -> int:
     """Plan the inference of every recording of a dataset, and with --apply run it on one warm cluster.
 
-    Recordings whose chunks are all done are skipped; those that are not chunked completely are refused. With
-    --slurm-script or --slurm-dask, job scripts are written. Exit codes: 0; 1 a recording failed; 2 the request is
-    wrong, nothing was started; 130 interrupted.
+    Recordings whose chunks are all done are skipped; incompletely chunked ones are refused. With --slurm-script or
+    --slurm-dask, job scripts are written. Exit codes: 0; 1 a recording failed; 2 the request is wrong, nothing was
+    started; 130 interrupted.
     """
     from flows.server.local import quiet_defaults
 

@@ -31,11 +31,11 @@ def run(
     settings: PipelineSettings,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show Prefect's and Dask's own messages.")] = False,
 ) -> int:
-    """Chunk, analyse and report every recording of a dataset, from wherever it is.
+    """Chunk, analyse and report every recording of a dataset, continuing from its present state.
 
-    The steps are those of `badc chunk orchestrate`, `badc infer orchestrate --bundle` and its rollup. What is done
-    already is not done again, so the same command goes on after an interruption. Exit codes: 0; 1 a recording
-    failed; 2 the request is wrong; 130 interrupted.
+    The steps are those of `badc chunk orchestrate`, `badc infer orchestrate --bundle` and its rollup. Work already done
+    is not repeated, so the same command resumes after an interruption. Exit codes: 0; 1 a recording failed; 2 the
+    request is wrong; 130 interrupted.
     """
     from flows.server.local import quiet_defaults
 

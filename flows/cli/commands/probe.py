@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 def probe(settings: ProbeSettings) -> int:
     """Find the longest chunk that a runner can process, by running it on windows of a recording.
 
-    The window grows until the runner fails, is out of memory or too slow; then the limit is closed in on. Detections
-    are discarded. Exit codes: 0; 1 not even the shortest window works; 2 the request is wrong; 130 interrupted.
+    The window grows until the runner fails, runs out of memory or is too slow; then the search closes in on the limit.
+    Detections are discarded. Exit codes: 0; 1 not even the shortest window works; 2 the request is wrong; 130
+    interrupted.
     """
     from badc.inference.probe import probe as find_longest
     from flows.cli.console import print_table
@@ -73,5 +74,5 @@ def _row(attempt: ProbeAttempt) -> dict[str, Any]:
 
 
 def _s(duration_ms: int) -> int | float:
-    """Return a length in seconds as it is shown: without `.0`."""
+    """Return a length in seconds for display, without `.0`."""
     return duration_ms / 1000 if duration_ms % 1000 else duration_ms // 1000

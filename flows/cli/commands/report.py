@@ -34,7 +34,7 @@ app = typer.Typer()
 def summary(settings: SummarySettings) -> int:
     """Count detections by label, recording, station, study area, hour or date, with the rate per analysed hour.
 
-    The most frequent come first; hours and dates are in their order. Exit codes: 0; 2 the request is wrong.
+    The most frequent come first; hours and dates are in order. Exit codes: 0; 2 the request is wrong.
     """
     from badc.reports.rankings.summary import summarise
 
@@ -100,7 +100,7 @@ def database(settings: DatabaseSettings) -> int:
 def bundle(settings: BundleSettings) -> int:
     """Write all reports of a table of detections: CSVs, a DuckDB database, and a page to send to a colleague.
 
-    Where PREFECT_API_URL is set, this is a flow run there; it needs no server. Exit codes: 0; 2 the request is wrong.
+    It needs no server; where PREFECT_API_URL is set, it is a flow run there. Exit codes: 0; 2 the request is wrong.
     """
     from badc.reports.bundle import make_bundle
     from flows.server.local import PrefectApi, api_is_configured, quiet_defaults

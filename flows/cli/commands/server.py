@@ -1,4 +1,4 @@
-"""`badc server …`: a Prefect server that stays, how full its database is, and taking out what old runs left there."""
+"""`badc server …`: start a Prefect server that stays, see how full its database is, and clear old runs from it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def start(
 ) -> int:
     """Start a Prefect server that stays, with its UI, for runs from shells and deployments. Ctrl-C stops it.
 
-    Whoever uses it needs its authentication string. The first start makes one, and writes it to ~/.config/badc.env with
-    the server's address; where PREFECT_SERVER_API_AUTH_STRING is set, that one is taken. Exit codes: 2 the address
-    is taken; else the server's own.
+    Its users need its authentication string. The first start makes one, and writes it to ~/.config/badc.env with the
+    server's address; PREFECT_SERVER_API_AUTH_STRING, if set, is used instead. Exit codes: 2 the address is taken; else
+    the server's own.
     """
     from flows.server.shared import start as become_server
 
@@ -36,7 +36,7 @@ def status(
 ) -> int:
     """Show how a Prefect server is doing, and what its database holds.
 
-    It is looked at directly, so this runs on the server's machine, with its PREFECT_HOME or its
+    It reads the database directly, so it runs on the server's machine, with the server's PREFECT_HOME or
     PREFECT_API_DATABASE_CONNECTION_URL. Exit codes: 0; 1 the server in PREFECT_API_URL does not answer; 2 the database
     is not that server's.
     """
@@ -79,7 +79,7 @@ def status(
 
 
 def prune(
-    older_than: Annotated[str, typer.Option(help="Clear runs that ended longer ago: 30d, 12h, 4w.")] = "30d",
+    older_than: Annotated[str, typer.Option(help="Clear runs that ended longer ago than this: 30d, 12h, 4w.")] = "30d",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be deleted.")] = False,
     flow_runs: Annotated[
         bool, typer.Option("--flow-runs", help="Delete the flow runs themselves and their artifacts, too.")
@@ -90,7 +90,7 @@ def prune(
 ) -> int:
     """Delete task runs, logs and events of finished runs from a Prefect server's database.
 
-    Flow runs and their artifacts stay, unless --flow-runs is given. The server may go on running. Exit codes: 0; 1 the
+    Flow runs and their artifacts stay, unless --flow-runs is given. The server may keep running. Exit codes: 0; 1 the
     database refused; 2 the request is wrong, or the database is not that of the server in PREFECT_API_URL.
     """
     url = _begin()

@@ -1,14 +1,14 @@
-"""`badc setup`: make BADC's types of block known to Prefect."""
+"""`badc setup`: register BADC's block types with Prefect."""
 
 from __future__ import annotations
 
 
 def setup() -> None:
-    """Register BADC's types of block with Prefect, or bring them up to date; it can be run again at any time.
+    """Register BADC's block types with Prefect, or update them; it can be run again at any time.
 
-    Runners, workers, datasets and Slurm profiles can then be saved in Prefect's UI (Blocks), and be named in
-    --runner-block, --cluster-block, --dataset-block and --slurm-profile. PREFECT_API_URL says which server; without
-    it, it is this user's own local database.
+    Runners, workers, datasets and Slurm profiles can then be saved in Prefect's UI (Blocks), and named in
+    --runner-block, --cluster-block, --dataset-block and --slurm-profile. PREFECT_API_URL says which server; without it,
+    it is this user's own local database.
     """
     from flows.server.local import PrefectApi, quiet_defaults
 

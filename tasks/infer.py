@@ -21,7 +21,7 @@ from badc.errors import BadcError
 from badc.inference.attempt import Attempt
 from badc.inference.ledger import RunLedger
 from badc.inference.plan import InferOrder, PlannedChunk
-from badc.system.memory import GPU_OUT_OF_MEMORY
+from badc.telemetry.events import FailureKind
 from tasks.workers.body import infer_chunks
 
 
@@ -175,7 +175,7 @@ class InferTasks:
             worker, attempt = self._read(report)
             _tag(f"worker:{worker}")
             self._ledger.ended(attempt, worker)
-            if attempt.details.get("failure_kind") == GPU_OUT_OF_MEMORY:
+            if attempt.details.get("failure_kind") == FailureKind.GPU_OUT_OF_MEMORY:
                 # Its runner was ended, so the memory is free again; another GPU would be no larger.
                 with self._lock:
                     self._same_worker_again[name] = report["worker"]

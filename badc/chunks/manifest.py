@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from badc.errors import MOST_LISTED, RequestError, listed
+from badc.recordings.locate import find_audio
 from badc.recordings.names import id_problem
 from badc.system import atomic
 from badc.system.paths import absolute, find_dataset_root
@@ -58,19 +59,9 @@ class Manifest:
     chunks: Sequence[Chunk]
 
     def locate(self, source_path: str) -> Path:
-        """Return where a row's `source_path` is: below the dataset root, else beside the manifest, else here.
-
-        If it is in none of the three, the first is returned, so that an error can name a place.
-        """
-        path = Path(source_path)
-        if path.is_absolute():
-            return path
-        bases = [self.path.parent, Path.cwd()]
-        if self.dataset_root is not None:
-            bases.insert(0, self.dataset_root)
-        candidates = [absolute(base / path) for base in bases]
-        # A dangling git-annex link counts: its content was dropped, which is a different error from a wrong path.
-        return next((c for c in candidates if c.exists() or c.is_symlink()), candidates[0])
+        """Return where a row's audio is: below the dataset root, else beside the manifest, else here."""
+        root = [] if self.dataset_root is None else [self.dataset_root]
+        return find_audio(source_path, [*root, self.path.parent, Path.cwd()])
 
 
 def chunk_id_of(recording_id: str, start_ms: int, end_ms: int) -> str:

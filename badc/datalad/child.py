@@ -17,6 +17,7 @@ from badc.datalad.environment import DataladError, git
 from badc.datalad.lock import dataset_lock
 from badc.datalad.worktree import Change, changes
 from badc.errors import listed
+from badc.system.json_lines import reason, stdout_for_answers
 
 _BUSY_INDEX = "index.lock"
 _WAIT_FOR_INDEX_S = 30.0
@@ -121,20 +122,14 @@ def _reason(result: dict[str, Any]) -> str:
 def main() -> None:
     """Answer one request."""
     request = json.load(sys.stdin)
-    # Output of DataLad, or of a program that it starts, must not get between the answers.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
+    tell = stdout_for_answers()
     os.environ.setdefault("DATALAD_UI_PROGRESSBAR", "none")
-
-    def tell(message: dict[str, Any]) -> None:
-        print(json.dumps(message), file=answers, flush=True)
-
     try:
         tell({"get": get, "record": record}[request["do"]](request, tell))
     except DataladError as error:
         tell({"error": str(error)})
     except Exception as error:  # DataLad's errors have no base class of their own
-        tell({"error": f"{type(error).__name__}: {error}"})
+        tell({"error": reason(error)})
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import socket
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from badc.datalad.environment import DataladError, git
 from badc.system.clock import now
+from badc.system.file_lock import lock
 
 NAME = "badc-record.lock"
 _WAIT_S = 600.0
@@ -22,8 +22,6 @@ _POLL_S = 0.05
 @contextlib.contextmanager
 def dataset_lock(root: Path, wait_s: float = _WAIT_S) -> Iterator[None]:
     """Hold the lock of a dataset, a file that stays in its git folder; wait for another process up to `wait_s` seconds.
-
-    `flock` also works across machines on NFS and on Lustre mounted with `-o flock`.
 
     Raises
     ------
@@ -40,17 +38,16 @@ def dataset_lock(root: Path, wait_s: float = _WAIT_S) -> Iterator[None]:
     with stream:
         while True:
             try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise DataladError(
-                        f"{path}: another process has held this lock for {wait_s:.0f} s: {path.read_text().strip()}; "
-                        "the outputs are there, but not recorded"
-                    ) from None
-                time.sleep(_POLL_S)
+                if lock(stream, wait=False):
+                    break
             except OSError as error:
                 raise DataladError(f"{path}: the dataset cannot be locked ({error.strerror})") from None
+            if time.monotonic() > deadline:
+                raise DataladError(
+                    f"{path}: another process has held this lock for {wait_s:.0f} s: {path.read_text().strip()}; "
+                    "the outputs are there, but not recorded"
+                )
+            time.sleep(_POLL_S)
         stream.truncate(0)
         stream.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now()}).encode() + b"\n")
         stream.flush()

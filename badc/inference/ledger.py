@@ -18,7 +18,7 @@ from badc.inference.config_file import effective_configuration
 from badc.inference.findings import RunFindings
 from badc.inference.plan import InferPlan, PlannedChunk
 from badc.system.clock import duration_text, now
-from badc.telemetry.events import ChunkEvent, EventStatus, TelemetryLog
+from badc.telemetry.events import ChunkEvent, EventStatus, FailureKind, TelemetryLog
 from badc.telemetry.summary import (
     Job,
     JobStatus,
@@ -126,7 +126,7 @@ class RunLedger:
             if lost is not None and lost[0].token == attempt.token:
                 return
             if lost is not None:
-                self._write_end(*lost, error=WORKER_LOST)
+                self._write_end(*lost, error=WORKER_LOST, kind=FailureKind.WORKER_LOST)
             job = self.summary.jobs[attempt.key]
             job.attempts += 1
             job.worker = worker
@@ -314,15 +314,14 @@ class RunLedger:
         if backoff is not None:
             details["backoff_s"] = job.last_backoff_s = backoff
 
-    def _write_end(self, attempt: Attempt, label: str, error: str) -> None:
+    def _write_end(self, attempt: Attempt, label: str, error: str, kind: FailureKind | None = None) -> None:
         """Write the failure of an attempt that nobody else will end."""
         self._remember_ended(attempt)
         job = self.summary.jobs[attempt.key]
         job.last_error = error
         self.summary.workers.setdefault(label, WorkerCount()).failed_retries += 1
-        self._event(
-            replace(attempt, finished_at=now()), EventStatus.FAILURE, label, {"attempt": job.attempts, "error": error}
-        )
+        details = {"attempt": job.attempts, "error": error} | ({} if kind is None else {"failure_kind": kind.value})
+        self._event(replace(attempt, finished_at=now()), EventStatus.FAILURE, label, details)
 
     def _remember_ended(self, attempt: Attempt) -> None:
         self._ended[attempt.token] = None

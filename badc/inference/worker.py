@@ -21,8 +21,9 @@ from badc.runners.interface import BatchRunner, RunnerOutput
 from badc.system import atomic
 from badc.system.clock import now
 from badc.system.gpus import Gpu, GpuReader, GpuSampler, cuda_environment, gpu_of_this_worker
-from badc.system.memory import ADVICE, GPU_OUT_OF_MEMORY, MemoryLimit, is_gpu_out_of_memory
+from badc.system.memory import ADVICE, MemoryLimit, is_gpu_out_of_memory
 from badc.system.paths import as_written, require_inside
+from badc.telemetry.events import FailureKind
 
 _Outcome = tuple[bool, dict[str, Any], dict[str, tuple[int, int, float, float]]]
 _KEPT_OUTPUT_CHARS = 500
@@ -124,7 +125,7 @@ def _failure(error: Exception, order: InferOrder) -> dict[str, Any]:
         details = {"error": str(error), **_process_output(error.stdout, error.stderr, error.returncode)}
         if is_gpu_out_of_memory(str(error), error.stdout, error.stderr):
             close_runner()
-            details |= {"failure_kind": GPU_OUT_OF_MEMORY, "error": f"{error}; {ADVICE}"}
+            details |= {"failure_kind": FailureKind.GPU_OUT_OF_MEMORY.value, "error": f"{error}; {ADVICE}"}
         return details
     if isinstance(error, BadcError):
         return {"error": str(error)}

@@ -8,20 +8,26 @@ from pathlib import Path
 from badc.system.paths import absolute, find_dataset_root
 
 
-def locate_audio(source_path: str, dataset_root: str | None, bases: Sequence[Path]) -> Path:
-    """Return the first place that has a table's audio file, or the first place searched if none has it.
+def find_audio(source_path: str, roots: Sequence[Path], moved_to: Sequence[Path] = ()) -> Path:
+    """Return the first place that has a recording's audio; if none has it, the first one that was looked at.
 
-    A relative `source_path` is looked up in `bases`, in the table's `dataset_root`, which may be elsewhere on this
-    machine, then in the working directory; of an absolute one that is not there, the name is looked up in `bases`.
+    A relative `source_path` is looked for below `roots`, an absolute one where it says, and then by its name in
+    `moved_to`. A dangling git-annex link counts as there: dropped content is another error than a wrong path.
     """
     path = Path(source_path)
-    if path.is_absolute():
-        candidates = [path, *(absolute(base / path.name) for base in bases)]
-    else:
-        roots = [*bases, *([Path(dataset_root)] if dataset_root else []), Path.cwd()]
-        candidates = [absolute(root / path) for root in roots]
-    # A dangling git-annex link counts: its content was dropped, which is a different error from a wrong path.
+    places = [base / path.name for base in moved_to] if path.is_absolute() else [root / path for root in roots]
+    candidates = [*([path] if path.is_absolute() else []), *map(absolute, places)]
     return next((c for c in candidates if c.exists() or c.is_symlink()), candidates[0])
+
+
+def locate_audio(source_path: str, dataset_root: str | None, bases: Sequence[Path]) -> Path:
+    """Return where a table's audio is (see `find_audio`).
+
+    `dataset_root` is the dataset as the table has it, which may be elsewhere on this machine. `bases` come first: the
+    folder that the user names, and those around the table (see `audio_bases`).
+    """
+    roots = [*bases, *([Path(dataset_root)] if dataset_root else []), Path.cwd()]
+    return find_audio(source_path, roots, moved_to=bases)
 
 
 def audio_bases(table: Path, audio_root: Path | None) -> list[Path]:

@@ -241,18 +241,20 @@ def _nvml() -> Any:
     return pynvml
 
 
-def _why_refused(error: Exception) -> str:
-    text = str(error)
-    if "Library Not Found" in text:
+def _why_refused(error: Any) -> str:
+    """Return why NVML refused, by the code of its error."""
+    import pynvml
+
+    if error.value == pynvml.NVML_ERROR_LIBRARY_NOT_FOUND:
         return (
             "no NVIDIA driver is installed (libnvidia-ml.so.1 not found); install it, or start the container with GPU "
             "support (docker --gpus all, apptainer --nv)"
         )
-    if "Insufficient Permissions" in text or "No Permission" in text:
+    if error.value == pynvml.NVML_ERROR_NO_PERMISSION:
         return "the NVIDIA driver refuses this user (no permission); ask for access to /dev/nvidia*"
-    if "Driver Not Loaded" in text:
+    if error.value == pynvml.NVML_ERROR_DRIVER_NOT_LOADED:
         return "the NVIDIA driver is installed but not loaded; load it with `modprobe nvidia`, or restart the machine"
-    return f"the NVIDIA driver does not answer ({text}); see what `nvidia-smi` says"
+    return f"the NVIDIA driver does not answer ({error}); see what `nvidia-smi` says"
 
 
 def _if_told(read: Callable[[], Any]) -> Any:

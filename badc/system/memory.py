@@ -120,7 +120,6 @@ def _kill_group_of(pid: int) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-GPU_OUT_OF_MEMORY = "gpu_out_of_memory"
 ADVICE = (
     "the GPU's memory is too small for this chunk: cut shorter ones (`badc chunk probe` finds the longest that fits)"
 )

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
 import secrets
@@ -25,6 +24,7 @@ import orjson
 
 from badc.errors import RequestError
 from badc.system.clock import now
+from badc.system.file_lock import lock
 
 FOLDER = ".badc-lock"
 _GUARD = "guard"
@@ -50,7 +50,7 @@ def output_lock(output_dir: Path, recordings: frozenset[str], telemetry_log: Pat
         _refuse_if_taken(path, folder, recordings)
         descriptor = os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder)
         stream = os.fdopen(descriptor, "wb")
-        fcntl.flock(stream, fcntl.LOCK_EX)
+        lock(stream)
         stream.write(
             orjson.dumps(
                 {
@@ -93,7 +93,7 @@ def _guarded(path: Path) -> Iterator[int]:
                 if tries_left and isinstance(error, FileNotFoundError | FileExistsError):
                     continue
                 raise
-            fcntl.flock(guard, fcntl.LOCK_EX)
+            lock(guard)
             if _is_still(guard, folder):  # not removed while this process waited for it
                 yield folder
                 return
@@ -131,27 +131,25 @@ def _refuse_if_taken(path: Path, folder: int, recordings: frozenset[str]) -> Non
     for name in filter(_OURS.fullmatch, os.listdir(folder)):
         with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as stack:
             try:
-                lock = _opened(stack, name, os.O_RDONLY | os.O_NONBLOCK, folder)
+                found = _opened(stack, name, os.O_RDONLY | os.O_NONBLOCK, folder)
             except OSError as error:
                 if error.errno == errno.ELOOP:
                     continue
                 raise
-            other = _content_of(lock)
+            other = _content_of(found)
             if other is None:
                 continue
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                _refuse_if_shared(path, other, recordings)
-            else:
+            if lock(found, wait=False, shared=True):
                 os.unlink(name, dir_fd=folder)
+            else:
+                _refuse_if_shared(path, other, recordings)
 
 
-def _content_of(lock: int) -> dict[str, Any] | None:
+def _content_of(descriptor: int) -> dict[str, Any] | None:
     """Return a lock's content, without recordings if its run was killed while writing it; None for another file."""
-    if not stat.S_ISREG(os.fstat(lock).st_mode):
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         return None
-    with os.fdopen(os.dup(lock), "rb") as stream:
+    with os.fdopen(os.dup(descriptor), "rb") as stream:
         text = stream.read()
     try:
         content = orjson.loads(text)

@@ -8,7 +8,6 @@ choose names freely.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -18,6 +17,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
+
+from badc.system.file_lock import lock
 
 MARKER = ".badc-scratch"
 _PREFIX = "badc-"
@@ -68,7 +69,7 @@ def _marked(folder: Path) -> IO[str]:
     """Put a marker into a folder and return it open; it is locked before it can be seen."""
     with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as stream:
         with contextlib.suppress(OSError):  # some network disks have no locks; nothing is ever swept there
-            fcntl.flock(stream, fcntl.LOCK_EX)
+            lock(stream)
         json.dump(_owner(), stream)
         stream.flush()
         os.replace(stream.name, folder / MARKER)  # noqa: PTH105 - an atomic rename
@@ -105,8 +106,8 @@ def _lock_of_dead_worker(folder: Path) -> Iterator[bool]:
         if not _is_ours(stream):
             yield False
             return
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError where its worker lives
-        yield _is_marked_by(folder, stream)
+        free = lock(stream, wait=False)
+        yield free and _is_marked_by(folder, stream)
 
 
 def _is_ours(stream: IO[str]) -> bool:

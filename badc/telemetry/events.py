@@ -19,6 +19,13 @@ from badc.system.annex import content_is_here, is_locked, shares_its_content
 _BLOCK_BYTES = 1 << 16
 
 
+class FailureKind(StrEnum):
+    """Failures that something follows from: `failure_kind` in an event's details."""
+
+    WORKER_LOST = "worker_lost"
+    GPU_OUT_OF_MEMORY = "gpu_out_of_memory"
+
+
 class EventStatus(StrEnum):
     """What happened to a chunk: an attempt started, succeeded or failed, or the chunk was already done."""
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from badc.system.clock import epoch_s
-from badc.telemetry.events import EventStatus
+from badc.telemetry.events import EventStatus, FailureKind
 from badc.telemetry.summary import RunState, summary_path
 from badc.telemetry.summary_scan import SummaryReader
 from badc.telemetry.tail import LogChange, LogReader
@@ -28,7 +28,6 @@ _FEWEST_FOR_RATE = 3
 _SILENT_LEAST_S = 60.0
 _SILENT_TIMES_RUNTIME = 5.0
 _STATUSES = frozenset(EventStatus)
-_LOST = "the worker died"  # the start of `badc.inference.ledger.WORKER_LOST`: another attempt follows
 
 
 @dataclass(slots=True)
@@ -322,7 +321,7 @@ def _readings(metrics: dict[str, Any]) -> _Readings:
 
 def _is_final(details: dict[str, Any]) -> bool:
     """Whether no attempt follows a failed one: otherwise telemetry has the delay before it, or says the worker died."""
-    return details.get("backoff_s") is None and not str(details.get("error", "")).startswith(_LOST)
+    return details.get("backoff_s") is None and details.get("failure_kind") != FailureKind.WORKER_LOST
 
 
 def _label(raw: dict[str, Any]) -> str:

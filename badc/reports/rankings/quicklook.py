@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +12,9 @@ from badc.reports.query.counts import CHUNKS, LABELS, RECORDINGS, Ranking, choos
 from badc.reports.query.notes import notes_on_tables
 from badc.reports.query.tables import find_coverage, open_tables
 from badc.reports.settings import QuicklookSettings
+from badc.system.bars import sparkline
 
 MOST_STEPS = 20
-_BARS = "▁▂▃▄▅▆▇█"
 _MOST_BARS = 60
 _STEPS_S = (1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400)
 
@@ -67,18 +66,6 @@ def write_quicklook(database: duckdb.DuckDBPyConnection, folder: Path) -> tuple[
     """Write the CSVs of a quicklook to a folder; call `badc.reports.query.counts.count_pairs` first."""
     queries = {"labels": LABELS, "recordings": RECORDINGS, "chunks": CHUNKS}
     return tuple(write_csv(database, query, folder / f"{name}.csv") for name, query in queries.items())
-
-
-def sparkline(counts: Sequence[int]) -> str:
-    """Return a line with a bar for each number, the highest for the largest; a space for 0.
-
-    Examples
-    --------
-    >>> sparkline([0, 1, 4, 8])
-    ' ▁▄█'
-    """
-    top = max(counts, default=0)
-    return "".join(_BARS[math.ceil(n / top * len(_BARS)) - 1] if n else " " for n in counts)
 
 
 def _count_starts(database: duckdb.DuckDBPyConnection) -> int:

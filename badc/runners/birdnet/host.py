@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from badc.recordings.audio import AudioInfo, AudioWindow, read_samples
-from badc.runners.process.serve import Answer, serve
+from badc.runners.process.serve import serve
+from badc.system.json_lines import Message
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,7 +44,7 @@ class _Birdnet:
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._output = self._interpreter.get_output_details()[0]["index"]
 
-    def handle(self, request: Answer) -> Answer:
+    def handle(self, request: Message) -> Message:
         source = AudioInfo(**request["source"])
         window = AudioWindow(Path(request["path"]), request["start_frame"], request["frames"], False, source)
         samples = _mono_48k(window)

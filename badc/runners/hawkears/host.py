@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from badc.runners.hawkears.checkpoints import digest_of_checkpoints
-from badc.runners.process.serve import Answer, serve
+from badc.runners.process.serve import serve
+from badc.system.json_lines import Message
 
 # What BADC decides itself: what is read, what is written, and how it is reported.
 _OURS = frozenset(
@@ -30,7 +31,11 @@ _WARM_UP_S = 6
 
 
 class RefusedError(Exception):
-    """The options or the data root cannot be used; the text is for the user."""
+    """The options or the data root cannot be used; the text is for the user, the code for the program that asked."""
+
+    def __init__(self, text: str, code: str = "options") -> None:
+        super().__init__(text)
+        self.code = code
 
 
 def main(options: dict[str, Any]) -> None:
@@ -43,7 +48,7 @@ def main(options: dict[str, Any]) -> None:
         try:
             answer = {"ok": True} | _check(options["arguments"], options["data_root"])
         except RefusedError as error:
-            answer = {"ok": False, "error": str(error)}
+            answer = {"ok": False, "error": str(error), "code": error.code}
         print(json.dumps(answer))
     else:
         serve(lambda: _load(options))
@@ -60,7 +65,7 @@ def _check(arguments: list[str], data_root: str | None) -> dict[str, Any]:
     status = get_initialization_status(root)
     missing = [*status.missing_resources, *(f"the {name} models" for name in status.missing_bundles)]
     if missing:
-        raise RefusedError(f"{root}: HawkEars' data root lacks {', '.join(missing)}")
+        raise RefusedError(f"{root}: HawkEars' data root lacks {', '.join(missing)}", code="data_root")
     return {"version": hawkears.__version__, "parameters": parameters, "data_root": str(root)}
 
 
@@ -90,7 +95,7 @@ def _parse(arguments: list[str]) -> dict[str, Any]:
     return found
 
 
-def _load(options: dict[str, Any]) -> tuple[str, Callable[[Answer], Answer]]:
+def _load(options: dict[str, Any]) -> tuple[str, Callable[[Message], Message]]:
     import hawkears
 
     model = _Hawkears(options)
@@ -122,7 +127,7 @@ class _Hawkears:
                 wav.writeframes(bytes(2 * _WARM_UP_RATE_HZ * _WARM_UP_S))
             self.handle({"path": str(path), "date": None})
 
-    def handle(self, request: Answer) -> Answer:
+    def handle(self, request: Message) -> Message:
         from hawkears.commands import analyze
 
         parameters = dict(self._parameters)

@@ -145,7 +145,7 @@ def _check(python: str, data_root: str | None, arguments: tuple[str, ...]) -> di
         raise RequestError(f"{python}: HawkEars cannot be used there ({last}); {INSTALL}")
     if not answer["ok"]:
         advice = ""
-        if "data root" in answer["error"]:
+        if answer.get("code") == "data_root":
             hawkears = Path(python).with_name("hawkears")
             advice = f"; `{hawkears} init --dest FOLDER` downloads it, --hawkears-data FOLDER names it"
         raise RequestError(f"HawkEars: {answer['error']}{advice}")

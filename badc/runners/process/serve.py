@@ -8,34 +8,24 @@ stdin does. Only the standard library is needed here.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any
 
-Answer = dict[str, Any]
+from badc.system.json_lines import Message, reason, stdout_for_answers
 
 
-def serve(load: Callable[[], tuple[str, Callable[[Answer], Answer]]]) -> None:
+def serve(load: Callable[[], tuple[str, Callable[[Message], Message]]]) -> None:
     """Load a model, greet, then answer requests until stdin ends.
 
     `load` returns the model's version and the function that answers one request.
     """
-    # Libraries print to stdout, but only answers may go to the pipe.
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    sys.stdout = sys.stderr
-
-    def send(answer: Answer) -> None:
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
-
+    send = stdout_for_answers()
     try:
         version, handle = load()
     except Exception as error:
         traceback.print_exc()
-        send({"ok": False, "error": _reason(error)})
+        send({"ok": False, "error": reason(error)})
         sys.exit(1)
     send({"ok": True, "model_version": version})
     for line in sys.stdin:
@@ -44,9 +34,5 @@ def serve(load: Callable[[], tuple[str, Callable[[Answer], Answer]]]) -> None:
             answer = handle(request)
         except Exception as error:
             traceback.print_exc()
-            answer = {"ok": False, "error": _reason(error)}
+            answer = {"ok": False, "error": reason(error)}
         send({"id": request["id"], "ok": True} | answer)
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import TextIOWrapper
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from badc.system.bars import sparkline
 from badc.system.clock import duration_text, epoch_s
 from badc.system.paths import newest_telemetry_log
 from badc.telemetry.monitor import TREND_BUCKET_S, TREND_BUCKETS, Monitor, ShownEvent, WorkerStats
@@ -31,7 +32,6 @@ _MUCH_UNREAD_BYTES = 1 << 20
 _DEFAULT_LOG = Path("data/telemetry/infer/log.jsonl")
 _LEAST_ID_WIDTH = 12
 _LEAST_EVENTS = 5
-_BARS = "▁▂▃▄▅▆▇█"
 _STYLES = {"failure": "red", "success": "green", "skipped": "yellow"}
 
 
@@ -288,21 +288,13 @@ def _trend_lines(stats: WorkerStats, now_s: float) -> list[str]:
     """Return sparklines of utilization, VRAM and retries; a worker without a GPU has only the last one."""
     buckets = stats.recent(now_s)
     retries = [None if bucket is None else float(bucket.retries) for bucket in buckets]
-    retry_line = "retry " + _sparkline(retries, max((value or 0.0 for value in retries), default=0.0))
+    retry_line = "retry " + sparkline(retries, max((value or 0.0 for value in retries), default=0.0))
     if _lines_of(stats) == 1:
         return [retry_line]
     loads = [None if bucket is None else bucket.utilization_mean for bucket in buckets]
     memory = [None if bucket is None else bucket.vram_mib for bucket in buckets]
     most_mib = stats.vram_total_mib or stats.vram_peak_mib or 0.0
-    return ["util  " + _sparkline(loads, 100.0), "VRAM  " + _sparkline(memory, most_mib), retry_line]
-
-
-def _sparkline(values: Iterable[float | None], most: float) -> str:
-    """Return one bar per value, of full height at `most`, and a dot for each None."""
-    top = len(_BARS) - 1
-    return "".join(
-        "·" if value is None else _BARS[min(top, round(top * value / most)) if most > 0 else 0] for value in values
-    )
+    return ["util  " + sparkline(loads, 100.0), "VRAM  " + sparkline(memory, most_mib), retry_line]
 
 
 def _utilization(stats: WorkerStats) -> str:

@@ -161,6 +161,7 @@ def test_the_attempt_of_a_lost_worker_ends_when_another_takes_the_chunk(
     lines = lines_of(made.telemetry_log)
     assert [line["status"] for line in lines] == ["start", "failure", "start", "success"]
     assert (lines[1]["worker"], lines[1]["details"]["error"]) == ("gpu-0", WORKER_LOST)
+    assert lines[1]["details"]["failure_kind"] == "worker_lost"
     assert ledger.summary.workers["gpu-0"].failed_retries == 1
     assert ledger.summary.jobs[KEY].retries == 1
     assert_every_start_has_one_end(lines)

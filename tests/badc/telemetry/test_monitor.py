@@ -143,7 +143,7 @@ def test_counts_per_worker(tmp_path):
         + event("start", 0, 3, attempt=2)
         + event("success", 0, 5, attempt=2, gpu_metrics=high)
         + event("start", 1, 5)
-        + event("failure", 1, 6, error=WORKER_LOST)
+        + event("failure", 1, 6, error=WORKER_LOST, failure_kind="worker_lost")
         + event("start", 1, 6, worker="cpu-0", attempt=2)
         + event("failure", 1, 8, worker="cpu-0", attempt=2, error="broken")
         + b'{"chunk_id": 5}\n[]\nnot json\n\n'

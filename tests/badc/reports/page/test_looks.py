@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from badc.reports.rankings.overview import parquet_report
-from badc.reports.rankings.quicklook import MOST_STEPS, quicklook, sparkline
+from badc.reports.rankings.quicklook import MOST_STEPS, quicklook
 from badc.reports.settings import ParquetReportSettings, QuicklookSettings
+from badc.system.bars import sparkline
 
 DAWN = "ST-1_20230509_055000"
 SILENT = "ST-2_20230509_060000"

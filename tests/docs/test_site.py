@@ -11,6 +11,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import pytest
+
 from tests.conftest import ROOT
 
 _WEB = ("http", "https")
@@ -78,3 +80,11 @@ def _wrong_addresses(site: Path) -> Iterator[str]:
             parts = urlsplit(address)
             if not parts.scheme and parts.path and not (site / unquote(parts.path)).exists():
                 yield f"{page.name} names {address}"
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "docs/development.md", "CONTRIBUTING.md"])
+def test_the_files_that_a_page_of_the_code_names_are_there(page: str) -> None:
+    named = set(re.findall(r"`((?:badc|flows|tasks|blocks|tests|deployments)/[\w/.-]+)`", (ROOT / page).read_text()))
+    assert len(named) > 5
+    placeholders = ("/NAME.py", "/GROUP.py")
+    assert [name for name in sorted(named) if not (ROOT / name).exists() and not name.endswith(placeholders)] == []

@@ -5,7 +5,6 @@ An option that both have, and that may differ between them, gets a prefix: `--ch
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -28,24 +27,6 @@ _PREFIXED = ("pattern", "include_existing", "redo_before", "limit")
 class PipelineSettings(DatasetInferOptions, ChunkOptions, DatasetSettings):
     """Settings of a pipeline, which goes all the way, and can be started again and again."""
 
-    manifest_dir: Annotated[
-        Path, Field(description="Folder of the manifests; a relative path is below the dataset.")
-    ] = Path("manifests")
-    chunks_dir: Annotated[
-        Path,
-        Field(
-            description="Folder with one folder per recording, for its chunk status and chunk WAVs; a relative path is "
-            "below the dataset."
-        ),
-    ] = Path("artifacts/chunks")
-    record_datalad: Annotated[
-        bool | None,
-        Field(
-            description="Fetch dropped audio, and record each recording's run in the DataLad dataset. Default: if the "
-            "dataset is one and DataLad is installed.",
-            json_schema_extra=turned_off_by("--no-record-datalad"),
-        ),
-    ] = None
     chunk_pattern: ChunkPattern = ()
     chunk_include_existing: Annotated[
         bool, Field(description=CHUNK_AGAIN, json_schema_extra=turned_off_by("--chunk-skip-existing"))

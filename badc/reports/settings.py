@@ -43,6 +43,17 @@ def _words(values: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word for word in words if word))
 
 
+MinConfidence = Annotated[float, Field(ge=0, le=1, description="Leave out detections below this confidence.")]
+Labels = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_words),
+    Field(
+        description="Only these labels, by label, code or name, in any case. Separate several by commas, or repeat "
+        "the option; put one that has a comma in double quotes."
+    ),
+]
+
+
 class ReportSettings(Settings):
     """What all reports of one table of detections share."""
 
@@ -61,7 +72,7 @@ class ReportSettings(Settings):
             description="CSV of the stations: station,latitude,longitude and, optionally, study_area,timezone,clock."
         ),
     ] = None
-    min_confidence: Annotated[float, Field(ge=0, le=1, description="Leave out detections below this confidence.")] = 0.0
+    min_confidence: MinConfidence = 0.0
 
 
 class SummarySettings(ReportSettings):
@@ -75,14 +86,7 @@ class SummarySettings(ReportSettings):
             "Default: label."
         ),
     ] = ()
-    labels: Annotated[
-        tuple[str, ...],
-        BeforeValidator(_words),
-        Field(
-            description="Only these labels, by label, code or name, in any case. Separate several by commas, or repeat "
-            "the option; put one that has a comma in double quotes."
-        ),
-    ] = ()
+    labels: Labels = ()
     output: Annotated[Path | None, Field(description="Write all groups to this CSV.")] = None
     limit: Annotated[int, Field(ge=0, description="Print at most this many groups; 0 prints all.")] = 20
 
@@ -193,7 +197,7 @@ class RollupSettings(Settings):
         Field(description="Folder with tables of detections (*.parquet) at any depth.", json_schema_extra=ARGUMENT),
     ]
     limit: Annotated[int, Field(ge=1, description="Show at most this many labels, recordings and stations.")] = 10
-    min_confidence: Annotated[float, Field(ge=0, le=1, description="Leave out detections below this confidence.")] = 0.0
+    min_confidence: MinConfidence = 0.0
     export_dir: Annotated[
         Path | None,
         Field(description="Write label_summary.csv, recording_summary.csv and station_summary.csv to this folder."),
@@ -228,15 +232,8 @@ class ExportSettings(Settings):
         Path | None,
         Field(description="Folder for the files. Default: beside the table, named after it and the format."),
     ] = None
-    min_confidence: Annotated[float, Field(ge=0, le=1, description="Leave out detections below this confidence.")] = 0.0
-    labels: Annotated[
-        tuple[str, ...],
-        BeforeValidator(_words),
-        Field(
-            description="Only these labels, by label, code or name, in any case. Separate several by commas, or repeat "
-            "the option; put one that has a comma in double quotes."
-        ),
-    ] = ()
+    min_confidence: MinConfidence = 0.0
+    labels: Labels = ()
 
 
 class PlotKind(StrEnum):
@@ -264,14 +261,7 @@ class PlotSettings(ReportSettings):
             f"Default: {', '.join(DEFAULT_KINDS)}."
         ),
     ] = ()
-    labels: Annotated[
-        tuple[str, ...],
-        BeforeValidator(_words),
-        Field(
-            description="Only these labels, by label, code or name, in any case. Separate several by commas, or repeat "
-            "the option; put one that has a comma in double quotes."
-        ),
-    ] = ()
+    labels: Labels = ()
     recording: Annotated[
         str | None, Field(description="Recording of the timeline, by its id. Default: the one with the most labels.")
     ] = None

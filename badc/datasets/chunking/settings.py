@@ -28,6 +28,16 @@ CHUNK_AGAIN = "Chunk recordings again that are already chunked completely and in
 class ChunkOptions(CutSettings):
     """How a dataset's recordings are chunked."""
 
+    manifest_dir: Annotated[
+        Path, Field(description="Folder of the manifests; a relative path is below the dataset.")
+    ] = Path("manifests")
+    chunks_dir: Annotated[
+        Path,
+        Field(
+            description="Folder with one folder per recording, for its chunk status and chunk WAVs; a relative path is "
+            "below the dataset."
+        ),
+    ] = Path("artifacts/chunks")
     virtual: Annotated[
         bool,
         Field(
@@ -46,16 +56,6 @@ class ChunkSettings(ChunkOptions, DatasetSettings):
     """Settings of the chunking of a dataset."""
 
     pattern: ChunkPattern = ()
-    manifest_dir: Annotated[
-        Path, Field(description="Folder of the manifests; a relative path is below the dataset.")
-    ] = Path("manifests")
-    chunks_dir: Annotated[
-        Path,
-        Field(
-            description="Folder with one folder per recording, for its chunk status and chunk WAVs; a relative path is "
-            "below the dataset."
-        ),
-    ] = Path("artifacts/chunks")
     include_existing: Annotated[
         bool,
         Field(

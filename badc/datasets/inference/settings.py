@@ -82,6 +82,14 @@ class DatasetInferOptions(BundleOptions, InferOptions):
             json_schema_extra=turned_off_by("--require-complete-chunks"),
         ),
     ] = False
+    record_datalad: Annotated[
+        bool | None,
+        Field(
+            description="Fetch dropped audio, and record each recording's run in the DataLad dataset. Default: if the "
+            "dataset is one and DataLad is installed.",
+            json_schema_extra=turned_off_by("--no-record-datalad"),
+        ),
+    ] = None
 
 
 class OrchestrateSettings(SlurmSettings, DatasetInferOptions, DatasetSettings):
@@ -110,14 +118,6 @@ class OrchestrateSettings(SlurmSettings, DatasetInferOptions, DatasetSettings):
     plan_csv: Annotated[Path | None, Field(description="Write the plan to this CSV.")] = None
     plan_json: Annotated[Path | None, Field(description="Write the plan to this JSON file.")] = None
     apply: Annotated[bool, Field(description="Run the plan. Without it, it is only shown.")] = False
-    record_datalad: Annotated[
-        bool | None,
-        Field(
-            description="Fetch dropped audio, and record each recording's run in the DataLad dataset. Default: if the "
-            "dataset is one and DataLad is installed.",
-            json_schema_extra=turned_off_by("--no-record-datalad"),
-        ),
-    ] = None
 
     def going_on(self, begun: str) -> OrchestrateSettings:
         """Return the settings that resume a run of these that began at this time (ISO 8601)."""

@@ -114,7 +114,7 @@ def orchestrate(
     Args:
         dataset: Its folder on the worker's machine, or the block that names it.
         runner: The classifier: a saved one, or one filled in here.
-        recordings: Which recordings of the dataset, and how many at a time.
+        recordings: Which ones of the dataset, and how many at a time.
         workers: The GPUs and CPU workers, or the Dask scheduler to join.
         chunks: Retries, and how chunks are handed out.
         reports: What to make of the detections at the end.
@@ -139,7 +139,7 @@ def pipeline(
         dataset: Its folder on the worker's machine, or the block that names it.
         runner: The classifier: a saved one, or one filled in here.
         cutting: The length of the chunks, and their overlap.
-        recordings: Which recordings of the dataset, and how many at a time.
+        recordings: Which ones of the dataset, and how many at a time.
         workers: The GPUs and CPU workers, or the Dask scheduler to join.
         chunks: Retries, and how chunks are handed out.
         reports: What to make of the detections at the end.

@@ -18,6 +18,7 @@ from tests.conftest import ROOT
 
 # As the code of version 0.1.0 registered them.
 REGISTERED = json.loads(Path(__file__).with_name("registered_before_the_move.json").read_text())
+pytestmark = pytest.mark.xdist_group("blocks")
 OPTIONS = {"GpuCluster": "cluster_block", "Dataset": "dataset_block", "SlurmProfile": "slurm_profile"}
 
 

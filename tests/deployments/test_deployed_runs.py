@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.xdist_group("de
 PICTURES = ROOT / "docs" / "images" if os.environ.get("BADC_TAKE_PICTURES") else None
 
 
+@pytest.mark.long
 def test_a_run_is_started_from_the_form_and_cancelled(
     lab: Lab,
     worker: psutil.Process,

@@ -113,8 +113,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory, birds_wav: Path, prefect_api:
         folder / "ridge" / "manifests" / "GNWT-290_20230509_094500.csv",
         hash_chunks=False,
     )
-    for name in ("loud.py", "tone_runner.py"):
-        shutil.copy(ROOT / "docs" / "examples" / name, folder)
+    shutil.copy(ROOT / "docs" / "examples" / "loud.py", folder)
     shutil.copytree(ROOT / "configs", folder / "configs")
     shutil.copytree(ROOT / "blocks", folder / "blocks")
     (folder / "sites.csv").write_text("station,latitude,longitude\nDEMO-01,62.45,-114.37\nGNWT-290,62.45,-114.37\n")

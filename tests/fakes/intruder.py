@@ -32,6 +32,17 @@ async def dask_answers(address: str, security: Security | None) -> bool:
         return False
 
 
+async def who_answers(ports: list[int], stranger: Security) -> dict[int, bool]:
+    """Ask all ports at the same time, each without credentials and with those of a stranger."""
+    asked = [(port, f"tcp://127.0.0.1:{port}", None) for port in ports]
+    asked += [(port, f"tls://127.0.0.1:{port}", stranger) for port in ports]
+    answers = await asyncio.gather(*(dask_answers(address, security) for _, address, security in asked))
+    found = dict.fromkeys(ports, False)
+    for (port, _, _), answer in zip(asked, answers, strict=True):
+        found[port] |= answer
+    return found
+
+
 def http_status(url: str, body: dict[str, object] | None) -> int:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
@@ -56,12 +67,9 @@ def main(uid: int, ports: list[int]) -> None:
     asyncio.run(dask_answers("tls://127.0.0.1:9", stranger))  # imports what it needs
     become(uid)
     found: dict[str, list[int]] = {"dask": [], "pages": [], "api": [], "refused": []}
+    answered = asyncio.run(who_answers(ports, stranger))
     for port in ports:
-        tries = [
-            dask_answers(f"tcp://127.0.0.1:{port}", None),
-            dask_answers(f"tls://127.0.0.1:{port}", stranger),
-        ]
-        if any(asyncio.run(attempt) for attempt in tries):
+        if answered[port]:
             found["dask"].append(port)
         for path in ("/", "/status", "/info/main/workers.html", "/json/counts.json", "/metrics"):
             if http_status(f"http://127.0.0.1:{port}{path}", None) == 200:

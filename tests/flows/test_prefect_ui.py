@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import FAKES, LAB_AUTH, ROOT, page_of_the_lab
 
-pytestmark = [pytest.mark.slow, pytest.mark.browser]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.xdist_group("prefect-ui")]
 
 # Where set, the pictures of the documentation are taken again.
 PICTURES = ROOT / "docs" / "images" if os.environ.get("BADC_TAKE_PICTURES") else None
@@ -148,6 +148,7 @@ def test_the_pages_show_it(server: str, finished: Any, chromium: str) -> None:
         browser.close()
 
 
+@pytest.mark.long
 def test_a_dataset_is_seen_while_it_goes(
     server: str, finished: Any, chromium: str, make_dataset: Any, gpu_driver: dict[str, str], fake: Any, tmp_path: Path
 ) -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from badc.errors import RunnerError
 from badc.runners.process import resident as host_module
-from badc.runners.process import serve
 from badc.runners.process.resident import Host
+from tests.conftest import ROOT
 
 # A host as a third party would write it, with nothing but the protocol.
 HOST = """
@@ -210,6 +210,6 @@ def test_what_a_model_prints_does_not_reach_the_pipe(script: Callable[..., list[
 
 
 def test_serving_needs_the_standard_library_only() -> None:
-    program = f"import runpy; runpy.run_path({str(serve.__file__)!r})"
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import badc.runners.process.serve"
     done = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

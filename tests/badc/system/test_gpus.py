@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import pynvml
 import pytest
 
 from badc.system import gpus
@@ -17,8 +18,20 @@ from badc.system.gpus import Gpu, GpuReader, GpuSampler, NoGpuError, gpu_of_this
 MIB = 1 << 20
 
 
+# The driver's codes, of its header nvml.h.
+CODES = {
+    "Insufficient Permissions": pynvml.NVML_ERROR_NO_PERMISSION,
+    "Driver Not Loaded": pynvml.NVML_ERROR_DRIVER_NOT_LOADED,
+    "NVML Shared Library Not Found": pynvml.NVML_ERROR_LIBRARY_NOT_FOUND,
+}
+
+
 class FakeError(Exception):
     """The driver's error."""
+
+    @property
+    def value(self) -> int:
+        return int(CODES.get(str(self), pynvml.NVML_ERROR_UNKNOWN))
 
 
 class NotSupportedError(FakeError):
@@ -29,6 +42,9 @@ class FakeNvml:
     """As much of pynvml as is used; `failing` names the calls that fail."""
 
     NVMLError = FakeError
+    NVML_ERROR_NO_PERMISSION = pynvml.NVML_ERROR_NO_PERMISSION
+    NVML_ERROR_DRIVER_NOT_LOADED = pynvml.NVML_ERROR_DRIVER_NOT_LOADED
+    NVML_ERROR_LIBRARY_NOT_FOUND = pynvml.NVML_ERROR_LIBRARY_NOT_FOUND
     NVMLError_NotSupported = NVMLError_FunctionNotFound = NVMLError_NotFound = NotSupportedError
 
     def __init__(self, uuids: tuple[str, ...]) -> None:

@@ -53,6 +53,7 @@ def test_a_secret_is_masked_in_what_the_command_prints(
     assert process.returncode == 2
 
 
+@pytest.mark.long
 def test_lists_of_a_block_are_kept_unless_the_option_is_given(
     types: Any, badc: Callable[..., Any], make_dataset: Any, make_manifest: Any, make_recording: Any, tmp_path: Path
 ) -> None:

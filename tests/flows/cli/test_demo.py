@@ -12,8 +12,9 @@ from flows.cli.commands.demo import RECORDING
 pytestmark = [pytest.mark.slow, pytest.mark.birdnet]
 
 
-def test_a_second_demo_keeps_what_was_added_to_the_first(badc: Any, tmp_path: Path) -> None:
-    for _ in range(2):
+@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.long)])
+def test_a_second_demo_keeps_what_was_added_to_the_first(badc: Any, tmp_path: Path, times: int) -> None:
+    for _ in range(times):
         process = badc("demo", "tour")
         out, err = process.communicate(timeout=180)
         assert process.returncode == 0, err

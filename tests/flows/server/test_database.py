@@ -160,6 +160,7 @@ def test_the_status_counts_what_is_there(prefect_api: str, database: Callable[..
     assert status["size_bytes"] > 1_000_000
 
 
+@pytest.mark.long
 def test_the_database_of_another_server_is_not_touched(prefect_api: str, tmp_path: Path) -> None:
     run_with_tasks()
     environment = {"PREFECT_HOME": str(tmp_path), "PREFECT_API_URL": ""}

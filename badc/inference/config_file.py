@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
@@ -117,7 +117,7 @@ def _settings_of(document: Mapping[str, Any], path: Path) -> InferSettings:
         if key not in document.get(table, {}):
             continue
         value = document[table][key]
-        if "Path" in str(field.annotation) and isinstance(value, str):
+        if Path in (field.annotation, *get_args(field.annotation)) and isinstance(value, str):
             value = base if name == "dataset_root" else base / Path(value).expanduser()
         values[name] = tuple(value) if isinstance(value, list) else value
     hawkears = document.get(_HAWKEARS, {})

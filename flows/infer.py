@@ -213,7 +213,7 @@ class _InferRun:
             runner.abandon()
         if runner.worker_count() == 0 and not (self._said_no_worker or self._stop.requested.is_set()):
             self._said_no_worker = True
-            self._session.say("No Dask worker is connected; the run goes on as soon as one is")
+            self._session.say("No Dask worker is connected; the run continues as soon as one is")
         self._ledger.save()
         self._silent_workers.look()
         progress = self._ledger.progress()

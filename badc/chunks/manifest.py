@@ -222,7 +222,7 @@ def _row_parser(path: Path, header: list[str]) -> Callable[[list[str], int], Chu
         if problem := id_problem(chunk_id):
             return f"{path}:{line}: chunk_id {chunk_id!r} cannot be used: {problem}"
         if not source or "\0" in source:
-            return f"{path}:{line}: source_path {source!r} is no path"
+            return f"{path}:{line}: source_path {source!r} is not a path"
         times = _window(row[start_at], row[end_at], cell(row, overlap_at))
         if isinstance(times, str):
             return f"{path}:{line}: {times}"

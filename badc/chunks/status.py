@@ -139,7 +139,7 @@ def _from_json(path: Path, content: Any) -> ChunkStatus:
     try:
         state = ChunkState(str(said))
     except ValueError:
-        raise _broken(path, f"says status {said!r}, which is none of {', '.join(ChunkState)}") from None
+        raise _broken(path, f"says status {said!r}, which is not one of {', '.join(ChunkState)}") from None
     values: dict[str, Any] = {}
     for name in ChunkStatus.__dataclass_fields__:
         if name == "state":

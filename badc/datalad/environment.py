@@ -44,7 +44,7 @@ def datalad_problem(root: Path | None) -> str | None:
     A `root` of None means a place outside any dataset.
     """
     if root is None or not (root / ".datalad").is_dir():
-        where = "the files lie in no DataLad dataset" if root is None else f"{root} is no DataLad dataset"
+        where = "the files are not in a DataLad dataset" if root is None else f"{root} is not a DataLad dataset"
         return f"{where} (no .datalad); `datalad create --force FOLDER` makes a folder into one"
     search = environment()["PATH"]
     if importlib.util.find_spec("datalad") is None:

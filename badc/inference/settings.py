@@ -44,7 +44,7 @@ class InferOptions(RunnerSettings):
         Field(
             gt=0,
             allow_inf_nan=False,
-            description="Kill the runner when a worker and its processes together take more than so many GiB of the "
+            description="Kill the runner when a worker and its processes together take more than this many GiB of the "
             "machine's memory; a failed attempt.",
         ),
     ] = None

@@ -94,7 +94,7 @@ class SummarySettings(ReportSettings):
     @classmethod
     def _check_groups(cls, words: tuple[str, ...]) -> tuple[str, ...]:
         if unknown := [word for word in words if word not in set(Group)]:
-            raise ValueError(f"'{unknown[0]}' is none of {', '.join(Group)}")
+            raise ValueError(f"'{unknown[0]}' is not one of {', '.join(Group)}")
         return words
 
     @property
@@ -280,7 +280,7 @@ class PlotSettings(ReportSettings):
     @classmethod
     def _check_kinds(cls, words: tuple[str, ...]) -> tuple[str, ...]:
         if unknown := [word for word in words if word not in set(PlotKind)]:
-            raise ValueError(f"'{unknown[0]}' is none of {', '.join(PlotKind)}")
+            raise ValueError(f"'{unknown[0]}' is not one of {', '.join(PlotKind)}")
         return words
 
     @property

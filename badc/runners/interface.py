@@ -82,7 +82,7 @@ ChunkTimeout = Annotated[
     Field(
         gt=0,
         allow_inf_nan=False,
-        description="Kill the runner when a chunk takes longer than so many seconds; a failed attempt.",
+        description="Kill the runner when a chunk takes longer than this many seconds; a failed attempt.",
     ),
 ]
 # The json_schema_extra of a field that is not an option: `RunnerSpec.prepared` finds out its value.

@@ -102,7 +102,7 @@ def _holders(name: str) -> str:
     if runs:
         return ", ".join(f"{run.name} (since {run.start_time:%Y-%m-%d %H:%M} UTC)" for run in runs)
     return (
-        "something that is no run of BADC's (Prefect's UI: Concurrency); slots that a server has forgotten are freed "
+        "something other than a BADC run (Prefect's UI: Concurrency); slots that a server has forgotten are freed "
         f"with `prefect gcl update {name} --active-slots 0`"
     )
 

@@ -42,7 +42,7 @@ def age(text: str) -> timedelta:
         length = timedelta(**{_UNITS[found[2]]: int(found[1])})
         datetime.now(UTC) - length
     except OverflowError:
-        raise RequestError(f"--older-than {text}: there is no time so long ago") from None
+        raise RequestError(f"--older-than {text}: that is further back than dates go") from None
     return length
 
 

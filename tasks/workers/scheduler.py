@@ -128,7 +128,7 @@ def write_credentials(folder: Path) -> Path:
     try:
         folder.mkdir(mode=0o700, parents=True)
     except FileExistsError:
-        raise RequestError(f"{folder}: is there already; name a new folder") from None
+        raise RequestError(f"{folder}: already exists; name a new folder") from None
     certificate, key, variables = (folder.absolute() / name for name in ("dask.pem", "dask-key.pem", "dask.env"))
     atomic.write_text(certificate, str(security.tls_ca_file))
     atomic.write_text(key, str(security.tls_client_key))

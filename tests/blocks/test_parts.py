@@ -53,7 +53,7 @@ def test_limits_are_those_of_the_options() -> None:
 
 def test_values_that_do_not_go_together_are_refused_without_the_rest_of_a_command() -> None:
     filled = SLURM.model("S", Settings)(slurm_time="soon")
-    with pytest.raises(ValidationError, match="no time limit of Slurm"):
+    with pytest.raises(ValidationError, match="not a Slurm time limit"):
         SLURM.check(filled)
     SLURM.check(SLURM.model("S", Settings)(slurm_time="06:00:00"))
 

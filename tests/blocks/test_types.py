@@ -120,7 +120,7 @@ def test_a_block_is_as_strict_as_the_options(saved: Any) -> None:
     for wrong in ({"min_confidence": 2}, {"min_confidance": 0.5}):
         with pytest.raises(ValueError, match="min_confid"):
             saved.BirdnetRunner(**wrong)
-    with pytest.raises(ValueError, match="no time limit of Slurm"):
+    with pytest.raises(ValueError, match="not a Slurm time limit"):
         saved.SlurmProfile(slurm_time="soon")
 
 

@@ -301,7 +301,7 @@ def _decide(recording: RecordingToInfer, settings: OrchestrateSettings) -> tuple
         return InferDecision.RUN, "complete, and wanted again (--include-existing)"
     if settings.resume_completed:
         return InferDecision.RESUME, "partly done"
-    return InferDecision.RUN, "partly done; all of it runs again (--resume-completed goes on)"
+    return InferDecision.RUN, "partly done; all of it runs again (--resume-completed resumes it)"
 
 
 def _refuse_shared_ids(recordings: Sequence[RecordingToInfer]) -> None:

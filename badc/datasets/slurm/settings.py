@@ -69,7 +69,7 @@ class SlurmSettings(Settings):
     ] = None
     slurm_resume_completed: Annotated[
         bool,
-        _sbatch("resume_completed", "A task goes on from what an earlier run of its manifest finished."),
+        _sbatch("resume_completed", "A task resumes from what an earlier run of its manifest finished."),
     ] = False
     slurm_bundle: Annotated[
         bool,
@@ -126,14 +126,14 @@ class SlurmSettings(Settings):
     @classmethod
     def _readable_time(cls, value: str | None) -> str | None:
         if value is not None and _TIME.fullmatch(value) is None:
-            raise ValueError(f"{value!r} is no time limit of Slurm; write hours:minutes:seconds, or days-hours")
+            raise ValueError(f"{value!r} is not a Slurm time limit; write hours:minutes:seconds, or days-hours")
         return value
 
     @field_validator("slurm_mem")
     @classmethod
     def _readable_memory(cls, value: str | None) -> str | None:
         if value is not None and re.fullmatch(r"\d+[KMGTkmgt]?", value) is None:
-            raise ValueError(f"{value!r} is no amount of memory for Slurm; write a number of MB, or one with G: 16G")
+            raise ValueError(f"{value!r} is not a Slurm memory size; write a number of MB, or one with G: 16G")
         return value
 
     @field_validator("slurm_log_dir", "slurm_script", "slurm_dask")

@@ -140,7 +140,7 @@ def refuse_in_use(database: Path) -> None:
     # DuckDB itself opens small files and CSVs as if they were databases.
     with path.open("rb") as stream:
         if stream.read(len(_MAGIC) + _MAGIC_AT)[_MAGIC_AT:] != _MAGIC:
-            raise RequestError(f"{path}: is no DuckDB database, so it is not replaced; choose another name")
+            raise RequestError(f"{path}: is not a DuckDB database, so it is not replaced; choose another name")
     # Opening may write, and a git-annex link must not be written through.
     read_only = path.is_symlink() or not os.access(path, os.W_OK)
     try:

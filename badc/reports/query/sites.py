@@ -109,4 +109,4 @@ def _zone(column: str, name: str) -> str:
         pass
     else:
         return name
-    raise ValueError(f"{column} '{name}' is no time zone of the IANA database, such as America/Edmonton or UTC")
+    raise ValueError(f"{column} '{name}' is not an IANA time zone, such as America/Edmonton or UTC")

@@ -139,7 +139,7 @@ def _hint(path: Path, columns: dict[str, str], needed: Sequence[str]) -> str:
     if "label" in needed and not lacking_columns(columns, NEEDED_OF_COVERAGE):
         return "; this is a table of coverage, name the table of detections"
     kind = "detections" if "label" in needed else "coverage"
-    return f", so it is no table of {kind}; `badc infer aggregate --parquet` writes one"
+    return f", so it is not a table of {kind}; `badc infer aggregate --parquet` writes one"
 
 
 def add_sites(database: duckdb.DuckDBPyConnection, sites: Sequence[Site]) -> None:

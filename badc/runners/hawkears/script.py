@@ -167,7 +167,7 @@ def find_script(root: Path | None) -> Path | None:
         vendored = SOURCE_ROOT / "vendor" / "HawkEars"
         return vendored if (vendored / SCRIPT).is_file() else None
     if not (root / SCRIPT).is_file():
-        raise RequestError(f"--hawkears-root {root}: has no {SCRIPT}; it is to be the folder of HawkEars 1.x")
+        raise RequestError(f"--hawkears-root {root}: has no {SCRIPT}; name the folder of HawkEars 1.x")
     return root.absolute()
 
 
@@ -264,7 +264,9 @@ def _split(text: str, names: Sequence[frozenset[str]]) -> list[list[dict[str, st
             raise InvalidResultError(f"line {reader.line_num} is short")
         index = owner.get(Path(row["filename"]).name)
         if index is None:
-            raise InvalidResultError(f"line {reader.line_num} is of {row['filename']!r}, which was not asked for")
+            raise InvalidResultError(
+                f"line {reader.line_num} is of {row['filename']!r}, which is not a chunk of this call"
+            )
         rows[index].append(row)
     return rows
 

@@ -49,7 +49,7 @@ def demo(
 def _make_way(folder: Path) -> None:
     if folder.exists():
         if not (folder / _MARK).exists() and any(folder.iterdir()):
-            raise RequestError(f"{folder}: is there already and no demo of BADC; name another folder")
+            raise RequestError(f"{folder}: exists and is not a BADC demo; name another folder")
         # Only what an earlier demo made: people keep working in its folder.
         outputs = folder / "artifacts" / "infer" / RECORDING
         for place in (*(folder / name for name in ("audio", "manifests", "artifacts/aggregate")), outputs):

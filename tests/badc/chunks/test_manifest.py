@@ -143,7 +143,7 @@ def test_no_hash_and_the_placeholder_hash_mean_none(tmp_path: Path) -> None:
         ("R,c,a.wav,0", "the row has 4 fields"),
         ("R,,a.wav,0,1000,,,", "chunk_id ''"),
         (",c,a.wav,0,1000,,,", "recording_id ''"),
-        ("R,c,,0,1000,,,", "source_path '' is no path"),
+        ("R,c,,0,1000,,,", "source_path '' is not a path"),
         ("R,../x,a.wav,0,1000,,,", "chunk_id '../x'"),
         ("../x,c,a.wav,0,1000,,,", "recording_id '../x'"),
         ("/etc/x,c,a.wav,0,1000,,,", "recording_id '/etc/x'"),

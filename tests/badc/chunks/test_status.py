@@ -51,7 +51,7 @@ def test_files_of_other_tools_need_only_the_status(tmp_path: Path) -> None:
         ('{"status": "comp', "is not JSON"),
         ("[]", "is not a JSON object"),
         ("{}", "says status None"),
-        ('{"status": "done"}', "says status 'done', which is none of in_progress, completed, failed"),
+        ('{"status": "done"}', "says status 'done', which is not one of in_progress, completed, failed"),
         ('{"status": "completed", "manifest_rows": "7"}', "manifest_rows '7' is not a number"),
         ('{"status": "completed", "overlap": true}', "overlap True is not a number"),
         ('{"status": "completed", "audio_path": 7}', "audio_path 7 is not text"),

@@ -182,7 +182,7 @@ def test_the_folder_of_this_python_is_enough_to_find_git_annex(
 
 
 def test_no_dataset_is_a_problem(tmp_path: Path) -> None:
-    assert "in no DataLad dataset" in str(datalad_problem(None))
+    assert "not in a DataLad dataset" in str(datalad_problem(None))
     assert "datalad create --force" in str(datalad_problem(tmp_path))
     (tmp_path / ".datalad").mkdir()
     assert "not the root of a git repository" in str(datalad_problem(tmp_path))

@@ -364,5 +364,5 @@ def test_a_table_without_detections_gives_no_plots(write_detections, tmp_path):
 def test_settings_name_the_kinds():
     assert PlotSettings(parquet="x").kinds == DEFAULT_KINDS
     assert PlotSettings(parquet="x", kind=("hours,spectrogram",)).kinds == (PlotKind.HOURS, PlotKind.SPECTROGRAM)
-    with pytest.raises(ValueError, match="'pie' is none of hours, dates"):
+    with pytest.raises(ValueError, match="'pie' is not one of hours, dates"):
         PlotSettings(parquet="x", kind=("pie",))

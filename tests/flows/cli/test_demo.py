@@ -45,5 +45,5 @@ def test_a_folder_of_other_things_is_refused(badc: Any, tmp_path: Path) -> None:
     process = badc("demo", "tour")
     _, err = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert "tour: is there already and no demo of BADC; name another folder" in err
+    assert "tour: exists and is not a BADC demo; name another folder" in err
     assert [path.name for path in (tmp_path / "tour").iterdir()] == ["thesis.txt"]

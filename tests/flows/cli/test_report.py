@@ -166,13 +166,16 @@ def test_a_table_that_cannot_be_read_makes_the_exit_code_1(parquet):
         (["summary", "--parquet", "x/t.csv"], "x/t.csv: cannot be read as Parquet"),
         (["summary", "--parquet", "x/t_coverage.parquet"], "this is a table of coverage, name the table of detections"),
         (["summary", "--parquet", "x/t.parquet", "--coverage", "no"], "no: no such table of coverage"),
-        (["summary", "--parquet", "x/t.parquet", "--group-by", "species"], "--group-by: 'species' is none of label, "),
+        (
+            ["summary", "--parquet", "x/t.parquet", "--group-by", "species"],
+            "--group-by: 'species' is not one of label, ",
+        ),
         (["summary", "--parquet", "x/t.parquet", "--min-confidence", "2"], "--min-confidence: "),
         (["summary", "--parquet", "x/t.parquet", "--sites", "no.csv"], "no.csv: the sites cannot be read"),
         (["summary", "--parquet", "x/t.parquet", "--output", "x/t.csv/s.csv"], "x/t.csv"),
         (["quicklook", "--parquet", "x/t.parquet", "--top-labels", "0"], "--top-labels: "),
         (["parquet", "--parquet", "x/t.parquet", "--bucket-minutes", "0"], "--bucket-minutes: "),
-        (["duckdb", "--parquet", "x/t.parquet", "--database", "x/t.csv"], "x/t.csv: is no DuckDB database"),
+        (["duckdb", "--parquet", "x/t.parquet", "--database", "x/t.csv"], "x/t.csv: is not a DuckDB database"),
         (["bundle", "--parquet", "x/t.parquet", "--run-prefix", "../x"], "--run-prefix: it must not contain '/'"),
         (["aggregate-dir", "none"], "none: no such folder"),
         (["aggregate-dir", "out"], "out: holds no table of detections"),
@@ -193,7 +196,7 @@ def test_columns_that_are_missing_are_named(parquet):
     done = report("quicklook", "--parquet", "bad.parquet")
     assert done.exit_code == 2
     assert done.stderr == (
-        "badc: bad.parquet: the columns recording_id, chunk_id, chunk_start_ms, timestamp_ms are missing, so it is no "
+        "badc: bad.parquet: the columns recording_id, chunk_id, chunk_start_ms, timestamp_ms are missing, so it is not a "
         "table of detections; `badc infer aggregate --parquet` writes one\n"
     )
 

@@ -45,7 +45,7 @@ def test_what_cannot_be_drawn_is_said_and_the_rest_is_drawn(study, tmp_path):
     ("options", "said"),
     [
         ({"--parquet": None}, "--parquet: this option is needed"),
-        ({"--kind": "pie"}, "--kind: 'pie' is none of hours, dates, timeline, confidence, spectrogram"),
+        ({"--kind": "pie"}, "--kind: 'pie' is not one of hours, dates, timeline, confidence, spectrogram"),
         ({"--recording": "none"}, "none: the tables have no such recording"),
         ({"--parquet": "none.parquet"}, "none.parquet: no such table of detections"),
         ({"--top": 0}, "--top: "),

@@ -210,7 +210,7 @@ def test_what_is_no_age_is_refused(text: str) -> None:
 def test_an_age_before_all_time_is_refused(text: str) -> None:
     from flows.server.prune import age
 
-    with pytest.raises(RequestError, match=f"--older-than {text}: there is no time so long ago"):
+    with pytest.raises(RequestError, match=f"--older-than {text}: that is further back than dates go"):
         age(text)
 
 

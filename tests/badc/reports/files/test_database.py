@@ -146,7 +146,7 @@ def test_a_database_that_this_program_has_open_stays(parquet, read_only):
 def test_what_is_no_database_is_not_overwritten(parquet):
     for name, content in {"notes.txt": "a year of work\n" * 1000, "x.csv": "a,b\n1,2\n", "empty.duckdb": ""}.items():
         Path(name).write_text(content)
-        with pytest.raises(RequestError, match=f"{name}: is no DuckDB database, so it is not replaced"):
+        with pytest.raises(RequestError, match=f"{name}: is not a DuckDB database, so it is not replaced"):
             make(parquet, name)
         assert Path(name).read_text() == content
     Path("folder").mkdir()

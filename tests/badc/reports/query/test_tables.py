@@ -123,7 +123,7 @@ def test_what_is_no_detection_is_no_row():
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"label": None, "confidence": None}, "the columns label, confidence are missing, so it is no table of"),
+        ({"label": None, "confidence": None}, "the columns label, confidence are missing, so it is not a table of"),
         ({"timestamp_ms": None}, "the column timestamp_ms is missing"),
         ({"confidence": ["high", "low", "?"]}, "cannot be read as such a table: Conversion Error"),
     ],

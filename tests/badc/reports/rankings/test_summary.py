@@ -208,7 +208,7 @@ def test_an_empty_table_has_no_groups(write_detections):
         ({}, "--parquet: this option is needed"),
         (
             {"parquet": "x", "group_by": ("label", "species")},
-            "--group-by: 'species' is none of label, recording_id, station, study_area, hour, date",
+            "--group-by: 'species' is not one of label, recording_id, station, study_area, hour, date",
         ),
         ({"parquet": "x", "min_confidence": 1.5}, "--min-confidence: input should be less than or equal to 1"),
         ({"parquet": "x", "limit": -1}, "--limit: input should be greater than or equal to 0"),

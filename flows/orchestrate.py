@@ -24,7 +24,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from badc.datalad.environment import recording_wanted
-from badc.datasets.inference.bundles import bundle_recording, roll_up_bundles
+from badc.datasets.inference.bundles import bundle_recording, has_tables, roll_up_bundles
 from badc.datasets.inference.plan import (
     OrchestrationPlan,
     RecordingToInfer,
@@ -188,6 +188,9 @@ class _OrchestrateRun:
             state = RunState.INTERRUPTED if self._stop.interrupted else RunState.FAILED
         settings = self._plan.settings
         if not settings.bundle_rollup or state is RunState.INTERRUPTED:
+            return OrchestrateOutcome(state, ended, not_begun)
+        if not settings.bundle and not has_tables(settings):
+            self._session.say("No leaderboards: no recording has a table (--bundle makes one for each)")
             return OrchestrateOutcome(state, ended, not_begun)
         try:
             return OrchestrateOutcome(state, ended, not_begun, roll_up_bundles(settings))

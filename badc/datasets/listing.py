@@ -12,6 +12,7 @@ from pathlib import Path
 
 from badc.errors import RequestError
 from badc.system.annex import is_pointer
+from badc.system.paths import is_passed_over
 
 AUDIO_FOLDER = "audio"
 # What libsndfile reads and recorders or archives write.
@@ -172,7 +173,7 @@ class _Walk:
     def _scan(self, full: str, below: str) -> Sequence[os.DirEntry[str]]:
         try:
             with os.scandir(full) as entries:
-                return [entry for entry in entries if not entry.name.startswith(".")]
+                return [e for e in entries if not e.name.startswith(".") and not is_passed_over(e.name)]
         except OSError as error:
             self.problems.append((below.rstrip("/") or ".", f"the folder cannot be read ({error.strerror})"))
             return []

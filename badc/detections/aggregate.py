@@ -33,7 +33,7 @@ from badc.detections.tables import (
 from badc.errors import BadcError, RequestError
 from badc.recordings.start_times import RecordingTimes
 from badc.system import atomic
-from badc.system.paths import NEVER_SEARCHED, absolute, default_summary_csv, find_dataset_root
+from badc.system.paths import absolute, default_summary_csv, find_dataset_root, walk
 
 _BATCH_CHUNKS = 5000
 _MOST_BAD_FILES_KEPT = 10_000
@@ -187,8 +187,7 @@ def _stage(folder: Path, staging: _Staging, on_progress: Callable[[int], None]) 
 
 def _json_files(folder: Path) -> Iterator[str]:
     """Yield the JSON files below a folder, those of each recording in the order of their chunks' starts."""
-    for base, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name not in NEVER_SEARCHED)
+    for base, files in walk(folder):
         names = [name for name in files if name.endswith(".json") and not name.endswith(_OTHER_FILES)]
         names.sort(key=_start_and_name)
         for name in names:
@@ -252,7 +251,7 @@ def _ms(window: dict[str, Any], key: str) -> int | None:
 def _manifests_at(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    found = sorted(path.rglob("*.csv"))
+    found = sorted(Path(base, name) for base, files in walk(path) for name in files if name.endswith(".csv"))
     if not found:
         raise RequestError(f"{path}: holds no manifest (*.csv)")
     return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import chain, count
 from pathlib import Path
@@ -61,8 +62,29 @@ def default_summary_csv(detections_dir: Path) -> Path:
     return (find_dataset_root(detections_dir) or Path.cwd()) / "artifacts" / "aggregate" / "summary.csv"
 
 
-# These folders hold no data of a dataset.
-NEVER_SEARCHED = frozenset({".git", ".datalad", ".badc-lock"})
+# Folders that hold no data of a dataset: of git, of DataLad, of ourselves, and of systems that had the disk before.
+_NEVER_SEARCHED = frozenset(
+    {
+        *(".git", ".datalad", ".badc-lock"),
+        *(".Trashes", ".Spotlight-V100", ".fseventsd", ".TemporaryItems", "System Volume Information", "$RECYCLE.BIN"),
+        "@eaDir",
+    }
+)
+
+
+def is_passed_over(name: str) -> bool:
+    """Whether a file or folder of this name is never looked into.
+
+    macOS leaves a file `._NAME` with what it knows of NAME beside it on disks of other systems.
+    """
+    return name.startswith("._") or name in _NEVER_SEARCHED
+
+
+def walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield each folder at and below `folder` with the sorted names of its files, but for what is passed over."""
+    for base, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not is_passed_over(name))
+        yield base, sorted(name for name in files if not is_passed_over(name))
 
 
 def first_free(folder: Path, stem: str, at: datetime | None = None) -> Path:

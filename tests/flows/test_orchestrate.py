@@ -78,6 +78,11 @@ def test_what_is_deleted_of_a_recording_while_others_run_is_missed(orchestrate, 
     assert "3 of its outputs were deleted or emptied after they were written, such as" in lost.error
 
 
+def test_leaderboards_without_any_table_are_no_failure(orchestrate, make_dataset, fake):
+    outcome = orchestrate(make_dataset("A"), runner_cmd=fake("detector"), bundle_rollup=True)
+    assert (outcome.state, outcome.rollup, outcome.rollup_error) == (RunState.COMPLETED, None, None)
+
+
 def test_fail_fast_begins_no_further_recording(orchestrate, make_dataset, fake):
     root = make_dataset("A", "B", "C", "D")
     outcome = orchestrate(

@@ -53,6 +53,11 @@ def bundle_recording(plan: OrchestrationPlan, recording: RecordingToInfer) -> li
     return [*made.written, *bundle.written]
 
 
+def has_tables(settings: OrchestrateSettings) -> bool:
+    """Whether any recording of the dataset, of this run or an earlier one, has a table."""
+    return next(settings.below(settings.bundle_aggregate_dir).glob("*.parquet"), None) is not None
+
+
 def roll_up_bundles(settings: OrchestrateSettings) -> Rollup:
     """Make the leaderboards of every table in the folder of the bundles.
 

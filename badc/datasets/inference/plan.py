@@ -20,7 +20,7 @@ from badc.errors import BadcError, RequestError, listed
 from badc.inference.settings import InferSettings
 from badc.reports.query.sites import read_sites
 from badc.runners.hawkears.settings import HawkearsSettings
-from badc.system.paths import absolute, as_written, require_inside, require_writable
+from badc.system.paths import absolute, as_written, require_inside, require_writable, walk
 from badc.system.row_files import PlanRow, read_plan
 from badc.telemetry.summary import JobStatus, read_jobs, resumable
 
@@ -231,7 +231,12 @@ def _manifests(settings: OrchestrateSettings) -> list[Path]:
             raise RequestError(
                 f"{folder}: no such folder of manifests; `badc chunk orchestrate {settings.root} --apply` makes it"
             )
-        found = sorted(path for path in folder.rglob("*.csv") if not path.name.startswith("."))
+        found = sorted(
+            Path(base, name)
+            for base, files in walk(folder)
+            for name in files
+            if name.endswith(".csv") and not name.startswith(".")
+        )
     base = settings.below(settings.manifest_dir)
     wanted = matcher(settings.pattern)
     return [

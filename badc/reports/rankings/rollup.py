@@ -8,7 +8,6 @@ same. The id alone is not enough: recorders such as AudioMoths name their files 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from badc.reports.query.tables import (
     source_of,
 )
 from badc.reports.settings import RollupSettings
-from badc.system.paths import NEVER_SEARCHED, absolute
+from badc.system.paths import absolute, walk
 from badc.system.sql import quoted, quoted_path
 
 # Names of the CSVs, with their queries over `pairs`.
@@ -164,9 +163,8 @@ def _find(folder: Path) -> _TablesFound:
 
 
 def _parquet_files(folder: Path) -> Iterator[Path]:
-    for base, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name not in NEVER_SEARCHED)
-        yield from (Path(base, name) for name in sorted(files) if name.lower().endswith(".parquet"))
+    for base, files in walk(folder):
+        yield from (Path(base, name) for name in files if name.lower().endswith(".parquet"))
 
 
 def _digest(path: Path) -> str:

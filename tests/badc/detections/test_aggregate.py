@@ -123,6 +123,20 @@ def test_coverage_has_a_row_for_every_chunk(chunk: MakeChunk, detections_file: W
     assert_csv_and_parquet_agree()
 
 
+def test_files_that_macos_left_beside_others_are_passed_over(
+    chunk: MakeChunk, detections_file: Write, tmp_path: Path
+) -> None:
+    path = detections_file(chunk("REC", 0, 1000), ("a", 0.5, 0, 10))
+    (tmp_path / "manifests").mkdir()
+    header = "recording_id,chunk_id,source_path,start_ms,end_ms,overlap_ms,sha256,notes"
+    row = "REC,REC_chunk_0_1000,REC.wav,0,1000,0,,"
+    (tmp_path / "manifests" / "REC.csv").write_text(f"{header}\n{row}\n")
+    for beside in (path, tmp_path / "manifests" / "REC.csv"):
+        beside.with_name(f"._{beside.name}").write_bytes(b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        ")
+    made = table(manifest=(tmp_path / "manifests",))
+    assert (made.files, made.bad, made.detections) == (1, 0, 1)
+
+
 def test_placeholders_are_coverage_and_no_detections(chunk: MakeChunk, detections_file: Write) -> None:
     ghost = ("placeholder", 1.0, 0, 10)
     detections_file(chunk("REC", 0, 1000), ghost, status=ResultStatus.STUB, runner="stub")

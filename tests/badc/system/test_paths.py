@@ -20,6 +20,7 @@ from badc.system.paths import (
     new_telemetry_log,
     newest_telemetry_log,
     require_writable,
+    walk,
 )
 
 NOON = datetime(2024, 5, 1, 12, 0, 0, tzinfo=UTC)
@@ -113,3 +114,19 @@ def test_the_newest_log_is_found_wherever_a_run_wrote_it(tmp_path: Path) -> None
         for number, name in enumerate(places):
             os.utime(tmp_path / name, (number == newest,) * 2)
         assert newest_telemetry_log(tmp_path) == tmp_path / places[newest]
+
+
+def test_what_other_systems_left_on_a_disk_is_passed_over(tmp_path: Path) -> None:
+    kept = ("a/REC.json", "a/b/.hidden.json", "REC2.json")
+    left = (
+        "a/._REC.json",
+        "System Volume Information/x.json",
+        ".Trashes/501/y.json",
+        "$RECYCLE.BIN/z.json",
+        ".git/g.json",
+    )
+    for name in (*kept, *left):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = [str(Path(base, name).relative_to(tmp_path)) for base, files in walk(tmp_path) for name in files]
+    assert sorted(found) == sorted(kept)

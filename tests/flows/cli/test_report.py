@@ -196,8 +196,8 @@ def test_columns_that_are_missing_are_named(parquet):
     done = report("quicklook", "--parquet", "bad.parquet")
     assert done.exit_code == 2
     assert done.stderr == (
-        "badc: bad.parquet: the columns recording_id, chunk_id, chunk_start_ms, timestamp_ms are missing, so it is not a "
-        "table of detections; `badc infer aggregate --parquet` writes one\n"
+        "badc: bad.parquet: the columns recording_id, chunk_id, chunk_start_ms, timestamp_ms are missing, so it is not "
+        "a table of detections; `badc infer aggregate --parquet` writes one\n"
     )
 
 

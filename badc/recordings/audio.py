@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,19 +93,27 @@ def probe(path: Path) -> AudioInfo:
     import soundfile as sf
 
     _require_content(path)
-    try:
-        with sf.SoundFile(path) as stream:
-            info = AudioInfo(stream.frames, stream.samplerate, stream.channels, stream.subtype)
-            if info.frames <= 0:
-                raise AudioError(f"{path}: the audio file holds no samples")
-            _require_whole_data(path, stream.extra_info, info)
-            # A FLAC or MP3 that was cut off still claims its full length.
-            if not _has_last_frame(stream, info):
-                raise AudioError(f"{path}: the audio file is truncated or damaged; it claims {info.duration_ms} ms")
-    except (sf.LibsndfileError, RuntimeError) as error:
-        reason = getattr(error, "error_string", str(error)).rstrip(".")
-        raise AudioError(f"{path}: cannot be read as audio ({reason})") from None
+    with _decoding(path), sf.SoundFile(path) as stream:
+        info = AudioInfo(stream.frames, stream.samplerate, stream.channels, stream.subtype)
+        if info.frames <= 0 or info.rate <= 0:
+            raise AudioError(f"{path}: the audio file holds no samples")
+        _require_whole_data(path, stream.extra_info, info)
+        # A FLAC or MP3 that was cut off still claims its full length.
+        if not _has_last_frame(stream, info):
+            raise AudioError(f"{path}: the audio file is truncated or damaged; it claims {info.duration_ms} ms")
     return info
+
+
+@contextlib.contextmanager
+def _decoding(path: Path) -> Iterator[None]:
+    """Turn whatever a decoder raises into an error of this file alone: a damaged MP3 even fails its assertions."""
+    try:
+        yield
+    except AudioError:
+        raise
+    except Exception as error:
+        reason = str(getattr(error, "error_string", error)).rstrip(".") or type(error).__name__
+        raise AudioError(f"{path}: cannot be read as audio ({reason})") from None
 
 
 def window_of(path: Path, info: AudioInfo, start_ms: int, end_ms: int) -> AudioWindow:
@@ -185,7 +195,7 @@ def _has_last_frame(stream: Any, info: AudioInfo) -> bool:
     try:
         stream.seek(info.frames - 1)
         return len(stream.read(1)) == 1
-    except sf.LibsndfileError:
+    except (sf.LibsndfileError, AssertionError):  # libsndfile's own word, and soundfile's of a length that is wrong
         return False
 
 
@@ -193,18 +203,13 @@ def _read(window: AudioWindow, dtype: str | None) -> tuple[np.ndarray[Any, Any],
     import soundfile as sf
 
     _require_content(window.path)
-    try:
-        with sf.SoundFile(window.path) as stream:
-            info = AudioInfo(stream.frames, stream.samplerate, stream.channels, stream.subtype)
-            if info != window.source:
-                raise AudioError(
-                    f"{window.path}: the file changed while the run was under way: it was {window.source}, "
-                    f"and is {info}"
-                )
-            samples = _frames(stream, window, dtype or _EXACT_DTYPES.get(stream.subtype, "float32"))
-    except (sf.LibsndfileError, RuntimeError) as error:
-        reason = getattr(error, "error_string", str(error)).rstrip(".")
-        raise AudioError(f"{window.path}: cannot be read as audio ({reason})") from None
+    with _decoding(window.path), sf.SoundFile(window.path) as stream:
+        info = AudioInfo(stream.frames, stream.samplerate, stream.channels, stream.subtype)
+        if info != window.source:
+            raise AudioError(
+                f"{window.path}: the file changed while the run was under way: it was {window.source}, and is {info}"
+            )
+        samples = _frames(stream, window, dtype or _EXACT_DTYPES.get(stream.subtype, "float32"))
     return samples, info
 
 

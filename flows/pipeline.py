@@ -85,7 +85,10 @@ def _chunk(settings: PipelineSettings, session: PipelineSession) -> ChunkRunOutc
         session.say(f"the runs are not recorded in the dataset: {problem}")
     plan = plan_dataset(wanted, recording, any_lengths=not settings.model_fields_set & _LENGTHS)
     if not plan.recordings and not plan.order.manifest_dir.is_dir():
-        raise RequestError(f"{plan.order.root / AUDIO_FOLDER}: no recordings are in it")
+        note = f"; {plan.note}" if plan.note else ""
+        raise RequestError(f"{plan.order.root / AUDIO_FOLDER}: no recordings are in it{note}")
+    if plan.note is not None:
+        session.say(plan.note)
     if not plan.todo:
         return None
     session.say(f"Chunking {len(plan.todo)} recordings")

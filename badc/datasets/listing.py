@@ -6,8 +6,9 @@ import fnmatch
 import glob
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from badc.errors import RequestError
@@ -34,6 +35,13 @@ AUDIO_SUFFIXES = frozenset(
         ".caf",
     )
 )
+# Sound that libsndfile does not read, by the end of its name, with what makes WAV or FLAC of it. Frontier Labs'
+# recorders leave a file named `data` when they lose power.
+_CONVERTED_BY = {
+    **dict.fromkeys((".w4v", ".wac"), "Kaleidoscope"),
+    **dict.fromkeys((".m4a", ".mp4", ".aac", ".wma", ".amr", ".3gp"), "ffmpeg"),
+    "data": "EMU",
+}
 _KEY_SIZE = re.compile(r"annex/objects/(?:.*/)?[A-Z0-9_]+-s(\d+)(?:-[A-Za-z]\d+)*--")
 
 
@@ -60,11 +68,20 @@ class Listing:
     """What a walk over a dataset's audio found.
 
     `files`, sorted by path, have a known format or match a pattern. `problems` are paths below `audio` that cannot be
-    used, with the reason.
+    used, with the reason. `unreadable` counts files of sound that have to be converted first, by the end of their name.
     """
 
     files: Sequence[AudioFile]
     problems: Sequence[tuple[str, str]]
+    unreadable: Mapping[str, int] = field(default_factory=dict)
+
+    def unreadable_note(self) -> str | None:
+        """Return what a person should know of the files that have to be converted, in one line; None without any."""
+        if not self.unreadable:
+            return None
+        kinds = [f"{count} {kind} ({_CONVERTED_BY[kind]} converts)" for kind, count in sorted(self.unreadable.items())]
+        total = sum(self.unreadable.values())
+        return f"{total} {'file is' if total == 1 else 'files are'} passed over, until converted: {', '.join(kinds)}"
 
 
 def list_audio(
@@ -88,10 +105,12 @@ def list_audio(
     walk = _Walk(folder)
     asked_for = matcher(patterns) if patterns else None
     files: list[AudioFile] = []
+    unreadable: Counter[str] = Counter()
     problems = walk.problems
     for path, entry in walk.entries():
-        known = os.path.splitext(entry.name)[1].lower() in AUDIO_SUFFIXES  # noqa: PTH122 - a Path for each is slow
-        if not known and (asked_for is None or not asked_for(path)):
+        suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - a Path for each is slow
+        if suffix not in AUDIO_SUFFIXES and (asked_for is None or not asked_for(path)):
+            unreadable.update(kind for kind in (suffix or entry.name.lower(),) if kind in _CONVERTED_BY)
             continue
         try:
             path.encode()
@@ -104,7 +123,7 @@ def list_audio(
             )
         except OSError as error:
             problems.append((path, f"cannot be read ({error.strerror})"))
-    return Listing(sorted(files, key=lambda file: file.path), sorted(problems))
+    return Listing(sorted(files, key=lambda file: file.path), sorted(problems), unreadable)
 
 
 def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:

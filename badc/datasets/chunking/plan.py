@@ -54,11 +54,12 @@ class RecordingToChunk:
 
 @dataclass(frozen=True, slots=True)
 class DatasetPlan:
-    """What to do with a dataset: every requested recording, sorted by path."""
+    """What to do with a dataset: every requested recording, sorted by path, and a note on what is passed over."""
 
     settings: ChunkSettings
     order: ChunkOrder
     recordings: Sequence[RecordingToChunk]
+    note: str | None = None
 
     @property
     def todo(self) -> list[RecordingToChunk]:
@@ -153,7 +154,8 @@ def plan_dataset(
             f"--pattern {', '.join(settings.pattern)}: no recording in {order.root / AUDIO_FOLDER} matches"
         )
     planned.sort(key=lambda r: r.audio)
-    return DatasetPlan(settings, order, _opened(_limited(planned, settings.limit), order, on_progress))
+    opened = _opened(_limited(planned, settings.limit), order, on_progress)
+    return DatasetPlan(settings, order, opened, listing.unreadable_note())
 
 
 def require_places(plan: DatasetPlan) -> None:

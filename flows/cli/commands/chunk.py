@@ -182,7 +182,9 @@ def _show_plan(plan: DatasetPlan) -> None:
     if len(shown) < len(rows):
         print(f"… and {len(rows) - len(shown):,} more; all of them are printed when the output is piped")
     counts = ", ".join(f"{decision.value} {count:,}" for decision, count in plan.counts().items())
-    print(f"{len(rows):,} recordings: {counts}" if rows else "no recordings")
+    print(f"{len(rows):,} recording{'s' * (len(rows) != 1)}: {counts}" if rows else "no recordings")
+    if plan.note is not None:
+        print(f"badc: {plan.note}", file=sys.stderr)
 
 
 def _apply(plan: DatasetPlan, recording: bool, began: str) -> int:

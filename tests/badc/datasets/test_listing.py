@@ -52,6 +52,26 @@ def test_hidden_files_and_other_kinds_are_passed_over(put: Put, tmp_path: Path) 
     assert paths(list_audio(tmp_path)) == ["a.wav"]
 
 
+def test_sound_that_has_to_be_converted_is_counted_with_its_converter(put: Put, tmp_path: Path) -> None:
+    for name in (
+        "a.wav",
+        "S4A01_20230509_000000.w4v",
+        "b/S4A02_20230509_000000.W4V",
+        "memo.m4a",
+        "c/data",
+        "notes.txt",
+    ):
+        put(name)
+    listing = list_audio(tmp_path)
+    assert paths(listing) == ["a.wav"]
+    assert listing.unreadable == {".w4v": 2, ".m4a": 1, "data": 1}
+    assert listing.unreadable_note() == (
+        "4 files are passed over, until converted: 1 .m4a (ffmpeg converts), 2 .w4v (Kaleidoscope converts), "
+        "1 data (EMU converts)"
+    )
+    assert list_audio(tmp_path, ("*.m4a", "*.w4v", "data")).unreadable == {}
+
+
 def test_a_pattern_can_ask_for_any_suffix(put: Put, tmp_path: Path) -> None:
     for name in ("a.wav", "b.dat", "c.txt"):
         put(name)

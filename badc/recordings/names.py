@@ -9,10 +9,14 @@ from pathlib import Path
 
 from badc.errors import RequestError
 
-# `GNWT-290_20230331_235938` (Song Meter), `20230509_094500` (AudioMoth), `S4A00001_20200101T053000+0100_Dawn` (BAR-LT).
+# `GNWT-290_20230331_235938` (Song Meter), `SITE_0+1_20220501_050000`, `SITE_20220501$050000` (SM3: with its channels,
+# and of a triggered recording), `20230509_094500` (AudioMoth), `S4A00001_20200101T053000+0100_Dawn`,
+# `S20240815T091156.982648+1000_E…` and `S20210205T035946676+1000_E…` (BAR-LT; from its start S to its end E).
 _STAMP = re.compile(
-    r"(?:^(?P<station>.+?)[_-]|^)(?P<date>\d{8})(?P<mark>[_T-])(?P<time>\d{6})(?!\d)(?P<zone>Z|[+-]\d{4}(?!\d))?"
+    r"(?:^(?P<station>.+?)(?:_\d?\+\d?)?[_-]|^)S?(?P<date>\d{8})(?P<mark>[_T$-])(?P<time>\d{6})"
+    r"(?:\.(?P<fraction>\d{1,9})|(?P<ms>\d{3})(?=Z|[+-]\d{4}))?(?!\d)(?P<zone>Z(?![A-Za-z\d])|[+-]\d{4}(?!\d))?"
 )
+UNSET_CLOCK_YEAR = 1970  # a recorder that lost its time starts there
 _MOST_OFFSET_MIN = 14 * 60  # the Line Islands
 _NOT_IN_NAMES = re.compile(r"[/\\\0]")
 _MOST_BYTES = 250  # file systems allow 255
@@ -68,8 +72,8 @@ def id_problem(identifier: str) -> str | None:
 def parse_recording_name(recording_id: str) -> RecordingOrigin:
     """Read station and start from a recording id; None for what it does not say.
 
-    An offset counts only after a time in the ISO form with `T`: elsewhere, four digits after a dash may just as well be
-    a file number.
+    `Z` after the time is UTC. Another offset counts only after a time in the ISO form with `T`: elsewhere, four digits
+    after a dash may just as well be a file number. A date of 1970 is that of a clock that was not set.
 
     Examples
     --------
@@ -85,7 +89,11 @@ def parse_recording_name(recording_id: str) -> RecordingOrigin:
         start = datetime.strptime(match["date"] + match["time"], "%Y%m%d%H%M%S")
     except ValueError:  # eight and six digits that are not a date, such as a serial number
         return RecordingOrigin(None, None)
-    zone = match["zone"] if match["mark"] == "T" else None
+    if start.year <= UNSET_CLOCK_YEAR:
+        return RecordingOrigin(match["station"], None)
+    zone = match["zone"] if match["mark"] == "T" or match["zone"] == "Z" else None
+    milliseconds = int(((match["fraction"] or match["ms"] or "") + "000")[:3])
+    start = start.replace(microsecond=1000 * milliseconds)
     return RecordingOrigin(match["station"], start, None if zone is None else utc_offset_min(zone))
 
 

@@ -12,13 +12,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
-from badc.recordings.names import RecordingOrigin, parse_recording_name, utc_offset_min
+from badc.recordings.names import UNSET_CLOCK_YEAR, RecordingOrigin, parse_recording_name, utc_offset_min
 
 _TEXT_CHUNKS = (b"guan", b"LIST")
 _MOST_TEXT_BYTES = 1 << 20
 _MOST_CHUNKS = 1000  # a damaged file may look like an endless series of empty ones
 _UNKNOWN_SIZE = 0xFFFFFFFF
-_UNSET_CLOCK_YEAR = 1970  # a recorder that lost its time starts there
 _ISO = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d+))? ?(Z|[+-][\d:]+)?")
 # Firmware 1.0 names no time zone, 1.0.1 has `(UTC)`, later ones `(UTC+2)`, `(UTC-3:30)`, `(UTC+5: 5)`; AudioMoth Live
 # adds milliseconds. Versions 1.2.2 to 1.4 lose the sign of offsets under an hour, `(UTC:30)`, which stay unknown.
@@ -123,7 +122,7 @@ def _origin(time: str, form: str, fraction: str | None, offset: int | None) -> R
         start = datetime.strptime(time, form)
     except ValueError:
         return RecordingOrigin(None, None)
-    if start.year <= _UNSET_CLOCK_YEAR:
+    if start.year <= UNSET_CLOCK_YEAR:
         return RecordingOrigin(None, None)
     milliseconds = int(((fraction or "") + "000")[:3])
     return RecordingOrigin(None, start.replace(microsecond=1000 * milliseconds), offset)

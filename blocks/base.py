@@ -47,14 +47,16 @@ class SettingsBlock(Block):
 class CommandBlock(SettingsBlock):
     """A command that receives its secrets through the environment."""
 
+    secrets_from: ClassVar[str]
+
     def values_for(self, target: type[Settings]) -> dict[str, Any]:
         """Put the secrets into this process's environment; the settings, and so the records, hold only their names."""
         environment: SecretDict = self.environment  # type: ignore[attr-defined]
         secrets = {name: str(value) for name, value in environment.get_secret_value().items()}
         os.environ.update(secrets)
         values = super().values_for(target)
-        names = dict.fromkeys((*values.get("runner_env", ()), *secrets))
-        return values | ({"runner_env": tuple(names)} if names else {})
+        names = dict.fromkeys((*values.get(self.secrets_from, ()), *secrets))
+        return values | ({self.secrets_from: tuple(names)} if names else {})
 
 
 class DatasetBlock(SettingsBlock):

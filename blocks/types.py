@@ -20,7 +20,7 @@ from blocks import base, parts
 def _runner(spec: type[RunnerSpec]) -> Any:
     name = f"{spec.kind.title().replace('-', '')}Runner"
     part, slug = parts.RUNNERS[spec.kind], f"badc-{spec.kind}"
-    if not spec.takes_secrets:
+    if spec.secrets_from is None:
         return base.block_type(name, slug, part)
     # Not a dict of SecretStr: Prefect shows such values to everyone who reads the block.
     secrets = Field(
@@ -28,7 +28,9 @@ def _runner(spec: type[RunnerSpec]) -> Any:
         title="Secrets",
         description='Environment variables for the command, such as {"LICENCE_TOKEN": "…"}. Stored encrypted.',
     )
-    return base.block_type(name, slug, part, base.CommandBlock, environment=(SecretDict, secrets))
+    made = base.block_type(name, slug, part, base.CommandBlock, environment=(SecretDict, secrets))
+    made.secrets_from = spec.secrets_from
+    return made
 
 
 RUNNER_BLOCKS = tuple(map(_runner, RUNNERS))

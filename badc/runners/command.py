@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import tempfile
 from pathlib import Path
@@ -13,9 +12,17 @@ from pydantic import Field
 
 from badc.chunks.manifest import Chunk
 from badc.detections.result import ChunkResult, InvalidResultError, ResultStatus, parse_detections
-from badc.errors import RequestError, RunnerError
+from badc.errors import RunnerError
 from badc.recordings.audio import AudioWindow
-from badc.runners.interface import FOUND, ChunkTimeout, RunnerOutput, RunnerSpec, WorkerPlace, chunk_wav
+from badc.runners.interface import (
+    FOUND,
+    ChunkTimeout,
+    RunnerOutput,
+    RunnerSpec,
+    WorkerPlace,
+    chunk_wav,
+    variables_named,
+)
 from badc.runners.process.once import run_process
 from badc.system import leash
 
@@ -29,7 +36,7 @@ class CommandSpec(RunnerSpec):
     kind = "command"
     title = "A command"
     about = "Any command, called as CMD --input WAV --output JSON for each chunk."
-    takes_secrets = True
+    secrets_from = "runner_env"
 
     # Split into words as by a POSIX shell; no shell runs it.
     runner_cmd: Annotated[
@@ -56,7 +63,7 @@ class CommandSpec(RunnerSpec):
 
     def prepared(self) -> Self:
         """Take the values of its variables from this process's environment (see `RunnerSpec.prepared`)."""
-        return self.model_copy(update={"secrets": _values_of(self.runner_env)})
+        return self.model_copy(update={"secrets": variables_named("--runner-env", self.runner_env)})
 
     def open(self, place: WorkerPlace) -> CommandRunner:
         """Make the runner."""
@@ -132,14 +139,3 @@ def _read_output(path: Path, chunk: Chunk) -> ChunkResult:
         model_version=None if version is None else str(version),
         extra={key: value for key, value in document.items() if key not in _OURS},
     )
-
-
-def _values_of(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """Return environment variables of this process with their values."""
-    missing = [name for name in names if name not in os.environ]
-    if missing:
-        raise RequestError(
-            f"--runner-env {missing[0]}: this variable is not set here; set it with `export {missing[0]}=…`, or give "
-            "the --runner-block that keeps it"
-        )
-    return tuple((name, os.environ[name]) for name in names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from badc.chunks.manifest import Chunk
 from badc.detections.result import ChunkResult
-from badc.errors import RunnerError
+from badc.errors import RequestError, RunnerError
 from badc.recordings.audio import AudioWindow, require_unchanged, wav_bytes
 
 
@@ -123,8 +124,8 @@ class RunnerSpec(BaseModel):
         Fields that name files which a run reads; its record names them.
     takes_batches, keeps_model
         Whether its runner is a `BatchRunner`, and whether it loads a model at its first chunk and keeps it.
-    takes_secrets
-        Whether it passes a program environment variables (its field `runner_env`), whose values no record may have.
+    secrets_from
+        Its field of names of environment variables, whose values its program gets and no record shows; or None.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -138,7 +139,7 @@ class RunnerSpec(BaseModel):
     reads: ClassVar[tuple[str, ...]] = ()
     takes_batches: ClassVar[bool] = False
     keeps_model: ClassVar[bool] = False
-    takes_secrets: ClassVar[bool] = False
+    secrets_from: ClassVar[str | None] = None
 
     @classmethod
     def options(cls) -> dict[str, FieldInfo]:
@@ -190,3 +191,14 @@ def chunk_wav(chunk: Chunk, audio: AudioWindow, folder: Path) -> Iterator[Path]:
         yield path
     finally:
         path.unlink(missing_ok=True)
+
+
+def variables_named(option: str, names: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Return environment variables of this process with their values; RequestError with `option` if one is not set."""
+    missing = [name for name in names if name not in os.environ]
+    if missing:
+        raise RequestError(
+            f"{option} {missing[0]}: this variable is not set here; set it with `export {missing[0]}=…`, or give the "
+            "--runner-block that keeps it"
+        )
+    return tuple((name, os.environ[name]) for name in names)

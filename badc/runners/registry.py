@@ -18,15 +18,30 @@ def _spec(place: str) -> type[RunnerSpec]:
     return found
 
 
-RUNNERS: tuple[type[RunnerSpec], ...] = tuple(
-    map(
-        _spec,
-        (
+def _checked(specs: tuple[type[RunnerSpec], ...]) -> tuple[type[RunnerSpec], ...]:
+    """Refuse runners that would get into each other's way, while BADC itself is loaded."""
+    owner: dict[str, object] = {}
+    for spec in specs:
+        required = [name for name, field in spec.options().items() if field.is_required()]
+        if len(required) > 1 or (required and spec.switch is not None):
+            raise TypeError(f"{spec.__name__}: a switch chooses it, or one required field; it has {required}")
+        for name in {*spec.options()} - {"chunk_timeout_s"}:
+            if owner.setdefault(name, spec.switch or spec) != (spec.switch or spec):
+                raise TypeError(f"{spec.__name__}: another runner has a field {name}; call it {spec.kind}_{name}")
+    if len({spec.kind for spec in specs}) < len(specs):
+        raise TypeError(f"two runners of one kind: {[spec.kind for spec in specs]}")
+    return specs
+
+
+RUNNERS: tuple[type[RunnerSpec], ...] = _checked(
+    tuple(
+        _spec(place)
+        for place in (
             "hawkears.resident:HawkearsSpec",
             "hawkears.script:HawkearsScriptSpec",
             "birdnet.runner:BirdnetSpec",
             "command:CommandSpec",
             "stub:StubSpec",
-        ),
+        )
     )
 )

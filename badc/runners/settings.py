@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias, get_origin
 
 from pydantic import Field, create_model, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 from badc.runners.interface import ChunkTimeout, RunnerSpec
 from badc.runners.registry import RUNNERS
@@ -40,7 +41,7 @@ class _RunnerChoice(Settings):
         ),
     ] = None
 
-    @field_validator("runner_env", check_fields=False)
+    @field_validator(*(spec.secrets_from for spec in RUNNERS if spec.secrets_from), check_fields=False)
     @classmethod
     def _only_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         # The error must not quote the value: it may be a secret.
@@ -68,7 +69,9 @@ class _RunnerChoice(Settings):
         return not self._choices()
 
     def _choices(self) -> list[str]:
-        return [name for name in _OWN_FIELDS if getattr(self, name) not in (None, False)]
+        # By identity: 0 is a value that chooses, too.
+        values = {name: getattr(self, name) for name in _OWN_FIELDS}
+        return [name for name, value in values.items() if value is not None and value is not False and value != ()]
 
     def runner(self) -> RunnerSpec:
         """Return the settings of the chosen runner as given."""
@@ -91,11 +94,13 @@ def _fields() -> dict[str, Any]:
         for name, field in spec.options().items():
             if name == _SHARED:
                 continue  # a command adds it itself, at its place among the command's own limits
-            if field.is_required():
-                kind: Any = field.annotation
-                fields[name] = (kind | None, Field(default=None, description=field.description))
+            kind: Any = field.annotation
+            if not field.is_required():
+                fields[name] = (kind, field)
+            elif get_origin(kind) is tuple:
+                fields[name] = (kind, FieldInfo.merge_field_infos(field, default=()))
             else:
-                fields[name] = (field.annotation, field)
+                fields[name] = (kind | None, FieldInfo.merge_field_infos(field, default=None))
     return fields
 
 

@@ -28,10 +28,10 @@ def with_boundary(function: Callable[..., int | None]) -> Callable[..., None]:
             print(f"badc: {error}", file=sys.stderr)
             code = error.exit_code
         except BrokenPipeError:  # the reader closed the pipe
-            code = 1
+            code = ExitCode.FAILED
         except OSError as error:
             print(f"badc: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
-            code = 2 if isinstance(error, _WRONG_PLACE) else 1
+            code = ExitCode.WRONG_REQUEST if isinstance(error, _WRONG_PLACE) else ExitCode.FAILED
         except KeyboardInterrupt:
             print("badc: interrupted", file=sys.stderr)
             code = ExitCode.INTERRUPTED

@@ -135,3 +135,46 @@ assert hash(specs[0]()) == hash(specs[0]())
 """
     done = run_in(with_tone, str(config), code=code, PREFECT_HOME=str(tmp_path))
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def chosen_by_its_field(with_tone: Path, tmp_path: Path) -> Path:
+    """The copy, with a runner that a field without a default chooses, instead of a switch."""
+    copy = tmp_path / "copy"
+    shutil.copytree(with_tone, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    runner = copy / "badc" / "runners" / "tone" / "runner.py"
+    text = runner.read_text()
+    text = re.sub(r"    switch = Switch\(.*\)\n", "", text)
+    text = text.replace('Field(gt=0, description="Tones: lower end', 'Field(ge=0, description="Tones: lower end')
+    assert text.count("] = 4000.0\n") == 1
+    runner.write_text(text.replace("] = 4000.0\n", "]\n"))
+    return copy
+
+
+@pytest.mark.slow
+def test_a_field_without_a_default_chooses_its_runner_even_with_0(chosen_by_its_field: Path) -> None:
+    code = """
+import sys
+from badc.inference.settings import InferSettings
+from badc.settings.model import settings_from
+from badc.errors import RequestError
+assert InferSettings(manifest="m.csv", tone_low_hz=0).runner().kind == "tone"
+assert InferSettings(manifest="m.csv").runner().kind == "stub"
+try:
+    settings_from(InferSettings, {"manifest": "m.csv", "tone_low_hz": -1})
+except RequestError as error:
+    assert str(error) == "--tone-low-hz: input should be greater than or equal to 0", error
+else:
+    raise AssertionError
+"""
+    done = run_in(chosen_by_its_field, code=code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_runners_that_would_get_into_each_others_way_are_refused(with_tone: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(with_tone, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    runner = copy / "badc" / "runners" / "tone" / "runner.py"
+    runner.write_text(runner.read_text().replace("tone_least_share", "min_confidence"))
+    done = run_in(copy, code="import badc.runners.registry")
+    assert "TypeError: ToneSpec: another runner has a field min_confidence; call it tone_min_confidence" in done.stderr

@@ -59,7 +59,7 @@ def test_who_has_the_credentials_may_join_and_nobody_else(tmp_path: Path, withou
 
 
 def test_credentials_are_never_replaced(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="is there already"):
+    with pytest.raises(RequestError, match="already exists"):
         write_credentials(tmp_path)
 
 

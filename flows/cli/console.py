@@ -10,8 +10,13 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from badc.inference.ledger import Progress
-from badc.runners.settings import RunnerSettings, stub_warning
+if TYPE_CHECKING:  # commands that only print a table need none of these
+    from badc.inference.ledger import Progress
+    from badc.reports.query.counts import Ranking
+    from badc.runners.settings import RunnerSettings
+
+_LINE_INTERVAL_S = 10.0
+_SHOW_AFTER_S = 2.0
 
 
 def print_table(rows: Sequence[dict[str, Any]], title: str | None = None) -> None:
@@ -32,10 +37,6 @@ def print_table(rows: Sequence[dict[str, Any]], title: str | None = None) -> Non
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
     Console(markup=False, highlight=False).print(table)
-
-
-_LINE_INTERVAL_S = 10.0
-_SHOW_AFTER_S = 2.0
 
 
 class RunProgress:
@@ -130,9 +131,6 @@ def counting(what: str) -> Iterator[Any]:
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-if TYPE_CHECKING:
-    from badc.reports.query.counts import Ranking
-
 _HEADINGS = {
     "recording_id": "recording",
     "label_name": "name",
@@ -199,6 +197,8 @@ def shown_value(value: Any) -> Any:
 def warn_of_stub(settings: RunnerSettings) -> None:
     """Warn on stderr, if no runner was chosen, that nothing will be detected."""
     if settings.runs_stub:
+        from badc.runners.settings import stub_warning
+
         print(f"WARNING: {stub_warning()}", file=sys.stderr)
 
 

@@ -6,13 +6,16 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
 
 import typer
 
 from badc.errors import BadcError, ExitCode
-from badc.settings.model import Settings
 
+if TYPE_CHECKING:  # importing pydantic takes longer than `badc --help`
+    from badc.settings.model import Settings
+
+S = TypeVar("S", bound="Settings")
 # The request names a wrong path; other system errors (a full disk) are not its mistake.
 _WRONG_PLACE = (NotADirectoryError, IsADirectoryError, FileExistsError, FileNotFoundError, PermissionError)
 
@@ -52,7 +55,6 @@ def options_of(model: Any) -> Callable[[Callable[..., int | None]], Callable[...
 
         def call(context: typer.Context, **values: Any) -> int | None:
             from badc.settings.model import settings_from
-            from flows.cli.options import with_blocks
 
             given = {name: values.pop(name) for name in model.model_fields}
             given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
@@ -98,9 +100,6 @@ def _parameter(name: str, field: Any) -> inspect.Parameter:
         annotation = Annotated[kind, typer.Option(*options, help=field.description, show_default=shown)]
         default = [] if repeatable else field.default
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-
-
-S = TypeVar("S", bound=Settings)
 
 
 def with_blocks(settings: S, verbose: bool = False) -> S:

@@ -16,7 +16,7 @@ from badc.chunks.settings import ChunkWavSettings, ManifestSettings, SplitSettin
 from badc.datasets.chunking.settings import ChunkSettings
 from badc.errors import ExitCode
 from flows.cli.commands.probe import probe
-from flows.cli.console import end
+from flows.cli.console import counting, end, print_table
 from flows.cli.options import options_of
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ def manifest(settings: ManifestSettings) -> None:
     """
     from badc.chunks.cutting import write_virtual_manifest
     from badc.system.paths import default_manifest_path
-    from flows.cli.console import counting
 
     plan = _planned(settings, settings.recording_id)
     target = settings.output or default_manifest_path(plan.dataset_root, plan.recording_id)
@@ -56,7 +55,6 @@ def run(settings: ChunkWavSettings) -> None:
     """
     from badc.chunks.cutting import write_chunk_wavs
     from badc.system.paths import default_chunks_dir, default_manifest_path, require_inside
-    from flows.cli.console import counting
 
     plan = _planned(settings, settings.recording_id)
     folder = settings.output_dir or default_chunks_dir(plan.dataset_root, plan.recording_id)
@@ -149,7 +147,6 @@ def _what_it_makes(plan: ChunkPlan) -> str:
 @contextmanager
 def _counting_stages() -> Iterator[Callable[[str, int, int | None], None]]:
     """Yield a function that shows the progress of planning, stage by stage."""
-    from flows.cli.console import counting
 
     with ExitStack() as stack:
         stages: dict[str, Any] = {}
@@ -164,7 +161,6 @@ def _counting_stages() -> Iterator[Callable[[str, int, int | None], None]]:
 
 
 def _show_plan(plan: DatasetPlan) -> None:
-    from flows.cli.console import print_table
 
     rows = [
         {
@@ -188,7 +184,6 @@ def _show_plan(plan: DatasetPlan) -> None:
 
 
 def _apply(plan: DatasetPlan, recording: bool, began: str) -> int:
-    from flows.cli.console import counting
     from flows.cli.launch import launch_chunking
 
     def by_force(outcome: ChunkRunOutcome | None) -> None:

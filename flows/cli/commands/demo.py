@@ -12,6 +12,7 @@ import typer
 
 from badc.errors import BadcError, RequestError
 from badc.system.paths import require_inside
+from flows.cli.console import print_table
 
 RECORDING = "DEMO-01_20230509_094500"
 _MARK = ".badc-demo"
@@ -84,8 +85,6 @@ def _step(folder: Path, *words: str) -> None:
 
 def _show_species(parquet: Path) -> None:
     import duckdb
-
-    from flows.cli.console import print_table
 
     rows: list[Any] = duckdb.execute(
         """

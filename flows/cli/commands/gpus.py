@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.cli.console import print_table
+
 if TYPE_CHECKING:
     from badc.system.gpus import Gpu
 
@@ -54,7 +56,6 @@ def _row(gpu: Gpu) -> dict[str, Any]:
 
 
 def _print(version: str | None, rows: list[dict[str, Any]]) -> None:
-    from flows.cli.console import print_table
 
     print_table(
         [

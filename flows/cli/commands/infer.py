@@ -13,8 +13,8 @@ from badc.inference.settings import InferSettings
 from badc.telemetry.summary import RunState
 from flows.cli.commands.monitor import monitor
 from flows.cli.commands.orchestrate import orchestrate
-from flows.cli.console import end, warn_of_stub
-from flows.cli.options import options_of, with_boundary
+from flows.cli.console import RunProgress, counting, end, print_table, warn_of_stub
+from flows.cli.options import options_of, with_blocks, with_boundary
 
 if TYPE_CHECKING:
     from badc.detections.aggregate import Aggregation
@@ -70,7 +70,6 @@ def run_config(
     else from the file's folder. `configs/` has examples; `badc infer run --save-config` writes one.
     """
     from badc.inference.config_file import load_run_config
-    from flows.cli.options import with_blocks
 
     settings = with_blocks(load_run_config(config, change or ()), verbose)
     return _run(settings, print_datalad_run, verbose)
@@ -81,7 +80,6 @@ def _run(settings: InferSettings, print_datalad_run: bool, verbose: bool) -> int
 
     quiet_defaults(verbose)
     from badc.inference.plan import plan_inference
-    from flows.cli.console import RunProgress, counting
 
     if print_datalad_run:
         from badc.inference.provenance import run_command
@@ -112,7 +110,6 @@ def aggregate(settings: AggregateSettings) -> int:
     (the others were); 2 the request is wrong.
     """
     from badc.detections.aggregate import aggregate as aggregate_here
-    from flows.cli.console import counting
     from flows.server.local import PrefectApi, api_is_configured, quiet_defaults
 
     quiet_defaults(verbose=False)
@@ -137,7 +134,6 @@ def _nothing_to_do(plan: InferPlan) -> int:
 
 def _report(plan: InferPlan, outcome: InferOutcome) -> int:
     from badc.telemetry.summary import summary_path, workers_csv_path
-    from flows.cli.console import print_table
     from tasks.show.run_report import worker_rows
 
     progress = outcome.progress

@@ -10,7 +10,7 @@ import typer
 
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.telemetry.summary import RunState
-from flows.cli.console import end, warn_of_stub
+from flows.cli.console import RunProgress, counting, end, print_table, show_rankings, warn_of_stub
 from flows.cli.options import options_of
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ def orchestrate(
     quiet_defaults(verbose)
     from badc.datasets.inference.plan import plan_orchestration
     from badc.system.clock import now
-    from flows.cli.console import counting
 
     began = now()
     with counting("manifests looked at") as show:
@@ -61,7 +60,6 @@ def orchestrate(
 
 
 def _show_plan(plan: OrchestrationPlan) -> None:
-    from flows.cli.console import print_table
 
     rows = [
         {
@@ -127,7 +125,6 @@ def _apply(plan: OrchestrationPlan, began: str) -> int:
         return 0
     if recording:
         require_recordable(plan)
-    from flows.cli.console import RunProgress
     from flows.cli.launch import launch_orchestration
 
     with RunProgress() as progress:
@@ -146,7 +143,6 @@ def _report(plan: OrchestrationPlan, outcome: OrchestrateOutcome, began: str) ->
 
 def report_outcome(outcome: OrchestrateOutcome) -> None:
     """Print how the inference of a dataset ended: a table of its recordings, and the leaderboards' files."""
-    from flows.cli.console import print_table
 
     rows = [
         {
@@ -164,8 +160,6 @@ def report_outcome(outcome: OrchestrateOutcome) -> None:
     if outcome.not_begun:
         print(f"{len(outcome.not_begun)} recordings were not begun", file=sys.stderr)
     if outcome.rollup is not None:
-        from flows.cli.console import show_rankings
-
         print()
         show_rankings(outcome.rollup.rankings)
         for path in outcome.rollup.written:

@@ -11,7 +11,7 @@ import typer
 from badc.datasets.pipeline_settings import PipelineSettings
 from badc.telemetry.summary import RunState
 from flows.cli.commands.orchestrate import report_outcome
-from flows.cli.console import end, warn_of_stub
+from flows.cli.console import RunProgress, end, warn_of_stub
 from flows.cli.options import options_of
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ def run(
     quiet_defaults(verbose)
     from badc.datasets.pipeline_settings import orchestrate_settings
     from badc.system.clock import now
-    from flows.cli.console import RunProgress
     from flows.cli.launch import launch_pipeline
 
     began = now()

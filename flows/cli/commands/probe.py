@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from badc.inference.probe_settings import ProbeSettings
-from flows.cli.console import warn_of_stub
+from flows.cli.console import print_table, warn_of_stub
 from flows.cli.options import options_of
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ def probe(settings: ProbeSettings) -> int:
     interrupted.
     """
     from badc.inference.probe import probe as find_longest
-    from flows.cli.console import print_table
 
     warn_of_stub(settings)
     report = find_longest(settings, lambda attempt: print(_progress(attempt), file=sys.stderr, flush=True))

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.cli.console import counting, print_table
 from flows.cli.options import with_boundary
 
 app = typer.Typer(no_args_is_help=True)
@@ -52,8 +53,6 @@ def status(
         return 0 if answers or url is None else 1
     from prefect import __version__
 
-    from flows.cli.console import print_table
-
     server = "none is configured (PREFECT_API_URL)" if url is None else f"{url} {'answers' if answers else 'SILENT'}"
     print(f"server\t{server}")
     print(f"prefect\t{__version__}")
@@ -94,7 +93,6 @@ def prune(
     database refused; 2 the request is wrong, or the database is not that of the server in PREFECT_API_URL.
     """
     url = _begin()
-    from flows.cli.console import counting
     from flows.server.database import with_database
     from flows.server.prune import age
     from flows.server.prune import prune as prune_database

@@ -160,7 +160,8 @@ class _OrchestrateRun:
         complete = [n for n, outcome in enumerate(self._ended) if outcome.state is RunState.COMPLETED]
         planned = {recording.recording_id: recording for recording in self._plan.todo}
         recordings = [planned[self._ended[n].recording_id] for n in complete]
-        for n, reason in zip(complete, in_threads(partial(lost_since, self._plan), recordings), strict=True):
+        lost = in_threads(partial(lost_since, self._plan), recordings, batch_items=1)
+        for n, reason in zip(complete, lost, strict=True):
             if reason is not None:
                 self._ended[n] = replace(self._ended[n], state=RunState.FAILED, error=reason)
                 self._table.ended(self._ended[n].recording_id, RunState.FAILED, reason)

@@ -110,7 +110,8 @@ def list_audio(
     for path, entry in walk.entries():
         suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - a Path for each is slow
         if suffix not in AUDIO_SUFFIXES and (asked_for is None or not asked_for(path)):
-            unreadable.update(kind for kind in (suffix or entry.name.lower(),) if kind in _CONVERTED_BY)
+            if (kind := suffix or entry.name.lower()) in _CONVERTED_BY:
+                unreadable[kind] += 1
             continue
         try:
             path.encode()

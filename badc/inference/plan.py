@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +21,9 @@ from badc.system.paths import (
     require_inside,
     require_writable,
 )
+from badc.system.threads import in_threads
 from badc.telemetry.events import require_no_link
 from badc.telemetry.summary import EarlierJobs, Job, JobStatus, read_jobs, summary_path
-
-_PROBE_THREADS = 8  # opening files mostly waits for the disk or the network
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +167,10 @@ def _locate_audio(
     """Open each audio file once, and find every chunk's frames in it."""
     sources = list(dict.fromkeys(chunk.source_path for _, chunk in chunks))
     found: dict[str, tuple[Path, AudioInfo | str]] = {}
-    with ThreadPoolExecutor(_PROBE_THREADS) as pool:
-        paths = [manifest.locate(source) for source in sources]
-        for source, path, info in zip(sources, paths, pool.map(_probe_or_reason, paths), strict=True):
-            found[source] = (path, info)
-            on_progress(len(found), len(sources))
+    paths = [manifest.locate(source) for source in sources]
+    for source, path, info in zip(sources, paths, in_threads(_probe_or_reason, paths, batch_items=1), strict=True):
+        found[source] = (path, info)
+        on_progress(len(found), len(sources))
     todo: list[PlannedChunk] = []
     unusable: list[tuple[PlannedChunk, str]] = []
     for key, chunk in chunks:

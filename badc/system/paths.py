@@ -81,10 +81,10 @@ def is_passed_over(name: str) -> bool:
 
 
 def walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield each folder at and below `folder` with the sorted names of its files, but for what is passed over."""
+    """Yield each folder at and below `folder`, sorted, with its files' names, unsorted; see `is_passed_over`."""
     for base, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not is_passed_over(name))
-        yield base, sorted(name for name in files if not is_passed_over(name))
+        yield base, [name for name in files if not is_passed_over(name)]
 
 
 def first_free(folder: Path, stem: str, at: datetime | None = None) -> Path:

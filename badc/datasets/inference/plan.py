@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -22,9 +21,8 @@ from badc.reports.query.sites import read_sites
 from badc.runners.hawkears.settings import HawkearsSettings
 from badc.system.paths import absolute, as_written, require_inside, require_writable, walk
 from badc.system.row_files import PlanRow, read_plan
+from badc.system.threads import in_threads
 from badc.telemetry.summary import JobStatus, read_jobs, resumable
-
-_THREADS = 8  # looking mostly waits for the disk or the network
 
 
 class InferDecision(StrEnum):
@@ -163,10 +161,9 @@ def plan_orchestration(
     manifests = _manifests(settings)
     runner = settings.runner_spec().name
     found: list[RecordingToInfer] = []
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for recording in pool.map(lambda path: _look(path, settings, runner), manifests):
-            found.append(recording)
-            on_progress(len(found), len(manifests))
+    for recording in in_threads(lambda path: _look(path, settings, runner), manifests, batch_items=1):
+        found.append(recording)
+        on_progress(len(found), len(manifests))
     _refuse_shared_ids(found)
     return OrchestrationPlan(settings, list(_limited(found, settings.limit)))
 

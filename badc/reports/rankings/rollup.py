@@ -164,7 +164,7 @@ def _find(folder: Path) -> _TablesFound:
 
 def _parquet_files(folder: Path) -> Iterator[Path]:
     for base, files in walk(folder):
-        yield from (Path(base, name) for name in files if name.lower().endswith(".parquet"))
+        yield from (Path(base, name) for name in sorted(files) if name.lower().endswith(".parquet"))
 
 
 def _digest(path: Path) -> str:

@@ -297,3 +297,12 @@ def test_a_reader_that_has_had_enough_gets_no_message(badc_writing_to):
     done = badc_writing_to(writing)
     os.close(writing)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("module", ["main", "console", "options"])
+def test_the_command_line_starts_without_settings_and_prefect(module: str) -> None:
+    """Each of these takes longer to import than `badc --help` takes."""
+    heavy = ("pydantic", "prefect", "distributed", "duckdb", "rich.console")
+    code = f"import sys, flows.cli.{module}; print(*(name for name in {heavy} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-P", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from pydantic import Field
+from pydantic.fields import FieldInfo
 
 from badc.datasets.chunking.settings import CHUNK_AGAIN, ChunkLimit, ChunkOptions, ChunkPattern, ChunkSettings
 from badc.datasets.inference.settings import (
@@ -22,6 +23,14 @@ from badc.settings.model import Settings, turned_off_by
 from badc.settings.redo import RedoBefore, redoing
 
 _PREFIXED = ("pattern", "include_existing", "redo_before", "limit")
+
+
+def _turned_off_by(name: str, option: str) -> FieldInfo:
+    """Return the field of a switch that is on in a pipeline."""
+    field: FieldInfo = Field(
+        description=DatasetInferOptions.model_fields[name].description, json_schema_extra=turned_off_by(option)
+    )
+    return field
 
 
 class PipelineSettings(DatasetInferOptions, ChunkOptions, DatasetSettings):
@@ -39,27 +48,9 @@ class PipelineSettings(DatasetInferOptions, ChunkOptions, DatasetSettings):
     ] = False
     infer_redo_before: RedoBefore = None
     infer_limit: InferLimit = None
-    bundle: Annotated[
-        bool,
-        Field(
-            description=DatasetInferOptions.model_fields["bundle"].description,
-            json_schema_extra=turned_off_by("--no-bundle"),
-        ),
-    ] = True
-    bundle_rollup: Annotated[
-        bool,
-        Field(
-            description=DatasetInferOptions.model_fields["bundle_rollup"].description,
-            json_schema_extra=turned_off_by("--no-bundle-rollup"),
-        ),
-    ] = True
-    resume_completed: Annotated[
-        bool,
-        Field(
-            description=DatasetInferOptions.model_fields["resume_completed"].description,
-            json_schema_extra=turned_off_by("--rerun-all"),
-        ),
-    ] = True
+    bundle: Annotated[bool, _turned_off_by("bundle", "--no-bundle")] = True
+    bundle_rollup: Annotated[bool, _turned_off_by("bundle_rollup", "--no-bundle-rollup")] = True
+    resume_completed: Annotated[bool, _turned_off_by("resume_completed", "--rerun-all")] = True
 
 
 def going_on(settings: PipelineSettings, begun: str) -> PipelineSettings:

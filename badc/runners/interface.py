@@ -147,6 +147,11 @@ class RunnerSpec(BaseModel):
         return {name: field for name, field in cls.model_fields.items() if field.json_schema_extra != FOUND}
 
     @classmethod
+    def own_options(cls) -> dict[str, FieldInfo]:
+        """Return the options without the time limit, which a command has among its own limits."""
+        return {name: field for name, field in cls.options().items() if name != "chunk_timeout_s"}
+
+    @classmethod
     def choice(cls) -> str | None:
         """Return the field of the settings that chooses this runner, or None if it runs when no field does."""
         if cls.switch is not None:

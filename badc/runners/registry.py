@@ -25,7 +25,7 @@ def _checked(specs: tuple[type[RunnerSpec], ...]) -> tuple[type[RunnerSpec], ...
         required = [name for name, field in spec.options().items() if field.is_required()]
         if len(required) > 1 or (required and spec.switch is not None):
             raise TypeError(f"{spec.__name__}: a switch chooses it, or one required field; it has {required}")
-        for name in {*spec.options()} - {"chunk_timeout_s"}:
+        for name in spec.own_options():
             if owner.setdefault(name, spec.switch or spec) != (spec.switch or spec):
                 raise TypeError(f"{spec.__name__}: another runner has a field {name}; call it {spec.kind}_{name}")
     if len({spec.kind for spec in specs}) < len(specs):

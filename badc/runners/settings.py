@@ -12,15 +12,13 @@ from badc.runners.interface import ChunkTimeout, RunnerSpec
 from badc.runners.registry import RUNNERS
 from badc.settings.model import Settings, option_name, turned_off_by
 
-_SHARED = "chunk_timeout_s"
-
 
 def _own_fields() -> dict[str, set[str]]:
     """Return the fields that choose a runner (one may be given), each with the fields for that runner only."""
     found: dict[str, set[str]] = {}
     for spec in sorted(RUNNERS, key=lambda spec: spec.choice() or ""):
         if (choice := spec.choice()) is not None:
-            found.setdefault(choice, set()).update(set(spec.options()) - {choice, _SHARED})
+            found.setdefault(choice, set()).update(set(spec.own_options()) - {choice})
     return found
 
 
@@ -91,9 +89,7 @@ def _fields() -> dict[str, Any]:
         if (switch := spec.switch) is not None:
             off = turned_off_by(switch.off) if switch.off else None
             fields[switch.field] = (bool, Field(default=False, description=switch.description, json_schema_extra=off))
-        for name, field in spec.options().items():
-            if name == _SHARED:
-                continue  # a command adds it itself, at its place among the command's own limits
+        for name, field in spec.own_options().items():
             kind: Any = field.annotation
             if not field.is_required():
                 fields[name] = (kind, field)

@@ -50,8 +50,6 @@ class HawkearsSpec(HawkearsSettings):
         Field(description="HawkEars 2.x: its data root, with the weights. Default: where HawkEars itself looks."),
     ] = None
     chunk_timeout_s: ChunkTimeout = None
-    python: Annotated[str, Field(json_schema_extra=FOUND)] = ""
-    version: Annotated[str, Field(json_schema_extra=FOUND)] = ""
     parameters: Annotated[str, Field(json_schema_extra=FOUND)] = ""
     data_root: Annotated[str, Field(json_schema_extra=FOUND)] = ""
 

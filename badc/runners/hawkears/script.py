@@ -59,8 +59,6 @@ class HawkearsScriptSpec(HawkearsSettings):
     # Per chunk: a call with several may take that many times longer.
     chunk_timeout_s: ChunkTimeout = None
     root: Annotated[Path, Field(json_schema_extra=FOUND)] = Path()
-    python: Annotated[str, Field(json_schema_extra=FOUND)] = ""
-    version: Annotated[str, Field(json_schema_extra=FOUND)] = ""
 
     @classmethod
     def is_meant(cls, settings: Any) -> bool:

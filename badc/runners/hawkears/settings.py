@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from badc.runners.interface import RunnerSpec, Switch
+from badc.runners.interface import FOUND, RunnerSpec, Switch
 
 SOURCE_ROOT = Path(__file__).parents[3]
 INSTALL = (
@@ -54,3 +54,5 @@ class HawkearsSettings(RunnerSpec):
             "script its own .venv, else this one."
         ),
     ] = None
+    python: Annotated[str, Field(json_schema_extra=FOUND)] = ""
+    version: Annotated[str, Field(json_schema_extra=FOUND)] = ""

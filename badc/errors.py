@@ -56,6 +56,11 @@ def listed(messages: Sequence[str], total: int | None = None) -> str:
     return "\n".join([*lines, f"… and {hidden} more"] if hidden > 0 else lines)
 
 
+def numbered(number: int, one: str, many: str | None = None) -> str:
+    """Return a number with its noun, such as `1 station` or `1,204 stations`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 class ChunkError(BadcError):
     """One attempt at one chunk failed; the text is its reason, as telemetry keeps it."""
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from badc.errors import numbered
 from badc.recordings.audio import AudioError
 from badc.recordings.locate import locate_audio
 from badc.reports.page.charts import spectrogram_chart
-from badc.reports.page.sentences import long_date, numbered
+from badc.reports.page.sentences import long_date
 from badc.reports.study.clips import mp3_bytes, read_passage, spectrogram, webp_bytes
 from badc.reports.study.data import Sighting
 from badc.system.clock import duration_text

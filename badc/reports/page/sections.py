@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from badc.errors import numbered
 from badc.reports.page import sentences as words_of
 from badc.reports.page.charts import dates_chart, histogram_chart, hours_chart, timeline_chart
-from badc.reports.page.sentences import hour_words, numbered, short_dates
+from badc.reports.page.sentences import hour_words, short_dates
 from badc.reports.study.data import (
     HISTOGRAM_BINS,
     HOURS,

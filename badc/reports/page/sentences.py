@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
+from badc.errors import numbered
 from badc.reports.study.data import HOURS, Findings, Making, Species
 from badc.reports.study.scale import short
 
@@ -17,11 +18,6 @@ _STATUS_WORDS = {
     "missing": "without a result",
     "stub": "given to the stub, which analyses nothing",
 }
-
-
-def numbered(number: int, one: str, many: str | None = None) -> str:
-    """Return a number with its noun, such as `1 station` or `1,204 stations`."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def long_date(day: date) -> str:

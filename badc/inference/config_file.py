@@ -2,7 +2,7 @@
 
 `[runner]` has a key for each option, named like it (`--max-gpus` is `max_gpus`); `[hawkears]` has HawkEars' own
 options; `[paths]` has `dataset_root`; `[blocks]` names Prefect blocks (`runner`, `cluster`, `dataset`). Relative paths
-start at `dataset_root` if it is given, else at the file's folder.
+are looked for in the working directory, then below `dataset_root`, then in the file's folder.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ _HAWKEARS_WORDS = {
 }
 _HAWKEARS_PATHS = frozenset({"include", "exclude"})
 _LOW_BAND = "low_band"
+# What a run writes, and what need not be there before.
+_OUTPUTS = frozenset({"output_dir", "telemetry_log"})
 
 
 def load_run_config(path: Path, changes: Sequence[str] = ()) -> InferSettings:
@@ -71,14 +73,14 @@ def save_run_config(path: Path, settings: InferSettings) -> None:
     """Write the settings of a run that differ from the defaults, as `load_run_config` reads them."""
     import tomli_w
 
-    folder = absolute(path).parent
     root = None if settings.dataset_root is None else absolute(settings.dataset_root)
     given = {name: value for name, value in _places(settings) if value != _default_of(name)}
     document: dict[str, dict[str, Any]] = {}
     for name, value in given.items():
         table, key = place_of(name)
         if isinstance(value, Path):
-            value = os.path.relpath(root, folder) if name == "dataset_root" and root else _path_text(value, root)
+            # The root is absolute: another `..` may be in the working directory, where a reader looks first.
+            value = str(root) if name == "dataset_root" else _path_text(value, root)
         document.setdefault(table, {})[key] = list(value) if isinstance(value, tuple) else value
     with atomic.replacing(path) as temporary:
         temporary.write_text(tomli_w.dumps(document), encoding="utf-8")
@@ -108,25 +110,25 @@ def place_of(field: str) -> tuple[str, str]:
 
 
 def _settings_of(document: Mapping[str, Any], path: Path) -> InferSettings:
-    root = document.get(_PATHS, {}).get("dataset_root")
-    folder = absolute(path).parent
-    base = folder if root is None else absolute(folder / Path(str(root)).expanduser())
+    given = document.get(_PATHS, {}).get("dataset_root")
+    places = _Places(path, None if given is None else Path(str(given)).expanduser())
+    uses_hawkears = document.get(_RUNNER, {}).get("use_hawkears") or "runner" in document.get(_BLOCKS, {})
     values: dict[str, Any] = {}
     for name, field in InferSettings.model_fields.items():
         table, key = place_of(name)
-        if key not in document.get(table, {}):
+        # A file may keep its HawkEars table while another runner is chosen.
+        if key not in document.get(table, {}) or (name.startswith(_HAWKEARS_PREFIX) and not uses_hawkears):
             continue
         value = document[table][key]
-        if Path in (field.annotation, *get_args(field.annotation)) and isinstance(value, str):
-            value = base if name == "dataset_root" else base / Path(value).expanduser()
+        if name == "dataset_root":
+            value = places.root
+        elif Path in (field.annotation, *get_args(field.annotation)) and isinstance(value, str):
+            value = places.output(value) if name in _OUTPUTS else places.existing(value, f"{table}.{key}")
         values[name] = tuple(value) if isinstance(value, list) else value
-    hawkears = document.get(_HAWKEARS, {})
-    words = [word for key in hawkears for word in _words_of(path, key, hawkears[key], base)]
+    hawkears = document.get(_HAWKEARS, {}) if uses_hawkears else {}
+    words = [word for key in hawkears for word in _words_of(path, key, hawkears[key], places)]
     if words:
         values["hawkears_arg"] = (*words, *values.get("hawkears_arg", ()))
-    if not (document.get(_RUNNER, {}).get("use_hawkears") or "runner" in document.get(_BLOCKS, {})):
-        # A file may keep its HawkEars table while another runner is chosen.
-        values = {name: value for name, value in values.items() if not name.startswith(_HAWKEARS_PREFIX)}
     try:
         return InferSettings(**values)
     except ValidationError as error:
@@ -137,7 +139,43 @@ def _settings_of(document: Mapping[str, Any], path: Path) -> InferSettings:
         raise RequestError("\n".join(lines)) from None
 
 
-def _words_of(path: Path, key: str, value: Any, base: Path) -> list[str]:
+class _Places:
+    """Where the relative paths of a file may be: the working directory, the dataset's root, the file's folder."""
+
+    def __init__(self, file: Path, root: Path | None) -> None:
+        self._file = file
+        folder = absolute(file).parent
+        near = [Path.cwd(), folder]
+        self.root = None if root is None else next((p for b in near if (p := absolute(b / root)).exists()), None)
+        if root is not None and self.root is None:
+            raise self._not_found(f"{_PATHS}.dataset_root", [absolute(base / root) for base in near])
+        self._bases = near if self.root is None else [near[0], self.root, folder]
+
+    def existing(self, text: str, place: str) -> Path:
+        """Return the first path that exists; dropped content does. RequestError, with all that were tried, if none."""
+        tried = self._candidates(text)
+        for path in tried:
+            if os.path.lexists(path):
+                return path
+        raise self._not_found(place, tried)
+
+    def output(self, text: str) -> Path:
+        """Return the first path that exists; of those that do not, the one of which most does, best in the dataset."""
+        tried = self._candidates(text)
+        if there := next((path for path in tried if os.path.lexists(path)), None):
+            return there
+        in_dataset = [path for path in tried if self.root is not None and path.is_relative_to(self.root)]
+        return min([*in_dataset, *tried], key=lambda path: sum(not folder.exists() for folder in path.parents))
+
+    def _candidates(self, text: str) -> list[Path]:
+        """Return the places of a path, in order; an absolute path has one."""
+        return list(dict.fromkeys(absolute(base / Path(text).expanduser()) for base in self._bases))
+
+    def _not_found(self, place: str, tried: Sequence[Path]) -> RequestError:
+        return RequestError(f"{self._file}: {place}: no such file or folder; tried {', '.join(map(str, tried))}")
+
+
+def _words_of(path: Path, key: str, value: Any, places: _Places) -> list[str]:
     """Return the words of HawkEars' command line that a key of [hawkears] stands for."""
     if key == _LOW_BAND:
         if not isinstance(value, bool):
@@ -147,8 +185,9 @@ def _words_of(path: Path, key: str, value: Any, base: Path) -> list[str]:
         return []
     if isinstance(value, (bool, list, dict)):
         raise RequestError(f"{path}: hawkears.{key} is {value!r}; it is one number or text")
-    text = str(base / Path(value).expanduser()) if key in _HAWKEARS_PATHS else str(value)
-    return [_HAWKEARS_WORDS[key], text]
+    if key in _HAWKEARS_PATHS:
+        value = places.existing(str(value), f"{_HAWKEARS}.{key}")
+    return [_HAWKEARS_WORDS[key], str(value)]
 
 
 def _require_known(document: Mapping[str, Any], where: str) -> None:

@@ -66,8 +66,9 @@ def run_config(
     """Analyse a manifest with the settings of a TOML file, as `badc infer run` does with its options.
 
     The tables are [runner] (a key for each option: --max-gpus is max_gpus), [hawkears], [paths] (dataset_root) and
-    [blocks] (runner, cluster, dataset: names of Prefect blocks). Relative paths start from dataset_root if it is given,
-    else from the file's folder. `configs/` has examples; `badc infer run --save-config` writes one.
+    [blocks] (runner, cluster, dataset: names of Prefect blocks). Relative paths are looked for in the working
+    directory, then below dataset_root, then in the file's folder. `configs/` has examples; `badc infer run
+    --save-config` writes one.
     """
     from badc.inference.config_file import load_run_config
 

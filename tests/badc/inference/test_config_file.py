@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -40,17 +42,56 @@ def test_every_option_has_a_key_of_its_own_named_like_it() -> None:
         assert (table, key) == ("hawkears", "extra_args") or option in (key, f"{table}_{key}", f"{key}_block")
 
 
-def test_relative_paths_are_taken_from_the_dataset_root_else_from_the_file(
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative paths are looked for here first; what most files below name is beside them."""
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    touch(tmp_path / "configs", "m.csv", "m", "species.txt")
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def test_relative_paths_are_looked_for_here_then_in_the_dataset_then_beside_the_file(
     config: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    text = '[runner]\nmanifest = "manifests/REC.csv"\noutput_dir = "out"\ntelemetry_log = "/logs/run.jsonl"\n'
-    settings = load_run_config(config(text))
-    assert settings.manifest == tmp_path / "configs" / "manifests" / "REC.csv"
-    settings = load_run_config(config(f'{text}[paths]\ndataset_root = "../data"\n'))
-    assert settings.dataset_root == tmp_path / "data"
-    assert settings.manifest == tmp_path / "data" / "manifests" / "REC.csv"
-    assert settings.output_dir == tmp_path / "data" / "out"
+    text = '[runner]\nmanifest = "manifests/REC.csv"\n[paths]\ndataset_root = "../data"\n'
+    places = [tmp_path / name / "manifests" / "REC.csv" for name in ("configs", "data", "cwd")]
+    (tmp_path / "data").mkdir()
+    tried = ", ".join(map(str, reversed(places)))
+    with pytest.raises(RequestError, match=rf"runner\.manifest: no such file or folder; tried {re.escape(tried)}$"):
+        load_run_config(config(text))
+    for place in places:  # the last one that is made comes first
+        touch(place.parent, place.name)
+        assert load_run_config(config(text)).manifest == place
+    assert load_run_config(config(text)).dataset_root == tmp_path / "data"
+    with pytest.raises(RequestError, match=rf"paths\.dataset_root: .*tried {tmp_path}/cwd/no, {tmp_path}/configs/no$"):
+        load_run_config(config('[runner]\nmanifest = "m.csv"\n[paths]\ndataset_root = "no"\n'))
+
+
+def test_a_dropped_file_is_found_and_an_absolute_path_is_itself(config: Callable[[str], Path], tmp_path: Path) -> None:
+    (tmp_path / "cwd" / "m.csv").symlink_to(".git/annex/objects/MD5E-s9--0a")
+    assert load_run_config(config('[runner]\nmanifest = "m.csv"\n')).manifest == tmp_path / "cwd" / "m.csv"
+    settings = load_run_config(config('[runner]\nmanifest = "m.csv"\ntelemetry_log = "/logs/run.jsonl"\n'))
     assert settings.telemetry_log == Path("/logs/run.jsonl")
+    with pytest.raises(RequestError, match=r"tried /nowhere/m\.csv$"):
+        load_run_config(config('[runner]\nmanifest = "/nowhere/m.csv"\n'))
+
+
+def test_outputs_need_not_be_there(config: Callable[[str], Path], tmp_path: Path) -> None:
+    text = '[runner]\nmanifest = "m.csv"\noutput_dir = "artifacts/infer"\n'
+    in_data = f'{text}[paths]\ndataset_root = "../data"\n'
+    (tmp_path / "data").mkdir()
+    assert load_run_config(config(text)).output_dir == tmp_path / "cwd" / "artifacts" / "infer"
+    assert load_run_config(config(in_data)).output_dir == tmp_path / "data" / "artifacts" / "infer"
+    (tmp_path / "configs" / "artifacts").mkdir()
+    assert load_run_config(config(text)).output_dir == tmp_path / "configs" / "artifacts" / "infer"
+    (tmp_path / "cwd" / "artifacts" / "infer").mkdir(parents=True)
+    assert load_run_config(config(in_data)).output_dir == tmp_path / "cwd" / "artifacts" / "infer"
 
 
 def test_hawkears_keys_become_words_of_its_command_line(config: Callable[[str], Path], tmp_path: Path) -> None:
@@ -104,11 +145,13 @@ def test_a_file_that_is_not_there_or_not_text_is_a_clear_error(tmp_path: Path) -
 
 def test_set_replaces_what_the_file_says(config: Callable[[str], Path], tmp_path: Path) -> None:
     path = config('[runner]\nmanifest = "m.csv"\nmax_gpus = 4\n')
+    data = tmp_path / "data"
+    touch(data, "other one.csv")
     settings = load_run_config(
-        path, ["max_gpus=1", "runner.keep_going=true", "manifest=other one.csv", "paths.dataset_root=/data"]
+        path, ["max_gpus=1", "runner.keep_going=true", "manifest=other one.csv", f"paths.dataset_root={data}"]
     )
     assert (settings.max_gpus, settings.keep_going) == (1, True)
-    assert settings.manifest == Path("/data/other one.csv")
+    assert settings.manifest == data / "other one.csv"
     for change, reason in (("max_gpus", "key=value"), ("max_gpu=1", r"nearest known one is runner\.max_gpus")):
         with pytest.raises(RequestError, match=reason):
             load_run_config(path, [change])
@@ -124,19 +167,21 @@ def test_set_replaces_what_the_file_says(config: Callable[[str], Path], tmp_path
     ],
 )
 def test_what_is_saved_is_what_is_loaded(tmp_path: Path, values: dict[str, Any]) -> None:
+    touch(tmp_path, "m.csv")
     settings = InferSettings(manifest=tmp_path / "m.csv", **values)
     save_run_config(tmp_path / "deep" / "run.toml", settings)
     loaded = load_run_config(tmp_path / "deep" / "run.toml")
     assert loaded.model_dump(exclude={"output_dir"}) == settings.model_dump(exclude={"output_dir"})
     # A relative path was meant from the working directory, and stays that place.
-    assert loaded.output_dir == (tmp_path / "out" if "output_dir" in values else None)
+    assert loaded.output_dir == (tmp_path / "cwd" / "out" if "output_dir" in values else None)
 
 
 def test_inside_a_dataset_the_saved_paths_are_relative_to_it(tmp_path: Path) -> None:
+    touch(tmp_path / "ds" / "manifests", "m.csv")
     settings = InferSettings(manifest=tmp_path / "ds" / "manifests" / "m.csv", dataset_root=tmp_path / "ds")
     save_run_config(tmp_path / "ds" / "configs" / "run.toml", settings)
     document = tomllib.loads((tmp_path / "ds" / "configs" / "run.toml").read_text())
-    assert document == {"runner": {"manifest": "manifests/m.csv"}, "paths": {"dataset_root": ".."}}
+    assert document == {"runner": {"manifest": "manifests/m.csv"}, "paths": {"dataset_root": str(tmp_path / "ds")}}
     assert load_run_config(tmp_path / "ds" / "configs" / "run.toml") == settings
 
 
@@ -147,5 +192,9 @@ def test_the_effective_configuration_holds_every_setting() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
-def test_the_examples_can_be_loaded(path: Path) -> None:
-    assert load_run_config(path).manifest.is_absolute()
+def test_the_examples_can_be_loaded(path: Path, tmp_path: Path) -> None:
+    example = Path(shutil.copy(path, tmp_path / "configs"))
+    document = tomllib.loads(path.read_text())
+    root = (tmp_path / "configs" / document.get("paths", {}).get("dataset_root", ".")).absolute()
+    touch(root, document["runner"]["manifest"])
+    assert load_run_config(example).manifest.samefile(root / document["runner"]["manifest"])

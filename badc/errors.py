@@ -10,7 +10,7 @@
   x InvalidResultError (badc.detections.result)
   x NoGpuError (badc.system.gpus)
   x DataladError (badc.datalad.environment)
-  x ChunkingInterruptedError (badc.datasets.chunking.plan)
+  x ChunkingInterruptedError (badc.datasets.chunking.recording)
   x ChunksFailedError, RunStoppedError (tasks.infer)
   x RunFailedError (flows.deployed.flows)
 """

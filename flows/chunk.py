@@ -22,8 +22,9 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from badc.datalad.environment import recording_wanted
 from badc.datalad.record import record
-from badc.datasets.chunking.plan import ChunkOutcome, RecordingToChunk, plan_dataset
+from badc.datasets.chunking.plan import RecordingToChunk, plan_dataset
 from badc.datasets.chunking.provenance import batch_run, batches, prepared
+from badc.datasets.chunking.recording import ChunkOutcome
 from badc.datasets.chunking.settings import ChunkSettings
 from badc.telemetry.summary import RunState
 from blocks.loading import filled_from_blocks

@@ -40,9 +40,6 @@ from flows.run.sessions import (
 )
 from tasks.workers.cluster import open_cluster
 
-# A chunked recording keeps its lengths unless one of these is given.
-_LENGTHS = {"chunk_duration_s", "overlap_s", "min_chunk_s"}
-
 
 def _name_of_run() -> str:
     return f"pipeline {PipelineSettings.model_validate(flow_run.parameters['settings']).title}"
@@ -83,12 +80,12 @@ def _chunk(settings: PipelineSettings, session: PipelineSession) -> ChunkRunOutc
     recording, problem = recording_wanted(wanted.root, wanted.record_datalad)
     if problem is not None:
         session.say(f"the runs are not recorded in the dataset: {problem}")
-    plan = plan_dataset(wanted, recording, any_lengths=not settings.model_fields_set & _LENGTHS)
+    plan = plan_dataset(wanted, recording)
     if not plan.recordings and not plan.order.manifest_dir.is_dir():
         note = f"; {plan.note}" if plan.note else ""
         raise RequestError(f"{plan.order.root / AUDIO_FOLDER}: no recordings are in it{note}")
-    if plan.note is not None:
-        session.say(plan.note)
+    for note in plan.notes("--chunk-include-existing"):
+        session.say(note)
     if not plan.todo:
         return None
     session.say(f"Chunking {len(plan.todo)} recordings")

@@ -12,7 +12,8 @@ from prefect.states import Cancelled, Completed, Failed
 from prefect.utilities.annotations import quote
 
 from badc.datasets.chunking.existing import ChunkOrder
-from badc.datasets.chunking.plan import ChunkingInterruptedError, ChunkOutcome, RecordingToChunk, chunk_recording
+from badc.datasets.chunking.plan import RecordingToChunk
+from badc.datasets.chunking.recording import ChunkingInterruptedError, ChunkOutcome, chunk_recording
 from badc.errors import BadcError, listed
 from tasks.show.artifacts import artifact_key, shown
 

@@ -196,7 +196,8 @@ def make_recording(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def make_dataset(make_recording: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
     """Return a function that makes a dataset of recordings in chunks of a second, and returns its root."""
-    from badc.datasets.chunking.plan import chunk_recording, plan_dataset
+    from badc.datasets.chunking.plan import plan_dataset
+    from badc.datasets.chunking.recording import chunk_recording
     from badc.datasets.chunking.settings import ChunkSettings
 
     def make(*names: str, seconds: float = 3) -> Path:

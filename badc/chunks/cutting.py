@@ -61,8 +61,7 @@ class ChunkPlan:
     recording_id: str
     audio_path: Path
     dataset_root: Path | None
-    duration_ms: int
-    overlap_ms: int
+    cut: Cut
     recording_ms: int
     chunks: Sequence[Chunk]
     left_out_ms: int
@@ -148,8 +147,7 @@ def plan_cut(audio: Path, recording_id: str, cut: Cut, dataset_root: Path | None
         recording_id=recording_id,
         audio_path=audio,
         dataset_root=dataset_root,
-        duration_ms=cut.duration_ms,
-        overlap_ms=cut.overlap_ms,
+        cut=cut,
         recording_ms=info.duration_ms,
         chunks=chunks,
         left_out_ms=info.duration_ms - found[-1][1],
@@ -187,7 +185,9 @@ def write_virtual_manifest(
         return
     folder = absolute(status_dir)
     refuse_another_recordings_folder(plan.audio_path, folder)
-    with keeping_status(folder / STATUS_FILE, _status_of(plan, manifest, folder)) as found:
+    root = find_dataset_root(folder)
+    status = status_of(plan.recording_id, plan.audio_path, manifest, root, plan.cut, True, hash_chunks)
+    with keeping_status(folder / STATUS_FILE, status) as found:
         write_virtual_chunks(plan, manifest, hash_chunks, on_chunk)
         remove_earlier_cut(plan.recording_id, folder)
         found |= known_of(plan)
@@ -210,8 +210,10 @@ def write_chunk_wavs(
     folder = absolute(chunks_dir)
     refuse_another_recordings_folder(plan.audio_path, folder)
     refuse_another_recordings_manifest(plan.audio_path, manifest)
-    with keeping_status(folder / STATUS_FILE, _status_of(plan, manifest, folder)) as found:
+    status = status_of(plan.recording_id, plan.audio_path, manifest, find_dataset_root(folder), plan.cut, False, True)
+    with keeping_status(folder / STATUS_FILE, status) as found:
         chunks = write_real_chunks(plan, folder, manifest, on_chunk)
+        remove_earlier_cut(plan.recording_id, folder, keep={f"{chunk.chunk_id}.wav" for chunk in chunks})
         found |= known_of(plan)
     return chunks
 
@@ -235,10 +237,9 @@ def write_virtual_chunks(
 def write_real_chunks(
     plan: ChunkPlan, folder: Path, manifest: Path, on_chunk: Callable[[int], None] = lambda done: None
 ) -> list[Chunk]:
-    """Write WAVs and manifest as `write_chunk_wavs` does, over any earlier ones; the caller keeps the status."""
+    """Write WAVs and manifest as `write_chunk_wavs` does, over any earlier ones, and remove none."""
     chunks = _write_wavs(plan, folder, find_dataset_root(manifest), on_chunk)
     write_manifest(manifest, chunks)
-    remove_earlier_cut(plan.recording_id, folder, keep={f"{chunk.chunk_id}.wav" for chunk in chunks})
     return chunks
 
 
@@ -255,15 +256,26 @@ def known_of(plan: ChunkPlan) -> dict[str, int]:
     return {"manifest_rows": len(plan.chunks), "audio_bytes": plan.audio_bytes, "recording_ms": plan.recording_ms}
 
 
-def _status_of(plan: ChunkPlan, manifest: Path, folder: Path) -> ChunkStatus:
-    root = find_dataset_root(folder)
+def status_of(
+    recording_id: str,
+    audio: Path,
+    manifest: Path,
+    dataset_root: Path | None,
+    cut: Cut,
+    virtual: bool,
+    hash_chunks: bool,
+) -> ChunkStatus:
+    """Return the chunk status of a recording that is to be cut; `audio` and `manifest` are absolute."""
     return ChunkStatus(
-        recording_id=plan.recording_id,
-        audio_path=as_written(plan.audio_path, root),
-        manifest_path=as_written(manifest, root),
+        recording_id=recording_id,
+        audio_path=as_written(audio, dataset_root),
+        manifest_path=as_written(manifest, dataset_root),
         state=ChunkState.IN_PROGRESS,
-        duration_s=plan.duration_ms / 1000,
-        overlap_s=plan.overlap_ms / 1000,
+        duration_s=cut.duration_ms / 1000,
+        overlap_s=cut.overlap_ms / 1000,
+        min_chunk_s=cut.min_chunk_ms / 1000,
+        virtual=virtual,
+        hash_chunks=hash_chunks,
     )
 
 

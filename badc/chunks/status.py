@@ -17,7 +17,7 @@ from badc.system.annex import is_pointer
 from badc.system.clock import now
 
 STATUS_FILE = ".chunk_status.json"
-_OURS = ("audio_bytes", "recording_ms")
+_OURS = ("audio_bytes", "recording_ms", "min_chunk_s", "virtual", "hash_chunks")
 
 
 class ChunkState(StrEnum):
@@ -34,7 +34,9 @@ class ChunkStatus:
 
     Paths are relative to the dataset's root inside a dataset, absolute outside. Times are ISO 8601 with offset, or
     None. `manifest_rows` is None until completed. `duration_s` and `overlap_s` are the keys `chunk_duration` and
-    `overlap`. `audio_bytes` and `recording_ms` are the file's size and the recording's length when it was cut.
+    `overlap`. The settings of the cut are these two, `min_chunk_s` (the key `min_chunk`), `virtual` and `hash_chunks`;
+    None where nobody knows, as of a manifest that was made by hand. `audio_bytes` and `recording_ms` are the file's
+    size and the recording's length when it was cut.
     """
 
     recording_id: str | None
@@ -50,20 +52,27 @@ class ChunkStatus:
     error: str | None = None
     audio_bytes: int | None = None
     recording_ms: int | None = None
+    min_chunk_s: float | None = None
+    virtual: bool | None = None
+    hash_chunks: bool | None = None
 
 
 class DroppedContentError(RequestError):
     """git-annex has dropped the content of a file that is needed."""
 
 
-_KEYS = {"state": "status", "duration_s": "chunk_duration", "overlap_s": "overlap"}
+_KEYS = {"state": "status", "duration_s": "chunk_duration", "overlap_s": "overlap", "min_chunk_s": "min_chunk"}
 _TYPES: dict[str, tuple[type, ...]] = {
     "manifest_rows": (int,),
     "duration_s": (int, float),
     "overlap_s": (int, float),
     "audio_bytes": (int,),
     "recording_ms": (int,),
+    "min_chunk_s": (int, float),
+    "virtual": (bool,),
+    "hash_chunks": (bool,),
 }
+_NAMES = {str: "text", bool: "true or false"}
 
 
 def status_path(chunks_dir: Path, recording_id: str) -> Path:
@@ -102,8 +111,8 @@ def write_chunk_status(path: Path, status: ChunkStatus) -> None:
     """Write a chunk status file atomically."""
     content = {_KEYS.get(name, name): value for name, value in asdict(status).items()}
     for name in _OURS:
-        if content[name] is None:
-            del content[name]
+        if content[_KEYS.get(name, name)] is None:
+            del content[_KEYS.get(name, name)]
     atomic.write_bytes(path, orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
@@ -147,8 +156,8 @@ def _from_json(path: Path, content: Any) -> ChunkStatus:
         key = _KEYS.get(name, name)
         value = content.get(key)
         kinds = _TYPES.get(name, (str,))
-        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
-            raise _broken(path, f"{key} {value!r} is not {'text' if kinds == (str,) else 'a number'}")
+        if value is not None and (not isinstance(value, kinds) or (isinstance(value, bool) and kinds != (bool,))):
+            raise _broken(path, f"{key} {value!r} is not {_NAMES.get(kinds[0], 'a number')}")
         values[name] = value
     return ChunkStatus(state=state, **values)
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from pydantic.fields import FieldInfo
 
+from badc.chunks.settings import CutSettings
 from badc.datasets.chunking.settings import CHUNK_AGAIN, ChunkLimit, ChunkOptions, ChunkPattern, ChunkSettings
 from badc.datasets.inference.settings import (
     ANALYSE_AGAIN,
@@ -61,7 +62,10 @@ def going_on(settings: PipelineSettings, begun: str) -> PipelineSettings:
 
 def chunk_settings(settings: PipelineSettings) -> ChunkSettings:
     """Return the chunking part of a pipeline's settings."""
-    return ChunkSettings(**_part(settings, ChunkSettings, "chunk_"))
+    # Lengths that nobody gave must not look as if they had been given: see `ChunkOrder`.
+    values = _part(settings, ChunkSettings, "chunk_")
+    defaults = CutSettings.model_fields.keys() - settings.model_fields_set
+    return ChunkSettings(**{name: value for name, value in values.items() if name not in defaults})
 
 
 def orchestrate_settings(settings: PipelineSettings) -> OrchestrateSettings:

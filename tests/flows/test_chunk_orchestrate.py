@@ -183,9 +183,11 @@ def test_applied_runs_are_recorded_with_what_was_dropped_fetched_first(badc, dat
 
     (datalad_clone / "audio" / "bad.wav").write_bytes(b"no audio")
     run("datalad", "save", "-m", "bad audio")
-    code, out, err = ended(badc("chunk", "orchestrate", datalad_clone, "--chunk-duration", 1, "--apply"))
+    words = ("chunk", "orchestrate", datalad_clone, "--chunk-duration", 1)
+    code, out, err = ended(badc(*words, "--include-existing", "--apply"))
     assert code == 1, err
     assert "fetch and chunk" in out
+    assert "1 recording is cut anew" in err
     assert "1 of 1 dropped recordings fetched" in err
     assert {name: status.state.value for name, status in statuses(datalad_clone).items()} == {
         "REC": "completed",

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from badc.chunks.cutting import Cut, windows
 from badc.chunks.manifest import Chunk, Manifest, read_manifest
 from badc.chunks.ownership import recordings_of
+from badc.chunks.settings import CutSettings
 from badc.chunks.status import ChunkState, ChunkStatus, DroppedContentError, read_chunk_status, status_path
 from badc.datasets.chunking.settings import ChunkSettings
-from badc.errors import MOST_LISTED, RequestError, listed
-from badc.system.paths import absolute, find_dataset_root
+from badc.errors import MOST_LISTED, RequestError, listed, numbered
+from badc.system.annex import content_is_here
+from badc.system.paths import absolute, find_dataset_root, walk
 from badc.system.threads import in_threads
 
 _SUFFIX = ".csv"
+_LENGTHS = frozenset(CutSettings.model_fields)
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +31,7 @@ class ChunkOrder:
 
     Written paths are relative to `dataset_root`, the folder with `.datalad` at or above `root`, or None. `chunks_dir`
     has a folder for each recording. With `virtual`, only manifests are written and no WAVs; `hash_chunks` is for these.
-    With `any_lengths`, completely chunked recordings stay as they are, whatever the lengths of their chunks.
+    With `any_lengths`, nobody asked for the lengths of `cut`: those of chunked recordings are not compared with them.
     """
 
     root: Path
@@ -49,10 +55,11 @@ class ChunkOrder:
             cut=settings.cut,
             virtual=settings.virtual,
             hash_chunks=settings.hash_chunks,
+            any_lengths=not settings.model_fields_set & _LENGTHS,
         )
 
     def manifest_of(self, recording_id: str) -> Path:
-        """Return the path of a recording's manifest."""
+        """Return the path of the manifest that is written for a recording."""
         return self.manifest_dir / f"{recording_id}{_SUFFIX}"
 
 
@@ -60,54 +67,73 @@ class ChunkOrder:
 class Chunked:
     """What a dataset has under one recording id.
 
-    `audio` is the recording that was chunked, absolute, or None if unknown. `rows` is the number of chunks in the
-    manifest. `missing` says why this is not the complete, wanted cut; None if it is.
+    `audio` is the recording that was chunked, absolute, or None if unknown. `manifest` is the one that has its `chunks`
+    chunks, or that cannot be read; None without one. `missing` says why this is not the complete, wanted cut; None if
+    it is. Of the chunks, the wanted cut does not have `others`; `wavs` have a WAV of their own. With `repeatable`,
+    cutting the recording as wanted would make the very same chunks, or there are none. A `shared` manifest has chunks
+    of other recordings too.
     """
 
     recording_id: str
-    audio: Path | None
-    status: ChunkStatus | None
-    rows: int
-    missing: str | None
+    audio: Path | None = None
+    status: ChunkStatus | None = None
+    manifest: Path | None = None
+    chunks: int = 0
+    missing: str | None = None
+    others: int = 0
+    wavs: int = 0
+    repeatable: bool = True
+    shared: bool = False
 
     @property
     def unfinished(self) -> bool:
         """Whether an earlier run was interrupted or failed here."""
         return self.status is not None and self.status.state is not ChunkState.COMPLETED
 
+    def manifest_is_in(self, order: ChunkOrder) -> bool:
+        """Whether its manifest, if there is one, lies where those of the dataset are looked for."""
+        return self.manifest is not None and self.manifest.is_relative_to(order.manifest_dir)
+
 
 def find_chunked(
     order: ChunkOrder, on_progress: Callable[[int, int], None] = lambda done, total: None
 ) -> dict[str, Chunked]:
-    """Read every manifest and chunk status of a dataset; return what it has, by recording id.
+    """Read every manifest, at any depth, and chunk status of a dataset; return what it has, by recording id.
 
-    `on_progress` is called with the number of recordings looked at, and of all.
+    `on_progress` is called with the number of manifests looked at, and of all.
 
     Raises
     ------
     RequestError
         When the content of some of these files was dropped.
     """
-    ids = sorted({*_stems(order.manifest_dir), *_folders(order.chunks_dir)})
+    _entries(order.manifest_dir)  # a folder that cannot be read is no empty one
+    paths = [
+        Path(base, name)
+        for base, names in walk(order.manifest_dir)
+        for name in sorted(names)
+        if name.endswith(_SUFFIX) and not name.startswith(".")
+    ]
     found: dict[str, Chunked] = {}
     dropped: list[str] = []
-    for number, item in enumerate(in_threads(lambda identifier: _look(order, identifier), ids), start=1):
-        if isinstance(item, DroppedContentError):
-            dropped.append(str(item))
-        elif item is not None:
-            found[item.recording_id] = item
-        on_progress(number, len(ids))
+
+    def take_in(items: Iterable[Chunked | DroppedContentError]) -> None:
+        for item in items:
+            if isinstance(item, DroppedContentError):
+                dropped.append(str(item))
+            else:
+                found.setdefault(item.recording_id, item)
+
+    looked_at = in_threads(_telling_what_was_dropped(partial(_of_manifest, order)), paths)
+    for number, items in enumerate(looked_at, start=1):
+        take_in(items)
+        on_progress(number, len(paths))
+    folders = [name for name, is_folder in _entries(order.chunks_dir) if is_folder and name not in found]
+    for items in in_threads(_telling_what_was_dropped(partial(_of_status, order)), folders):
+        take_in(items)
     if dropped:
         raise RequestError(listed(dropped[:MOST_LISTED], len(dropped)))
     return found
-
-
-def _stems(folder: Path) -> Iterable[str]:
-    return [name.removesuffix(_SUFFIX) for name, _ in _entries(folder) if name.endswith(_SUFFIX)]
-
-
-def _folders(folder: Path) -> Iterable[str]:
-    return [name for name, is_folder in _entries(folder) if is_folder]
 
 
 def _entries(folder: Path) -> list[tuple[str, bool]]:
@@ -120,50 +146,101 @@ def _entries(folder: Path) -> list[tuple[str, bool]]:
         raise RequestError(f"{folder}: the folder cannot be read ({error.strerror})") from None
 
 
-def _look(order: ChunkOrder, recording_id: str) -> Chunked | DroppedContentError | None:
-    status: ChunkStatus | None = None
-    problem: str | None = None
-    try:
-        status = read_chunk_status(status_path(order.chunks_dir, recording_id))
-    except DroppedContentError as error:
-        return error
-    except RequestError:
-        problem = "its chunk status is broken"
-    path = order.manifest_of(recording_id)
-    if not path.exists():
-        if path.is_symlink():
-            return DroppedContentError(f"{path}: the content of the manifest is not here; `datalad get` brings it")
-        if status is None and problem is None:
-            return None
-        why = problem or _unfinished(status) or "its manifest is missing"
-        return Chunked(recording_id, _named_by(status, order), status, 0, why)
+def _telling_what_was_dropped(
+    look: Callable[[Item], list[Chunked]],
+) -> Callable[[Item], Sequence[Chunked | DroppedContentError]]:
+    def told(item: Item) -> Sequence[Chunked | DroppedContentError]:
+        try:
+            return look(item)
+        except DroppedContentError as error:
+            return [error]
+
+    return told
+
+
+def _of_manifest(order: ChunkOrder, path: Path) -> list[Chunked]:
+    """Return what is known of each recording of a manifest."""
+    if not content_is_here(path):
+        raise DroppedContentError(f"{path}: the content of the manifest is not here; `datalad get` brings it")
     try:
         manifest = read_manifest(path, order.dataset_root)
-        audio = _recording_of(manifest, recording_id)
     except RequestError as error:
-        return Chunked(
-            recording_id, _named_by(status, order), status, 0, f"its manifest is broken: {_first_line(error)}"
+        status, _ = _status_of(order, path.stem)
+        broken = f"its manifest is broken: {str(error).splitlines()[0]}"
+        return [Chunked(path.stem, _audio_of(order, status), status, path, missing=broken, repeatable=False)]
+    by_recording: dict[str, list[Chunk]] = {}
+    for chunk in manifest.chunks:
+        by_recording.setdefault(chunk.recording_id, []).append(chunk)
+    if not by_recording:
+        status, _ = _status_of(order, path.stem)
+        return [Chunked(path.stem, _audio_of(order, status), status, path, missing="its manifest has no chunks")]
+    found = [_of_chunks(order, identifier, replace(manifest, chunks=c)) for identifier, c in by_recording.items()]
+    return found if len(found) == 1 else [replace(each, repeatable=False, shared=True) for each in found]
+
+
+def _of_status(order: ChunkOrder, recording_id: str) -> list[Chunked]:
+    """Return what is known of a recording that has a chunk folder, and no manifest where they are looked for."""
+    status, problem = _status_of(order, recording_id)
+    if status is None and problem is None:
+        return []
+    audio = _audio_of(order, status)
+    elsewhere = _audio_of(order, status and replace(status, audio_path=status.manifest_path))
+    if elsewhere is not None and elsewhere.is_file() and not elsewhere.is_relative_to(order.manifest_dir):
+        why = f"its manifest is {elsewhere}, outside of {order.manifest_dir}; name its folder with --manifest-dir"
+        return [Chunked(recording_id, audio, status, elsewhere, missing=why, repeatable=False)]
+    why = problem or _unfinished(status) or "its manifest is missing"
+    other = None if problem or _unfinished(status) else _other_lengths(order, status)
+    return [
+        Chunked(
+            recording_id, audio, status, missing=why if other is None else f"{why}; {other}", repeatable=other is None
         )
-    if order.any_lengths:
-        order = replace(order, cut=_own_cut(status, order.cut))
-    missing = (
-        problem or _unfinished(status) or _other_cut(status, order.cut) or _what_is_missing(order, manifest, status)
+    ]
+
+
+def _of_chunks(order: ChunkOrder, recording_id: str, manifest: Manifest) -> Chunked:
+    status, problem = _status_of(order, recording_id)
+    try:
+        recordings = {path for path in recordings_of(manifest) if not path.is_relative_to(order.chunks_dir)}
+    except DroppedContentError:
+        raise
+    except RequestError:  # the broken chunk status of a folder of WAVs
+        recordings = set()
+    wavs = [chunk for chunk in manifest.chunks if _has_own_wav(chunk)]
+    there = [(chunk.start_ms, chunk.end_ms) for chunk in manifest.chunks]
+    cut = order.cut
+    length_ms = (status and status.recording_ms) or there[-1][1]
+    wanted = windows(length_ms, cut.duration_ms, cut.overlap_ms, cut.min_chunk_ms)
+    return Chunked(
+        recording_id,
+        audio=recordings.pop() if len(recordings) == 1 else _audio_of(order, status),
+        status=status,
+        manifest=manifest.path,
+        chunks=len(there),
+        missing=problem
+        or _unfinished(status)
+        or _other_cut(order, status, there, wanted)
+        or _other_kind(order, manifest, wavs)
+        or _missing_wavs(manifest, wavs),
+        others=len(set(there) - set(wanted)),
+        wavs=len(wavs),
+        repeatable=there == wanted and _loses_nothing(order, status, manifest, wavs),
     )
-    return Chunked(recording_id, audio or _named_by(status, order), status, len(manifest.chunks), missing)
 
 
-def _named_by(status: ChunkStatus | None, order: ChunkOrder) -> Path | None:
+def _status_of(order: ChunkOrder, recording_id: str) -> tuple[ChunkStatus | None, str | None]:
+    """Return a recording's chunk status, or that it is broken."""
+    try:
+        return read_chunk_status(status_path(order.chunks_dir, recording_id)), None
+    except DroppedContentError:
+        raise
+    except RequestError:
+        return None, "its chunk status is broken"
+
+
+def _audio_of(order: ChunkOrder, status: ChunkStatus | None) -> Path | None:
     if status is None or status.audio_path is None:
         return None
     return absolute((order.dataset_root or order.root) / status.audio_path)
-
-
-def _recording_of(manifest: Manifest, recording_id: str) -> Path | None:
-    """Return the recording of a manifest, or None if it has several, or another id."""
-    if any(chunk.recording_id != recording_id for chunk in manifest.chunks):
-        return None
-    recordings = recordings_of(manifest)
-    return recordings.pop() if len(recordings) == 1 else None
 
 
 def _unfinished(status: ChunkStatus | None) -> str | None:
@@ -176,45 +253,54 @@ def _unfinished(status: ChunkStatus | None) -> str | None:
     return None
 
 
-def _own_cut(status: ChunkStatus | None, cut: Cut) -> Cut:
-    """Return the lengths that a recording was cut with, if its chunk status has them."""
-    if status is None or status.duration_s is None:
-        return cut
-    return replace(cut, duration_ms=round(status.duration_s * 1000), overlap_ms=round((status.overlap_s or 0) * 1000))
+def _other_cut(
+    order: ChunkOrder, status: ChunkStatus | None, there: Sequence[tuple[int, int]], wanted: Sequence[tuple[int, int]]
+) -> str | None:
+    rows = status and status.manifest_rows
+    if order.any_lengths or there == wanted:
+        if rows is None or rows == len(there):
+            return None
+        return f"its manifest has {numbered(len(there), 'chunk')}, and had {rows} when it was written"
+    return (
+        _other_lengths(order, status)
+        or f"its manifest has other chunks than wanted: {len(there)}, not {len(wanted)}, or other times"
+    )
 
 
-def _other_cut(status: ChunkStatus | None, cut: Cut) -> str | None:
+def _other_lengths(order: ChunkOrder, status: ChunkStatus | None) -> str | None:
     if status is None or status.duration_s is None:
         return None
     before = (round(status.duration_s * 1000), round((status.overlap_s or 0) * 1000))
-    if before == (cut.duration_ms, cut.overlap_ms):
+    if before == (order.cut.duration_ms, order.cut.overlap_ms):
         return None
     return f"cut differently: chunks of {before[0] / 1000:g} s, overlap {before[1] / 1000:g} s"
 
 
-def _what_is_missing(order: ChunkOrder, manifest: Manifest, status: ChunkStatus | None) -> str | None:
-    chunks = manifest.chunks
-    if not chunks:
-        return "its manifest has no chunks"
-    known_ms = None if status is None else status.recording_ms
-    cut = order.cut
-    wanted = windows(known_ms or chunks[-1].end_ms, cut.duration_ms, cut.overlap_ms, cut.min_chunk_ms)
-    if [(chunk.start_ms, chunk.end_ms) for chunk in chunks] != wanted:
-        return f"its manifest has other chunks than wanted: {len(chunks)}, not {len(wanted)}, or other times"
-    wavs = [chunk for chunk in chunks if _has_own_wav(chunk)]
-    if not wavs:
-        if not order.virtual:
-            return "its chunks are virtual"
-        return "its chunks have no hashes" if order.hash_chunks and not all(c.sha256 for c in chunks) else None
-    absent = _absent(manifest, wavs)
-    return f"{absent} of its chunk WAVs are missing" if absent else None
+def _other_kind(order: ChunkOrder, manifest: Manifest, wavs: Sequence[Chunk]) -> str | None:
+    if wavs:
+        return None
+    if not order.virtual:
+        return "its chunks are virtual"
+    hashed = all(chunk.sha256 for chunk in manifest.chunks)
+    return "its chunks have no hashes" if order.hash_chunks and not hashed else None
+
+
+def _loses_nothing(order: ChunkOrder, status: ChunkStatus | None, manifest: Manifest, wavs: Sequence[Chunk]) -> bool:
+    """Whether writing the same chunks again keeps all that is there: no WAVs become virtual, and no hashes are lost.
+
+    A chunk status without all settings of the cut is another tool's, or a person made the manifest.
+    """
+    if status is None or status.min_chunk_s is None:
+        return False
+    hashed = any(chunk.sha256 for chunk in manifest.chunks)
+    return not order.virtual or not (wavs or (hashed and not order.hash_chunks))
 
 
 def _has_own_wav(chunk: Chunk) -> bool:
     return chunk.source_path.rpartition("/")[2] == f"{chunk.chunk_id}.wav"
 
 
-def _absent(manifest: Manifest, wavs: Iterable[Chunk]) -> int:
+def _missing_wavs(manifest: Manifest, wavs: Iterable[Chunk]) -> str | None:
     """Return how many chunk WAVs are missing; one whose content was dropped is not."""
     names: dict[Path, set[str]] = {}
     absent = 0
@@ -223,8 +309,4 @@ def _absent(manifest: Manifest, wavs: Iterable[Chunk]) -> int:
         if folder not in names:
             names[folder] = {name for name, _ in _entries(manifest.locate(str(folder)))}
         absent += f"{chunk.chunk_id}.wav" not in names[folder]
-    return absent
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+    return f"{absent} of its chunk WAVs {'is' if absent == 1 else 'are'} missing" if absent else None

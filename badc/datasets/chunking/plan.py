@@ -1,4 +1,4 @@
-"""Chunking a whole dataset: deciding what to do with each recording, and doing it for one."""
+"""The plan of a dataset's chunking: what to do with each recording, and why."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from badc.chunks.cutting import known_of, plan_cut, remove_earlier_cut, windows, write_real_chunks, write_virtual_chunks
-from badc.chunks.status import ChunkState, ChunkStatus, keeping_status, status_path
+from badc.chunks.cutting import windows
 from badc.datasets.chunking.existing import Chunked, ChunkOrder, find_chunked
 from badc.datasets.chunking.settings import ChunkSettings
 from badc.datasets.ids import assign_ids
-from badc.datasets.listing import AUDIO_FOLDER, AudioFile, list_audio, matcher
-from badc.errors import BadcError, RequestError
+from badc.datasets.listing import AUDIO_FOLDER, AudioFile, Listing, list_audio, matcher
+from badc.errors import RequestError, listed, numbered
 from badc.recordings.audio import AudioError, probe
 from badc.system.clock import epoch_s, moment
-from badc.system.paths import as_written, require_inside, require_writable
+from badc.system.paths import as_written, require_writable
 from badc.system.row_files import PlanRow
 from badc.system.threads import in_threads
 
@@ -30,6 +29,8 @@ class ChunkDecision(StrEnum):
     CHUNK = "chunk"
     FETCH = "fetch and chunk"
     SKIP = "skip"
+    KEEP = "keep"
+    ADOPT = "keep, write its status"
     LATER = "later"
     ABSENT = "content not here"
     UNUSABLE = "unusable"
@@ -40,7 +41,8 @@ class RecordingToChunk:
     """A recording, what to do with it, and why.
 
     `recording_id` is empty if the name gives none; `audio` is the path below the dataset; length and number of chunks
-    are None if unknown; `resumed` says that an earlier run left it unfinished.
+    are None if unknown; `resumed` says that an earlier run left it unfinished. `manifest`, absolute, is the one that it
+    has, if any. `anew` is what is there of a recording that is cut anew because that was asked for; None for any other.
     """
 
     recording_id: str
@@ -50,6 +52,12 @@ class RecordingToChunk:
     recording_ms: int | None = None
     chunks: int | None = None
     resumed: bool = False
+    manifest: Path | None = None
+    anew: Chunked | None = None
+
+    def manifest_in(self, order: ChunkOrder) -> Path:
+        """Return the path of its manifest, whether or not it is there."""
+        return self.manifest or order.manifest_of(self.recording_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +71,8 @@ class DatasetPlan:
 
     @property
     def todo(self) -> list[RecordingToChunk]:
-        """The recordings to chunk. Unusable ones are tried, so that their status says what is wrong."""
-        tried = (ChunkDecision.CHUNK, ChunkDecision.FETCH, ChunkDecision.UNUSABLE)
+        """The recordings to work on. Unusable ones are tried, so that their status says what is wrong."""
+        tried = (ChunkDecision.CHUNK, ChunkDecision.FETCH, ChunkDecision.ADOPT, ChunkDecision.UNUSABLE)
         return [r for r in self.recordings if r.recording_id and r.decision in tried]
 
     @property
@@ -88,39 +96,34 @@ class DatasetPlan:
             ChunkPlanRow(
                 recording_id=r.recording_id,
                 audio_path=as_written(order.root / r.audio, order.dataset_root),
-                manifest_path=as_written(order.manifest_of(r.recording_id), order.dataset_root),
+                manifest_path=as_written(r.manifest_in(order), order.dataset_root),
                 chunk_output_dir=as_written(order.chunks_dir / r.recording_id, order.dataset_root),
                 chunk_duration=order.cut.duration_ms / 1000,
                 overlap=order.cut.overlap_ms / 1000,
             )
             for r in self.todo
+            if r.decision is not ChunkDecision.ADOPT
         ]
 
-
-class ChunkingInterruptedError(BadcError):
-    """The run was stopped while chunking a recording."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkOutcome:
-    """How the chunking of a recording ended; `audio` is its path below the dataset, `error` why it failed, or None."""
-
-    recording_id: str
-    audio: str
-    chunks: int = 0
-    error: str | None = None
+    def notes(self, again: str) -> list[str]:
+        """Return what a person should know before the plan is carried out; `again` is the option that cuts anew."""
+        notes = [] if self.note is None else [self.note]
+        if kept := [r for r in self.recordings if r.decision in (ChunkDecision.KEEP, ChunkDecision.ADOPT)]:
+            lines = [f"{r.recording_id}: {r.reason}" for r in kept]
+            verb = "keeps its chunks" if len(kept) == 1 else "keep their chunks"
+            notes.append(f"{numbered(len(kept), 'recording')} {verb} ({again} cuts anew):\n{listed(lines)}")
+        if anew := [r.anew for r in self.todo if r.anew is not None and (r.anew.chunks or r.anew.manifest is not None)]:
+            notes.append(_what_becomes(anew, self.order))
+        return notes
 
 
 def plan_dataset(
-    settings: ChunkSettings,
-    fetching: bool,
-    on_progress: Progress = lambda what, done, total: None,
-    any_lengths: bool = False,
+    settings: ChunkSettings, fetching: bool, on_progress: Progress = lambda what, done, total: None
 ) -> DatasetPlan:
     """Decide what to do with each recording of a dataset; nothing is written.
 
     `fetching` says whether dropped content would be fetched; `on_progress` is called with what is counted, how many are
-    done, and of how many; for `any_lengths` see `ChunkOrder`.
+    done, and of how many.
 
     Raises
     ------
@@ -128,7 +131,46 @@ def plan_dataset(
         When there is no dataset, the lengths make no sense, a pattern matches nothing, or the content of manifests or
         chunk statuses was dropped.
     """
-    order = replace(ChunkOrder.of(settings), any_lengths=any_lengths)
+    order = ChunkOrder.of(settings)
+    planned, listing = _looked_at(
+        settings,
+        order,
+        on_progress,
+        lambda file, identifier, found: _decide(file, identifier, found, settings, fetching, order),
+    )
+    if settings.pattern and not planned:
+        raise RequestError(
+            f"--pattern {', '.join(settings.pattern)}: no recording in {order.root / AUDIO_FOLDER} matches"
+        )
+    opened = _opened(_limited(planned, settings.limit), order, on_progress)
+    return DatasetPlan(settings, order, opened, listing.unreadable_note())
+
+
+def not_chunked(settings: ChunkSettings) -> list[RecordingToChunk]:
+    """Return the recordings of a dataset that no manifest lists, with the reason; none is opened.
+
+    Raises as `plan_dataset`.
+    """
+    order = ChunkOrder.of(settings)
+
+    def reason(file: AudioFile, identifier: str, found: Chunked | None) -> RecordingToChunk:
+        why = "never chunked" if found is None else f"not chunked: {found.missing}"
+        why = why if file.here else f"{why}; its content is not here"
+        in_folder = found is not None and found.chunks > 0 and found.manifest_is_in(order)
+        decision = ChunkDecision.SKIP if in_folder else ChunkDecision.UNUSABLE
+        return RecordingToChunk(identifier, file.in_dataset, decision, why)
+
+    planned, _ = _looked_at(settings, order, lambda what, done, total: None, reason)
+    return [recording for recording in planned if recording.decision is not ChunkDecision.SKIP]
+
+
+def _looked_at(
+    settings: ChunkSettings,
+    order: ChunkOrder,
+    on_progress: Progress,
+    decide: Callable[[AudioFile, str, Chunked | None], RecordingToChunk],
+) -> tuple[list[RecordingToChunk], Listing]:
+    """Return what `decide` says of each wanted recording and of what its id has, sorted by path, and the listing."""
     if not order.root.is_dir():
         raise RequestError(f"{settings.root}: no such folder; name the dataset, the folder that has audio/")
     listing = list_audio(order.root, settings.pattern, lambda found: on_progress("recordings found", found, None))
@@ -136,7 +178,7 @@ def plan_dataset(
     paths = {file.path for file in listing.files}
     known = _known_ids(chunked, order, paths)
     # An id with neither a known recording nor any chunks may go to the recording of that name.
-    taken = [identifier for identifier, found in chunked.items() if found.audio is not None or found.rows]
+    taken = [name for name, found in chunked.items() if found.audio is not None or found.chunks]
     ids, problems = assign_ids(paths, known, taken)
     wanted = matcher(settings.pattern) if settings.pattern else lambda path: True
     planned = [
@@ -145,73 +187,17 @@ def plan_dataset(
         if wanted(path)
     ]
     planned += [
-        _decide(file, ids[file.path], chunked.get(ids[file.path]), settings, fetching, order)
+        decide(file, ids[file.path], chunked.get(ids[file.path]))
         for file in listing.files
         if file.path in ids and wanted(file.path)
     ]
-    if settings.pattern and not planned:
-        raise RequestError(
-            f"--pattern {', '.join(settings.pattern)}: no recording in {order.root / AUDIO_FOLDER} matches"
-        )
-    planned.sort(key=lambda r: r.audio)
-    opened = _opened(_limited(planned, settings.limit), order, on_progress)
-    return DatasetPlan(settings, order, opened, listing.unreadable_note())
+    return sorted(planned, key=lambda recording: recording.audio), listing
 
 
 def require_places(plan: DatasetPlan) -> None:
     """Raise RequestError, before anything is begun, if the folder of the manifests or the chunks cannot be written."""
     require_writable(plan.order.manifest_dir, "folder of the manifests")
     require_writable(plan.order.chunks_dir, "folder of the chunks")
-
-
-def chunk_recording(
-    recording: RecordingToChunk, order: ChunkOrder, interrupted: Callable[[], bool] = lambda: False
-) -> ChunkOutcome:
-    """Chunk one recording, and write its progress to its chunk status. A failure is returned, not raised.
-
-    `interrupted` is asked after each chunk whether to stop.
-
-    Raises
-    ------
-    ChunkingInterruptedError
-        When it was stopped; its status says `failed`, and the next run chunks it again.
-    """
-    identifier = recording.recording_id
-    audio = order.root / recording.audio
-    manifest = order.manifest_of(identifier)
-    path = status_path(order.chunks_dir, identifier)
-    status = ChunkStatus(
-        recording_id=identifier,
-        audio_path=as_written(audio, order.dataset_root),
-        manifest_path=as_written(manifest, order.dataset_root),
-        state=ChunkState.IN_PROGRESS,
-        duration_s=order.cut.duration_ms / 1000,
-        overlap_s=order.cut.overlap_ms / 1000,
-    )
-
-    def after_chunk(done: int) -> None:
-        if interrupted():
-            raise ChunkingInterruptedError("interrupted")
-
-    try:
-        require_inside(order.chunks_dir, path.parent)
-        with keeping_status(path, status) as found:
-            plan = plan_cut(audio, identifier, order.cut, order.dataset_root)
-            if order.virtual:
-                chunks = write_virtual_chunks(plan, manifest, order.hash_chunks, after_chunk)
-                remove_earlier_cut(identifier, path.parent)
-            else:
-                chunks = write_real_chunks(plan, path.parent, manifest, after_chunk)
-            found |= known_of(plan)
-    except ChunkingInterruptedError:
-        raise
-    except BadcError as error:
-        return ChunkOutcome(identifier, recording.audio, error=str(error))
-    except OSError as error:
-        return ChunkOutcome(identifier, recording.audio, error=f"{error.filename or path}: {error.strerror or error}")
-    except Exception as error:  # a bug, or a lack of memory, fails its recording, not the run
-        return ChunkOutcome(identifier, recording.audio, error=f"{type(error).__name__}: {error}")
-    return ChunkOutcome(identifier, recording.audio, len(chunks))
 
 
 def _known_ids(chunked: Mapping[str, Chunked], order: ChunkOrder, paths: set[str]) -> dict[str, str]:
@@ -221,6 +207,15 @@ def _known_ids(chunked: Mapping[str, Chunked], order: ChunkOrder, paths: set[str
     for identifier, found in sorted(chunked.items(), key=lambda item: item[1].missing is not None):
         if found.audio is not None and (path := _below_audio(found.audio, order.root, paths)) is not None:
             known.setdefault(path, identifier)
+    # Chunk WAVs without a status name no recording; other tools take its stem for the id.
+    lost = {name for name, found in chunked.items() if found.audio is None and found.chunks}
+    of_stem: dict[str, list[str]] = {}
+    for path in paths if lost else ():
+        if (stem := PurePosixPath(path).stem) in lost:
+            of_stem.setdefault(stem, []).append(path)
+    for stem, found_at in of_stem.items():
+        if len(found_at) == 1:
+            known.setdefault(found_at[0], stem)
     return known
 
 
@@ -238,23 +233,42 @@ def _below_audio(audio: Path, root: Path, paths: set[str]) -> str | None:
 def _decide(
     file: AudioFile, identifier: str, found: Chunked | None, settings: ChunkSettings, fetching: bool, order: ChunkOrder
 ) -> RecordingToChunk:
-    missing = "new" if found is None else found.missing or _changed(file, found, order) or _wanted(found, settings)
-    planned = RecordingToChunk(identifier, file.in_dataset, ChunkDecision.CHUNK, missing or "")
-    if found is not None and found.unfinished:
-        planned = replace(planned, resumed=True)
-    if missing is None:
-        assert found is not None
-        assert found.status is not None
-        return replace(planned, decision=ChunkDecision.SKIP, reason="chunked already", chunks=found.rows)
-    if file.here:
+    planned = RecordingToChunk(identifier, file.in_dataset, ChunkDecision.CHUNK, "new")
+    if found is not None:
+        planned = _of_found(planned, file, found, settings, order)
+    if file.here or planned.decision is not ChunkDecision.CHUNK:
         return planned
     if fetching:
         return replace(planned, decision=ChunkDecision.FETCH)
-    return replace(planned, decision=ChunkDecision.ABSENT, reason=f"{missing}; `datalad get` brings the content")
+    reason = f"{planned.reason}; `datalad get` brings the content"
+    return replace(planned, decision=ChunkDecision.ABSENT, reason=reason)
 
 
-def _wanted(found: Chunked, settings: ChunkSettings) -> str | None:
-    """Return why a completely chunked recording is wanted again, or None."""
+def _of_found(
+    planned: RecordingToChunk, file: AudioFile, found: Chunked, settings: ChunkSettings, order: ChunkOrder
+) -> RecordingToChunk:
+    """Decide on a recording that was looked at before. Its chunks are kept, unless cutting them anew was asked for."""
+    manifest = found.manifest if found.manifest_is_in(order) else None
+    planned = replace(planned, resumed=found.unfinished, manifest=manifest)
+    changed = _changed(file, found)
+    missing = found.missing or _other_audio(file, found, order)
+    asked = _asked_again(found, settings)
+    if asked is not None and not found.shared:
+        return replace(planned, reason=missing or changed or asked, anew=found)
+    kept = replace(planned, chunks=found.chunks or None)
+    if asked is not None:
+        reason = f"{found.manifest} lists other recordings too; take its rows out to cut it anew"
+        return replace(kept, decision=ChunkDecision.KEEP, reason=reason)
+    if missing is None and changed is None:
+        return replace(kept, decision=ChunkDecision.SKIP, reason="chunked already")
+    if found.repeatable and missing is not None and changed is None:
+        return replace(planned, reason=missing)
+    decision = ChunkDecision.ADOPT if found.status is None and found.chunks else ChunkDecision.KEEP
+    return replace(kept, decision=decision, reason=changed or missing or "")
+
+
+def _asked_again(found: Chunked, settings: ChunkSettings) -> str | None:
+    """Return why a recording is to be cut whatever it has, or None."""
     if settings.include_existing:
         return "chunked before; --include-existing"
     if settings.redo_before is None:
@@ -265,21 +279,43 @@ def _wanted(found: Chunked, settings: ChunkSettings) -> str | None:
     return f"chunked before {settings.redo_before}"
 
 
-def _changed(file: AudioFile, found: Chunked, order: ChunkOrder) -> str | None:
-    """Return how a completely chunked recording has changed since, or None."""
+def _what_becomes(anew: Sequence[Chunked], order: ChunkOrder) -> str:
+    """Return what becomes of the chunks, and of their results, of recordings that are cut anew."""
+    chunks, others = sum(found.chunks for found in anew), sum(found.others for found in anew)
+    wavs = sum(found.wavs if order.virtual else min(found.wavs, found.others) for found in anew)
+    many = len(anew) > 1
+    words = f"{numbered(len(anew), 'recording')} {'are' if many else 'is'} cut anew, and {'their' if many else 'its'} "
+    words += f"{'manifests' if many else 'manifest'} replaced. Of {numbered(chunks, 'chunk')} that are there, "
+    if others:
+        words += (
+            f"the new cut does not have {others:,}: their results stay where they are, but count in no table of the "
+            "new manifests, and the new chunks have yet to be analysed"
+        )
+    else:
+        words += "the new cut has all, and their results stay valid"
+    return f"{words}. {numbered(wavs, 'chunk WAV')} {'is' if wavs == 1 else 'are'} removed" if wavs else words
+
+
+def _other_audio(file: AudioFile, found: Chunked, order: ChunkOrder) -> str | None:
+    """Return which other recording, or place of it, a chunked recording's manifest names, or None."""
     audio = order.root / file.in_dataset
-    if found.audio != audio and not _is_same_file(found.audio, audio):
-        return f"its manifest names {found.audio}"
+    if found.audio is None or found.audio == audio or _is_same_file(found.audio, audio):
+        return None
+    return f"its manifest names {found.audio}"
+
+
+def _changed(file: AudioFile, found: Chunked) -> str | None:
+    """Return how a chunked recording has changed since, or None."""
     size = None if found.status is None else found.status.audio_bytes
-    if size is not None and file.size is not None and size != file.size:
-        return f"the audio has changed since: {file.size} bytes, then {size}"
-    return None
+    if size is None or file.size is None or size == file.size:
+        return None
+    return f"the audio has changed since: {file.size} bytes, then {size}; its chunks are those of the earlier file"
 
 
-def _is_same_file(first: Path | None, second: Path) -> bool:
+def _is_same_file(first: Path, second: Path) -> bool:
     """Return whether two paths lead to one file, such as through another mount of the dataset."""
     try:
-        return first is not None and first.samefile(second)
+        return first.samefile(second)
     except OSError:
         return False
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
+from badc.chunks.status import STATUS_FILE
 from badc.datalad.content import fetch
 from badc.datalad.run import DataladRun, inside
 from badc.datalad.worktree import require_clean
@@ -14,7 +16,7 @@ from badc.datasets.chunking.existing import ChunkOrder
 from badc.datasets.chunking.plan import ChunkDecision, DatasetPlan, RecordingToChunk, require_places
 from badc.datasets.chunking.settings import ChunkSettings
 from badc.datasets.listing import literal
-from badc.errors import BadcError, RequestError
+from badc.errors import BadcError, RequestError, numbered
 from badc.recordings.names import recording_id_of
 from badc.settings.model import option_name
 from badc.system.output_lock import output_lock
@@ -30,9 +32,16 @@ _LARGEST_COMMAND_BYTES = 60_000
 def batches(todo: Sequence[RecordingToChunk], recorded: bool) -> Iterator[Sequence[RecordingToChunk]]:
     """Yield the recordings in batches: one task run each, and one record each if they are recorded.
 
-    Up to 200 recordings (50 if recorded) have a task run of their own; more share them.
+    Up to 200 recordings (50 if recorded) have a task run of their own; more share them. Those that are cut and those
+    that only get a chunk status do not share one.
     """
     size = -(-len(todo) // (_MOST_RECORDS if recorded else _MOST_TASK_RUNS))
+    for adopting in (False, True):
+        alike = [recording for recording in todo if (recording.decision is ChunkDecision.ADOPT) is adopting]
+        yield from _batches(alike, recorded, size)
+
+
+def _batches(todo: Sequence[RecordingToChunk], recorded: bool, size: int) -> Iterator[Sequence[RecordingToChunk]]:
     if not recorded:
         yield from (todo[start : start + size] for start in range(0, len(todo), size or 1))
         return
@@ -81,8 +90,12 @@ def recording_run(order: ChunkOrder, recording: RecordingToChunk) -> DataladRun:
 
 
 def batch_run(settings: ChunkSettings, order: ChunkOrder, recordings: Sequence[RecordingToChunk]) -> DataladRun:
-    """Return the command that chunks these recordings, whatever their state; raises as `recording_run`."""
-    if len(recordings) == 1:
+    """Return the command that chunks these recordings, whatever their state; raises as `recording_run`.
+
+    Where they keep their chunks, as all do if the first does, it writes only their chunk statuses.
+    """
+    adopting = recordings[0].decision is ChunkDecision.ADOPT
+    if len(recordings) == 1 and not adopting:
         return recording_run(order, recordings[0])
     root = _root(order)
     places = [_places(root, order, recording) for recording in recordings]
@@ -91,20 +104,21 @@ def batch_run(settings: ChunkSettings, order: ChunkOrder, recordings: Sequence[R
         "pattern": tuple(literal(recording.audio) for recording in recordings),
         "manifest_dir": Path(_inside(order.root, order.manifest_dir, "--manifest-dir")),
         "chunks_dir": Path(_inside(order.root, order.chunks_dir, "--chunks-dir")),
-        "include_existing": True,
+        "include_existing": not adopting,
         "record_datalad": False,
         "limit": None,
         "workers": ChunkSettings.model_fields["workers"].default,
     }
     words = settings.model_copy(update=changes).to_arguments()
-    first, last = recordings[0].recording_id, recordings[-1].recording_id
+    names = " to ".join(dict.fromkeys((recordings[0].recording_id, recordings[-1].recording_id)))
+    manifests = tuple(manifest for _, manifest, _ in places)
     return DataladRun(
         root=root,
-        message=f"Chunk {len(recordings)} recordings, {first} to {last}",
+        message=f"{'Keep the chunks of' if adopting else 'Chunk'} {numbered(len(recordings), 'recording')}, {names}",
         command=("badc", "chunk", "orchestrate", *words, "--apply"),
-        inputs=tuple(audio for audio, _, _ in places),
-        output_files=tuple(manifest for _, manifest, _ in places),
-        output_folders=tuple(folder for _, _, folder in places),
+        inputs=manifests if adopting else tuple(audio for audio, _, _ in places),
+        output_files=tuple(f"{folder}/{STATUS_FILE}" for _, _, folder in places) if adopting else manifests,
+        output_folders=() if adopting else tuple(folder for _, _, folder in places),
     )
 
 
@@ -120,8 +134,8 @@ def require_recordable(plan: DatasetPlan) -> None:
     DataladError
         When git fails.
     """
-    for resumed in (False, True):
-        recordings = [recording for recording in plan.todo if recording.resumed is resumed]
+    for resumed, adopting in product((False, True), repeat=2):
+        recordings = [r for r in plan.todo if r.resumed is resumed and (r.decision is ChunkDecision.ADOPT) is adopting]
         if recordings:
             require_clean([batch_run(plan.settings, plan.order, recordings)], outputs_may_differ=resumed)
 
@@ -169,7 +183,7 @@ def _places(root: Path, order: ChunkOrder, recording: RecordingToChunk) -> tuple
     """Return a recording's audio, manifest and chunk folder, below the dataset's root."""
     return (
         _inside(root, order.root / recording.audio, "the audio"),
-        _inside(root, order.manifest_of(recording.recording_id), "--manifest-dir"),
+        _inside(root, recording.manifest_in(order), "--manifest-dir"),
         _inside(root, order.chunks_dir / recording.recording_id, "--chunks-dir"),
     )
 

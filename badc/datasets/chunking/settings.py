@@ -22,7 +22,9 @@ ChunkPattern = Annotated[
 ChunkLimit = Annotated[
     int | None, Field(ge=1, description="Chunk at most this many recordings; those that are skipped do not count.")
 ]
-CHUNK_AGAIN = "Chunk recordings again that are already chunked completely and in the same way, or skip them."
+CHUNK_AGAIN = (
+    "Cut recordings anew that have chunks already, or keep these. What becomes of their results is said before."
+)
 
 
 class ChunkOptions(CutSettings):

@@ -96,12 +96,12 @@ def orchestrate(
 ) -> int:
     """Chunk every recording of a dataset; without --apply only show what would be done.
 
-    Recordings that are already chunked completely in the same way are skipped; failed or interrupted ones are done
-    again. Exit codes: 0; 1 a recording could not be chunked (the others were); 2 the request is wrong; 130 interrupted.
+    Recordings that have chunks keep them, whoever cut them and however; failed or interrupted ones are done again.
+    Exit codes: 0; 1 a recording could not be chunked (the others were); 2 the request is wrong; 130 interrupted.
     """
     from badc.datalad.environment import recording_wanted
     from badc.datasets.chunking.plan import ChunkPlanRow, plan_dataset
-    from badc.datasets.chunking.provenance import recording_run, unsaved_before
+    from badc.datasets.chunking.provenance import batch_run, unsaved_before
     from badc.system.clock import now
     from badc.system.row_files import write_plan_csv, write_plan_json
     from flows.server.local import quiet_defaults
@@ -117,7 +117,7 @@ def orchestrate(
         write_plan_json(plan_json, plan.rows())
     if print_datalad_run:
         for planned in plan.todo:
-            print(recording_run(plan.order, planned).line())
+            print(batch_run(plan.settings, plan.order, [planned]).line())
         return 0
     _show_plan(plan)
     if not apply:
@@ -179,8 +179,8 @@ def _show_plan(plan: DatasetPlan) -> None:
         print(f"… and {len(rows) - len(shown):,} more; all of them are printed when the output is piped")
     counts = ", ".join(f"{decision.value} {count:,}" for decision, count in plan.counts().items())
     print(f"{len(rows):,} recording{'s' * (len(rows) != 1)}: {counts}" if rows else "no recordings")
-    if plan.note is not None:
-        print(f"badc: {plan.note}", file=sys.stderr)
+    for note in plan.notes("--include-existing"):
+        print(f"badc: {note}", file=sys.stderr)
 
 
 def _apply(plan: DatasetPlan, recording: bool, began: str) -> int:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from badc.datasets.chunking.plan import chunk_recording, plan_dataset
+from badc.datasets.chunking.plan import plan_dataset
+from badc.datasets.chunking.recording import chunk_recording
 from badc.datasets.chunking.settings import ChunkSettings
 from badc.datasets.inference.plan import plan_orchestration, require_runnable
 from badc.datasets.inference.settings import OrchestrateSettings

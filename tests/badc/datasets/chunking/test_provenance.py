@@ -15,8 +15,16 @@ from badc.chunks.manifest import read_manifest
 from badc.chunks.status import read_chunk_status, status_path
 from badc.datalad.environment import environment, recording_wanted
 from badc.datalad.record import record
-from badc.datasets.chunking.plan import ChunkDecision, DatasetPlan, chunk_recording, plan_dataset
-from badc.datasets.chunking.provenance import batch_run, fetch_audio, recording_run, require_recordable, unsaved_before
+from badc.datasets.chunking.plan import ChunkDecision, DatasetPlan, plan_dataset
+from badc.datasets.chunking.provenance import (
+    batch_run,
+    batches,
+    fetch_audio,
+    recording_run,
+    require_recordable,
+    unsaved_before,
+)
+from badc.datasets.chunking.recording import chunk_recording
 from badc.datasets.chunking.settings import ChunkSettings
 from badc.errors import RequestError
 
@@ -98,7 +106,7 @@ def test_a_record_of_several_recordings_can_be_run_again(two_sites: Path, virtua
 
 
 def test_a_record_of_one_recording_names_the_single_command(datalad_dataset: Path) -> None:
-    planned = plan(datalad_dataset)
+    planned = plan(datalad_dataset, include_existing=True)
     chunk_all(planned)
     run = batch_run(planned.settings, planned.order, planned.todo)
     assert run.command[:4] == ("badc", "chunk", "manifest", "audio/REC.wav")
@@ -112,15 +120,30 @@ def test_a_record_of_one_recording_names_the_single_command(datalad_dataset: Pat
     assert git(datalad_dataset, "status", "--porcelain") == ""
 
 
+def test_the_status_that_a_manifest_gets_is_recorded_by_itself(datalad_dataset: Path, make_audio: MakeAudio) -> None:
+    make_audio("new.wav").rename(datalad_dataset / "audio" / "new.wav")
+    datalad(datalad_dataset, "save", "-m", "one more")
+    planned = plan(datalad_dataset)
+    require_recordable(planned)
+    cut, kept = batches(planned.todo, recorded=True)
+    assert [r.recording_id for r in cut] == ["new"]
+    chunk_all(planned)
+    run = batch_run(planned.settings, planned.order, kept)
+    assert (run.inputs, run.outputs) == (("manifests/REC.csv",), ("artifacts/chunks/REC/.chunk_status.json",))
+    assert "--include-existing" not in run.command, "run again, it keeps the chunks, too"
+    assert record(run) is not None
+    assert "artifacts/chunks/REC" not in git(datalad_dataset, "status", "--porcelain")
+
+
 def test_chunk_wavs_that_are_locked_in_the_annex_are_replaced_and_not_written_through(datalad_dataset: Path) -> None:
-    first = plan(datalad_dataset, virtual=False)
+    first = plan(datalad_dataset, virtual=False, include_existing=True)
     chunk_all(first)
     record(batch_run(first.settings, first.order, first.todo))
     folder = datalad_dataset / "artifacts" / "chunks" / "REC"
     links = [path for path in folder.glob("*.wav") if path.is_symlink()]
     assert len(links) == 3
     contents = {path.resolve(): path.read_bytes() for path in links}
-    again = plan(datalad_dataset, virtual=False, chunk_duration_s=1.5)
+    again = plan(datalad_dataset, virtual=False, chunk_duration_s=1.5, include_existing=True)
     chunk_all(again)
     record(batch_run(again.settings, again.order, again.todo))
     assert {path: path.read_bytes() for path in contents} == contents
@@ -129,7 +152,7 @@ def test_chunk_wavs_that_are_locked_in_the_annex_are_replaced_and_not_written_th
 
 
 def test_dropped_recordings_are_fetched_under_their_own_names(datalad_clone: Path) -> None:
-    planned = plan(datalad_clone)
+    planned = plan(datalad_clone, include_existing=True)
     assert [r.decision for r in planned.recordings] == [ChunkDecision.FETCH]
     seen: list[tuple[int, int]] = []
     fetch_audio(planned, lambda done, total: seen.append((done, total)))
@@ -143,7 +166,7 @@ def test_dropped_recordings_are_fetched_under_their_own_names(datalad_clone: Pat
 
 def test_content_that_no_remote_has_is_told(datalad_clone: Path, datalad_dataset: Path) -> None:
     shutil.rmtree(datalad_dataset)
-    planned = plan(datalad_clone)
+    planned = plan(datalad_clone, include_existing=True)
     with pytest.raises(RequestError, match=r"audio/REC\.wav"):
         fetch_audio(planned, lambda done, total: None)
     error = chunk_recording(planned.todo[0], planned.order).error
@@ -167,7 +190,7 @@ def test_audio_that_is_not_saved_is_refused(datalad_dataset: Path, make_audio: M
 
 
 def test_what_an_interrupted_run_left_is_no_reason_to_refuse(datalad_dataset: Path) -> None:
-    first = plan(datalad_dataset, virtual=False)
+    first = plan(datalad_dataset, virtual=False, include_existing=True)
     chunk_all(first)
     path = status_path(datalad_dataset / "artifacts" / "chunks", "REC")
     path.write_text(json.dumps(json.loads(path.read_bytes()) | {"status": "in_progress"}))

@@ -170,7 +170,11 @@ def test_the_status_file_tells_of_a_completed_cut(make_audio: MakeAudio, tmp_pat
         "error",
         "audio_bytes",
         "recording_ms",
+        "min_chunk",
+        "virtual",
+        "hash_chunks",
     ]
+    assert (found["min_chunk"], found["virtual"], found["hash_chunks"]) == (1.0, False, True)
     assert (found["recording_id"], found["status"], found["error"]) == ("REC", "completed", None)
     assert (found["audio_path"], found["manifest_path"]) == (str(tmp_path / "REC.wav"), str(tmp_path / "REC.csv"))
     assert (found["manifest_rows"], found["chunk_duration"], found["overlap"]) == (len(plan.chunks), 1.0, 0.25)

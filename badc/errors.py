@@ -2,6 +2,7 @@
 
 * BadcError
   x RequestError
+    + NotInstalledError
     + DroppedContentError (badc.chunks.status)
   x ChunkError
     + RunnerError
@@ -44,6 +45,10 @@ class RequestError(BadcError):
     """The request itself is wrong, so nothing was started (exit code 2)."""
 
     exit_code = ExitCode.WRONG_REQUEST
+
+
+class NotInstalledError(RequestError):
+    """What the request needs is not installed; the text says how to install it."""
 
 
 def listed(messages: Sequence[str], total: int | None = None) -> str:

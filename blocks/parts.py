@@ -104,7 +104,7 @@ CHUNKS = Part(
     "Chunks and failures",
     "How chunks are handed out, and what happens when one fails.",
     InferOptions,
-    ("chunks_per_task", "max_retries", "keep_going", "grace_period_s", "no_wait"),
+    ("chunks_per_task", "max_retries", "keep_going", "replace_results", "grace_period_s", "no_wait"),
 )
 # Its root is the command's `dataset` or `dataset_root`, whichever there is.
 DATASET = Part(

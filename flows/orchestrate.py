@@ -30,6 +30,7 @@ from badc.datasets.inference.plan import (
     RecordingToInfer,
     lost_since,
     plan_orchestration,
+    require_installed,
     require_runnable,
 )
 from badc.datasets.inference.provenance import fetch_inputs, record_recording, require_recordable
@@ -98,6 +99,7 @@ def _own_session(settings: OrchestrateSettings) -> Iterator[OrchestrateSession]:
         settings = settings.going_on(begun)
     plan = plan_orchestration(settings)
     require_runnable(plan)
+    require_installed(plan)
     recording, problem = recording_wanted(settings.root, settings.record_datalad)
     if problem is not None:
         say(f"the runs are not recorded in the dataset: {problem}")

@@ -18,7 +18,13 @@ from badc.datalad.environment import recording_wanted
 from badc.datasets.chunking.plan import plan_dataset
 from badc.datasets.chunking.provenance import prepared
 from badc.datasets.inference import provenance
-from badc.datasets.inference.plan import OrchestrationPlan, plan_orchestration, require_runnable
+from badc.datasets.inference.plan import (
+    OrchestrationPlan,
+    plan_orchestration,
+    require_installed,
+    require_ready,
+    require_runnable,
+)
 from badc.datasets.listing import AUDIO_FOLDER
 from badc.datasets.pipeline_settings import PipelineSettings, chunk_settings, going_on, orchestrate_settings
 from badc.errors import MOST_LISTED, RequestError
@@ -56,6 +62,7 @@ def pipeline(settings: PipelineSettings) -> State:
         settings = filled_from_blocks(settings)
         if begun := begun_before(flow_run.id):
             settings = going_on(settings, begun)
+        require_ready(orchestrate_settings(settings))
         say = get_run_logger().info
         session = PipelineSession(stop=stop_of_own_run(settings.grace_period_s, say), say=say)
     plan, inferred = None, None
@@ -104,6 +111,7 @@ def _infer(settings: PipelineSettings, session: PipelineSession) -> tuple[Orches
     # A recording that could not be chunked has failed; the others do not wait for it.
     runnable = plan.without_refused()
     require_runnable(runnable)
+    require_installed(runnable)
     if not runnable.todo:
         return plan, None
     recording, _ = recording_wanted(wanted.root, wanted.record_datalad)

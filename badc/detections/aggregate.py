@@ -18,6 +18,7 @@ import orjson
 
 from badc.chunks.manifest import Chunk, Manifest, read_manifest
 from badc.chunks.status import STATUS_FILE
+from badc.detections.fingerprint import fingerprint_of, settings_of
 from badc.detections.overlaps import merge_overlaps
 from badc.detections.repeats import RepeatedChunks
 from badc.detections.result import InvalidResultError, ResultStatus, parse_detections
@@ -230,8 +231,15 @@ def _rows_of(path: str) -> tuple[dict[str, Any], Sequence[Any]]:
         "chunk_sha256": _text(window, "sha256"),
         "source_path": _text(document, "source_path"),
         "dataset_root": _text(document, "dataset_root"),
+        **_made_by(document),
         "overlapping": isinstance(overlap_ms, int | float) and overlap_ms > 0,
     }, rows
+
+
+def _made_by(document: dict[str, Any]) -> dict[str, Any]:
+    settings = settings_of(document)
+    told = document["fingerprint"] if settings is document.get("settings") else None
+    return {"fingerprint": told or fingerprint_of(settings), "settings": settings}
 
 
 def _text(document: dict[str, Any], key: str) -> str | None:
@@ -284,6 +292,7 @@ def _columns_of(chunk: Chunk, manifest: Manifest, times: RecordingTimes) -> dict
         "chunk_end_ms": chunk.end_ms,
         "status": "missing",
         "runner": None,
+        "fingerprint": None,
         "chunk_sha256": chunk.sha256,
         "source_path": chunk.source_path,
         "origin": times.of(chunk.recording_id, chunk.source_path, roots),

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from badc.chunks.manifest import Chunk
+from badc.detections.fingerprint import differences, fingerprint_of, settings_of
 from badc.errors import BadcError
 from badc.system import atomic
 from badc.system.clock import moment
@@ -65,7 +66,8 @@ class ChunkResult:
     """The content of one chunk's file.
 
     `runner` is the `name` of the runner that analysed it; `model_version` is the model's name and version, if there is
-    one. `dataset_root` is the run's dataset, absolute. `extra` has what else a custom command wrote, kept as it is.
+    one. `dataset_root` is the run's dataset, absolute. `settings` is what made the detections (see
+    `badc.detections.fingerprint`). `extra` has what else a custom command wrote, kept as it is.
     """
 
     chunk: Chunk
@@ -74,6 +76,7 @@ class ChunkResult:
     detections: tuple[Detection, ...] = ()
     model_version: str | None = None
     dataset_root: str | None = None
+    settings: Mapping[str, Any] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -212,30 +215,57 @@ def result_document(result: ChunkResult) -> dict[str, Any]:
         document["model_version"] = result.model_version
     if result.dataset_root is not None:
         document["dataset_root"] = result.dataset_root
+    if result.settings is not None:
+        document |= {"fingerprint": fingerprint_of(result.settings), "settings": dict(result.settings)}
     return document | {key: value for key, value in result.extra.items() if key not in document}
 
 
-def result_problem(path: Path, chunk: Chunk, runner: str, redo_before: str | None = None) -> str | None:
-    """Return why a file is not this chunk's finished result from this runner, or None when it is.
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a chunk's output stands.
+
+    `problem` says why it is not the finished result that is asked for; None if it is. `other` is what made it if it is
+    a whole result of this chunk by other settings than those asked for.
+    """
+
+    problem: str | None = None
+    other: Mapping[str, Any] | None = None
+
+
+def standing_of(path: Path, chunk: Chunk, asked: Mapping[str, Any], redo_before: str | None = None) -> Standing:
+    """Look at a chunk's output, given the settings that are asked for.
 
     With `redo_before` (ISO 8601) a file written before that time does not count.
     """
     try:
-        if redo_before is not None and path.stat().st_mtime < moment(redo_before).timestamp():
-            return f"its output is from before {redo_before}"
         document = orjson.loads(path.read_bytes())
     except FileNotFoundError:
-        return "its output is not there"
+        return Standing("its output is not there")
     except (OSError, orjson.JSONDecodeError) as error:
-        return f"its output cannot be read ({error})"
+        return Standing(f"its output cannot be read ({error})")
+    if (problem := _problem(document, chunk)) is not None:
+        return Standing(problem)
+    found = settings_of(document)
+    if different := differences(found, asked):
+        return Standing(f"its output is of other settings: {'; '.join(different)}", found)
+    if redo_before is not None and path.stat().st_mtime < moment(redo_before).timestamp():
+        return Standing(f"its output is from before {redo_before}")
+    return Standing()
+
+
+def _problem(document: object, chunk: Chunk) -> str | None:
+    """Return why a JSON document is not a whole result of this chunk, or None if it is."""
     if not isinstance(document, dict):
         return "its output is not a JSON object"
-    if (document.get("recording_id"), document.get("chunk_id")) != (chunk.recording_id, chunk.chunk_id):
+    # Other programs leave out what the file's place says.
+    if (document.get("recording_id") or chunk.recording_id, document.get("chunk_id")) != (
+        chunk.recording_id,
+        chunk.chunk_id,
+    ):
         return "its output is another chunk's"
-    if document.get("runner") != runner:
-        return f"its output is from the runner '{document.get('runner')}'"
-    window = document.get("chunk")
-    if not isinstance(window, dict) or (window.get("start_ms"), window.get("end_ms")) != (chunk.start_ms, chunk.end_ms):
+    times = {"start_ms": chunk.start_ms, "end_ms": chunk.end_ms}
+    window = document.get("chunk", times)
+    if not isinstance(window, dict) or {name: window.get(name) for name in times} != times:
         return "its output is of another window"
     if document.get("status") not in list(ResultStatus):
         return "its output has no valid status"

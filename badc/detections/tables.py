@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import duckdb
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -39,6 +40,7 @@ DETECTIONS_SCHEMA = pa.schema(
         ("detected_at", _LOCAL_TIME),
         ("recorded_utc_offset_min", pa.int64()),
         ("merged_from", pa.int64()),
+        ("fingerprint", pa.string()),
     ]
 )
 COVERAGE_SCHEMA = pa.schema(
@@ -53,8 +55,11 @@ COVERAGE_SCHEMA = pa.schema(
         ("station", pa.string()),
         ("recorded_at", _LOCAL_TIME),
         ("recorded_utc_offset_min", pa.int64()),
+        ("fingerprint", pa.string()),
     ]
 )
+# The key in a table's Parquet metadata under which stands what made its results: JSON, settings by fingerprint.
+RUNS_KEY = "badc.runs"
 # What a manifest knows about a chunk: the columns above, and these for the detections.
 LISTED_SCHEMA = pa.schema([*COVERAGE_SCHEMA, ("chunk_sha256", pa.string()), ("source_path", pa.string())])
 
@@ -72,6 +77,7 @@ class TableStage:
         self.rows = 0
         self._sorted = True
         self._last: tuple[str, int] = ("", -1)
+        self._runs: dict[str, Mapping[str, Any]] = {}
         self._chunks: list[dict[str, Any]] = []
         self._counts: list[int] = []
         self._found: list[Any] = []
@@ -85,6 +91,7 @@ class TableStage:
         if exception[0] is None:
             self.flush()
         assert self._writer is not None
+        self._writer.add_key_value_metadata(self._metadata())
         self._writer.close()
 
     def add(self, chunk: dict[str, Any], count: int, found: Sequence[Any] = ()) -> None:
@@ -93,6 +100,8 @@ class TableStage:
         if key <= self._last:
             self._sorted = False
         self._last = key
+        if chunk["fingerprint"] is not None:
+            self._runs[chunk["fingerprint"]] = chunk["settings"]
         self._chunks.append(chunk)
         self._counts.append(count)
         if len(found) > 1:
@@ -142,7 +151,11 @@ class TableStage:
             for batch in batches:
                 writer.write_table(pa.Table.from_batches([batch]).select(self.schema.names).cast(self.schema))
                 self.rows += batch.num_rows
+            writer.add_key_value_metadata(self._metadata())
         target.replace(self.path)
+
+    def _metadata(self) -> dict[str, str]:
+        return {RUNS_KEY: orjson.dumps(self._runs, option=orjson.OPT_SORT_KEYS).decode()}
 
     def copy_to(self, path: Path) -> None:
         """Copy the table's Parquet file."""
@@ -185,7 +198,7 @@ class CoverageStage(TableStage):
               coalesce(this.detections, 0) AS detections, coalesce(this.station, m.station) AS station,
               coalesce(this.recorded_at, m.recorded_at) AS recorded_at,
               CASE WHEN this.recorded_at IS NULL THEN m.recorded_utc_offset_min
-                ELSE this.recorded_utc_offset_min END AS recorded_utc_offset_min
+                ELSE this.recorded_utc_offset_min END AS recorded_utc_offset_min, this.fingerprint AS fingerprint
             FROM this FULL OUTER JOIN {_ONCE} m USING (recording_id, chunk_id) WHERE {_WANTED}
             """,
             {"listed": listed},
@@ -240,6 +253,7 @@ def _chunk_columns(chunks: list[dict[str, Any]], counts: list[int]) -> dict[str,
         "station": [chunk["origin"].station for chunk in chunks],
         "recorded_at": [chunk["origin"].recorded_at for chunk in chunks],
         "recorded_utc_offset_min": [chunk["origin"].utc_offset_min for chunk in chunks],
+        "fingerprint": [chunk["fingerprint"] for chunk in chunks],
     }
 
 
@@ -303,6 +317,7 @@ def _detections_table(chunks: list[dict[str, Any]], counts: list[int], found: li
         "detected_at": pc.add(recorded, absolute.cast(pa.duration("ms"))),
         "recorded_utc_offset_min": of_chunk([origin.utc_offset_min for origin in origins], pa.int64()),
         "merged_from": pa.array(np.ones(len(found), dtype=np.int64)),
+        "fingerprint": of_chunk([chunk["fingerprint"] for chunk in chunks], pa.string()),
     }
     return pa.table(columns, schema=DETECTIONS_SCHEMA)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from badc.chunks.manifest import Chunk
+from badc.detections.fingerprint import fingerprint_of
 from badc.detections.result import without_output
 from badc.inference.attempt import Attempt
 from badc.inference.config_file import effective_configuration
@@ -108,6 +109,8 @@ class RunLedger:
             updated_at=started,
             jobs=jobs,
             configuration=effective_configuration(plan.settings),
+            fingerprint=fingerprint_of(plan.order.made_with),
+            settings=dict(plan.order.made_with),
         )
         self._write_down_what_will_not_run()
         self.save(force=True)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from badc.chunks.manifest import Chunk, Manifest, job_keys, read_manifest
-from badc.detections.result import result_path, result_problem
+from badc.detections.result import Standing, result_path, standing_of, without_output
 from badc.errors import RequestError, listed
+from badc.inference.other_results import OtherResults
 from badc.inference.settings import InferOptions, InferSettings
 from badc.recordings.audio import AudioError, AudioInfo, AudioWindow, probe, window_of
 from badc.runners.interface import RunnerSpec
@@ -17,6 +19,7 @@ from badc.system.paths import (
     absolute,
     as_written,
     default_output_dir,
+    find_dataset_root,
     new_telemetry_log,
     require_inside,
     require_writable,
@@ -39,15 +42,17 @@ class PlannedChunk:
 class InferOrder:
     """What a worker must know to analyse chunks; it travels with every task, so it is small. Its paths are absolute.
 
-    `gpu_sample_interval_s` is the time between two readings of the GPU's load. With `in_one_call` the runner takes all
-    chunks of a task in one call; not in a retry, where one chunk that breaks the call would take the others along each
-    time. `worker_memory_gib` limits a worker and its runner together; None for no limit.
+    `made_with` is what makes the results (see `badc.detections.fingerprint`). `gpu_sample_interval_s` is the time
+    between two readings of the GPU's load. With `in_one_call` the runner takes all chunks of a task in one call; not in
+    a retry, where one chunk that breaks the call would take the others along each time. `worker_memory_gib` limits a
+    worker and its runner together; None for no limit.
     """
 
     runner: RunnerSpec
     output_dir: Path
     dataset_root: Path | None
     gpu_sample_interval_s: float
+    made_with: Mapping[str, Any]
     in_one_call: bool = False
     worker_memory_gib: float | None = None
 
@@ -112,7 +117,12 @@ def plan_inference(
     require_no_link(log)
     keys = job_keys(manifest.chunks)
     earlier = _read_earlier(settings, manifest)
-    done, open_chunks = _split_done(manifest, keys, earlier, spec, output_dir, settings.redo_before)
+    made_with = spec.made_with(find_dataset_root(manifest.path.parent))
+    standings = _standings(manifest.chunks, output_dir, made_with, settings.redo_before)
+    other = OtherResults(output_dir, made_with)
+    other.add(standings.values())
+    other.require_leave(settings.replace_results)
+    done, open_chunks = _split_done(manifest, keys, earlier, standings)
     todo, unusable = _locate_audio(manifest, open_chunks, on_progress)
     if unusable and not settings.keep_going:
         raise _unusable_error(unusable, len(manifest.chunks))
@@ -122,7 +132,13 @@ def plan_inference(
             require_inside(output_dir, output_dir / recording_id)
         require_writable(log.parent, "telemetry folder")
     order = InferOrder(
-        spec, output_dir, root, settings.gpu_sample_interval_s, spec.takes_batches, settings.worker_memory_gib
+        spec,
+        output_dir,
+        root,
+        settings.gpu_sample_interval_s,
+        made_with,
+        spec.takes_batches,
+        settings.worker_memory_gib,
     )
     return InferPlan(settings, order, manifest, log, keys, todo, done, unusable, earlier)
 
@@ -139,22 +155,24 @@ def _read_earlier(settings: InferSettings, manifest: Manifest) -> EarlierJobs | 
     return earlier
 
 
+def _standings(
+    chunks: Sequence[Chunk], output_dir: Path, made_with: Mapping[str, Any], redo_before: str | None
+) -> dict[Chunk, Standing]:
+    """Return how the outputs stand that are there."""
+    absent = set(without_output(output_dir, chunks))
+    there = [chunk for chunk in chunks if chunk not in absent]
+    return {chunk: standing_of(result_path(output_dir, chunk), chunk, made_with, redo_before) for chunk in there}
+
+
 def _split_done(
-    manifest: Manifest,
-    keys: Sequence[str],
-    earlier: EarlierJobs | None,
-    spec: RunnerSpec,
-    output_dir: Path,
-    redo_before: str | None,
+    manifest: Manifest, keys: Sequence[str], earlier: EarlierJobs | None, standings: Mapping[Chunk, Standing]
 ) -> tuple[list[tuple[str, Chunk, Job]], list[tuple[str, Chunk]]]:
     """Split the chunks into those that the resumed run did, with outputs that are still valid, and the others."""
     done: list[tuple[str, Chunk, Job]] = []
     left: list[tuple[str, Chunk]] = []
     for key, chunk in zip(keys, manifest.chunks, strict=True):
         job = earlier.find(chunk) if earlier else None
-        claimed = job is not None and job.status is JobStatus.SUCCESS
-        if claimed and result_problem(result_path(output_dir, chunk), chunk, spec.name, redo_before) is None:
-            assert job is not None
+        if job is not None and job.status is JobStatus.SUCCESS and standings.get(chunk) == Standing():
             done.append((key, chunk, job))
         else:
             left.append((key, chunk))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from badc.chunks.manifest import Manifest, read_manifest
 from badc.datalad.run import DataladRun, inside
 from badc.errors import RequestError
-from badc.runners.command import CommandSpec
+from badc.runners.command import CommandSpec, from_root
 from badc.runners.registry import RUNNERS
 from badc.system.paths import absolute
 from badc.telemetry.summary import summary_path, workers_csv_path
@@ -70,7 +68,7 @@ def infer_run(settings: InferSettings, rerunnable: bool = False) -> DataladRun:
             inputs.append(inside(root, path, f"--{name.replace('_', '-')}"))
             changes[name] = Path(inputs[-1])
     if isinstance(runner := settings.runner(), CommandSpec):
-        changes["runner_cmd"], files = _from_root(root, runner.runner_cmd)
+        changes["runner_cmd"], files = from_root(root, runner.runner_cmd)
         inputs += files
     changes |= _other_paths(root, settings)
     recordings = dict.fromkeys(chunk.recording_id for chunk in manifest.chunks)
@@ -100,33 +98,3 @@ def _other_paths(root: Path, settings: InferSettings) -> dict[str, Path]:
         if isinstance(value, Path) and name not in (*_OUTPUTS, *_READ) and value.exists()
     }
     return {name: path.relative_to(root) if path.is_relative_to(root) else path for name, path in found.items()}
-
-
-def _from_root(root: Path, command: str) -> tuple[str, list[str]]:
-    """Return a custom command whose files are named from the dataset's root, and those of them that lie in it.
-
-    Files are words, or parts of words after a `=`, that name a file seen from here. A command that cannot be split
-    stays as it is; the runner refuses it later.
-    """
-    try:
-        words = shlex.split(command)
-    except ValueError:
-        return command, []
-    inputs: list[str] = []
-    changed = [_word_from_root(root, word, number == 0, inputs) for number, word in enumerate(words)]
-    # The user's own quoting stays where nothing has to change.
-    return (command if changed == words else shlex.join(changed)), inputs
-
-
-def _word_from_root(root: Path, word: str, is_program: bool, inputs: list[str]) -> str:
-    option, equals, value = word.rpartition("=") if word.startswith("-") else ("", "", word)
-    if not value or not Path(value).is_file():
-        return word
-    if is_program and "/" not in value and shutil.which(value) is not None:
-        return word  # looked up on the PATH, not here
-    full = absolute(Path(value))
-    if not full.is_relative_to(root):
-        return f"{option}{equals}{full}" if not Path(value).is_absolute() else word
-    relative = inside(root, full, "a file of --runner-cmd")
-    inputs.append(relative)
-    return f"{option}{equals}{'./' if is_program and '/' not in relative else ''}{relative}"

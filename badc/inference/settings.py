@@ -68,6 +68,13 @@ class InferOptions(RunnerSettings):
         int, Field(ge=0, le=20, description="How often a failed chunk is tried again, after 2 s, 4 s, 8 s, …")
     ] = 2
     chunk_timeout_s: ChunkTimeout = None
+    replace_results: Annotated[
+        bool,
+        Field(
+            description="Replace results that other settings made (another runner, model version, threshold, species "
+            "list, …). Without it they are kept, and the run is refused."
+        ),
+    ] = False
     keep_going: Annotated[
         bool, Field(description="Run the other chunks even after one has failed for good. The run still fails.")
     ] = False

@@ -10,7 +10,8 @@ from functools import lru_cache
 from typing import Any
 
 from badc.chunks.manifest import Chunk
-from badc.detections.result import result_path, write_result
+from badc.detections.fingerprint import MODEL_VERSION
+from badc.detections.result import ChunkResult, result_path, write_result
 from badc.errors import BadcError, RunnerError
 from badc.inference.attempt import Attempt
 from badc.inference.findings import label_counts
@@ -151,7 +152,9 @@ def _write(chunk: Chunk, output: RunnerOutput, order: InferOrder) -> dict[str, A
     root = order.dataset_root
     path = result_path(order.output_dir, chunk)
     require_inside(order.output_dir, path.parent)  # again: the folder may have become a link since the run was planned
-    result = replace(output.result, dataset_root=None if root is None else str(root))
+    result = replace(
+        output.result, dataset_root=None if root is None else str(root), settings=_made_with(output.result, order)
+    )
     if output.raw_files:
         folder = path.with_name(f"{chunk.chunk_id}_{result.runner}")
         require_inside(order.output_dir, folder)
@@ -165,6 +168,11 @@ def _write(chunk: Chunk, output: RunnerOutput, order: InferOrder) -> dict[str, A
         "detections": len(result.detections),
         **_process_output(output.stdout, output.stderr, output.returncode),
     }
+
+
+def _made_with(result: ChunkResult, order: InferOrder) -> dict[str, Any]:
+    version = {} if result.model_version is None else {MODEL_VERSION: result.model_version}
+    return {**order.made_with, **version}
 
 
 def _process_output(stdout: str, stderr: str, returncode: int | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from badc.recordings.audio import AudioError
 from badc.recordings.locate import audio_bases
+from badc.reports.query.runs import mixture
 from badc.reports.query.tables import find_coverage, open_tables
 from badc.reports.settings import PlotKind
 from badc.reports.study.clips import read_passage, spectrogram
@@ -84,7 +85,7 @@ def write_plots(
             shown = [species.label for species in figures.found.species]
             sightings = counts.sightings(shown[: top or _MOST_SPECTROGRAMS], 1)
     written = plots_of(figures, output_dir, parquet.stem, kinds)
-    problems = list(counts.problems)
+    problems = [*counts.problems, *filter(None, [mixture(figures.found.making.runs)])]
     if not figures.found.species and not problems:
         problems.append("there are no detections to draw")
     bases = audio_bases(parquet, audio_root)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -11,8 +12,9 @@ import orjson
 from pydantic import Field
 
 from badc.chunks.manifest import Chunk
+from badc.datalad.run import inside
 from badc.detections.result import ChunkResult, InvalidResultError, ResultStatus, parse_detections
-from badc.errors import RunnerError
+from badc.errors import RequestError, RunnerError
 from badc.recordings.audio import AudioWindow
 from badc.runners.interface import (
     FOUND,
@@ -25,8 +27,11 @@ from badc.runners.interface import (
 )
 from badc.runners.process.once import run_process
 from badc.system import leash
+from badc.system.paths import absolute
 
 _OURS = frozenset({"chunk_id", "recording_id", "source_path", "chunk", "runner", "dataset_root", "detections"})
+# What a command may call so, and BADC calls so itself.
+_RENAMED = {"settings": "command_settings", "fingerprint": "command_fingerprint"}
 
 
 class CommandSpec(RunnerSpec):
@@ -37,6 +42,7 @@ class CommandSpec(RunnerSpec):
     title = "A command"
     about = "Any command, called as CMD --input WAV --output JSON for each chunk."
     secrets_from = "runner_env"
+    aside = frozenset({"runner_env", "secrets"})
 
     # Split into words as by a POSIX shell; no shell runs it.
     runner_cmd: Annotated[
@@ -60,6 +66,14 @@ class CommandSpec(RunnerSpec):
     def description(self) -> str:
         """See `RunnerSpec.description`."""
         return f"the command {self.runner_cmd}"
+
+    def made_with(self, root: Path | None = None) -> dict[str, Any]:
+        """See `RunnerSpec.made_with`; the version is what the command says."""
+        made = super().made_with(root)
+        try:
+            return made | {"runner_cmd": from_root(root, self.runner_cmd)[0]}
+        except RequestError:  # behind a link, where no record can follow
+            return made
 
     def prepared(self) -> Self:
         """Take the values of its variables from this process's environment (see `RunnerSpec.prepared`)."""
@@ -131,11 +145,44 @@ def _read_output(path: Path, chunk: Chunk) -> ChunkResult:
     if status not in list(ResultStatus) or detections:
         status = ResultStatus.OK if detections else ResultStatus.NO_DETECTIONS
     version = document.get("model_version")
+    further: dict[str, Any] = {key: value for key, value in document.items() if key not in _OURS}
     return ChunkResult(
         chunk,
         CommandSpec.name,
         ResultStatus(status),
         detections,
         model_version=None if version is None else str(version),
-        extra={key: value for key, value in document.items() if key not in _OURS},
+        extra={_RENAMED.get(key, key): value for key, value in further.items()},
     )
+
+
+def from_root(root: Path | None, command: str) -> tuple[str, list[str]]:
+    """Return a custom command whose files are named from the dataset's root, and those of them that lie in it.
+
+    Without a root, and outside of it, they are absolute.
+
+    Files are words, or parts of words after a `=`, that name a file seen from here. A command that cannot be split
+    stays as it is; the runner refuses it later.
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return command, []
+    inputs: list[str] = []
+    changed = [_word_from_root(root, word, number == 0, inputs) for number, word in enumerate(words)]
+    # The user's own quoting stays where nothing has to change.
+    return (command if changed == words else shlex.join(changed)), inputs
+
+
+def _word_from_root(root: Path | None, word: str, is_program: bool, inputs: list[str]) -> str:
+    option, equals, value = word.rpartition("=") if word.startswith("-") else ("", "", word)
+    if not value or not Path(value).is_file():
+        return word
+    if is_program and "/" not in value and shutil.which(value) is not None:
+        return word  # looked up on the PATH, not here
+    full = absolute(Path(value))
+    if root is None or not full.is_relative_to(root):
+        return f"{option}{equals}{full}" if not Path(value).is_absolute() else word
+    relative = inside(root, full, "a file of --runner-cmd")
+    inputs.append(relative)
+    return f"{option}{equals}{'./' if is_program and '/' not in relative else ''}{relative}"

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
 from badc.chunks.manifest import Chunk
+from badc.detections.fingerprint import MODEL_VERSION, RUNNER
 from badc.detections.result import ChunkResult
 from badc.errors import RequestError, RunnerError
 from badc.recordings.audio import AudioWindow, require_unchanged, wav_bytes
@@ -122,6 +123,8 @@ class RunnerSpec(BaseModel):
         Values of fields that follow from choosing it as a block or a form.
     reads
         Fields that name files which a run reads; its record names them.
+    aside
+        Fields that cannot change a detection: how the program is found and run, and what others stand for.
     takes_batches, keeps_model
         Whether its runner is a `BatchRunner`, and whether it loads a model at its first chunk and keeps it.
     secrets_from
@@ -137,6 +140,7 @@ class RunnerSpec(BaseModel):
     switch: ClassVar[Switch | None] = None
     fixed: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     reads: ClassVar[tuple[str, ...]] = ()
+    aside: ClassVar[frozenset[str]] = frozenset()
     takes_batches: ClassVar[bool] = False
     keeps_model: ClassVar[bool] = False
     secrets_from: ClassVar[str | None] = None
@@ -177,6 +181,20 @@ class RunnerSpec(BaseModel):
     def description(self) -> str:
         """What a run says it uses: name, version if known, and how it is run."""
         return self.title
+
+    @property
+    def known_version(self) -> str | None:
+        """The `model_version` of its results, if it is known before a run."""
+        return None
+
+    def made_with(self, root: Path | None = None) -> dict[str, Any]:
+        """Return what makes its results, for their fingerprint: runner, model version if known, and its own settings.
+
+        Settings not yet prepared are unknown, thus absent. Files below `root`, the dataset's, are named from there.
+        """
+        version = {} if self.known_version is None else {MODEL_VERSION: self.known_version}
+        own = self.model_dump(mode="json", exclude={"chunk_timeout_s", *self.aside})
+        return {RUNNER: self.name, **version, **own}
 
     def open(self, place: WorkerPlace) -> Runner:
         """Make the runner on its worker."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias, get_origin
 
 from pydantic import Field, create_model, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
+from badc.detections.fingerprint import RUNNER
 from badc.runners.interface import ChunkTimeout, RunnerSpec
 from badc.runners.registry import RUNNERS
 from badc.settings.model import Settings, option_name, turned_off_by
@@ -23,6 +25,8 @@ def _own_fields() -> dict[str, set[str]]:
 
 
 _OWN_FIELDS = _own_fields()
+# The stub has no option of its own, but that which turns another runner off.
+_STUB_OPTION = next(spec.switch.off for spec in RUNNERS if spec.switch is not None and spec.switch.off)
 
 
 class _RunnerChoice(Settings):
@@ -65,6 +69,16 @@ class _RunnerChoice(Settings):
     def runs_stub(self) -> bool:
         """Whether no runner is chosen, so that the stub runs, which detects nothing."""
         return not self._choices()
+
+    def to_arguments(self) -> list[str]:
+        """See `Settings.to_arguments`; a runner is named also where it is the default."""
+        words = super().to_arguments()
+        if self.runner_block is not None:
+            return words
+        choice = next(iter(self._choices()), None)
+        if choice is None:
+            return words if _STUB_OPTION in words else [*words, _STUB_OPTION]
+        return words if getattr(self, choice) is not None else [*words, option_name(choice)]
 
     def _choices(self) -> list[str]:
         # By identity: 0 is a value that chooses, too.
@@ -109,6 +123,30 @@ else:
         __doc__="The settings of the runner, shared by the commands that run one.",
         **_fields(),
     )
+
+
+def options_that_made(settings: Mapping[str, Any]) -> str | None:
+    """Return the options that ask for these settings of a result, as far as they are known; None for no runner of ours.
+
+    A species list is not among them: the file that it came from is not known.
+    """
+    spec = next((spec for spec in RUNNERS if spec.name == settings.get(RUNNER)), None)
+    if spec is None:
+        return None
+    words = [] if spec.switch is None else [option_name(spec.switch.field)]
+    for name, field in spec.own_options().items():
+        value = settings.get(name)
+        if value is not None and field.get_default() != (tuple(value) if isinstance(value, list) else value):
+            for item in value if isinstance(value, list | tuple) else (value,):
+                joint = "=" if str(item).startswith("-") else " "
+                words.append(f"{option_name(name)}{joint}{item}")
+    return " ".join(words) or f"the runner '{spec.name}'"
+
+
+def other_runners(settings: _RunnerChoice) -> list[str]:
+    """Return the options that choose another runner than these settings do."""
+    chosen = settings.runner().choice()
+    return [option_name(name) for name in _OWN_FIELDS if name != chosen] + [_STUB_OPTION]
 
 
 def stub_warning() -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 from badc.chunks.manifest import Chunk
 from badc.detections.result import ChunkResult, ResultStatus
 from badc.recordings.audio import AudioWindow, read_samples
@@ -15,6 +18,7 @@ class StubSpec(RunnerSpec):
     kind = "stub"
     title = "The stub"
     about = "Detects nothing: for trying out everything else."
+    fixed: ClassVar[Mapping[str, Any]] = {"use_hawkears": False}
 
     @property
     def description(self) -> str:

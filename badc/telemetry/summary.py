@@ -82,7 +82,11 @@ class WorkerCount:
 
 @dataclass(slots=True)
 class RunSummary:
-    """The content of a summary file."""
+    """The content of a summary file.
+
+    `configuration` is that of the run, `settings` what makes its results, as far as it is known before the first of
+    them, and `fingerprint` their digest (see `badc.detections.fingerprint`).
+    """
 
     telemetry_log: str
     manifest: str
@@ -93,6 +97,8 @@ class RunSummary:
     workers: dict[str, WorkerCount] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)
     configuration: dict[str, Any] = field(default_factory=dict)
+    fingerprint: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def summary_path(telemetry_log: Path) -> Path:

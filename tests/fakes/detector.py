@@ -22,6 +22,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--input", required=True)
 parser.add_argument("--output", required=True)
 parser.add_argument("--only", default="")
+parser.add_argument("--until", type=Path, help="misbehave only until this file exists")
 parser.add_argument("--fail-times", type=int, default=0)
 parser.add_argument("--state", type=Path)
 parser.add_argument("--seconds", type=float, default=0.0)
@@ -32,7 +33,7 @@ parser.add_argument("--then", choices=("crash", "hang", "nothing", "garbage", "b
 options = parser.parse_args()
 
 name = Path(options.output).stem
-concerned = options.only in name
+concerned = options.only in name and not (options.until and options.until.exists())
 if options.state:
     options.state.mkdir(exist_ok=True)
     with (options.state / name).open("a") as log:

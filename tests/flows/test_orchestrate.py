@@ -48,7 +48,8 @@ def log_of(root: Path, name: str) -> Path:
 
 def test_a_failed_recording_does_not_stop_the_others_and_is_resumed(orchestrate, make_dataset, fake):
     root = make_dataset("A", "B bad", "C")
-    command = fake("detector", "--only", "B bad_chunk_1000", "--then", "crash")
+    mended = root / "mended"
+    command = fake("detector", "--only", "B bad_chunk_1000", "--then", "crash", "--until", mended)
     outcome = orchestrate(root, runner_cmd=command, max_retries=0)
 
     states = {r.recording_id: r.state for r in outcome.recordings}
@@ -58,7 +59,8 @@ def test_a_failed_recording_does_not_stop_the_others_and_is_resumed(orchestrate,
     assert "B bad_chunk_1000_2000" in bad.error
     assert len([name for name in outputs(root) if name.startswith(("A", "C"))]) == 6
 
-    again = orchestrate(root, runner_cmd=fake("detector"), max_retries=0, resume_completed=True)
+    mended.touch()
+    again = orchestrate(root, runner_cmd=command, max_retries=0, resume_completed=True)
     assert again.state is RunState.COMPLETED
     assert [r.recording_id for r in again.recordings] == ["B bad"]
     assert len(outputs(root)) == 9
@@ -195,13 +197,15 @@ def test_each_recordings_run_is_recorded_in_its_dataset(orchestrate, datalad_dat
         return subprocess.run(words, env=environment(), check=True, capture_output=True, text=True).stdout
 
     subprocess.run(["datalad", "-C", root, "save", "-m", "more"], env=environment(), check=True, capture_output=True)
-    failing = fake("detector", "--only", "REC_chunk_1000", "--then", "crash")
-    outcome = orchestrate(root, recording=True, runner_cmd=failing, max_retries=0)
+    mended = root.parent / "mended"
+    command = fake("detector", "--only", "REC_chunk_1000", "--then", "crash", "--until", mended)
+    outcome = orchestrate(root, recording=True, runner_cmd=command, max_retries=0)
     commits = {r.recording_id: r.commit for r in outcome.recordings}
     assert commits["REC"] is None, "a run that failed is not recorded"
     assert git("log", "-1", "--format=%H").strip() == commits["o'brien"]
 
-    again = orchestrate(root, recording=True, runner_cmd=fake("detector"), max_retries=0, resume_completed=True)
+    mended.touch()
+    again = orchestrate(root, recording=True, runner_cmd=command, max_retries=0, resume_completed=True)
     (done,) = again.recordings
     assert (done.recording_id, done.state) == ("REC", RunState.COMPLETED)
     message = git("log", "-1", "--format=%B")

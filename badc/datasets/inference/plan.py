@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from badc.chunks.manifest import Chunk, read_manifest
 from badc.chunks.status import ChunkState, read_chunk_status, status_path
 from badc.datasets.chunking.plan import ChunkPlanRow
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.datasets.listing import matcher
-from badc.detections.result import result_path, result_problem, without_output
-from badc.errors import BadcError, RequestError, listed
+from badc.detections.result import Standing, result_path, standing_of, without_output
+from badc.errors import BadcError, NotInstalledError, RequestError, listed
+from badc.inference.other_results import OtherResults
 from badc.inference.settings import InferSettings
 from badc.reports.query.sites import read_sites
 from badc.runners.hawkears.settings import HawkearsSettings
-from badc.system.paths import absolute, as_written, require_inside, require_writable, walk
+from badc.runners.settings import other_runners
+from badc.system.paths import absolute, as_written, find_dataset_root, require_inside, require_writable, walk
 from badc.system.row_files import PlanRow, read_plan
 from badc.system.threads import in_threads
 from badc.telemetry.summary import JobStatus, read_jobs, resumable
@@ -62,7 +65,8 @@ class RecordingToInfer:
 
     `recording_id` is the id in its manifest, or the manifest's stem if that has several; `manifest` is absolute. `done`
     counts the chunks with a valid output, `failed` those that failed for good in the last run; `audio_ms` is the length
-    of all chunks together. `chunk_status` is what the chunk status file says, or `missing`.
+    of all chunks together. `chunk_status` is what the chunk status file says, or `missing`. `other` are its results of
+    other settings than those asked for, if it has any.
     """
 
     recording_id: str
@@ -74,6 +78,7 @@ class RecordingToInfer:
     chunk_status: str
     decision: InferDecision
     reason: str
+    other: OtherResults | None = None
 
     @property
     def missing(self) -> int:
@@ -83,10 +88,14 @@ class RecordingToInfer:
 
 @dataclass(frozen=True, slots=True)
 class OrchestrationPlan:
-    """What to do with a dataset: every requested recording, in the order of the manifests' paths."""
+    """What to do with a dataset: every requested recording, in the order of the manifests' paths.
+
+    `not_installed` says what is missing to run it, if the runner is not installed.
+    """
 
     settings: OrchestrateSettings
     recordings: Sequence[RecordingToInfer]
+    not_installed: str | None = None
 
     @property
     def todo(self) -> list[RecordingToInfer]:
@@ -97,6 +106,33 @@ class OrchestrationPlan:
     def refused(self) -> list[RecordingToInfer]:
         """The recordings that prevent the plan from being run."""
         return [r for r in self.recordings if r.decision is InferDecision.REFUSE]
+
+    @property
+    def kept(self) -> OtherResults | None:
+        """The results of other settings, which must be kept; None if there are none."""
+        kept = [r.other for r in self.recordings if r.other and not r.other.may_go(self.settings.replace_results)]
+        if not kept:
+            return None
+        total = OtherResults(kept[0].folder, kept[0].asked)
+        for each in kept:
+            total.merge(each)
+        return total
+
+    @property
+    def why_nothing(self) -> str:
+        """Why there is nothing to run."""
+        if not self.recordings:
+            return "there are no recordings"
+        if self.kept is not None:
+            return self.kept.summary()
+        if any(r.decision is InferDecision.REFUSE for r in self.recordings):
+            return "what is not complete is refused"
+        return "every recording is complete"
+
+    def require_results_may_go(self) -> None:
+        """Raise RequestError if results of other settings would be replaced unasked."""
+        if self.kept is not None:
+            raise RequestError(self.kept.refusal())
 
     def without_refused(self) -> OrchestrationPlan:
         """Return the plan of the other recordings, for a pipeline: it continues with those that could be chunked."""
@@ -155,21 +191,56 @@ def plan_orchestration(
     Raises
     ------
     RequestError
-        When the dataset or the chunk plan cannot be read, the runner is not installed, or two manifests are of the same
-        recording.
+        When the dataset or the chunk plan cannot be read, a setting of the runner is wrong, or two manifests are of the
+        same recording.
     """
     manifests = _manifests(settings)
-    runner = settings.runner_spec().name
+    not_installed = None
+    try:
+        spec = settings.runner_spec()
+    except NotInstalledError as error:
+        spec, not_installed = settings.runner(), str(error)
+    made_with = spec.made_with(find_dataset_root(settings.root))
     found: list[RecordingToInfer] = []
-    for recording in in_threads(lambda path: _look(path, settings, runner), manifests, batch_items=1):
+    for recording in in_threads(lambda path: _look(path, settings, made_with), manifests, batch_items=1):
         found.append(recording)
         on_progress(len(found), len(manifests))
     _refuse_shared_ids(found)
-    return OrchestrationPlan(settings, list(_limited(found, settings.limit)))
+    return OrchestrationPlan(settings, list(_limited(found, settings.limit)), not_installed)
+
+
+def require_installed(plan: OrchestrationPlan) -> None:
+    """Raise NotInstalledError if there is something to run, and the runner is not installed."""
+    if plan.todo and plan.not_installed is not None:
+        raise _not_installed(plan.not_installed, plan.settings)
+
+
+def require_ready(
+    settings: OrchestrateSettings, on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> None:
+    """Refuse, before a pipeline chunks anything, what its inference would refuse.
+
+    Raises
+    ------
+    RequestError
+        When the runner is not installed, or results of other settings would be replaced unasked. Also as
+        `plan_orchestration`.
+    """
+    if settings.below(settings.manifest_dir).is_dir():
+        plan_orchestration(settings, on_progress).require_results_may_go()
+    try:
+        settings.runner_spec()
+    except NotInstalledError as error:
+        raise _not_installed(str(error), settings) from None
+
+
+def _not_installed(problem: str, settings: OrchestrateSettings) -> NotInstalledError:
+    return NotInstalledError(f"{problem}; or choose another runner: {', '.join(other_runners(settings))}")
 
 
 def require_runnable(plan: OrchestrationPlan) -> None:
     """Raise RequestError if recordings are refused, with the reason for each, or if an output cannot be written."""
+    plan.require_results_may_go()
     if plan.refused:
         lines = [f"{r.recording_id}: {r.reason}" for r in plan.refused]
         raise RequestError(
@@ -245,7 +316,7 @@ def _manifests(settings: OrchestrateSettings) -> list[Path]:
     ]
 
 
-def _look(path: Path, settings: OrchestrateSettings, runner: str) -> RecordingToInfer:
+def _look(path: Path, settings: OrchestrateSettings, made_with: Mapping[str, Any]) -> RecordingToInfer:
     """Return how far one recording is."""
     try:
         chunks = read_manifest(path, settings.root).chunks
@@ -255,7 +326,10 @@ def _look(path: Path, settings: OrchestrateSettings, runner: str) -> RecordingTo
     recording_id = ids.pop() if len(ids) == 1 else path.stem
     output_dir = settings.below(settings.output_dir)
     redo = settings.redo_before
-    open_chunks = [c for c in chunks if result_problem(result_path(output_dir, c), c, runner, redo) is not None]
+    standings = [standing_of(result_path(output_dir, c), c, made_with, redo) for c in chunks]
+    open_chunks = [c for c, standing in zip(chunks, standings, strict=True) if standing != Standing()]
+    other = OtherResults(output_dir, made_with)
+    other.add(standings)
     status = "missing"
     try:
         if (found := read_chunk_status(status_path(settings.below(settings.chunks_dir), recording_id))) is not None:
@@ -272,6 +346,7 @@ def _look(path: Path, settings: OrchestrateSettings, runner: str) -> RecordingTo
         chunk_status=status,
         decision=InferDecision.RUN,
         reason="",
+        other=other if other else None,
     )
     decision, reason = _decide(recording, settings)
     return replace(recording, decision=decision, reason=reason)
@@ -293,12 +368,15 @@ def _failed(log: Path, open_chunks: Sequence[Chunk]) -> int:
 def _decide(recording: RecordingToInfer, settings: OrchestrateSettings) -> tuple[InferDecision, str]:
     if recording.chunks == 0:
         return InferDecision.SKIP, "the manifest has no chunks"
+    other = recording.other
+    if other is not None and not other.may_go(settings.replace_results):
+        return InferDecision.REFUSE, other.summary()
     if recording.done == recording.chunks and not settings.include_existing:
         return InferDecision.SKIP, "complete: every chunk has a valid output"
     if recording.chunk_status != ChunkState.COMPLETED and not settings.allow_partial_chunks:
         return InferDecision.REFUSE, f"its chunk status is {recording.chunk_status}, not completed"
     if recording.done == 0:
-        return InferDecision.RUN, "no chunk has an output"
+        return InferDecision.RUN, "no chunk has an output" if other is None else f"replaces {other.summary()}"
     if recording.done == recording.chunks:
         return InferDecision.RUN, "complete, and wanted again (--include-existing)"
     if settings.resume_completed:

@@ -55,8 +55,19 @@ class BundleOptions(Settings):
     ] = None
 
 
+_HAWKEARS = InferOptions.model_fields["use_hawkears"]
+
+
 class DatasetInferOptions(BundleOptions, InferOptions):
-    """How to analyse a dataset's recordings."""
+    """How to analyse a dataset's recordings: with HawkEars, unless another runner is named."""
+
+    use_hawkears: Annotated[
+        bool | None,
+        Field(
+            description=f"{_HAWKEARS.description} Default where no other runner is chosen.",
+            json_schema_extra=_HAWKEARS.json_schema_extra,
+        ),
+    ] = None
 
     output_dir: Annotated[Path, Field(description=f"Folder for the detections; {_BELOW}.")] = Path("artifacts/infer")
     telemetry_dir: Annotated[
@@ -90,6 +101,15 @@ class DatasetInferOptions(BundleOptions, InferOptions):
             json_schema_extra=turned_off_by("--no-record-datalad"),
         ),
     ] = None
+
+    def _choices(self) -> list[str]:
+        chosen = super()._choices()
+        return ["use_hawkears"] if not chosen and self.runner_is_default else chosen
+
+    @property
+    def runner_is_default(self) -> bool:
+        """Whether no runner is named."""
+        return self.use_hawkears is None and self.runner_block is None and not super()._choices()
 
 
 class OrchestrateSettings(SlurmSettings, DatasetInferOptions, DatasetSettings):
@@ -141,6 +161,7 @@ class OrchestrateSettings(SlurmSettings, DatasetInferOptions, DatasetSettings):
             value = getattr(self, name)
             # Absolute, as the run may start in another folder.
             values[name] = absolute(value) if isinstance(value, Path) else value
+        values["use_hawkears"] = "use_hawkears" in self._choices()
         return InferSettings(
             **values,
             manifest=manifest,

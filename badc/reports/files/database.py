@@ -108,6 +108,7 @@ def write_database(tables: duckdb.DuckDBPyConnection, database: Path, bucket_min
         try:
             tables.execute("CREATE TABLE made.detections AS SELECT * FROM chosen")
             tables.execute("CREATE TABLE made.coverage AS SELECT * FROM coverage")
+            tables.execute("CREATE TABLE made.runs AS SELECT * FROM runs")
         finally:
             tables.execute("DETACH made")
         # Over a new connection, so that the views do not refer to the tables by the attached name `made`.

@@ -183,9 +183,10 @@ def page_of(figures: Figures, heard: Listening | None, parquet: Path, target: Pa
 
 
 def _species_words(found: Findings) -> str:
+    kept = " ".join(sentences.kept_words(found.making))
     if found.min_confidence > 0:
-        return f"Detections with a confidence of at least {found.min_confidence:g}."
-    return "All detections, whatever their confidence."
+        return f"Detections with a confidence of at least {found.min_confidence:g}. {kept}".rstrip()
+    return f"All detections that were kept. {kept}".rstrip()
 
 
 def _more_species(found: Findings) -> Table | None:

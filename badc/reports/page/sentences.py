@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import date
 
+from badc.detections.fingerprint import MODEL_VERSION, RUNNER, described
 from badc.errors import numbered
+from badc.reports.query.runs import Run, mixture
 from badc.reports.study.data import HOURS, Findings, Making, Species
 from badc.reports.study.scale import short
 
@@ -60,8 +62,40 @@ def scientific(species: Species) -> str:
 
 def runner_words(making: Making) -> str:
     """Return which runner made the detections."""
-    names = list(dict.fromkeys(_RUNNERS.get(runner, runner) for runner, _ in making.runners))
+    names = list(dict.fromkeys(_runner(run) for run in making.runs))
     return " and ".join(names) or "The classifier"
+
+
+def _runner(run: Run) -> str:
+    name = str(run.settings.get(RUNNER) or "an unknown program")
+    return _RUNNERS.get(name, name)
+
+
+def _version(run: Run) -> str:
+    version = run.settings.get(MODEL_VERSION)
+    return f", {version}" if version else ""
+
+
+def kept_words(making: Making) -> list[str]:
+    """Return what each run kept: from which confidence on, in which windows, and of which species."""
+    return [_kept(run) for run in making.runs]
+
+
+def _kept(run: Run) -> str:
+    settings = run.settings
+    lowest = settings.get("min_confidence", settings.get("min_score"))
+    parts = [
+        "the lowest confidence that it kept is not known"
+        if lowest is None
+        else f"detections from a confidence of {lowest:g} on"
+    ]
+    if (window_s := settings.get("window_s")) is not None:
+        overlap_s = settings.get("birdnet_overlap_s")
+        parts.append(f"windows of {window_s:g} s" + ("" if overlap_s is None else f" that overlap by {overlap_s:g} s"))
+    if "species" in settings:
+        species = settings["species"]
+        parts.append("all its species" if species is None else f"a list of {len(species):,} species")
+    return f"{_sentence(_runner(run))}: {', '.join(parts)}."
 
 
 def lede(found: Findings) -> str:
@@ -184,7 +218,7 @@ def warnings(found: Findings) -> list[str]:
     """Return what a reader must know before believing the numbers."""
     making = found.making
     total = sum(making.chunks.values())
-    words = []
+    words = [] if (mixed := mixture(making.runs)) is None else [f"{_sentence(mixed)}."]
     missing = {status: n for status, n in making.chunks.items() if status not in _ANALYSED}
     if missing:
         parts = ", ".join(f"{n:,} {_STATUS_WORDS.get(status, status)}" for status, n in missing.items())
@@ -210,11 +244,10 @@ def warnings(found: Findings) -> list[str]:
 def facts(found: Findings, table: str, made_at: str) -> list[tuple[str, str]]:
     """Return how the report was made, fact by fact."""
     making = found.making
-    runners = "; ".join(
-        f"{_RUNNERS.get(runner, runner)}{f', {version}' if version else ''}" for runner, version in making.runners
-    )
+    runners = "; ".join(dict.fromkeys(_runner(run) + _version(run) for run in making.runs))
     rows = [
         ("Classifier", runners or "the tables do not say"),
+        *(("Settings", f"{described(run.settings)} ({run.fingerprint})") for run in making.runs if run.fingerprint),
         ("Table", table),
         ("Recordings", f"{making.analysed_recordings:,} analysed of {making.recordings:,}"),
     ]

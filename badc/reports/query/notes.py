@@ -6,12 +6,15 @@ from pathlib import Path
 
 import duckdb
 
+from badc.reports.query.runs import mixture, runs_of
+
 _MOST_NAMED = 5
 
 
 def notes_on_tables(database: duckdb.DuckDBPyConnection, parquet: Path, coverage: Path | None) -> tuple[str, ...]:
     """Return a sentence for each thing that the tables and sites lack; `coverage` is None without such a table."""
-    found = []
+    mixed = mixture(runs_of(database))
+    found = [] if mixed is None else [mixed]
     if coverage is None:
         found.append(f"no table of coverage beside {parquet}, so detections per analysed hour are not known")
     elif not _exists(database, "coverage WHERE analysed"):

@@ -18,6 +18,7 @@ from badc.detections.tables import COVERAGE_SCHEMA, DETECTIONS_SCHEMA, coverage_
 from badc.errors import RequestError
 from badc.recordings.names import parse_recording_name
 from badc.reports.query.connection import connection, explained, first_line
+from badc.reports.query.runs import define_runs
 from badc.reports.query.sites import Site, read_sites
 from badc.system.sql import identifier, quoted, quoted_path
 
@@ -48,6 +49,8 @@ def open_tables(
     `local_hour` (TIMESTAMP: start of the hour), `date`, `hour`, `analysed_ms`. Audio that several chunks share counts
     once; a chunk across the full hour is divided between both. The times are null if the recording's start is unknown.
 
+    View `runs`: what made the results (see `badc.reports.query.runs`).
+
     Columns that the file lacks are null; `station`, `recorded_at` and the absolute times are derived from what it has.
     `coverage` is by default the table beside `parquet`, if there is one; `sites` is as in `badc.reports.query.sites`.
 
@@ -72,6 +75,7 @@ def open_tables(
         else:
             with explained(found):
                 define_coverage(database, source_of(database, [found], NEEDED_OF_COVERAGE), places)
+        define_runs(database, [parquet] if found is None else [parquet, found])
         yield database
 
 

@@ -8,7 +8,7 @@ same. The id alone is not enough: recorders such as AudioMoths name their files 
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +61,7 @@ class Rollup:
     """What was found below a folder."""
 
     tables: tuple[Path, ...]  # the tables that were read, newest first
-    copies: tuple[Path, ...]  # tables that equal one of those, byte for byte
+    copies: tuple[Path, ...]  # tables that, with their coverage, equal one of those byte for byte
     detections: int  # those that count
     repeated: int  # those that do not, because a newer table has the same chunk
     labels: Ranking  # those with the most detections
@@ -154,9 +154,10 @@ def _find(folder: Path) -> _TablesFound:
             found.schemas[path] = schema
     newest_first = sorted(files.values(), key=lambda path: (-path.stat().st_mtime_ns, str(path)))
     known: set[tuple[int, str]] = set()
-    sizes = [path.stat().st_size for path in newest_first]
-    for path, size in zip(newest_first, sizes, strict=True):
-        content = (size, _digest(path) if sizes.count(size) > 1 else "")
+    sizes = Counter(path.stat().st_size for path in newest_first)
+    for path in newest_first:
+        size = path.stat().st_size
+        content = (size, _content(path) if sizes[size] > 1 else "")
         (found.copies if content in known else found.tables).append(path)
         known.add(content)
     return found
@@ -165,6 +166,14 @@ def _find(folder: Path) -> _TablesFound:
 def _parquet_files(folder: Path) -> Iterator[Path]:
     for base, files in walk(folder):
         yield from (Path(base, name) for name in sorted(files) if name.lower().endswith(".parquet"))
+
+
+def _content(path: Path) -> str:
+    """Return a digest of a table and of its coverage: two tables without a detection equal each other alone."""
+    coverage = coverage_path(path)
+    if coverage.is_file():
+        return _digest(path) + _digest(coverage)
+    return _digest(path) if pq.read_metadata(path).num_rows else str(path)
 
 
 def _digest(path: Path) -> str:

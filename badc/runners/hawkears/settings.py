@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -29,6 +30,7 @@ class HawkearsSettings(RunnerSpec):
     """The settings of both HawkEars runners."""
 
     name = "hawkears"
+    aside = frozenset({"hawkears_engine", "hawkears_python", "python", "version", "model_version"})
     switch: ClassVar[Switch] = Switch(
         "use_hawkears",
         "Run HawkEars: 1.x where vendor/HawkEars or --hawkears-root has its analyze.py, else 2.x, resident, one "
@@ -56,3 +58,28 @@ class HawkearsSettings(RunnerSpec):
     ] = None
     python: Annotated[str, Field(json_schema_extra=FOUND)] = ""
     version: Annotated[str, Field(json_schema_extra=FOUND)] = ""
+    model_version: Annotated[str, Field(json_schema_extra=FOUND)] = ""
+
+    @property
+    def known_version(self) -> str | None:
+        """See `RunnerSpec.known_version`."""
+        return self.model_version or None
+
+    @property
+    def working_dir(self) -> Path:
+        """The folder from which HawkEars sees the files that its arguments name."""
+        return Path()
+
+    def made_with(self, root: Path | None = None) -> dict[str, Any]:
+        """See `RunnerSpec.made_with`; a file that an argument names, such as a species list, counts by its content."""
+        words = [_by_content(word, self.working_dir) for word in self.hawkears_arg]
+        return super().made_with(root) | {"hawkears_arg": words}
+
+
+def _by_content(word: str, folder: Path) -> str:
+    option, equals, value = word.rpartition("=") if word.startswith("-") else ("", "", word)
+    try:
+        digest = hashlib.sha256((folder / value).read_bytes()).hexdigest() if value else ""
+    except (OSError, ValueError):
+        return word
+    return f"{option}{equals}sha256:{digest[:16]}" if digest else word

@@ -83,6 +83,7 @@ def _run(settings: InferSettings, print_datalad_run: bool, verbose: bool) -> int
     from badc.inference.plan import plan_inference
 
     if print_datalad_run:
+        warn_of_stub(settings)
         from badc.inference.provenance import run_command
 
         print(run_command(settings))

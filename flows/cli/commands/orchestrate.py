@@ -46,6 +46,7 @@ def orchestrate(
     began = now()
     with counting("manifests looked at") as show:
         plan = plan_orchestration(settings, show)
+    _tell_of_runner(plan)
     if print_datalad_run:
         from badc.datasets.inference.scripts import datalad_lines
 
@@ -57,6 +58,14 @@ def orchestrate(
         warn_of_stub(settings)
     _write_plan(plan)
     return _apply(plan, began) if settings.apply else _write_scripts(plan)
+
+
+def _tell_of_runner(plan: OrchestrationPlan) -> None:
+    """Say on stderr which runner it is if none was named, and what is missing to run it."""
+    if plan.settings.runner_is_default:
+        print(f"Runner: {plan.settings.runner().title}, as no other is named", file=sys.stderr)
+    if plan.not_installed is not None:
+        print(f"WARNING: {plan.not_installed}", file=sys.stderr)
 
 
 def _show_plan(plan: OrchestrationPlan) -> None:
@@ -113,15 +122,16 @@ def _write_scripts(plan: OrchestrationPlan) -> int:
 
 def _apply(plan: OrchestrationPlan, began: str) -> int:
     from badc.datalad.environment import recording_wanted
-    from badc.datasets.inference.plan import require_runnable
+    from badc.datasets.inference.plan import require_installed, require_runnable
     from badc.datasets.inference.provenance import require_recordable
 
     require_runnable(plan)
+    require_installed(plan)
     recording, problem = recording_wanted(plan.settings.root, plan.settings.record_datalad)
     if problem is not None:
         print(f"badc: the runs are not recorded in the dataset: {problem}", file=sys.stderr)
     if not plan.todo:
-        print("Nothing to run.")
+        print(f"Nothing to run: {plan.why_nothing}.")
         return 0
     if recording:
         require_recordable(plan)

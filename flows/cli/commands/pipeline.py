@@ -11,7 +11,7 @@ import typer
 from badc.datasets.pipeline_settings import PipelineSettings
 from badc.telemetry.summary import RunState
 from flows.cli.commands.orchestrate import report_outcome
-from flows.cli.console import RunProgress, end, warn_of_stub
+from flows.cli.console import RunProgress, counting, end, warn_of_stub
 from flows.cli.options import options_of
 
 if TYPE_CHECKING:
@@ -40,14 +40,18 @@ def run(
     from flows.server.local import quiet_defaults
 
     quiet_defaults(verbose)
+    from badc.datasets.inference.plan import require_ready
     from badc.datasets.pipeline_settings import orchestrate_settings
     from badc.system.clock import now
     from flows.cli.launch import launch_pipeline
 
     began = now()
     inference = orchestrate_settings(settings)
-    inference.runner_spec()
     warn_of_stub(inference)
+    if inference.runner_is_default:
+        print(f"Runner: {inference.runner().title}, as no other is named", file=sys.stderr)
+    with counting("manifests looked at") as show:
+        require_ready(inference, show)
     with RunProgress() as progress:
         by_force = progress.closed_before(lambda outcome: _report(settings, outcome, began))
         outcome, told = launch_pipeline(settings, progress.count, progress.update, progress.say, by_force)

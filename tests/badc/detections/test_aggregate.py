@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -13,9 +14,10 @@ import pytest
 
 from badc.chunks.manifest import Chunk, write_manifest
 from badc.detections.aggregate import Aggregation, aggregate
+from badc.detections.fingerprint import fingerprint_of
 from badc.detections.result import ResultStatus
 from badc.detections.settings import AggregateSettings
-from badc.detections.tables import coverage_path
+from badc.detections.tables import RUNS_KEY, coverage_path
 from badc.errors import BadcError, RequestError
 
 MakeChunk = Callable[..., Chunk]
@@ -23,10 +25,11 @@ Write = Callable[..., Path]
 COLUMNS = (
     "recording_id,chunk_id,chunk_start_ms,chunk_end_ms,timestamp_ms,absolute_time_ms,end_ms,absolute_end_ms,label,"
     "label_code,label_name,confidence,status,runner,model_version,chunk_sha256,source_path,dataset_root,"
-    "station,recorded_at,detected_at,recorded_utc_offset_min,merged_from"
+    "station,recorded_at,detected_at,recorded_utc_offset_min,merged_from,fingerprint"
 )
 COVERAGE_COLUMNS = (
-    "recording_id,chunk_id,start_ms,end_ms,status,runner,detections,station,recorded_at,recorded_utc_offset_min"
+    "recording_id,chunk_id,start_ms,end_ms,status,runner,detections,station,recorded_at,recorded_utc_offset_min,"
+    "fingerprint"
 )
 STATION = "GNWT-290_20230331_235938"
 
@@ -101,6 +104,7 @@ def test_a_detection_becomes_a_row_with_all_columns(chunk: MakeChunk, detections
             "detected_at": "2023-04-01T00:00:39.500",
             "recorded_utc_offset_min": "",
             "merged_from": "1",
+            "fingerprint": fingerprint_of({"runner": "birdnet", "model_version": "v2.4"}),
         }
     ]
     assert_csv_and_parquet_agree()
@@ -342,3 +346,17 @@ def test_the_same_input_gives_the_same_tables(chunk: MakeChunk, detections_file:
     first = [Path(f"t/all{kind}").read_bytes() for kind in (".csv", "_coverage.csv")]
     table()
     assert [Path(f"t/all{kind}").read_bytes() for kind in (".csv", "_coverage.csv")] == first
+
+
+def test_the_tables_say_what_made_each_result(chunk: MakeChunk, detections_file: Write) -> None:
+    kinds = [{"runner": "birdnet", "min_confidence": threshold} for threshold in (0.25, 0.1)]
+    for number, settings in enumerate([*kinds, None]):
+        start = number * 1000
+        detections_file(chunk("REC", start, start + 1000), ("Ovenbird", 0.5, 0, 10), settings=settings)
+    table()
+    digests = [fingerprint_of(settings) for settings in [*kinds, {"runner": "birdnet"}]]
+    for name in ("all", "all_coverage"):
+        made = pq.read_table(f"t/{name}.parquet")
+        assert made.column("fingerprint").to_pylist() == digests
+        told = json.loads(pq.read_metadata(f"t/{name}.parquet").metadata[RUNS_KEY.encode()])
+        assert told == dict(zip(digests, [*kinds, {"runner": "birdnet"}], strict=True))

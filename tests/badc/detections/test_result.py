@@ -18,7 +18,7 @@ from badc.detections.result import (
     parse_detections,
     result_document,
     result_path,
-    result_problem,
+    standing_of,
     write_result,
 )
 
@@ -128,7 +128,7 @@ def test_a_result_lies_below_its_recording_whatever_the_id(tmp_path: Path, chunk
     assert path == tmp_path / hostile_id / f"{hostile_id}_chunk_0_1000.json"
     assert path.read_bytes().endswith(b"}\n")
     assert json.loads(path.read_bytes())["chunk_id"] == one.chunk_id
-    assert result_problem(path, one, "stub") is None
+    assert problem(path, one, "stub") is None
 
 
 def test_a_result_that_cannot_be_written_is_an_os_error_and_leaves_nothing(tmp_path: Path, chunk: MakeChunk) -> None:
@@ -136,6 +136,10 @@ def test_a_result_that_cannot_be_written_is_an_os_error_and_leaves_nothing(tmp_p
     with pytest.raises(OSError, match="REC"):
         write_result(result_path(tmp_path, chunk()), ChunkResult(chunk(), "stub", ResultStatus.STUB))
     assert [path.name for path in tmp_path.iterdir()] == ["REC"]
+
+
+def problem(path: Path, chunk: Chunk, runner: str) -> str | None:
+    return standing_of(path, chunk, {"runner": runner}).problem
 
 
 @pytest.fixture
@@ -146,31 +150,31 @@ def done(tmp_path: Path, chunk: MakeChunk) -> Path:
 
 
 def test_a_whole_result_of_the_same_run_has_no_problem(done: Path, chunk: MakeChunk) -> None:
-    assert result_problem(done, chunk(), "birdnet") is None
+    assert problem(done, chunk(), "birdnet") is None
 
 
 def test_a_missing_result_is_a_problem(tmp_path: Path, chunk: MakeChunk) -> None:
-    assert result_problem(tmp_path / "none", chunk(), "stub") == "its output is not there"
+    assert problem(tmp_path / "none", chunk(), "stub") == "its output is not there"
 
 
 @pytest.mark.parametrize("data", [b"", b'{"chunk_id": ', b"\xff\xfe", b"[]", b"null", b"{}"])
 def test_a_broken_result_is_a_problem(tmp_path: Path, chunk: MakeChunk, data: bytes) -> None:
     (tmp_path / "r.json").write_bytes(data)
-    assert result_problem(tmp_path / "r.json", chunk(), "stub")
+    assert problem(tmp_path / "r.json", chunk(), "stub")
 
 
 def test_a_folder_and_a_dangling_link_are_problems(tmp_path: Path, chunk: MakeChunk) -> None:
     (tmp_path / "link").symlink_to("none")
-    assert result_problem(tmp_path, chunk(), "stub")
-    assert result_problem(tmp_path / "link", chunk(), "stub")
+    assert problem(tmp_path, chunk(), "stub")
+    assert problem(tmp_path / "link", chunk(), "stub")
 
 
 def test_a_result_of_another_chunk_window_or_runner_is_a_problem(done: Path, chunk: MakeChunk) -> None:
     same = chunk().chunk_id
-    assert "another chunk" in (result_problem(done, chunk("REC", 0, 2000), "birdnet") or "")
-    assert "another chunk" in (result_problem(done, chunk("OTHER", chunk_id=same), "birdnet") or "")
-    assert "another window" in (result_problem(done, chunk(end_ms=2000, chunk_id=same), "birdnet") or "")
-    assert "'birdnet'" in (result_problem(done, chunk(), "stub") or "")
+    assert "another chunk" in (problem(done, chunk("REC", 0, 2000), "birdnet") or "")
+    assert "another chunk" in (problem(done, chunk("OTHER", chunk_id=same), "birdnet") or "")
+    assert "another window" in (problem(done, chunk(end_ms=2000, chunk_id=same), "birdnet") or "")
+    assert "runner birdnet, asked for stub" in (problem(done, chunk(), "stub") or "")
 
 
 @pytest.mark.parametrize(
@@ -191,4 +195,4 @@ def test_a_result_of_another_chunk_window_or_runner_is_a_problem(done: Path, chu
 )
 def test_a_result_with_a_wrong_value_is_a_problem(done: Path, chunk: MakeChunk, change: dict[str, Any]) -> None:
     done.write_text(json.dumps(json.loads(done.read_bytes()) | change))
-    assert result_problem(done, chunk(), "birdnet")
+    assert problem(done, chunk(), "birdnet")

@@ -60,11 +60,16 @@ def test_resume_runs_what_was_not_done_and_what_lost_its_output(plan: Callable[.
     assert [planned.key for planned in again.todo] == keys[1:]
 
 
-def test_resume_with_another_runner_runs_everything_again(plan: Callable[..., InferPlan], tmp_path: Path) -> None:
+def test_resume_with_another_runner_is_refused_or_runs_everything_again(
+    plan: Callable[..., InferPlan], tmp_path: Path
+) -> None:
     first = plan()
     run(first)
     jobs = {planned.key: {"status": "success", "recording_id": "REC"} for planned in first.todo}
-    again = plan(resume_summary=summary_of(jobs, tmp_path / "s.json"), runner_cmd="true")
+    summary = summary_of(jobs, tmp_path / "s.json")
+    with pytest.raises(RequestError, match=r"4 results there are of other settings .*--replace-results"):
+        plan(resume_summary=summary, runner_cmd="true")
+    again = plan(resume_summary=summary, runner_cmd="true", replace_results=True)
     assert len(again.todo) == 4
     assert list(again.done) == []
 

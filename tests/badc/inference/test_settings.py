@@ -76,7 +76,7 @@ def test_settings_cannot_be_changed() -> None:
 
 
 def test_only_what_differs_from_the_defaults_is_an_argument() -> None:
-    assert InferSettings(manifest=MANIFEST).to_arguments() == ["m.csv"]
+    assert InferSettings(manifest=MANIFEST).to_arguments() == ["m.csv", "--stub-runner"]
     settings = InferSettings(
         manifest=Path("two words.csv"), runner_cmd="x --y 'z'", keep_going=True, chunk_timeout_s=1.5, max_gpus=0
     )

@@ -51,7 +51,7 @@ def write_outputs(root: Path, name: str, number: int, runner: str = "stub") -> N
 
 
 def plan(root: Path, **settings: Any) -> Any:
-    return plan_orchestration(OrchestrateSettings(dataset=root, **settings))
+    return plan_orchestration(OrchestrateSettings(dataset=root, **{"use_hawkears": False} | settings))
 
 
 def test_each_recording_has_its_counts_its_decision_and_the_reason(dataset: Callable[..., Path]) -> None:
@@ -65,13 +65,14 @@ def test_each_recording_has_its_counts_its_decision_and_the_reason(dataset: Call
         "new": (3, 0, 3, InferDecision.RUN),
         "partial": (3, 2, 1, InferDecision.RUN),
         "whole": (3, 3, 0, InferDecision.SKIP),
-        "other runner": (3, 0, 3, InferDecision.RUN),
+        "other runner": (3, 0, 3, InferDecision.REFUSE),
     }
     assert "every chunk has a valid output" in found["whole"].reason
     assert "--resume-completed" in found["partial"].reason
-    assert plan(root, include_existing=True).counts() == {InferDecision.RUN: 4}
+    assert "3 results of other settings: runner birdnet, asked for stub" in found["other runner"].reason
+    assert plan(root, include_existing=True).counts() == {InferDecision.RUN: 3, InferDecision.REFUSE: 1}
     resumed = {r.recording_id: r.decision for r in plan(root, resume_completed=True).todo}
-    assert resumed == {"new": InferDecision.RUN, "partial": InferDecision.RESUME, "other runner": InferDecision.RUN}
+    assert resumed == {"new": InferDecision.RUN, "partial": InferDecision.RESUME}
 
 
 def test_a_run_of_everything_again_is_gone_on_with(dataset: Callable[..., Path]) -> None:
@@ -80,7 +81,7 @@ def test_a_run_of_everything_again_is_gone_on_with(dataset: Callable[..., Path])
         write_outputs(root, name, 3)
         for path in (root / "artifacts" / "infer" / name).iterdir():
             os.utime(path, (1e9, 1e9))
-    everything = OrchestrateSettings(dataset=root, include_existing=True)
+    everything = OrchestrateSettings(dataset=root, use_hawkears=False, include_existing=True)
     assert plan_orchestration(everything).counts() == {InferDecision.RUN: 3}
     rest = everything.going_on("2026-05-09T20:00:00+00:00")
     assert "--include-existing" not in rest.to_arguments()
@@ -96,7 +97,7 @@ def test_a_run_of_everything_again_is_gone_on_with(dataset: Callable[..., Path])
 def test_a_pipeline_of_everything_again_is_gone_on_with_step_by_step(tmp_path: Path) -> None:
     settings = PipelineSettings(dataset=tmp_path, infer_include_existing=True)
     rest = going_on(settings, "2026-05-09T20:00:00Z")
-    assert rest.to_arguments() == [str(tmp_path), "--infer-redo-before", "2026-05-09T20:00:00Z"]
+    assert rest.to_arguments() == [str(tmp_path), "--infer-redo-before", "2026-05-09T20:00:00Z", "--use-hawkears"]
     assert (chunk_settings(rest).redo_before, chunk_settings(rest).include_existing) == (None, False)
     assert orchestrate_settings(rest).redo_before == "2026-05-09T20:00:00Z"
 
@@ -278,5 +279,5 @@ def test_the_job_over_nodes_applies_the_same_plan(dataset: Callable[..., Path], 
     made = plan(root, slurm_dask=tmp_path / "job.sh", slurm_nodes=2, slurm_gres="gpu:2", keep_going=True)
     (written,) = write_slurm_scripts(made)
     text = written.path.read_text()
-    assert f"infer orchestrate {root} --keep-going --apply" in text
+    assert f"infer orchestrate {root} --stub-runner --keep-going --apply" in text
     assert "--slurm-dask" not in text

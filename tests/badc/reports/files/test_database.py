@@ -50,6 +50,7 @@ def test_tables_and_views_are_named_as_promised(parquet):
         ("detections", "BASE TABLE"),
         ("label_summary", "VIEW"),
         ("recording_summary", "VIEW"),
+        ("runs", "BASE TABLE"),
         ("timeline_summary", "VIEW"),
     ]
 

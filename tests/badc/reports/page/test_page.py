@@ -14,6 +14,7 @@ from badc.errors import RequestError
 from badc.reports.page.page import page_of, render, write_page
 from badc.reports.page.sentences import dates_words, hours_words, short_dates
 from badc.reports.page.svg import element
+from badc.reports.query.runs import Run
 from badc.reports.study.data import DateBins, Findings, Grid, Histogram, Making, Species, Station, Timeline
 from badc.reports.study.figures import MOST_HISTOGRAMS, MOST_HOUR_ROWS, MOST_STATION_ROWS, MOST_TIMELINE_ROWS, Figures
 from badc.reports.study.words import clean
@@ -246,7 +247,16 @@ def largest(species: int, stations: int) -> Figures:
             Station(f"STATION-{n:03}", "Area of study", 50.0, -120.0, "America/Vancouver", 99, 9, 9, 99.0, day, day)
             for n in range(stations)
         ],
-        Making((("birdnet", "2.4"),), {"ok": 10**7}, 10**5, 10**5, 123_456.7, 0.0, 0, 0),
+        Making(
+            (Run("f", {"runner": "birdnet", "model_version": "2.4"}, 10**7, 1),),
+            {"ok": 10**7},
+            10**5,
+            10**5,
+            123_456.7,
+            0.0,
+            0,
+            0,
+        ),
         (day, day + timedelta(days=69)),
         (10**6,) * 24,
         (5000.0,) * 24,

@@ -27,7 +27,7 @@ from badc.datasets.inference.plan import (
 )
 from badc.datasets.listing import AUDIO_FOLDER
 from badc.datasets.pipeline_settings import PipelineSettings, chunk_settings, going_on, orchestrate_settings
-from badc.errors import MOST_LISTED, RequestError
+from badc.errors import MOST_LISTED, RequestError, numbered
 from badc.telemetry.summary import RunState
 from blocks.loading import filled_from_blocks
 from flows.chunk import chunk
@@ -77,7 +77,7 @@ def pipeline(settings: PipelineSettings) -> State:
     message = "; ".join(parts) or "every recording is complete"
     reasons = [reason for part in (chunked, inferred) if part is not None for reason in part.reasons()]
     if plan is not None:
-        reasons += [f"{refused.recording_id}: not analysed: {refused.reason}" for refused in plan.refused]
+        reasons += plan.not_analysed
     return final_state(session.outcome.state, message, reasons[:MOST_LISTED])
 
 
@@ -93,9 +93,10 @@ def _chunk(settings: PipelineSettings, session: PipelineSession) -> ChunkRunOutc
         raise RequestError(f"{plan.order.root / AUDIO_FOLDER}: no recordings are in it{note}")
     for note in plan.notes("--chunk-include-existing"):
         session.say(note)
+    session.not_possible = len(plan.not_possible)
     if not plan.todo:
         return None
-    session.say(f"Chunking {len(plan.todo)} recordings")
+    session.say(f"Chunking {numbered(len(plan.todo), 'recording')}")
     handed = session.chunking = ChunkSession(
         plan=plan, recording=recording, stop=session.stop, on_progress=session.on_chunked, say=session.say
     )
@@ -156,6 +157,6 @@ def _state(
     # An interruption after the last chunk has prevented nothing.
     if RunState.INTERRUPTED in states or (session.stop.interrupted and plan is None):
         return RunState.INTERRUPTED
-    if RunState.FAILED in states or plan is None or plan.refused:
+    if RunState.FAILED in states or plan is None or plan.refused or session.not_possible:
         return RunState.FAILED
     return RunState.COMPLETED

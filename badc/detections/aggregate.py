@@ -24,6 +24,7 @@ from badc.detections.repeats import RepeatedChunks
 from badc.detections.result import InvalidResultError, ResultStatus, parse_detections
 from badc.detections.settings import AggregateSettings
 from badc.detections.tables import (
+    NOT_CHUNKED,
     CoverageStage,
     DetectionsStage,
     ListedStage,
@@ -31,7 +32,7 @@ from badc.detections.tables import (
     coverage_path,
     write_csv,
 )
-from badc.errors import BadcError, RequestError
+from badc.errors import BadcError, RequestError, numbered
 from badc.recordings.start_times import RecordingTimes
 from badc.system import atomic
 from badc.system.paths import absolute, default_summary_csv, find_dataset_root, walk
@@ -44,13 +45,23 @@ _OTHER_FILES = (".jsonl.summary.json", STATUS_FILE)
 _NO_DETECTIONS = (ResultStatus.STUB, ResultStatus.NO_OUTPUT)
 
 
+@dataclass(frozen=True, slots=True)
+class NotChunked:
+    """A recording that no manifest lists, with the absolute path of its audio, and why."""
+
+    recording_id: str
+    audio: Path
+    reason: str
+
+
 @dataclass(slots=True)
 class Aggregation:
     """The outcome of an aggregation: JSON files read, rows of coverage (`chunks`) and of detections, tables written.
 
     `missing` chunks are in the manifests but have no output. `unlisted` chunks have an output, but were left out
-    because their recording's manifest does not list them. `merged` rows were removed because an overlapping chunk
-    detected the same call. `bad` files could not be used; `bad_files` are the first of them, with the reason.
+    because their recording's manifest does not list them. No manifest lists `not_chunked` recordings. `merged` rows
+    were removed because an overlapping chunk detected the same call. `bad` files could not be used; `bad_files` are the
+    first of them, with the reason.
     """
 
     files: int = 0
@@ -58,6 +69,7 @@ class Aggregation:
     detections: int = 0
     missing: int = 0
     unlisted: int = 0
+    not_chunked: int = 0
     merged: int = 0
     bad: int = 0
     bad_files: list[tuple[Path, str]] = field(default_factory=list)
@@ -65,10 +77,12 @@ class Aggregation:
 
     def describe(self) -> str:
         """Return in one line what the tables hold, and what they do not."""
-        held = f"{self.detections} detections in {self.chunks} chunks, {self.missing} of them without an output"
-        if not self.unlisted:
-            return held
-        return f"{held}; {self.unlisted} chunks of an earlier cut, which the manifests do not list, are left out"
+        parts = [f"{self.detections} detections in {self.chunks} chunks, {self.missing} of them without an output"]
+        if self.unlisted:
+            parts.append(f"{self.unlisted} chunks of an earlier cut, which the manifests do not list, are left out")
+        if self.not_chunked:
+            parts.append(f"not analysed: {numbered(self.not_chunked, 'recording')} without chunks")
+        return "; ".join(parts)
 
     def leave_out(self, path: str, reason: str) -> None:
         """Count a file that cannot be used; keep it with its reason unless there are very many."""
@@ -99,11 +113,15 @@ class _Staging:
         self.made.leave_out(path, reason)
 
 
-def aggregate(settings: AggregateSettings, on_progress: Callable[[int], None] = lambda files: None) -> Aggregation:
+def aggregate(
+    settings: AggregateSettings,
+    on_progress: Callable[[int], None] = lambda files: None,
+    not_chunked: Sequence[NotChunked] = (),
+) -> Aggregation:
     """Write the tables of a folder of detections.
 
     `on_progress` gets the number of files read, now and then. A folder without JSON files, and no manifest, writes
-    nothing.
+    nothing. Recordings of `not_chunked` are in the coverage, unless detections of them are found.
 
     Raises
     ------
@@ -134,11 +152,13 @@ def aggregate(settings: AggregateSettings, on_progress: Callable[[int], None] = 
         _stage(folder, staging, on_progress)
         if manifests:
             _fill_in(manifests, staging)
+        if not_chunked:
+            _add_not_chunked(not_chunked, staging)
         detections.sort(("recording_id", "chunk_start_ms", "timestamp_ms", "label"))
         coverage.sort(("recording_id", "start_ms"))
         if staging.overlapping if settings.merge_overlaps is None else settings.merge_overlaps:
             made.merged = merge_overlaps(detections, coverage)
-        made.detections, made.chunks = detections.rows, coverage.rows
+        made.detections, made.chunks = detections.rows, coverage.rows - made.not_chunked
         _publish(detections, coverage, output, settings.parquet, made)
     return made
 
@@ -232,6 +252,7 @@ def _rows_of(path: str) -> tuple[dict[str, Any], Sequence[Any]]:
         "source_path": _text(document, "source_path"),
         "dataset_root": _text(document, "dataset_root"),
         **_made_by(document),
+        "notes": notes if isinstance(notes := window.get("notes"), str) and notes else None,
         "overlapping": isinstance(overlap_ms, int | float) and overlap_ms > 0,
     }, rows
 
@@ -283,6 +304,20 @@ def _fill_in(manifests: Sequence[Path], staging: _Staging) -> None:
     staging.detections.fill_in(listed)
 
 
+def _add_not_chunked(recordings: Sequence[NotChunked], staging: _Staging) -> None:
+    """Add to the coverage a row for each recording that no manifest lists."""
+    others = CoverageStage(staging.scratch / "not_chunked.parquet")
+    with others:
+        for recording in recordings:
+            row = dict.fromkeys(("chunk_id", "chunk_start_ms", "chunk_end_ms", "runner", "fingerprint"))
+            origin = staging.times.of(recording.recording_id, str(recording.audio), ())
+            known = {"recording_id": recording.recording_id, "status": NOT_CHUNKED, "notes": recording.reason}
+            others.add(row | known | {"origin": origin}, 0)
+    before = staging.coverage.rows
+    staging.coverage.append(others)
+    staging.made.not_chunked = staging.coverage.rows - before
+
+
 def _columns_of(chunk: Chunk, manifest: Manifest, times: RecordingTimes) -> dict[str, Any]:
     roots = (None if manifest.dataset_root is None else str(manifest.dataset_root), str(manifest.path.parent))
     return {
@@ -295,5 +330,6 @@ def _columns_of(chunk: Chunk, manifest: Manifest, times: RecordingTimes) -> dict
         "fingerprint": None,
         "chunk_sha256": chunk.sha256,
         "source_path": chunk.source_path,
+        "notes": chunk.notes or None,
         "origin": times.of(chunk.recording_id, chunk.source_path, roots),
     }

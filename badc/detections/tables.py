@@ -56,10 +56,13 @@ COVERAGE_SCHEMA = pa.schema(
         ("recorded_at", _LOCAL_TIME),
         ("recorded_utc_offset_min", pa.int64()),
         ("fingerprint", pa.string()),
+        ("notes", pa.string()),
     ]
 )
 # The key in a table's Parquet metadata under which stands what made its results: JSON, settings by fingerprint.
 RUNS_KEY = "badc.runs"
+# The status of a recording that no manifest lists; its row has no chunk, and says in `notes` why.
+NOT_CHUNKED = "not_chunked"
 # What a manifest knows about a chunk: the columns above, and these for the detections.
 LISTED_SCHEMA = pa.schema([*COVERAGE_SCHEMA, ("chunk_sha256", pa.string()), ("source_path", pa.string())])
 
@@ -198,11 +201,18 @@ class CoverageStage(TableStage):
               coalesce(this.detections, 0) AS detections, coalesce(this.station, m.station) AS station,
               coalesce(this.recorded_at, m.recorded_at) AS recorded_at,
               CASE WHEN this.recorded_at IS NULL THEN m.recorded_utc_offset_min
-                ELSE this.recorded_utc_offset_min END AS recorded_utc_offset_min, this.fingerprint AS fingerprint
+                ELSE this.recorded_utc_offset_min END AS recorded_utc_offset_min, this.fingerprint AS fingerprint,
+              coalesce(this.notes, m.notes) AS notes
             FROM this FULL OUTER JOIN {_ONCE} m USING (recording_id, chunk_id) WHERE {_WANTED}
             """,
             {"listed": listed},
         )
+
+    def append(self, others: CoverageStage) -> None:
+        """Add the rows of recordings that this table does not have."""
+        self._sorted = False
+        query = "SELECT * FROM this UNION ALL BY NAME SELECT * FROM others"
+        self.rewrite(f"{query} WHERE recording_id NOT IN (SELECT recording_id FROM this)", {"others": others})
 
     def _table(self, chunks: list[dict[str, Any]], counts: list[int], found: list[Any]) -> pa.Table:
         return pa.table(_chunk_columns(chunks, counts), schema=self.schema)
@@ -254,6 +264,7 @@ def _chunk_columns(chunks: list[dict[str, Any]], counts: list[int]) -> dict[str,
         "recorded_at": [chunk["origin"].recorded_at for chunk in chunks],
         "recorded_utc_offset_min": [chunk["origin"].utc_offset_min for chunk in chunks],
         "fingerprint": [chunk["fingerprint"] for chunk in chunks],
+        "notes": [chunk["notes"] for chunk in chunks],
     }
 
 

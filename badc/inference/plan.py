@@ -109,7 +109,7 @@ def plan_inference(
         settings.manifest, None if settings.dataset_root is None else absolute(settings.dataset_root)
     )
     spec = settings.runner_spec()
-    root = manifest.dataset_root
+    root = manifest.dataset_root or _dataset_of_chunks(manifest)
     output_dir = absolute(settings.output_dir) if settings.output_dir else default_output_dir(root)
     log = absolute(settings.telemetry_log) if settings.telemetry_log else new_telemetry_log(manifest.path, root)
     if log.is_dir():
@@ -141,6 +141,13 @@ def plan_inference(
         settings.worker_memory_gib,
     )
     return InferPlan(settings, order, manifest, log, keys, todo, done, unusable, earlier)
+
+
+def _dataset_of_chunks(manifest: Manifest) -> Path | None:
+    """Return the dataset that the audio of all chunks of a manifest lies in, wherever the manifest is, or None."""
+    sources = {chunk.source_path for chunk in manifest.chunks}
+    roots = {find_dataset_root(folder) for folder in {manifest.locate(source).parent for source in sources}}
+    return roots.pop() if len(roots) == 1 else None
 
 
 def _read_earlier(settings: InferSettings, manifest: Manifest) -> EarlierJobs | None:

@@ -104,7 +104,8 @@ class InferSettings(InferOptions):
     output_dir: Annotated[
         Path | None,
         Field(
-            description="Folder for the detections. Default: artifacts/infer, in the manifest's dataset if it has one."
+            description="Folder for the detections. Default: artifacts/infer, in the dataset of the manifest, or else "
+            "of its chunks, if there is one."
         ),
     ] = None
     telemetry_log: Annotated[

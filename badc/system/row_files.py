@@ -135,7 +135,7 @@ def _values(names: Sequence[str], row: Sequence[str], model: type[PlanRow]) -> d
             values[name] = None
         elif text == "" and str not in kinds:
             continue  # its default, if it has one
-        elif any(get_origin(kind) in (list, tuple) for kind in kinds):
+        elif any(get_origin(kind) in (list, tuple, dict) for kind in kinds):
             values[name] = _list(text)
         else:
             values[name] = text

@@ -194,11 +194,13 @@ class PipelineOutcome:
 class PipelineSession(Session[PipelineOutcome]):
     """A pipeline; `chunking` and `inferring` are the sessions of its steps, once these have begun.
 
-    `on_chunked` gets the number of recordings whose chunking has ended, and of all.
+    `on_chunked` gets the number of recordings whose chunking has ended, and of all. `not_possible` recordings could not
+    even be tried.
     """
 
     on_chunked: Callable[[int, int], None] = field(default=lambda done, total: None)
     on_progress: Callable[[Progress], None] = field(default=lambda progress: None)
+    not_possible: int = 0
     chunking: ChunkSession | None = None
     inferring: OrchestrateSession | None = None
 

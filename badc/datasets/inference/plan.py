@@ -12,9 +12,11 @@ from typing import Any
 
 from badc.chunks.manifest import Chunk, read_manifest
 from badc.chunks.status import ChunkState, read_chunk_status, status_path
-from badc.datasets.chunking.plan import ChunkPlanRow
+from badc.datasets.chunking.plan import not_chunked
+from badc.datasets.chunking.settings import ChunkSettings
+from badc.datasets.inference.saved_plan import other_settings, with_saved_plan
 from badc.datasets.inference.settings import OrchestrateSettings
-from badc.datasets.listing import matcher
+from badc.datasets.listing import AUDIO_FOLDER, matcher
 from badc.detections.result import Standing, result_path, standing_of, without_output
 from badc.errors import BadcError, NotInstalledError, RequestError, listed
 from badc.inference.other_results import OtherResults
@@ -22,8 +24,8 @@ from badc.inference.settings import InferSettings
 from badc.reports.query.sites import read_sites
 from badc.runners.hawkears.settings import HawkearsSettings
 from badc.runners.settings import other_runners
-from badc.system.paths import absolute, as_written, find_dataset_root, require_inside, require_writable, walk
-from badc.system.row_files import PlanRow, read_plan
+from badc.system.paths import as_written, find_dataset_root, require_inside, require_writable, walk
+from badc.system.row_files import PlanRow
 from badc.system.threads import in_threads
 from badc.telemetry.summary import JobStatus, read_jobs, resumable
 
@@ -36,14 +38,15 @@ class InferDecision(StrEnum):
     SKIP = "skip"
     LATER = "later"
     REFUSE = "refuse"
+    NOT_CHUNKED = "not chunked"
 
 
 class InferPlanRow(PlanRow):
     """How one recording would be analysed. Paths are relative to the dataset's root, or absolute outside a dataset.
 
     `output_dir` is for all detections, `recording_output_dir` for this recording's. `use_hawkears`, `hawkears_args`,
-    `max_gpus` and `cpu_workers` are as the options of `badc infer run`. `chunk_status` is what the chunk status file
-    says, or `missing`.
+    `max_gpus` and `cpu_workers` are as the options of `badc infer run`, and `settings` are its other ones that differ
+    from their defaults, by field. `chunk_status` is what the chunk status file says, or `missing`.
     """
 
     recording_id: str
@@ -57,13 +60,15 @@ class InferPlanRow(PlanRow):
     cpu_workers: int
     chunk_status: str
     chunk_status_path: str
+    settings: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class RecordingToInfer:
     """A recording, how far it is, what to do with it, and why.
 
-    `recording_id` is the id in its manifest, or the manifest's stem if that has several; `manifest` is absolute. `done`
+    `recording_id` is the id in its manifest, or the manifest's stem if that has several; `manifest` and `log`, for its
+    telemetry, are absolute. Of a recording that is not chunked, the manifest is the audio, as there is none. `done`
     counts the chunks with a valid output, `failed` those that failed for good in the last run; `audio_ms` is the length
     of all chunks together. `chunk_status` is what the chunk status file says, or `missing`. `other` are its results of
     other settings than those asked for, if it has any.
@@ -78,6 +83,7 @@ class RecordingToInfer:
     chunk_status: str
     decision: InferDecision
     reason: str
+    log: Path
     other: OtherResults | None = None
 
     @property
@@ -101,6 +107,11 @@ class OrchestrationPlan:
     def todo(self) -> list[RecordingToInfer]:
         """The recordings to run."""
         return [r for r in self.recordings if r.decision in (InferDecision.RUN, InferDecision.RESUME)]
+
+    @property
+    def not_chunked(self) -> list[RecordingToInfer]:
+        """The recordings of the dataset that have no manifest, each with the reason."""
+        return [r for r in self.recordings if r.decision is InferDecision.NOT_CHUNKED]
 
     @property
     def refused(self) -> list[RecordingToInfer]:
@@ -127,12 +138,17 @@ class OrchestrationPlan:
             return self.kept.summary()
         if any(r.decision is InferDecision.REFUSE for r in self.recordings):
             return "what is not complete is refused"
-        return "every recording is complete"
+        return "what is chunked is complete" if self.not_chunked else "every recording is complete"
 
     def require_results_may_go(self) -> None:
         """Raise RequestError if results of other settings would be replaced unasked."""
         if self.kept is not None:
             raise RequestError(self.kept.refusal())
+
+    @property
+    def not_analysed(self) -> list[str]:
+        """A line for each recording that is refused or has no chunks, with the reason."""
+        return [f"{r.recording_id}: not analysed: {r.reason}" for r in (*self.refused, *self.not_chunked)]
 
     def without_refused(self) -> OrchestrationPlan:
         """Return the plan of the other recordings, for a pipeline: it continues with those that could be chunked."""
@@ -145,7 +161,7 @@ class OrchestrationPlan:
 
     def telemetry_log(self, recording: RecordingToInfer) -> Path:
         """Return a recording's telemetry log; its name is fixed, so that a later run can resume from it."""
-        return _log_of(self.settings, recording.recording_id)
+        return recording.log
 
     def chunk_status_path(self, recording: RecordingToInfer) -> Path:
         """Return the path of a recording's chunk status."""
@@ -176,6 +192,7 @@ class OrchestrationPlan:
                 cpu_workers=settings.cpu_workers,
                 chunk_status=r.chunk_status,
                 chunk_status_path=as_written(self.chunk_status_path(r), root),
+                settings=other_settings(settings),
             )
             for r in self.todo
         ]
@@ -194,7 +211,8 @@ def plan_orchestration(
         When the dataset or the chunk plan cannot be read, a setting of the runner is wrong, or two manifests are of the
         same recording.
     """
-    manifests = _manifests(settings)
+    settings, rows = with_saved_plan(settings)
+    manifests = _chosen(settings, _manifests(settings) if rows is None else list(rows))
     not_installed = None
     try:
         spec = settings.runner_spec()
@@ -203,10 +221,35 @@ def plan_orchestration(
     made_with = spec.made_with(find_dataset_root(settings.root))
     found: list[RecordingToInfer] = []
     for recording in in_threads(lambda path: _look(path, settings, made_with), manifests, batch_items=1):
+        row = None if rows is None else rows[recording.manifest]
+        if row is not None and row.telemetry_log is not None and "telemetry_dir" not in settings.model_fields_set:
+            recording = replace(recording, log=settings.below(Path(row.telemetry_log)))
         found.append(recording)
         on_progress(len(found), len(manifests))
     _refuse_shared_ids(found)
-    return OrchestrationPlan(settings, list(_limited(found, settings.limit)), not_installed)
+    known = {recording.recording_id for recording in found}
+    unlisted = [r for r in _not_chunked(settings) if r.recording_id not in known] if rows is None else []
+    return OrchestrationPlan(settings, [*_limited(found, settings.limit), *unlisted], not_installed)
+
+
+def _not_chunked(settings: OrchestrateSettings) -> list[RecordingToInfer]:
+    """Return the recordings of the dataset that none of its manifests lists."""
+    if not (settings.root / AUDIO_FOLDER).is_dir():
+        return []
+    dataset = ChunkSettings(dataset=settings.root, manifest_dir=settings.manifest_dir, chunks_dir=settings.chunks_dir)
+    wanted = matcher(settings.pattern)
+    return [
+        RecordingToInfer(
+            found.recording_id or found.audio,
+            settings.root / found.audio,
+            *(0, 0, 0, 0, ""),
+            InferDecision.NOT_CHUNKED,
+            found.reason,
+            _log_of(settings, found.recording_id),
+        )
+        for found in not_chunked(dataset)
+        if not settings.pattern or wanted(found.recording_id)
+    ]
 
 
 def require_installed(plan: OrchestrationPlan) -> None:
@@ -251,9 +294,9 @@ def require_runnable(plan: OrchestrationPlan) -> None:
     if plan.todo:
         settings = plan.settings
         require_writable(settings.below(settings.output_dir), "output folder")
-        require_writable(settings.below(settings.telemetry_dir), "telemetry folder")
-        logs = _log_of(settings, plan.todo[0].recording_id).parent
-        require_inside(settings.below(settings.telemetry_dir), logs)
+        for folder in {recording.log.parent for recording in plan.todo}:
+            require_writable(folder, "telemetry folder")
+            require_inside(settings.below(settings.telemetry_dir), folder)
         if settings.bundle or settings.bundle_rollup:
             require_writable(settings.below(settings.bundle_aggregate_dir), "folder of the tables")
             if settings.bundle_rollup_export_dir is None:
@@ -290,21 +333,21 @@ def _manifests(settings: OrchestrateSettings) -> list[Path]:
     root = settings.root
     if not root.is_dir():
         raise RequestError(f"{settings.root}: no such dataset; name the folder that holds manifests/ and audio/")
-    if settings.chunk_plan is not None:
-        rows = read_plan(settings.chunk_plan, ChunkPlanRow)
-        found = list(dict.fromkeys(absolute(root / row.manifest_path) for row in rows))
-    else:
-        folder = settings.below(settings.manifest_dir)
-        if not folder.is_dir():
-            raise RequestError(
-                f"{folder}: no such folder of manifests; `badc chunk orchestrate {settings.root} --apply` makes it"
-            )
-        found = sorted(
-            Path(base, name)
-            for base, files in walk(folder)
-            for name in files
-            if name.endswith(".csv") and not name.startswith(".")
+    folder = settings.below(settings.manifest_dir)
+    if not folder.is_dir():
+        raise RequestError(
+            f"{folder}: no such folder of manifests; `badc chunk orchestrate {settings.root} --apply` makes it"
         )
+    return sorted(
+        Path(base, name)
+        for base, files in walk(folder)
+        for name in files
+        if name.endswith(".csv") and not name.startswith(".")
+    )
+
+
+def _chosen(settings: OrchestrateSettings, found: Sequence[Path]) -> list[Path]:
+    """Return the manifests that match --pattern."""
     base = settings.below(settings.manifest_dir)
     wanted = matcher(settings.pattern)
     return [
@@ -321,7 +364,8 @@ def _look(path: Path, settings: OrchestrateSettings, made_with: Mapping[str, Any
     try:
         chunks = read_manifest(path, settings.root).chunks
     except BadcError as error:
-        return RecordingToInfer(path.stem, path, 0, 0, 0, 0, "", InferDecision.REFUSE, str(error))
+        log = _log_of(settings, path.stem)
+        return RecordingToInfer(path.stem, path, 0, 0, 0, 0, "", InferDecision.REFUSE, str(error), log)
     ids = {chunk.recording_id for chunk in chunks}
     recording_id = ids.pop() if len(ids) == 1 else path.stem
     output_dir = settings.below(settings.output_dir)
@@ -346,6 +390,7 @@ def _look(path: Path, settings: OrchestrateSettings, made_with: Mapping[str, Any
         chunk_status=status,
         decision=InferDecision.RUN,
         reason="",
+        log=_log_of(settings, recording_id),
         other=other if other else None,
     )
     decision, reason = _decide(recording, settings)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from badc.datasets.inference.saved_plan import root_of_plan
 from badc.datasets.slurm.settings import SlurmSettings
 from badc.inference.settings import InferOptions, InferSettings
 from badc.settings.dataset import DatasetSettings
-from badc.settings.model import Settings, turned_off_by
+from badc.settings.model import ARGUMENT, Settings, turned_off_by
 from badc.settings.redo import RedoBefore, redoing
 from badc.system.paths import absolute
 
@@ -115,12 +116,22 @@ class DatasetInferOptions(BundleOptions, InferOptions):
 class OrchestrateSettings(SlurmSettings, DatasetInferOptions, DatasetSettings):
     """Settings of the inference of a whole dataset."""
 
+    dataset: Annotated[
+        Path | None,
+        Field(
+            description="The dataset: a folder with manifests/. Or a saved plan (CSV or JSON) of a dataset.",
+            json_schema_extra=ARGUMENT,
+        ),
+    ] = None
     manifest_dir: Annotated[Path, Field(description=f"Folder of the manifests, at any depth; {_BELOW}.")] = Path(
         "manifests"
     )
     chunk_plan: Annotated[
         Path | None,
-        Field(description="Only the recordings of this chunk plan (CSV or JSON, of `badc chunk orchestrate`)."),
+        Field(
+            description="Only the recordings of this plan (CSV or JSON), of `badc chunk orchestrate` or of this "
+            "command. What the plan says of folders, runner and workers holds, unless an option says otherwise."
+        ),
     ] = None
     pattern: InferPattern = ()
     chunks_dir: Annotated[
@@ -138,6 +149,14 @@ class OrchestrateSettings(SlurmSettings, DatasetInferOptions, DatasetSettings):
     plan_csv: Annotated[Path | None, Field(description="Write the plan to this CSV.")] = None
     plan_json: Annotated[Path | None, Field(description="Write the plan to this JSON file.")] = None
     apply: Annotated[bool, Field(description="Run the plan. Without it, it is only shown.")] = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_a_plan_for_the_dataset(cls, values: Any) -> Any:
+        given = values.get("dataset") if isinstance(values, dict) else None
+        if given is None or values.get("chunk_plan") is not None or not Path(given).is_file():
+            return values
+        return {**values, "dataset": root_of_plan(Path(given)), "chunk_plan": Path(given)}
 
     def going_on(self, begun: str) -> OrchestrateSettings:
         """Return the settings that resume a run of these that began at this time (ISO 8601)."""

@@ -13,6 +13,7 @@ from badc.reports.study.scale import short
 _RUNNERS = {"birdnet": "BirdNET", "hawkears": "HawkEars", "custom": "a custom command", "stub": "the stub"}
 _ANALYSED = ("ok", "no_detections")
 _SURE = 0.5
+_MOST_NAMED = 10
 _STATUS_WORDS = {
     "ok": "analysed with detections",
     "no_detections": "analysed with nothing detected",
@@ -225,6 +226,13 @@ def warnings(found: Findings) -> list[str]:
         words.append(
             f"Not all audio was analysed. Of {numbered(total, 'chunk')}: {parts}. What was sung in them is not in this "
             "report."
+        )
+    if making.not_chunked:
+        shown = [f"{name} ({why or 'no reason is known'})" for name, why in making.not_chunked[:_MOST_NAMED]]
+        more = len(making.not_chunked) - len(shown)
+        words.append(
+            f"Not analysed: {numbered(len(making.not_chunked), 'recording')}, which were not cut into chunks: "
+            f"{'; '.join(shown)}{f'; and {more:,} more' if more else ''}."
         )
     if making.untimed_h > 0:
         words.append(

@@ -60,6 +60,7 @@ class Making:
     untimed_h: float  # the part of `analysed_h` without a known time of day
     untimed_detections: int  # without a date
     unrated_detections: int  # without a confidence
+    not_chunked: tuple[tuple[str, str | None], ...] = ()  # recordings that no manifest lists, and why
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from badc.detections.tables import NOT_CHUNKED
 from badc.errors import RequestError
 from badc.reports.query.counts import MS_PER_HOUR, choose, count_pairs
 from badc.reports.query.runs import runs_of
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     import duckdb
 
 _MOST_LISTED_RECORDINGS = 5
+_NOT_CHUNKED = f"FROM coverage WHERE status = '{NOT_CHUNKED}'"
+_CHUNKS = f"FROM coverage WHERE status IS DISTINCT FROM '{NOT_CHUNKED}'"
 
 
 class Counts:
@@ -134,13 +137,14 @@ class Counts:
         heard_in = self.rows("SELECT count(DISTINCT recording_id) FROM pairs")[0][0]
         if not self.has_coverage:
             return Making(runs, {}, heard_in, heard_in, None, 0.0, untimed or 0, unrated or 0)
-        chunks = dict(self.rows("SELECT coalesce(status, 'unknown'), count(*) FROM coverage GROUP BY ALL ORDER BY ALL"))
+        chunks = dict(self.rows(f"SELECT coalesce(status, 'unknown'), count(*) {_CHUNKS} GROUP BY ALL ORDER BY ALL"))
+        whole = self.rows(f"SELECT recording_id, any_value(notes) {_NOT_CHUNKED} GROUP BY ALL ORDER BY ALL")
         recordings = self.rows("SELECT count(DISTINCT recording_id) FROM coverage")[0][0]
         analysed, hours, untimed_h = self.rows(
             "SELECT count(DISTINCT recording_id), coalesce(sum(hours), 0), "
             "coalesce(sum(hours) FILTER (date IS NULL), 0) FROM analysed_hours"
         )[0]
-        return Making(runs, chunks, recordings, analysed, hours, untimed_h, untimed or 0, unrated or 0)
+        return Making(runs, chunks, recordings, analysed, hours, untimed_h, untimed or 0, unrated or 0, tuple(whole))
 
     def hours(self, labels: Sequence[str]) -> Grid:
         """Return detections of these species by hour of the day, all stations together."""

@@ -14,7 +14,7 @@ import typer
 
 from badc.chunks.settings import ChunkWavSettings, ManifestSettings, SplitSettings
 from badc.datasets.chunking.settings import ChunkSettings
-from badc.errors import ExitCode
+from badc.errors import ExitCode, RequestError, listed, numbered
 from flows.cli.commands.probe import probe
 from flows.cli.console import counting, end, print_table
 from flows.cli.options import options_of
@@ -101,11 +101,13 @@ def orchestrate(
     """
     from badc.datalad.environment import recording_wanted
     from badc.datasets.chunking.plan import ChunkPlanRow, plan_dataset
-    from badc.datasets.chunking.provenance import batch_run, unsaved_before
+    from badc.datasets.chunking.provenance import unsaved_before
     from badc.system.clock import now
     from badc.system.row_files import write_plan_csv, write_plan_json
     from flows.server.local import quiet_defaults
 
+    if print_datalad_run and apply:
+        raise RequestError("--apply carries the plan out, --print-datalad-run prints how to: give one of them")
     quiet_defaults(verbose)
     began = now()
     recording, why_not = recording_wanted(settings.root, settings.record_datalad)
@@ -116,9 +118,7 @@ def orchestrate(
     if plan_json is not None:
         write_plan_json(plan_json, plan.rows())
     if print_datalad_run:
-        for planned in plan.todo:
-            print(batch_run(plan.settings, plan.order, [planned]).line())
-        return 0
+        return _print_datalad_lines(plan)
     _show_plan(plan)
     if not apply:
         return 0
@@ -129,6 +129,18 @@ def orchestrate(
     if not plan.todo:
         return _report_not_possible(plan)
     return _apply(plan, recording, began)
+
+
+def _print_datalad_lines(plan: DatasetPlan) -> int:
+    from badc.datasets.chunking.provenance import batch_run
+
+    for planned in plan.todo:
+        print(batch_run(plan.settings, plan.order, [planned]).line())
+    at_work = {planned.audio for planned in plan.todo}
+    if left_out := [r for r in plan.recordings if r.audio not in at_work]:
+        lines = [f"{r.recording_id or r.audio}: {r.decision.value}: {r.reason}" for r in left_out]
+        print(f"badc: {numbered(len(lines), 'recording')} left out:\n{listed(lines)}", file=sys.stderr)
+    return 0
 
 
 def _planned(settings: SplitSettings, recording_id: str | None = None) -> ChunkPlan:
@@ -198,8 +210,6 @@ def _apply(plan: DatasetPlan, recording: bool, began: str) -> int:
 
 
 def _report(plan: DatasetPlan, outcome: ChunkRunOutcome, began: str) -> int:
-    from badc.errors import listed
-
     print(f"{outcome.state.value}: {outcome.done} recordings chunked, {outcome.failed} failed, {outcome.left} left")
     print(f"manifests\t{plan.order.manifest_dir}")
     print(f"chunk statuses\t{plan.order.chunks_dir}")
@@ -216,8 +226,6 @@ def _report(plan: DatasetPlan, outcome: ChunkRunOutcome, began: str) -> int:
 
 
 def _report_not_possible(plan: DatasetPlan) -> int:
-    from badc.errors import listed
-
     if not plan.not_possible:
         return 0
     lines = [f"{r.audio}: {r.decision.value}: {r.reason}" for r in plan.not_possible]

@@ -111,6 +111,7 @@ def aggregate(settings: AggregateSettings) -> int:
     It needs no server; where PREFECT_API_URL is set, it is a flow run there. Exit codes: 0; 1 a file could not be used
     (the others were); 2 the request is wrong.
     """
+    from badc.datasets.not_chunked import not_chunked_beside
     from badc.detections.aggregate import aggregate as aggregate_here
     from flows.server.local import PrefectApi, api_is_configured, quiet_defaults
 
@@ -122,7 +123,7 @@ def aggregate(settings: AggregateSettings) -> int:
 
             made = aggregate_flow(settings)
         else:
-            made = aggregate_here(settings, show)
+            made = aggregate_here(settings, show, not_chunked_beside(settings))
     return _report_aggregation(settings, made)
 
 

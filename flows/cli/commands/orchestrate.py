@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shlex
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
 from badc.datasets.inference.settings import OrchestrateSettings
+from badc.errors import RequestError, listed, numbered
 from badc.telemetry.summary import RunState
 from flows.cli.console import RunProgress, counting, end, print_table, show_rankings, warn_of_stub
 from flows.cli.options import options_of
@@ -26,7 +27,9 @@ def orchestrate(
     print_datalad_run: Annotated[
         bool,
         typer.Option(
-            "--print-datalad-run", help="Print one `datalad run` line for each recording to run, and do nothing."
+            "--print-datalad-run",
+            help="Print one `datalad run` line for each recording to run, and run nothing. Plans and job scripts that "
+            "are asked for are written.",
         ),
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show Prefect's and Dask's own messages.")] = False,
@@ -43,20 +46,19 @@ def orchestrate(
     from badc.datasets.inference.plan import plan_orchestration
     from badc.system.clock import now
 
+    if print_datalad_run and settings.apply:
+        raise RequestError("--apply runs the plan, --print-datalad-run prints how to: give one of them")
+
     began = now()
     with counting("manifests looked at") as show:
         plan = plan_orchestration(settings, show)
     _tell_of_runner(plan)
     if print_datalad_run:
-        from badc.datasets.inference.scripts import datalad_lines
-
-        for line in datalad_lines(plan):
-            print(line)
-        return 0
+        return _print_datalad_lines(plan)
     _show_plan(plan)
     if plan.todo:
-        warn_of_stub(settings)
-    _write_plan(plan)
+        warn_of_stub(plan.settings)
+    _write_plan(plan, sys.stdout)
     return _apply(plan, began) if settings.apply else _write_scripts(plan)
 
 
@@ -66,6 +68,26 @@ def _tell_of_runner(plan: OrchestrationPlan) -> None:
         print(f"Runner: {plan.settings.runner().title}, as no other is named", file=sys.stderr)
     if plan.not_installed is not None:
         print(f"WARNING: {plan.not_installed}", file=sys.stderr)
+
+
+def _print_datalad_lines(plan: OrchestrationPlan) -> int:
+    """Print the lines alone on stdout, to be pasted; everything else goes to stderr."""
+    from badc.datasets.inference.scripts import datalad_lines, write_slurm_scripts
+
+    lines = datalad_lines(plan)
+    if plan.todo:
+        warn_of_stub(plan.settings)
+    _write_plan(plan, sys.stderr)
+    for script in write_slurm_scripts(plan):
+        print(f"script\t{script.path}\nSubmit with: {script.submit_line}", file=sys.stderr)
+    planned = {recording.recording_id for recording in plan.todo}
+    others = [r for r in plan.recordings if r.recording_id not in planned]
+    left_out = [f"{r.recording_id}: {r.decision}: {r.reason}" for r in others]
+    if left_out:
+        print(f"badc: {numbered(len(left_out), 'recording')} left out:\n{listed(left_out)}", file=sys.stderr)
+    for line in lines:
+        print(line)
+    return 0
 
 
 def _show_plan(plan: OrchestrationPlan) -> None:
@@ -91,17 +113,17 @@ def _show_plan(plan: OrchestrationPlan) -> None:
     print(f"{len(rows)} recordings: {counts or 'none'}", file=sys.stderr)
 
 
-def _write_plan(plan: OrchestrationPlan) -> None:
+def _write_plan(plan: OrchestrationPlan, out: TextIO) -> None:
     from badc.datasets.inference.plan import InferPlanRow
     from badc.system.row_files import write_plan_csv, write_plan_json
 
     settings = plan.settings
     if settings.plan_csv is not None:
         write_plan_csv(settings.plan_csv, InferPlanRow, plan.rows())
-        print(f"plan\t{settings.plan_csv}")
+        print(f"plan\t{settings.plan_csv}", file=out)
     if settings.plan_json is not None:
         write_plan_json(settings.plan_json, plan.rows())
-        print(f"plan\t{settings.plan_json}")
+        print(f"plan\t{settings.plan_json}", file=out)
 
 
 def _write_scripts(plan: OrchestrationPlan) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from badc.datasets.pipeline_settings import PipelineSettings
+from badc.errors import listed, numbered
 from badc.telemetry.summary import RunState
 from flows.cli.commands.orchestrate import report_outcome
 from flows.cli.console import RunProgress, counting, end, warn_of_stub
@@ -68,9 +69,8 @@ def _report(settings: PipelineSettings, outcome: PipelineOutcome, began: str) ->
         print(f"chunked: {done} recordings, {failed} failed, {outcome.chunked.left} left")
         for name, error in outcome.chunked.failures:
             print(f"badc: {name}: {error}", file=sys.stderr)
-    if outcome.plan is not None:
-        for refused in outcome.plan.refused:
-            print(f"badc: {refused.recording_id}: not analysed: {refused.reason}", file=sys.stderr)
+    if outcome.plan is not None and (lines := outcome.plan.not_analysed):
+        print(f"badc: not analysed: {numbered(len(lines), 'recording')}\n{listed(lines)}", file=sys.stderr)
     if outcome.inferred is not None:
         report_outcome(outcome.inferred)
     elif outcome.state is RunState.COMPLETED:

@@ -29,7 +29,7 @@ COLUMNS = (
 )
 COVERAGE_COLUMNS = (
     "recording_id,chunk_id,start_ms,end_ms,status,runner,detections,station,recorded_at,recorded_utc_offset_min,"
-    "fingerprint"
+    "fingerprint,notes"
 )
 STATION = "GNWT-290_20230331_235938"
 

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from badc.chunks.manifest import write_manifest
+from badc.datasets.not_chunked import not_chunked_beside
+from badc.detections.aggregate import NotChunked, aggregate
+from badc.detections.settings import AggregateSettings
 from badc.errors import RequestError
 from tests.badc.detections.test_aggregate import STATION, MakeChunk, Write, assert_csv_and_parquet_agree, rows, table
 
@@ -62,6 +65,45 @@ def test_a_manifest_alone_gives_a_coverage_of_missing_chunks(chunk: MakeChunk, t
     write_manifest(tmp_path / "m.csv", [chunk()])
     made = table(manifest=(tmp_path / "m.csv",))
     assert (made.chunks, made.missing, made.detections) == (1, 1, 0)
+
+
+def test_recordings_without_chunks_are_in_the_coverage(
+    chunk: MakeChunk, detections_file: Write, tmp_path: Path
+) -> None:
+    detections_file(chunk("REC", 0, 1000), ("bird", 0.5, 0, 10))
+    write_manifest(tmp_path / "m.csv", [chunk("REC", 0, 1000)])
+    others = [
+        NotChunked(STATION, tmp_path / f"{STATION}.wav", "never chunked"),
+        NotChunked("REC", tmp_path, ""),
+    ]
+    settings = AggregateSettings(detections_dir="out", output="t/all.csv", parquet="t/all.parquet", manifest=("m.csv",))
+    made = aggregate(settings, not_chunked=others)
+    assert (made.chunks, made.missing, made.not_chunked, made.detections) == (1, 0, 1, 1)
+    assert "; not analysed: 1 recording without chunks" in made.describe()
+    found = {row["recording_id"]: row for row in rows("t/all_coverage.csv")}
+    assert list(found) == [STATION, "REC"]
+    assert found[STATION] == {
+        **dict.fromkeys(found[STATION], ""),
+        **{"recording_id": STATION, "status": "not_chunked", "detections": "0", "notes": "never chunked"},
+        **{"station": "GNWT-290", "recorded_at": "2023-03-31T23:59:38.000"},
+    }
+    assert_csv_and_parquet_agree()
+
+
+@pytest.mark.parametrize("folder", ["manifests", "manifests/REC.csv", "elsewhere"])
+def test_a_folder_of_manifests_tells_which_recordings_have_none(
+    chunk: MakeChunk, detections_file: Write, tmp_path: Path, folder: str
+) -> None:
+    for name in ("REC", "bad"):
+        (tmp_path / "ds" / "audio" / f"{name}.wav").parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "ds" / "audio" / f"{name}.wav").touch()
+    audio = str(tmp_path / "ds" / "audio" / "REC.wav")
+    for place in ("ds/manifests", "elsewhere"):
+        write_manifest(tmp_path / place / "REC.csv", [chunk("REC", 0, 1000, source_path=audio)])
+    given = tmp_path / folder if folder == "elsewhere" else tmp_path / "ds" / folder
+    found = not_chunked_beside(AggregateSettings(detections_dir="out", manifest=(given,)))
+    expected = [] if folder != "manifests" else [NotChunked("bad", tmp_path / "ds/audio/bad.wav", "never chunked")]
+    assert found == expected
 
 
 def test_a_bad_manifest_and_a_folder_without_manifests_are_refused(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +39,25 @@ def test_a_good_request_plans_every_chunk_and_writes_nothing(plan: Callable[...,
     assert [planned.audio.start_frame for planned in made.todo if planned.audio] == [0, 8000, 16000]
     assert made.recordings == {"REC"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["audio", "manifests"]
+
+
+def test_what_is_made_of_a_datasets_chunks_goes_into_it(
+    make_recording: Callable[..., Path], csv_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The chunks lie in a dataset, and the manifest does not."""
+    here = make_recording()
+    (tmp_path / "ds" / ".datalad").mkdir(parents=True)
+    inside = tmp_path / "ds" / "audio" / "REC.wav"
+    inside.parent.mkdir()
+    shutil.copy(here, inside)
+    rows = [("REC", f"REC_chunk_{start}_{start + 1000}", inside, start, start + 1000, 0, "", "") for start in (0, 1000)]
+    made = plan_inference(InferSettings(manifest=csv_file(rows)))
+    assert made.order.output_dir == tmp_path / "ds" / "artifacts" / "infer"
+    assert made.telemetry_log.parent == tmp_path / "ds" / "artifacts" / "telemetry"
+    assert made.order.dataset_root == tmp_path / "ds"
+    mixed = [*rows, ("OTHER", "OTHER_chunk_0_1000", here, 0, 1000, 0, "", "")]
+    made = plan_inference(InferSettings(manifest=csv_file(mixed)))
+    assert made.order.output_dir == Path.cwd() / "artifacts" / "infer"
 
 
 def test_a_manifest_without_chunks_plans_nothing(csv_file: Callable[..., Path]) -> None:

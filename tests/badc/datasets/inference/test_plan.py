@@ -178,6 +178,24 @@ def test_pattern_limit_and_chunk_plan_choose(dataset: Callable[..., Path], tmp_p
     assert [r.recording_id for r in plan(root, chunk_plan=tmp_path / "chunks.csv").recordings] == ["B_1"]
 
 
+def test_recordings_without_chunks_are_in_the_plan_and_in_nobodys_way(
+    dataset: Callable[..., Path], make_audio: Callable[..., Path]
+) -> None:
+    root = dataset("REC")
+    make_audio("ds/audio/siteA/new.wav")
+    (root / "audio" / "bad.wav").write_bytes(b"no audio")
+    failed = ChunkStatus("bad", str(root / "audio" / "bad.wav"), None, ChunkState.FAILED, error="not readable")
+    write_chunk_status(status_path(root / "artifacts" / "chunks", "bad"), failed)
+    made = plan(root)
+    assert {r.recording_id: (r.decision, r.reason) for r in made.not_chunked} == {
+        "bad": (InferDecision.NOT_CHUNKED, "not chunked: failed before: not readable"),
+        "new": (InferDecision.NOT_CHUNKED, "never chunked"),
+    }
+    assert [r.recording_id for r in made.todo] == ["REC"]
+    require_runnable(made)
+    assert [r.recording_id for r in plan(root, pattern=("n*",)).recordings] == ["new"]
+
+
 def test_two_manifests_of_one_recording_are_refused(dataset: Callable[..., Path]) -> None:
     root = dataset("REC")
     (root / "manifests" / "copy.csv").write_text((root / "manifests" / "REC.csv").read_text())
@@ -204,7 +222,7 @@ def test_the_plans_files_have_the_columns_of_the_format(dataset: Callable[..., P
         (row,) = csv.DictReader(stream)
     assert ",".join(row) == (
         "recording_id,manifest_path,output_dir,recording_output_dir,telemetry_log,use_hawkears,hawkears_args,"
-        "max_gpus,cpu_workers,chunk_status,chunk_status_path"
+        "max_gpus,cpu_workers,chunk_status,chunk_status_path,settings"
     )
     assert row["manifest_path"] == "manifests/two words.csv"
     assert row["telemetry_log"] == "artifacts/telemetry/infer/two words.jsonl"

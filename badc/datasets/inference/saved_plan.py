@@ -1,0 +1,142 @@
+"""A saved plan given again to `badc infer orchestrate`: which manifests, and with which settings.
+
+It is a plan of this command, one of `badc chunk orchestrate`, or a table that only has `manifest_path`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from badc.errors import RequestError
+from badc.inference.settings import InferOptions
+from badc.recordings.locate import find_audio
+from badc.runners.settings import RunnerSettings
+from badc.settings.model import settings_from
+from badc.system.paths import absolute, find_dataset_root
+from badc.system.row_files import PlanRow, read_plan
+
+if TYPE_CHECKING:
+    from badc.datasets.inference.settings import OrchestrateSettings
+
+# Settings that have columns of their own, and those that belong to one day or machine.
+_NOT_IN_OTHERS = frozenset(
+    {
+        *("use_hawkears", "hawkears_arg", "max_gpus", "cpu_workers"),
+        *("runner_block", "cluster_block", "scheduler", "gpu_pool", "no_wait", "replace_results"),
+    }
+)
+_RUNNER_FIELDS = frozenset(RunnerSettings.model_fields)
+
+
+class SavedPlanRow(PlanRow):
+    """What a row of either kind of plan says; only `manifest_path` is required."""
+
+    manifest_path: str
+    output_dir: str | None = None
+    telemetry_log: str | None = None
+    use_hawkears: bool | None = None
+    hawkears_args: tuple[str, ...] | None = None
+    max_gpus: int | None = None
+    cpu_workers: int | None = None
+    chunk_status_path: str | None = None
+    chunk_output_dir: str | None = None
+    settings: dict[str, Any] | None = None
+
+
+def other_settings(settings: InferOptions) -> dict[str, Any]:
+    """Return the settings of the runs, as JSON, that differ from their defaults and have no column of their own."""
+    found: dict[str, Any] = {}
+    for name, field in InferOptions.model_fields.items():
+        value = getattr(settings, name)
+        if name not in _NOT_IN_OTHERS and value != field.get_default(call_default_factory=True):
+            # Absolute, as the plan may be given again in another folder.
+            found[name] = str(absolute(value)) if isinstance(value, Path) else value
+    return found
+
+
+def root_of_plan(plan: Path) -> Path:
+    """Return the dataset of a plan: the first folder where its first manifest is.
+
+    The folder above the plan that has `.datalad`, the working directory and its dataset, then the folders above the
+    plan are looked at. RequestError if none has it.
+    """
+    rows = read_plan(plan, SavedPlanRow)
+    full = absolute(plan)
+    roots = [find_dataset_root(full), Path.cwd(), find_dataset_root(Path.cwd()), *full.parents]
+    places = list(dict.fromkeys(root for root in roots if root is not None))
+    for root in places:
+        if not rows or (root / rows[0].manifest_path).exists():
+            return root
+    raise RequestError(
+        f"{plan}: {rows[0].manifest_path} is not below {', '.join(map(str, places))}; name the dataset, and the plan "
+        "with --chunk-plan"
+    )
+
+
+def said_by(plan: Path, rows: Sequence[SavedPlanRow], given: frozenset[str]) -> dict[str, Any]:
+    """Return the settings that a plan says, but for those that are `given` otherwise.
+
+    A runner that is given replaces the plan's with all of its options.
+
+    Raises
+    ------
+    RequestError
+        When rows differ in a setting, or the plan is of a runner that it does not name.
+    """
+
+    def one(column: str, value_of: Callable[[SavedPlanRow], Any]) -> Any:
+        values = [value for row in rows if (value := value_of(row)) is not None]
+        others = [value for value in values if value != values[0]]
+        if others:
+            raise RequestError(
+                f"{plan}: its rows differ in {column} ({values[0]}, {others[0]}), which one run cannot; split the plan"
+            )
+        return values[0] if values else None
+
+    others = one("settings", lambda row: row.settings)
+    found = {
+        "output_dir": one("output_dir", lambda row: row.output_dir),
+        "chunks_dir": one("chunk_status_path", _chunks_dir),
+        "use_hawkears": one("use_hawkears", lambda row: row.use_hawkears),
+        "hawkears_arg": one("hawkears_args", lambda row: row.hawkears_args) or None,
+        "max_gpus": one("max_gpus", lambda row: row.max_gpus),
+        "cpu_workers": one("cpu_workers", lambda row: row.cpu_workers),
+        **(others or {}),
+    }
+    named_otherwise = bool(given & _RUNNER_FIELDS)
+    if found["use_hawkears"] is False and not named_otherwise:
+        if others is None:
+            raise RequestError(
+                f"{plan}: says use_hawkears false, and not which runner then; name it, such as with --use-birdnet, "
+                "--runner-cmd or --stub-runner"
+            )
+        if others.keys() & _RUNNER_FIELDS:
+            found["use_hawkears"] = None
+    passed_over = given | (_RUNNER_FIELDS if named_otherwise else frozenset())
+    return {name: value for name, value in found.items() if value is not None and name not in passed_over}
+
+
+def with_saved_plan(settings: OrchestrateSettings) -> tuple[OrchestrateSettings, dict[Path, SavedPlanRow] | None]:
+    """Return the settings with what a saved plan says, and its rows by manifest; None without a plan."""
+    if settings.chunk_plan is None:
+        return settings, None
+    rows = read_plan(settings.chunk_plan, SavedPlanRow)
+    given = {name: getattr(settings, name) for name in settings.model_fields_set}
+    said = said_by(settings.chunk_plan, rows, frozenset(given))
+    filled: OrchestrateSettings = settings_from(type(settings), said | given)
+    return filled, _manifests_of(settings.chunk_plan, rows, settings.root)
+
+
+def _manifests_of(plan: Path, rows: Sequence[SavedPlanRow], root: Path) -> dict[Path, SavedPlanRow]:
+    """Return the rows of a plan by their manifests, absolute: below the dataset, else here, else beside the plan."""
+    roots = [root, Path.cwd(), absolute(plan).parent]
+    return {absolute(find_audio(row.manifest_path, roots)): row for row in rows}
+
+
+def _chunks_dir(row: SavedPlanRow) -> str | None:
+    """Return the folder of the chunk statuses, which lie in RECORDING/ below it."""
+    if row.chunk_status_path is not None:
+        return str(Path(row.chunk_status_path).parent.parent)
+    return None if row.chunk_output_dir is None else str(Path(row.chunk_output_dir).parent)

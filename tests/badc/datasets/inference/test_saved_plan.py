@@ -1,0 +1,121 @@
+"""A saved plan, given again, runs what it says; other tables of manifests work too."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from badc.datasets.inference.plan import InferPlanRow, OrchestrationPlan, plan_orchestration
+from badc.datasets.inference.saved_plan import SavedPlanRow, said_by
+from badc.datasets.inference.settings import OrchestrateSettings
+from badc.errors import RequestError
+from badc.settings.model import settings_from
+from badc.system.row_files import read_plan, write_plan_csv, write_plan_json
+
+
+@pytest.fixture
+def dataset(make_dataset: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A dataset of three chunked recordings; the working directory is another folder."""
+    root = make_dataset("A", "B", "C")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    return root
+
+
+def planned(dataset: Path, **settings: Any) -> OrchestrationPlan:
+    made = settings_from(OrchestrateSettings, {"dataset": dataset, **settings})
+    return plan_orchestration(made)
+
+
+def saved(plan: OrchestrationPlan, suffix: str) -> Path:
+    path = plan.settings.root / "plans" / f"infer{suffix}"
+    rows = plan.rows()
+    if suffix == ".csv":
+        write_plan_csv(path, InferPlanRow, rows)
+    else:
+        write_plan_json(path, rows)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json"])
+@pytest.mark.parametrize("as_the_dataset", [True, False])
+def test_a_saved_plan_runs_what_it_says(dataset: Path, suffix: str, as_the_dataset: bool) -> None:
+    first = planned(
+        dataset,
+        **{"pattern": ("[AB]",), "use_birdnet": True, "min_confidence": 0.5, "max_gpus": 0, "cpu_workers": 2},
+        **{"output_dir": Path("out"), "telemetry_dir": Path("logs"), "max_retries": 7, "keep_going": True},
+    )
+    path = saved(first, suffix)
+    again = planned(path) if as_the_dataset else planned(dataset, chunk_plan=path)
+    assert [r.recording_id for r in again.todo] == ["A", "B"]
+    assert [again.infer_settings(r) for r in again.todo] == [first.infer_settings(r) for r in first.todo]
+    assert again.infer_settings(again.todo[0]).min_confidence == 0.5
+    assert again.rows() == first.rows()
+    other = planned(dataset, chunk_plan=path, max_retries=1, runner_cmd="detect")
+    run = other.infer_settings(other.todo[0])
+    assert (run.max_retries, run.runner_cmd, run.use_birdnet, run.cpu_workers) == (1, "detect", False, 2)
+
+
+def written(dataset: Path, *rows: dict[str, Any]) -> Path:
+    """Write a plan as another tool may: with these columns alone."""
+    path = dataset / "plan.csv"
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def test_a_table_that_only_has_manifests_is_a_plan(dataset: Path) -> None:
+    path = written(dataset, {"manifest_path": "manifests/C.csv"}, {"manifest_path": dataset / "manifests" / "A.csv"})
+    for made in (planned(path, runner_cmd="detect"), planned(dataset, chunk_plan=path, runner_cmd="detect")):
+        assert made.settings.root == dataset
+        assert [r.recording_id for r in made.todo] == ["C", "A"]
+        assert made.recordings[0].log == dataset / "artifacts" / "telemetry" / "infer" / "C.jsonl"
+    (dataset / "plan.json").write_text(json.dumps([{"manifest_path": "manifests/B.csv"}]))
+    assert [r.recording_id for r in planned(dataset / "plan.json", runner_cmd="detect").todo] == ["B"]
+
+
+def test_a_plan_of_another_tool_has_its_own_logs_and_hawkears_arguments(dataset: Path) -> None:
+    rows = [
+        {
+            "manifest_path": f"manifests/{name}.csv",
+            "telemetry_log": f"logs/{name} of 2023.jsonl",
+            "use_hawkears": "True",
+            "hawkears_args": '["--min_score", "0.7"]',
+            "max_gpus": "",
+            "chunk_status_path": f"artifacts/chunks/{name}/.chunk_status.json",
+        }
+        for name in "AB"
+    ]
+    path = written(dataset, *rows)
+    said = said_by(path, read_plan(path, SavedPlanRow), frozenset())
+    assert said == {"use_hawkears": True, "hawkears_arg": ("--min_score", "0.7"), "chunks_dir": "artifacts/chunks"}
+    made = planned(path, use_birdnet=True)
+    assert (made.settings.use_birdnet, made.settings.hawkears_arg) == (True, ())
+    assert [made.infer_settings(r).telemetry_log for r in made.todo] == [
+        dataset / "logs" / f"{name} of 2023.jsonl" for name in "AB"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        (
+            [{"manifest_path": "manifests/A.csv", "max_gpus": 1}, {"manifest_path": "manifests/B.csv", "max_gpus": 2}],
+            r"its rows differ in max_gpus \(1, 2\)",
+        ),
+        ([{"manifest_path": "manifests/A.csv", "use_hawkears": "false"}], "not which runner then; name it"),
+        ([{"manifest_path": "nowhere/A.csv"}], r"nowhere/A\.csv is not below .*--chunk-plan"),
+        ([{"recording_id": "A"}], "no column manifest_path"),
+    ],
+)
+def test_what_a_plan_cannot_say_is_refused(dataset: Path, rows: list[dict[str, Any]], reason: str) -> None:
+    path = written(dataset, *rows)
+    with pytest.raises(RequestError, match=reason):
+        planned(path)

@@ -118,6 +118,8 @@ class _InferRun:
         self._cluster = cluster
         self._session = session
         self._ledger = RunLedger(plan)
+        if not session.shares_cluster:
+            session.say(f"Telemetry: {plan.telemetry_log}")
         self._artifacts = RunArtifacts(plan)
         self._silent_workers = SilentWorkers(self._ledger, session.say)
         self._stop = session.stop

@@ -133,6 +133,7 @@ class _OrchestrateRun:
     def complete(self) -> None:
         """Run to the end, and set the session's outcome."""
         under_way: set[Future[RecordingOutcome]] = set()
+        self._session.say(f"Telemetry: {self._plan.settings.telemetry_folder}, a log for each recording")
         most = self._plan.settings.concurrent_recordings
         with ThreadPoolExecutor(most + _MOST_FOLLOWING) as pool:
             while under_way or (self._waiting and not self._stop.requested.is_set()):

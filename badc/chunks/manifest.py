@@ -16,6 +16,7 @@ from badc.recordings.locate import find_audio
 from badc.recordings.names import id_problem
 from badc.system import atomic
 from badc.system.paths import absolute, find_dataset_root
+from badc.system.texts import require_commas
 
 if TYPE_CHECKING:
     import _csv
@@ -197,9 +198,7 @@ def _row_parser(path: Path, header: list[str]) -> Callable[[list[str], int], Chu
     names = [name.strip() for name in header]
     missing = [name for name in REQUIRED_COLUMNS if name not in names]
     if missing:
-        separator = next((s for s in (";", "\t", "|") if len(names) == 1 and s in names[0]), None)
-        if separator is not None:
-            raise RequestError(f"{path}:1: the columns are separated by {separator!r}; a manifest uses commas")
+        require_commas(path, names, "manifest")
         raise RequestError(
             f"{path}:1: the column{'s' * (len(missing) > 1)} {', '.join(missing)} "
             f"{'are' if len(missing) > 1 else 'is'} missing; a manifest starts with {','.join(COLUMNS)}"

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from badc.chunks.cutting import DEFAULT_DURATION_S, DEFAULT_MIN_CHUNK_S, Cut
-from badc.settings.model import ARGUMENT, Settings
+from badc.settings.model import ARGUMENT, Settings, turned_off_by
 
 
 class CutSettings(Settings):
@@ -48,7 +48,11 @@ class ManifestSettings(_WithId):
         Field(description="The manifest. Default: manifests/RECORDING.csv, in the recording's dataset if it has one."),
     ] = None
     hash_chunks: Annotated[
-        bool, Field(description="Read all audio and write each chunk's SHA-256, that of its WAV.")
+        bool,
+        Field(
+            description="Read all audio and write each chunk's SHA-256, that of its WAV.",
+            json_schema_extra=turned_off_by("--no-hash-chunks"),
+        ),
     ] = False
     status_dir: Annotated[
         Path | None,
@@ -69,4 +73,10 @@ class ChunkWavSettings(_WithId):
         Path | None,
         Field(description="The manifest. Default: manifests/RECORDING.csv, in the recording's dataset if it has one."),
     ] = None
-    dry_run: Annotated[bool, Field(description="Say what would be written, and write nothing.")] = False
+    dry_run: Annotated[
+        bool,
+        Field(
+            description="Say what would be written and write nothing, or write the chunks.",
+            json_schema_extra=turned_off_by("--write-chunks"),
+        ),
+    ] = False

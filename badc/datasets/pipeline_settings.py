@@ -26,11 +26,10 @@ from badc.settings.redo import RedoBefore, redoing
 _PREFIXED = ("pattern", "include_existing", "redo_before", "limit")
 
 
-def _turned_off_by(name: str, option: str) -> FieldInfo:
+def _as_elsewhere(name: str) -> FieldInfo:
     """Return the field of a switch that is on in a pipeline."""
-    field: FieldInfo = Field(
-        description=DatasetInferOptions.model_fields[name].description, json_schema_extra=turned_off_by(option)
-    )
+    switch = DatasetInferOptions.model_fields[name]
+    field: FieldInfo = Field(description=switch.description, json_schema_extra=switch.json_schema_extra)
     return field
 
 
@@ -49,9 +48,9 @@ class PipelineSettings(DatasetInferOptions, ChunkOptions, DatasetSettings):
     ] = False
     infer_redo_before: RedoBefore = None
     infer_limit: InferLimit = None
-    bundle: Annotated[bool, _turned_off_by("bundle", "--no-bundle")] = True
-    bundle_rollup: Annotated[bool, _turned_off_by("bundle_rollup", "--no-bundle-rollup")] = True
-    resume_completed: Annotated[bool, _turned_off_by("resume_completed", "--rerun-all")] = True
+    bundle: Annotated[bool, _as_elsewhere("bundle")] = True
+    bundle_rollup: Annotated[bool, _as_elsewhere("bundle_rollup")] = True
+    resume_completed: Annotated[bool, _as_elsewhere("resume_completed")] = True
 
 
 def going_on(settings: PipelineSettings, begun: str) -> PipelineSettings:

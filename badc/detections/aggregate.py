@@ -10,7 +10,8 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import orjson
 from badc.chunks.manifest import Chunk, Manifest, read_manifest
 from badc.chunks.status import STATUS_FILE
 from badc.detections.fingerprint import fingerprint_of, settings_of
+from badc.detections.hawkears_labels import detections_at
 from badc.detections.overlaps import merge_overlaps
 from badc.detections.repeats import RepeatedChunks
 from badc.detections.result import InvalidResultError, ResultStatus, parse_detections
@@ -42,7 +44,12 @@ _MOST_BAD_FILES_KEPT = 10_000
 _START_MS = re.compile(r"_chunk_(\d+)_\d+\.json$")
 # Whole endings: an id may end with `.summary`.
 _OTHER_FILES = (".jsonl.summary.json", STATUS_FILE)
+_WITH_SHORT_CODES = ("hawkears",)
 _NO_DETECTIONS = (ResultStatus.STUB, ResultStatus.NO_OUTPUT)
+
+
+# Path, the chunk's columns, its detections.
+_FileRead = tuple[str, dict[str, Any], Sequence[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +156,10 @@ def aggregate(
         times = RecordingTimes([Path.cwd()] if dataset is None else [dataset, Path.cwd()])
         staging = _Staging(Path(scratch), times, made, settings.strict)
         detections, coverage = staging.detections, staging.coverage
-        _stage(folder, staging, on_progress)
-        if manifests:
-            _fill_in(manifests, staging)
+        listed = _list(manifests, staging) if manifests else None
+        _stage(folder, staging, listed, on_progress)
+        if listed is not None:
+            _fill_in(listed, staging)
         if not_chunked:
             _add_not_chunked(not_chunked, staging)
         detections.sort(("recording_id", "chunk_start_ms", "timestamp_ms", "label"))
@@ -175,35 +183,54 @@ def _publish(detections: TableStage, coverage: TableStage, csv: Path, parquet: P
             made.written.append(path)
 
 
-def _stage(folder: Path, staging: _Staging, on_progress: Callable[[int], None]) -> None:
+def _stage(folder: Path, staging: _Staging, listed: ListedStage | None, on_progress: Callable[[int], None]) -> None:
     """Read every file of the folder into the two tables."""
     detections, coverage, made = staging.detections, staging.coverage, staging.made
     origin_of = staging.times.of
+    files = _json_files(folder)
     with RepeatedChunks(staging.scratch / "files.parquet") as repeated, detections, coverage:
-        for path in _json_files(folder):
-            made.files += 1
-            try:
-                chunk, rows = _rows_of(path)
-            except InvalidResultError as error:
-                staging.leave_out(path, str(error))
-                continue
-            recording_id = chunk["recording_id"]
-            first = repeated.first_file(recording_id, chunk["chunk_id"], path)
-            if first is not None:
-                staging.leave_out(path, f"the same chunk as {first}")
-                continue
-            chunk["origin"] = origin_of(recording_id, chunk["source_path"], (chunk["dataset_root"],))
-            if chunk["overlapping"]:
-                staging.overlapping = True
-            coverage.add(chunk, len(rows))
-            detections.add(chunk, len(rows), rows)
-            if made.files % _BATCH_CHUNKS == 0:
-                detections.flush()
-                coverage.flush()
-                repeated.flush()
-                on_progress(made.files)
-    on_progress(made.files)
+        while batch := list(islice(files, _BATCH_CHUNKS)):
+            made.files += len(batch)
+            for path, chunk, rows in _named(list(_read(batch, staging)), listed, staging):
+                recording_id = chunk["recording_id"]
+                first = repeated.first_file(recording_id, chunk["chunk_id"], path)
+                if first is not None:
+                    staging.leave_out(path, f"the same chunk as {first}")
+                    continue
+                chunk["origin"] = origin_of(recording_id, chunk["source_path"], (chunk["dataset_root"],))
+                if chunk["overlapping"]:
+                    staging.overlapping = True
+                coverage.add(chunk, len(rows))
+                detections.add(chunk, len(rows), rows)
+            detections.flush()
+            coverage.flush()
+            repeated.flush()
+            on_progress(made.files)
     repeated.drop_from(detections, coverage, lambda path, first: staging.leave_out(path, f"the same chunk as {first}"))
+
+
+def _read(paths: Sequence[str], staging: _Staging) -> Iterator[_FileRead]:
+    for path in paths:
+        try:
+            yield path, *_rows_of(path)
+        except InvalidResultError as error:
+            staging.leave_out(path, str(error))
+
+
+def _named(files: Sequence[_FileRead], listed: ListedStage | None, staging: _Staging) -> Iterator[_FileRead]:
+    """Yield the files with a recording id: their own, else that of the manifests' chunk, else their folder's name."""
+    unnamed = [chunk["chunk_id"] for _, chunk, _ in files if not chunk["recording_id"]]
+    owners = listed.recordings_of(unnamed) if listed is not None and unnamed else {}
+    for path, chunk, rows in files:
+        if not chunk["recording_id"]:
+            folder = Path(path).parent.name
+            known = owners.get(chunk["chunk_id"], [])
+            if len(known) > 1 and folder not in known:
+                names = ", ".join(known)
+                staging.leave_out(path, f"names no recording, and the manifests have its chunk in several: {names}")
+                continue
+            chunk["recording_id"] = folder if folder in known or not known else known[0]
+        yield path, chunk, rows
 
 
 def _json_files(folder: Path) -> Iterator[str]:
@@ -239,14 +266,24 @@ def _rows_of(path: str) -> tuple[dict[str, Any], Sequence[Any]]:
         raise InvalidResultError("its 'chunk' is not an object")
     status = _text(document, "status")
     overlap_ms = window.get("overlap_ms")
-    rows = () if status in _NO_DETECTIONS else parse_detections(document.get("detections", []))
+    runner = _text(document, "runner")
+    found = document.get("detections", [])
+    raw = _text(document, "hawkears_output")
+    rows: Sequence[Any]
+    if raw and not found and status in (None, ResultStatus.OK):
+        rows = detections_at(raw, chunk_id, Path(path))
+        status = ResultStatus.OK if rows else ResultStatus.NO_DETECTIONS
+    else:
+        rows = () if status in _NO_DETECTIONS else parse_detections(found)
+    if runner in _WITH_SHORT_CODES:  # older files have the name as label
+        rows = tuple(replace(d, label=d.label_code) if d.label_code and d.label == d.label_name else d for d in rows)
     return {
-        "recording_id": _text(document, "recording_id") or Path(path).parent.name,
+        "recording_id": _text(document, "recording_id"),
         "chunk_id": chunk_id,
         "chunk_start_ms": _ms(window, "start_ms"),
         "chunk_end_ms": _ms(window, "end_ms"),
         "status": status,
-        "runner": _text(document, "runner"),
+        "runner": runner,
         "model_version": _text(document, "model_version"),
         "chunk_sha256": _text(window, "sha256"),
         "source_path": _text(document, "source_path"),
@@ -286,8 +323,8 @@ def _manifests_at(path: Path) -> list[Path]:
     return found
 
 
-def _fill_in(manifests: Sequence[Path], staging: _Staging) -> None:
-    """Add to the chunks what the manifests know about them, and add the chunks that have no output."""
+def _list(manifests: Sequence[Path], staging: _Staging) -> ListedStage:
+    """Return the chunks of the manifests."""
     listed = ListedStage(staging.scratch / "listed.parquet")
     with listed:
         for path in manifests:
@@ -297,6 +334,11 @@ def _fill_in(manifests: Sequence[Path], staging: _Staging) -> None:
                 listed.add(_columns_of(chunk, manifest, staging.times), 0)
                 if number % _BATCH_CHUNKS == 0:
                     listed.flush()
+    return listed
+
+
+def _fill_in(listed: ListedStage, staging: _Staging) -> None:
+    """Add to the chunks what the manifests know about them, and add the chunks that have no output."""
     before = staging.coverage.rows
     staging.coverage.fill_in(listed)
     missing = staging.coverage.number("SELECT count(*) FROM this WHERE status = 'missing'")

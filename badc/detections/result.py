@@ -83,7 +83,8 @@ class ChunkResult:
 def parse_detections(value: object) -> tuple[Detection, ...]:
     """Check a JSON list of detections.
 
-    Times in ms may be floats, which are rounded; a missing label is taken from `label_name`, then `label_code`.
+    Times in ms may be floats, which are rounded. A missing label is the code if it is short, that is one word, else the
+    name.
 
     Raises
     ------
@@ -120,13 +121,14 @@ def _parse_any_detection(item: object, number: int) -> Detection:
         if text is not None and not isinstance(text, str):
             raise InvalidResultError(f"detections[{number}].{key} is {_kind(text)}, not text")
         texts[key] = text
-    label = texts["label"] or texts["label_name"] or texts["label_code"]
+    code, name = texts["label_code"], texts["label_name"]
+    label = texts["label"] or (code if code and len(code.split()) == 1 else name or code)
     if not label:
         raise InvalidResultError(f"detections[{number}] has no label")
     return Detection(
         label=label,
-        label_code=texts["label_code"],
-        label_name=texts["label_name"],
+        label_code=code,
+        label_name=name,
         confidence=_confidence(item.get("confidence"), number),
         timestamp_ms=_ms(item.get("timestamp_ms"), number, "timestamp_ms"),
         end_ms=_ms(item.get("end_ms"), number, "end_ms"),

@@ -179,6 +179,16 @@ class ListedStage(TableStage):
 
     schema = LISTED_SCHEMA
 
+    def recordings_of(self, chunk_ids: Sequence[str]) -> dict[str, list[str]]:
+        """Return the recordings that have a chunk of this id, for each id that is listed."""
+        with database_of(self.path.parent, {"this": self.path}) as database:
+            database.register("wanted", pa.table({"chunk_id": chunk_ids}))
+            found = database.execute(
+                "SELECT chunk_id, list_sort(list(DISTINCT recording_id)) FROM this SEMI JOIN wanted USING (chunk_id) "
+                "GROUP BY chunk_id"
+            )
+            return dict(found.fetchall())
+
     def _table(self, chunks: list[dict[str, Any]], counts: list[int], found: list[Any]) -> pa.Table:
         columns = _chunk_columns(chunks, counts)
         columns |= {name: [chunk[name] for chunk in chunks] for name in ("chunk_sha256", "source_path")}

@@ -53,13 +53,18 @@ def make_bundle(settings: BundleSettings) -> Bundle:
         notes = notes_on_tables(tables, settings.parquet, coverage)
         figures = figures_of(tables, has_coverage=coverage is not None)
         if not settings.no_quicklook:
-            written += write_quicklook(tables, quicklook)
+            written += write_quicklook(tables, quicklook, settings.for_spreadsheets)
         if not settings.no_parquet_report:
             written += write_parquet_report(tables, settings, coverage, figures, overview)
         if not settings.no_duckdb_report:
             write_database(tables, database, settings.bucket_minutes)
     if not settings.no_duckdb_report:
-        exports = DatabaseSettings(parquet=settings.parquet, database=database, export_dir=exported)
+        exports = DatabaseSettings(
+            parquet=settings.parquet,
+            database=database,
+            export_dir=exported,
+            for_spreadsheets=settings.for_spreadsheets,
+        )
         made = read_database(exports, notes)
         written += [made.database, *made.written]
     if not settings.no_html:

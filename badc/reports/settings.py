@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, field_validator
 
 from badc.recordings.names import id_problem
-from badc.settings.model import ARGUMENT, Settings
+from badc.settings.model import ARGUMENT, Settings, turned_off_by
 
 
 class Group(StrEnum):
@@ -54,6 +54,18 @@ Labels = Annotated[
 ]
 
 
+class CsvSettings(Settings):
+    """What the reports share that write CSVs."""
+
+    for_spreadsheets: Annotated[
+        bool,
+        Field(
+            description="Put an apostrophe before texts in CSVs that a spreadsheet would run as a formula: those that "
+            "begin with =, +, - or @ and are no numbers."
+        ),
+    ] = False
+
+
 class ReportSettings(Settings):
     """What all reports of one table of detections share."""
 
@@ -75,7 +87,7 @@ class ReportSettings(Settings):
     min_confidence: MinConfidence = 0.0
 
 
-class SummarySettings(ReportSettings):
+class SummarySettings(CsvSettings, ReportSettings):
     """Settings of `badc report summary`."""
 
     group_by: Annotated[
@@ -110,7 +122,7 @@ BucketMinutes = Annotated[
 ]
 
 
-class QuicklookSettings(ReportSettings):
+class QuicklookSettings(CsvSettings, ReportSettings):
     """Settings of `badc report quicklook`."""
 
     top_labels: TopLabels = 10
@@ -120,7 +132,7 @@ class QuicklookSettings(ReportSettings):
     ] = None
 
 
-class ParquetReportSettings(ReportSettings):
+class ParquetReportSettings(CsvSettings, ReportSettings):
     """Settings of `badc report parquet`."""
 
     top_labels: TopLabels = 20
@@ -132,7 +144,7 @@ class ParquetReportSettings(ReportSettings):
     ] = None
 
 
-class DatabaseSettings(ReportSettings):
+class DatabaseSettings(CsvSettings, ReportSettings):
     """Settings of `badc report duckdb`."""
 
     database: Annotated[
@@ -149,7 +161,7 @@ class DatabaseSettings(ReportSettings):
     ] = None
 
 
-class BundleSettings(ReportSettings):
+class BundleSettings(CsvSettings, ReportSettings):
     """Settings of `badc report bundle`."""
 
     output_dir: Annotated[
@@ -158,9 +170,19 @@ class BundleSettings(ReportSettings):
     run_prefix: Annotated[
         str | None, Field(description="Start of all file and folder names. Default: the table's own name.")
     ] = None
-    no_quicklook: Annotated[bool, Field(description="Leave out PREFIX_quicklook.")] = False
-    no_parquet_report: Annotated[bool, Field(description="Leave out PREFIX_parquet_report.")] = False
-    no_duckdb_report: Annotated[bool, Field(description="Leave out PREFIX.duckdb and PREFIX_duckdb_exports.")] = False
+    no_quicklook: Annotated[
+        bool, Field(description="Leave out PREFIX_quicklook.", json_schema_extra=turned_off_by("--quicklook"))
+    ] = False
+    no_parquet_report: Annotated[
+        bool, Field(description="Leave out PREFIX_parquet_report.", json_schema_extra=turned_off_by("--parquet-report"))
+    ] = False
+    no_duckdb_report: Annotated[
+        bool,
+        Field(
+            description="Leave out PREFIX.duckdb and PREFIX_duckdb_exports.",
+            json_schema_extra=turned_off_by("--duckdb-report"),
+        ),
+    ] = False
     no_html: Annotated[bool, Field(description="Leave out PREFIX_report.html and its plots.")] = False
     no_clips: Annotated[bool, Field(description="Make a small page, without audio clips and their spectrograms.")] = (
         False
@@ -189,7 +211,7 @@ class BundleSettings(ReportSettings):
         return self.output_dir or self.parquet.parent
 
 
-class RollupSettings(Settings):
+class RollupSettings(CsvSettings):
     """Settings of `badc report aggregate-dir`."""
 
     folder: Annotated[
@@ -212,7 +234,7 @@ class ExportFormat(StrEnum):
     BIRDNET = "birdnet"
 
 
-class ExportSettings(Settings):
+class ExportSettings(CsvSettings):
     """Settings of one export of detections (`badc report export`)."""
 
     parquet: Annotated[

@@ -49,9 +49,9 @@ def _words(name: str, value: object, field: FieldInfo) -> list[str]:
     return [f"{option_name(name)}={value}"] if str(value).startswith("-") else [option_name(name), str(value)]
 
 
-def turned_off_by(option: str) -> dict[str, Any]:
-    """Return the `json_schema_extra` of a switch that this option turns off."""
-    return {"off": option}
+def turned_off_by(option: str, *synonyms: str) -> dict[str, Any]:
+    """Return the `json_schema_extra` of a switch that this option turns off, and its synonyms do."""
+    return {"off": option, "off_too": list(synonyms)}
 
 
 def off_name(field: FieldInfo) -> str:
@@ -71,12 +71,17 @@ def also_called(*names: str) -> dict[str, Any]:
 
 
 def option_names(name: str, field: FieldInfo) -> list[str]:
-    """Return every option of a settings field: first the one in messages (`--on/--off` for a switch), then synonyms."""
-    extra = field.json_schema_extra
-    others = extra.get("also_called", []) if isinstance(extra, dict) else []
+    """Return every option of a settings field: first the one in messages (`--on/--off` for a switch), then synonyms.
+
+    A synonym of `--off` alone is ` /--synonym`, as Typer has it.
+    """
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    others, off_too = extra.get("also_called", []), extra.get("off_too", [])
     assert isinstance(others, list)
+    assert isinstance(off_too, list)
     off = off_name(field)
-    return [option_name(name) + (f"/{off}" if off else ""), *(option_name(str(other)) for other in others)]
+    first = option_name(name) + (f"/{off}" if off else "")
+    return [first, *(option_name(str(other)) for other in others), *(f" /{other}" for other in off_too)]
 
 
 def request_error(error: ValidationError, places: str = "option") -> RequestError:

@@ -113,11 +113,26 @@ def new_telemetry_log(manifest: Path, dataset_root: Path | None, now: datetime |
     return first_free(_telemetry_folder(dataset_root), manifest.stem, now)
 
 
-def newest_telemetry_log(folder: Path) -> Path | None:
-    """Return the telemetry log written last by runs in this folder or dataset, or None."""
-    places = (folder / "data" / "telemetry" / "infer", folder / "artifacts" / "telemetry")
-    logs = (log for place in places for log in place.rglob("*.jsonl"))
-    return max(logs, key=lambda log: log.stat().st_mtime_ns, default=None)
+def newest_telemetry_log(dataset: Path | None = None) -> Path:
+    """Return the telemetry log written last by runs in a dataset, by default in the working directory and its dataset.
+
+    Raises
+    ------
+    RequestError
+        When there is none.
+    """
+    if dataset is not None and not dataset.is_dir():
+        raise RequestError(f"{dataset}: no such folder; name a dataset, or a log with --log")
+    here = dataset or Path()
+    roots = dict.fromkeys((here, find_dataset_root(here) or here))
+    places = [root / place for root in roots for place in ("artifacts/telemetry", "data/telemetry/infer")]
+    logs = [Path(base, name) for place in places for base, files in walk(place) for name in files]
+    # A link whose content git-annex dropped cannot be read.
+    found = [log for log in logs if log.suffix == ".jsonl" and log.exists()]
+    if not found:
+        tried = ", ".join(map(str, places))
+        raise RequestError(f"no telemetry log in {tried}; --log takes the path that `badc infer run` prints")
+    return max(found, key=lambda log: log.stat().st_mtime_ns)
 
 
 def require_inside(root: Path, path: Path) -> None:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from badc.errors import MOST_LISTED, RequestError, listed
 from badc.system import atomic
+from badc.system.texts import read_text, require_commas
 
 
 class PlanRow(BaseModel):
@@ -57,14 +58,7 @@ def read_plan(path: Path, model: type[Row]) -> list[Row]:
     RequestError
         When the file is no such plan; the text names the first 20 bad rows.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise RequestError(f"{path}: no such plan") from None
-    except UnicodeDecodeError:
-        raise RequestError(f"{path}: not UTF-8; save it as UTF-8") from None
-    except OSError as error:
-        raise RequestError(f"{path}: the plan cannot be read ({error.strerror})") from None
+    text = read_text(path, "plan")
     is_json = path.suffix.lower() == ".json"
     found = _json_rows(path, text) if is_json else _csv_rows(path, text, model)
     rows: list[Row] = []
@@ -120,6 +114,7 @@ def _csv_rows(path: Path, text: str, model: type[PlanRow]) -> Iterable[tuple[str
 def _require_columns(path: Path, names: Sequence[str], model: type[PlanRow]) -> None:
     needed = [name for name, field in model.model_fields.items() if field.is_required()]
     if missing := [name for name in needed if name not in names]:
+        require_commas(path, names, "plan")
         raise RequestError(
             f"{path}:1: no column {', '.join(missing)}; a plan starts with {','.join(model.model_fields)}"
         )

@@ -92,10 +92,10 @@ class WorkerStats:
         age_s = self.age_s(now_s)
         return age_s is not None and age_s > max(_SILENT_LEAST_S, _SILENT_TIMES_RUNTIME * (self.mean_runtime_s or 0.0))
 
-    def recent(self, now_s: float) -> list[TrendBucket | None]:
-        """Return the buckets of the last minutes, oldest first; None where nothing happened."""
+    def recent(self, end_s: float) -> list[TrendBucket | None]:
+        """Return the buckets of the minutes before `end_s`, oldest first; None where nothing happened."""
         by_number = {bucket.number: bucket for bucket in self.trend}
-        last = int(now_s // TREND_BUCKET_S)
+        last = int(end_s // TREND_BUCKET_S)
         return [by_number.get(number) for number in range(last - TREND_BUCKETS + 1, last + 1)]
 
     def bucket(self, at_s: float) -> TrendBucket:
@@ -247,9 +247,9 @@ class Monitor:
 
     @property
     def is_over(self) -> bool:
-        """Whether the summary says that the run has ended."""
+        """Whether the summary says that the run has ended; one without a state, of another program, is written then."""
         counts = self.summary.counts
-        return counts is not None and counts.state not in (None, RunState.RUNNING)
+        return counts is not None and counts.state is not RunState.RUNNING
 
     @property
     def done(self) -> int:
@@ -265,6 +265,15 @@ class Monitor:
         """Return the pace of the last minutes: up to now, or up to the last event of a run that has ended."""
         end_s = (self.state.last_live_s or now_s) if self.is_over else now_s
         return self.state.pace(end_s, self.summary.counts.started_s if self.summary.counts else None)
+
+    def trends_end_s(self, now_s: float) -> float:
+        """Return the end of the time that trends cover: that of the last event once the run has ended or rests.
+
+        It rests when nothing has happened in the whole time that trends cover, so that they would be empty.
+        """
+        last_s = self.state.last_live_s
+        rests = last_s is not None and now_s - last_s > TREND_BUCKET_S * TREND_BUCKETS
+        return last_s if last_s is not None and (self.is_over or rests) else now_s
 
     def left_s(self, now_s: float) -> float | None:
         """Return the seconds until all chunks are done at the present pace, or None if that is unknown."""

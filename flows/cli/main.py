@@ -19,7 +19,7 @@ from badc.errors import ExitCode
 from flows.cli.commands.demo import demo
 from flows.cli.commands.gpus import gpus
 from flows.cli.commands.setup import setup
-from flows.cli.options import with_boundary
+from flows.cli.options import DatasetOfLog, LogOption, with_boundary
 from flows.run.stopping import SIGNALS, interrupt_command
 
 # A group's module is imported only for its own commands: settings models take a while, `badc --help` should not.
@@ -28,6 +28,7 @@ GROUPS = {
     "chunk": ("flows.cli.commands.chunk", "Cut recordings into chunks and write their manifests."),
     "infer": ("flows.cli.commands.infer", "Analyse chunks on every GPU, resume, and aggregate the detections."),
     "server": ("flows.cli.commands.server", "Start a Prefect server, see how full it is, and clear old runs."),
+    "data": ("flows.cli.commands.data", "How to get a dataset, drop it and look at it, with plain DataLad."),
     "report": ("flows.cli.commands.report", "Answers from the tables: counts, rates, a database, a page to send."),
 }
 
@@ -53,13 +54,16 @@ def build(groups: Sequence[str]) -> typer.Typer:
 
 
 def telemetry(
-    log: Annotated[Path, typer.Option(help="Telemetry log (JSONL) of a run; `badc infer run` prints its path.")],
+    dataset: DatasetOfLog = None,
+    log: LogOption = None,
     tail: Annotated[int, typer.Option(min=1, help="How many events to show.")] = 20,
 ) -> None:
     """Print the last events of a run's telemetry log, one line each, oldest first."""
     from badc.errors import RequestError
+    from badc.system.paths import newest_telemetry_log
     from badc.telemetry.events import last_events
 
+    log = log or newest_telemetry_log(dataset)
     try:
         events = last_events(log, tail)
     except OSError as error:

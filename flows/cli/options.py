@@ -6,6 +6,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
 
 import typer
@@ -18,6 +19,18 @@ if TYPE_CHECKING:  # importing pydantic takes longer than `badc --help`
 S = TypeVar("S", bound="Settings")
 # The request names a wrong path; other system errors (a full disk) are not its mistake.
 _WRONG_PLACE = (NotADirectoryError, IsADirectoryError, FileExistsError, FileNotFoundError, PermissionError)
+
+DatasetOfLog = Annotated[
+    Path | None,
+    typer.Argument(
+        help="A dataset whose newest log to show. Default: the newest of the working directory and its dataset, in "
+        "artifacts/telemetry and data/telemetry/infer.",
+        show_default=False,
+    ),
+]
+LogOption = Annotated[
+    Path | None, typer.Option(help="Telemetry log (JSONL) to show; a run prints its path when it starts.")
+]
 
 
 def with_boundary(function: Callable[..., int | None]) -> Callable[..., None]:

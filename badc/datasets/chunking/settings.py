@@ -49,7 +49,10 @@ class ChunkOptions(CutSettings):
     ] = True
     hash_chunks: Annotated[
         bool,
-        Field(description="Virtual chunks: read all audio, to write the SHA-256 that each chunk's WAV would have."),
+        Field(
+            description="Virtual chunks: read all audio, to write the SHA-256 that each chunk's WAV would have.",
+            json_schema_extra=turned_off_by("--no-hash-chunks"),
+        ),
     ] = False
     workers: Annotated[int, Field(ge=1, le=256, description="Recordings to chunk at the same time.")] = 4
 

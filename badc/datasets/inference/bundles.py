@@ -66,10 +66,10 @@ def roll_up_bundles(settings: OrchestrateSettings) -> Rollup:
     BadcError
         When there is no table, or one cannot be used.
     """
-    return roll_up(
-        RollupSettings(
-            folder=settings.below(settings.bundle_aggregate_dir),
-            limit=settings.bundle_rollup_limit,
-            export_dir=settings.rollup_folder,
+    folder = settings.below(settings.bundle_aggregate_dir)
+    made = roll_up(RollupSettings(folder=folder, limit=settings.bundle_rollup_limit, export_dir=settings.rollup_folder))
+    if not made.tables:
+        raise BadcError(
+            listed([f"{folder}: no table in it can be used", *(f"{p}: {why}" for p, why in made.bad_files)])
         )
-    )
+    return made

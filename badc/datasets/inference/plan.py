@@ -222,7 +222,8 @@ def plan_orchestration(
     found: list[RecordingToInfer] = []
     for recording in in_threads(lambda path: _look(path, settings, made_with), manifests, batch_items=1):
         row = None if rows is None else rows[recording.manifest]
-        if row is not None and row.telemetry_log is not None and "telemetry_dir" not in settings.model_fields_set:
+        asked = {"telemetry_dir", "sockeye_log_dir"} & settings.model_fields_set
+        if row is not None and row.telemetry_log is not None and not asked:
             recording = replace(recording, log=settings.below(Path(row.telemetry_log)))
         found.append(recording)
         on_progress(len(found), len(manifests))
@@ -296,7 +297,8 @@ def require_runnable(plan: OrchestrationPlan) -> None:
         require_writable(settings.below(settings.output_dir), "output folder")
         for folder in {recording.log.parent for recording in plan.todo}:
             require_writable(folder, "telemetry folder")
-            require_inside(settings.below(settings.telemetry_dir), folder)
+            if settings.sockeye_log_dir is None:
+                require_inside(settings.below(settings.telemetry_dir), folder)
         if settings.bundle or settings.bundle_rollup:
             require_writable(settings.below(settings.bundle_aggregate_dir), "folder of the tables")
             if settings.bundle_rollup_export_dir is None:
@@ -326,7 +328,7 @@ def lost_since(plan: OrchestrationPlan, recording: RecordingToInfer) -> str | No
 
 
 def _log_of(settings: OrchestrateSettings, recording_id: str) -> Path:
-    return settings.below(settings.telemetry_dir) / "infer" / f"{recording_id}.jsonl"
+    return settings.telemetry_folder / f"{recording_id}.jsonl"
 
 
 def _manifests(settings: OrchestrateSettings) -> list[Path]:

@@ -35,7 +35,8 @@ class BundleOptions(Settings):
     bundle: Annotated[
         bool,
         Field(
-            description="After each recording, make its tables (`badc infer aggregate`) and its `badc report bundle`."
+            description="After each recording, make its tables (`badc infer aggregate`) and its `badc report bundle`.",
+            json_schema_extra=turned_off_by("--no-bundle"),
         ),
     ] = False
     bundle_aggregate_dir: Annotated[
@@ -47,7 +48,11 @@ class BundleOptions(Settings):
         Field(description=f"CSV of the stations, for the reports (see `badc report bundle --sites`); {_BELOW}."),
     ] = None
     bundle_rollup: Annotated[
-        bool, Field(description="At the end, make the leaderboards of the whole folder (`badc report aggregate-dir`).")
+        bool,
+        Field(
+            description="At the end, make the leaderboards of the whole folder (`badc report aggregate-dir`).",
+            json_schema_extra=turned_off_by("--no-bundle-rollup", "--bundle-no-rollup"),
+        ),
     ] = False
     bundle_rollup_limit: Annotated[int, Field(ge=1, description="Rows of each leaderboard to show.")] = 10
     bundle_rollup_export_dir: Annotated[
@@ -148,7 +153,17 @@ class OrchestrateSettings(SlurmSettings, DatasetInferOptions, DatasetSettings):
     limit: InferLimit = None
     plan_csv: Annotated[Path | None, Field(description="Write the plan to this CSV.")] = None
     plan_json: Annotated[Path | None, Field(description="Write the plan to this JSON file.")] = None
-    apply: Annotated[bool, Field(description="Run the plan. Without it, it is only shown.")] = False
+    apply: Annotated[
+        bool,
+        Field(description="Run the plan, or only show it.", json_schema_extra=turned_off_by("--plan-only")),
+    ] = False
+    sockeye_log_dir: Annotated[
+        Path | None,
+        Field(
+            description="Folder for telemetry and summaries, RECORDING.jsonl in it, in place of --telemetry-dir, on "
+            f"a cluster's scratch disk, say; {_BELOW}. Slurm's own logs go to --slurm-log-dir."
+        ),
+    ] = None
 
     @model_validator(mode="before")
     @classmethod
@@ -165,6 +180,11 @@ class OrchestrateSettings(SlurmSettings, DatasetInferOptions, DatasetSettings):
     def below(self, path: Path) -> Path:
         """Return a path of the settings as an absolute one; a relative one lies below the dataset."""
         return absolute(self.root / path)
+
+    @property
+    def telemetry_folder(self) -> Path:
+        """The folder of the recordings' telemetry logs."""
+        return self.below(self.sockeye_log_dir or self.telemetry_dir / "infer")
 
     @property
     def rollup_folder(self) -> Path:

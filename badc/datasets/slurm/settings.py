@@ -9,16 +9,17 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from badc.settings.model import Settings, also_called, option_name
+from badc.settings.model import Settings, also_called, option_name, turned_off_by
 
 # What `sbatch --time` takes: minutes, m:s, h:m:s, days-hours, days-h:m, days-h:m:s (man sbatch).
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<first>\d+)(?::(?P<second>\d+))?(?::(?P<third>\d+))?")
 _TARGETS = ("slurm_script", "slurm_dask")
 
 
-def _sbatch(name: str, what: str, **limits: Any) -> Any:
-    """Return the field of an option that also has a `--sockeye-…` name."""
-    return Field(description=what, json_schema_extra=also_called(f"sockeye_{name}"), **limits)
+def _sbatch(name: str, what: str, off: str | None = None, **limits: Any) -> Any:
+    """Return the field of an option that also has a `--sockeye-…` name; `off` is the option that turns it off."""
+    names = also_called(f"sockeye_{name}") | ({} if off is None else turned_off_by(off))
+    return Field(description=what, json_schema_extra=names, **limits)
 
 
 class SlurmSettings(Settings):
@@ -65,15 +66,23 @@ class SlurmSettings(Settings):
     ] = None
     slurm_log_dir: Annotated[
         Path | None,
-        _sbatch("log_dir", "Folder of the tasks' logs; it is made now. Default: the folder logs beside the script."),
+        Field(description="Folder of the tasks' logs; it is made now. Default: the folder logs beside the script."),
     ] = None
     slurm_resume_completed: Annotated[
         bool,
-        _sbatch("resume_completed", "A task resumes from what an earlier run of its manifest finished."),
+        _sbatch(
+            "resume_completed",
+            "A task resumes from what an earlier run of its manifest finished, or does all of it again.",
+            off="--sockeye-rerun-all",
+        ),
     ] = False
     slurm_bundle: Annotated[
         bool,
-        _sbatch("bundle", "After its inference, a task aggregates its recording and makes the bundle of reports."),
+        _sbatch(
+            "bundle",
+            "After its inference, a task aggregates its recording and makes the bundle of reports.",
+            off="--sockeye-no-bundle",
+        ),
     ] = False
     slurm_bundle_aggregate_dir: Annotated[
         Path | None,

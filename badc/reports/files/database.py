@@ -70,7 +70,10 @@ def read_database(settings: DatabaseSettings, notes: tuple[str, ...]) -> MadeDat
         written = (
             ()
             if folder is None
-            else tuple(write_csv(database, queries[view], folder / f"{name}.csv") for view, name in EXPORTS.items())
+            else tuple(
+                write_csv(database, queries[view], folder / f"{name}.csv", settings.for_spreadsheets)
+                for view, name in EXPORTS.items()
+            )
         )
         return MadeDatabase(
             path,

@@ -22,6 +22,7 @@ from badc.recordings.locate import audio_bases, locate_audio
 from badc.recordings.names import id_problem
 from badc.reports.files.export_formats import FORMATS, LineFormat, SourceFile
 from badc.reports.query.counts import choose
+from badc.reports.query.spreadsheets import text_cell, text_of
 from badc.reports.query.tables import open_tables
 from badc.reports.settings import ExportFormat, ExportSettings
 from badc.system import atomic
@@ -69,7 +70,8 @@ def export(settings: ExportSettings) -> Export:
         made.without_times = left_out[0][0]
         require_writable(made.folder, "folder of the export")
         made.folder.mkdir(parents=True, exist_ok=True)
-        lines = _lines(database, form, _Sources(table))
+        sources = _Sources(table, settings.for_spreadsheets)
+        lines = _lines(database, form, sources)
         if settings.format is ExportFormat.BIRDNET:
             _write(made, form, made.folder / file_name(table.stem, form.suffix), lines)
         else:
@@ -110,10 +112,12 @@ def _write(made: Export, form: LineFormat, path: Path, lines: Iterable[_Line]) -
 def _lines(database: duckdb.DuckDBPyConnection, form: LineFormat, sources: _Sources) -> Iterator[_Line]:
     """Yield the parts of the chosen detections' lines, by recording and time."""
     pieces = ", ".join(f"{piece} AS piece_{number}" for number, piece in enumerate(form.pieces))
+    marked = ", ".join(f"{text_cell(name)} AS {name}" for name in ("label", "label_code", "label_name", "station"))
+    columns = f"* REPLACE ({marked})" if sources.for_spreadsheets else "*"
     # If the chunk has its own file, its times count from the start of that file.
     query = f"""
         SELECT coalesce(recording_id, ''), source_path, dataset_root, {pieces} FROM (
-          SELECT *, if(own, timestamp_ms, absolute_time_ms) AS source_start_ms,
+          SELECT {columns}, if(own, timestamp_ms, absolute_time_ms) AS source_start_ms,
             if(own, end_ms, absolute_end_ms) AS source_end_ms
           FROM (SELECT *, coalesce({_STEM} = chunk_id AND timestamp_ms + end_ms >= 0, false) AS own
             FROM chosen WHERE {_TIMED}))
@@ -127,9 +131,11 @@ def _lines(database: duckdb.DuckDBPyConnection, form: LineFormat, sources: _Sour
 class _Sources:
     """The audio files of a table; a small cache is enough, since a recording's detections come together."""
 
-    def __init__(self, table: Path) -> None:
+    def __init__(self, table: Path, for_spreadsheets: bool) -> None:
+        self.for_spreadsheets = for_spreadsheets
         self._bases = audio_bases(table, None)
         self.file_of: Any = lru_cache(maxsize=1024)(self._find)
 
     def _find(self, source_path: str | None, dataset_root: str | None) -> SourceFile:
-        return SourceFile(None if source_path is None else locate_audio(source_path, dataset_root, self._bases))
+        path = None if source_path is None else locate_audio(source_path, dataset_root, self._bases)
+        return SourceFile(path, text_of if self.for_spreadsheets else str)

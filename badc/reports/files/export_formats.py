@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import csv
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -67,15 +67,21 @@ _SCIENTIFIC = (
     + " ".join(f"WHEN {_IS_SCIENTIFIC.format(text)} THEN {text}" for text in ("label_code", "label_name", "label"))
     + " ELSE label END"
 )
+# A label of one word may be a code, which says less to a reader than the name.
+_SPOKEN = "CASE WHEN label LIKE '% %' THEN label ELSE coalesce(label_name, label) END"
 _COMMON = f"coalesce(nullif(label_name, {_SCIENTIFIC}), label)"
 
 
 class SourceFile:
-    """An audio file as other tools should find it; `path` is None if the table does not give it."""
+    """An audio file as other tools should find it; `path` is None if the table does not give it.
 
-    def __init__(self, path: Path | None) -> None:
-        self.path = "" if path is None else str(path)
-        self.name = "" if path is None else path.name
+    `written` returns a text as it is written into a field.
+    """
+
+    def __init__(self, path: Path | None, written: Callable[[str], str] = str) -> None:
+        self._path = path
+        self.path = "" if path is None else written(str(path))
+        self.name = "" if path is None else written(path.name)
 
     @cached_property
     def fields(self) -> str:
@@ -93,7 +99,7 @@ class SourceFile:
     def highest_hz(self) -> int:
         """The highest frequency of a selection: at most half the sample rate, if the file can be read."""
         try:
-            return min(probe(Path(self.path)).rate // 2, _HIGHEST_HZ)
+            return min(probe(self._path or Path()).rate // 2, _HIGHEST_HZ)
         except (AudioError, OSError, ValueError):
             return _HIGHEST_HZ
 
@@ -117,7 +123,7 @@ class Raven(LineFormat):
     header = "\t".join(RAVEN_COLUMNS) + "\n"
     pieces = (
         f"'Spectrogram 1\t1\t' || {_seconds('absolute_time_ms')} || '\t' || {_seconds('absolute_end_ms')} || '\t0\t'",
-        f"'\t' || {_field('label')} || '\t' || {_field('coalesce(label_code, label)')} || '\t' || {_CONFIDENCE} "
+        f"'\t' || {_field(_SPOKEN)} || '\t' || {_field('coalesce(label_code, label)')} || '\t' || {_CONFIDENCE} "
         "|| '\t'",
         f"'\t' || {_seconds('source_start_ms')}",
     )

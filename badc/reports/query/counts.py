@@ -14,9 +14,11 @@ from typing import Any
 
 import duckdb
 
+from badc.reports.query.spreadsheets import text_cell
 from badc.system import atomic
 from badc.system.paths import absolute
-from badc.system.sql import quoted
+from badc.system.sql import identifier, quoted
+from badc.system.texts import spelling
 
 MS_PER_HOUR = 3_600_000
 # Rounded: a sum of floats depends on the order in which threads add, and repeating a report should not change it.
@@ -118,13 +120,13 @@ def _matching(database: duckdb.DuckDBPyConnection, wanted: Sequence[str]) -> tup
     for label, *others in rows:
         for name in (label, *others):
             if name:
-                known.setdefault(name.casefold(), set()).add(label)
+                known.setdefault(spelling(name), set()).add(label)
     found: set[str] = set()
     problems = []
     for word in wanted:
-        matches = known.get(word.casefold())
+        matches = known.get(spelling(word))
         if matches is None:
-            near = difflib.get_close_matches(word.casefold(), list(known), 1)
+            near = difflib.get_close_matches(spelling(word), list(known), 1)
             hint = f"; did you mean '{min(known[near[0]])}'?" if near else ""
             problems.append(f"no detection is labelled '{word}'{hint}")
         else:
@@ -180,12 +182,18 @@ def ranked(database: duckdb.DuckDBPyConnection, query: str, limit: int = 0) -> R
     return Ranking(columns, rows, total)
 
 
-def write_csv(database: duckdb.DuckDBPyConnection, query: str, path: Path) -> Path:
+def write_csv(database: duckdb.DuckDBPyConnection, query: str, path: Path, for_spreadsheets: bool = False) -> Path:
     """Write the result of a query, of any size, as CSV and return the path.
 
-    Times are ISO-8601, null is empty; text stays as it is, quoted where CSV needs it.
+    Times are ISO-8601, null is empty; text stays as it is, quoted where CSV needs it. For spreadsheets, texts that they
+    would run are marked (see `badc.reports.query.spreadsheets`).
     """
     target = absolute(path)
+    if for_spreadsheets:
+        columns = database.execute(f"DESCRIBE {query}").fetchall()
+        texts = [identifier(name) for name, kind, *_ in columns if kind == "VARCHAR"]
+        marked = ", ".join(f"{text_cell(name)} AS {name}" for name in texts)
+        query = f"SELECT * REPLACE ({marked}) FROM ({query})" if texts else query
     with atomic.replacing(target) as temporary:
         database.execute(
             f"COPY ({query}) TO {quoted(str(temporary))} (FORMAT csv, HEADER, COMPRESSION 'none', "

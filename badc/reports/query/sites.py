@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from badc.errors import RequestError, listed
+from badc.system.texts import read_text, require_commas
 
 LOCAL_CLOCK = "local"
 _REQUIRED = ("station", "latitude", "longitude")
@@ -35,20 +37,21 @@ def read_sites(path: Path) -> tuple[Site, ...]:
     RequestError
         If the file cannot be read, lacks a column, or has wrong rows; all of them are listed with their lines.
     """
+    reader = csv.DictReader(
+        io.StringIO(read_text(path, "CSV of sites"), newline=""), skipinitialspace=True, strict=True
+    )
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, skipinitialspace=True, strict=True)
-            header = [name.strip().lower() for name in reader.fieldnames or ()]
-            reader.fieldnames = header
-            if lacking := [name for name in _REQUIRED if name not in header]:
-                raise RequestError(
-                    f"{path}: the column {', '.join(lacking)} is missing; "
-                    "it needs station,latitude,longitude and may have study_area,timezone,clock"
-                )
-            rows = [(reader.line_num, row) for row in reader if any(row.values())]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise RequestError(f"{path}: the sites cannot be read ({reason})") from None
+        header = [name.strip().lower() for name in reader.fieldnames or ()]
+        reader.fieldnames = header
+        if lacking := [name for name in _REQUIRED if name not in header]:
+            require_commas(path, header, "CSV of sites")
+            raise RequestError(
+                f"{path}: the column {', '.join(lacking)} is missing; "
+                "it needs station,latitude,longitude and may have study_area,timezone,clock"
+            )
+        rows = [(reader.line_num, row) for row in reader if any(row.values())]
+    except csv.Error as error:
+        raise RequestError(f"{path}: the CSV of sites cannot be read ({error})") from None
     return _checked(path, rows)
 
 

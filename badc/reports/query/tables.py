@@ -20,6 +20,7 @@ from badc.recordings.names import parse_recording_name
 from badc.reports.query.connection import connection, explained, first_line
 from badc.reports.query.runs import define_runs
 from badc.reports.query.sites import Site, read_sites
+from badc.reports.query.species import with_joined_labels
 from badc.system.sql import identifier, quoted, quoted_path
 
 ANALYSED = ("ok", "no_detections")
@@ -40,7 +41,8 @@ def open_tables(
 
     View `detections`: the columns of the table of detections (docs/formats.md), then `study_area`, `latitude`,
     `longitude`, `timezone`, `local_time` (TIMESTAMP: `detected_at` as the station's time of day), its `date` (DATE) and
-    `hour` (0 to 23), then any others in the file. Rows that are no detections are left out.
+    `hour` (0 to 23), then any others in the file. Rows that are no detections are left out. A species has one `label`
+    (see `badc.reports.query.species`).
 
     View `coverage`: the columns of the table of coverage, then `study_area`, `latitude`, `longitude`, `timezone`,
     `local_start` (TIMESTAMP), `length_ms` and `analysed` (BOOLEAN). Empty without a coverage table.
@@ -67,7 +69,8 @@ def open_tables(
         raise RequestError(f"{parquet}: no such table of detections; `badc infer aggregate --parquet` writes one")
     with connection() as database, explained(parquet):
         add_sites(database, places)
-        define_detections(database, source_of(database, [parquet], NEEDED_OF_DETECTIONS), places)
+        define_detections(database, source_of(database, [parquet], NEEDED_OF_DETECTIONS), places, "told_detections")
+        with_joined_labels(database, "told_detections", "detections")
         if found is None:
             columns = _columns_and_types(COVERAGE_SCHEMA)
             database.execute(f"CREATE TABLE covered ({', '.join(f'{name} {kind}' for name, kind in columns.items())})")
@@ -155,10 +158,8 @@ def add_sites(database: duckdb.DuckDBPyConnection, sites: Sequence[Site]) -> Non
         database.execute("INSERT INTO sites VALUES (?, ?, ?, ?, ?, ?)", row)
 
 
-def define_detections(
-    database: duckdb.DuckDBPyConnection, source: Source, sites: Sequence[Site], view: str = "detections"
-) -> None:
-    """Make the view `detections` (or another name) of a source; call `add_sites` first."""
+def define_detections(database: duckdb.DuckDBPyConnection, source: Source, sites: Sequence[Site], view: str) -> None:
+    """Make a view of a source, with its own labels; call `add_sites` first."""
     names = _recorded(database, source, f"{view}_names")
     cells = {name: _cell(source, name, _sql_type(name, DETECTIONS_SCHEMA)) for name in DETECTIONS_SCHEMA.names}
     cells |= names.cells

@@ -134,10 +134,13 @@ def write_parquet_report(
 ) -> tuple[Path, ...]:
     """Write the CSVs and the JSON of a report to a folder; call `badc.reports.query.counts.count_pairs` first.
 
-    Of `settings`, only `parquet`, `min_confidence` and `bucket_minutes` are used; `coverage` is only named in the JSON.
+    Of `settings`, only `parquet`, `min_confidence`, `bucket_minutes` and `for_spreadsheets` count; `coverage` is only
+    named in the JSON.
     """
     queries = {"labels": LABELS, "recordings": RECORDINGS, "timeline": timeline(settings.bucket_minutes)}
-    written = [write_csv(database, query, folder / f"{name}.csv") for name, query in queries.items()]
+    written = [
+        write_csv(database, query, folder / f"{name}.csv", settings.for_spreadsheets) for name, query in queries.items()
+    ]
     document = {
         "parquet": str(settings.parquet),
         "coverage": None if coverage is None else str(coverage),

@@ -50,7 +50,8 @@ def quicklook(settings: QuicklookSettings) -> Quicklook:
     with open_tables(settings.parquet, coverage, settings.sites) as database:
         choose(database, settings.min_confidence)
         count_pairs(database)
-        written = () if settings.output_dir is None else write_quicklook(database, settings.output_dir)
+        folder = settings.output_dir
+        written = () if folder is None else write_quicklook(database, folder, settings.for_spreadsheets)
         starts = _count_starts(database)
         return Quicklook(
             ranked(database, LABELS, settings.top_labels),
@@ -62,10 +63,14 @@ def quicklook(settings: QuicklookSettings) -> Quicklook:
         )
 
 
-def write_quicklook(database: duckdb.DuckDBPyConnection, folder: Path) -> tuple[Path, ...]:
+def write_quicklook(
+    database: duckdb.DuckDBPyConnection, folder: Path, for_spreadsheets: bool = False
+) -> tuple[Path, ...]:
     """Write the CSVs of a quicklook to a folder; call `badc.reports.query.counts.count_pairs` first."""
     queries = {"labels": LABELS, "recordings": RECORDINGS, "chunks": CHUNKS}
-    return tuple(write_csv(database, query, folder / f"{name}.csv") for name, query in queries.items())
+    return tuple(
+        write_csv(database, query, folder / f"{name}.csv", for_spreadsheets) for name, query in queries.items()
+    )
 
 
 def _count_starts(database: duckdb.DuckDBPyConnection) -> int:

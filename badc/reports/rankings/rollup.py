@@ -21,6 +21,7 @@ from badc.detections.tables import coverage_path
 from badc.errors import RequestError
 from badc.reports.query.connection import connection, explained
 from badc.reports.query.counts import AVERAGES, Ranking, choose, count_detections, ranked, write_csv
+from badc.reports.query.species import with_joined_labels
 from badc.reports.query.tables import (
     ANALYSED,
     NEEDED_OF_COVERAGE,
@@ -88,10 +89,12 @@ class _TablesFound:
 def roll_up(settings: RollupSettings) -> Rollup:
     """Rank the labels, recordings and stations of every table of detections below a folder.
 
+    A folder without such a table has no leaderboards, and nothing is written.
+
     Raises
     ------
     RequestError
-        If the folder does not exist or has no table of detections.
+        If the folder does not exist.
     BadcError
         If DuckDB fails, as on a full disk.
     """
@@ -99,19 +102,20 @@ def roll_up(settings: RollupSettings) -> Rollup:
         raise RequestError(f"{settings.folder}: no such folder")
     found = _find(absolute(settings.folder))
     if not found.tables:
-        bad = "".join(f"\n{path}: {reason}" for path, reason in found.bad_files)
-        raise RequestError(
-            f"{settings.folder}: holds no table of detections (*.parquet); `badc infer aggregate --parquet` writes one"
-            + bad
-        )
+        empty = Ranking((), (), 0)
+        bad_files = tuple(found.bad_files)
+        return Rollup((), tuple(found.copies), 0, 0, empty, empty, empty, (), bad_files, ())
     with connection() as database, explained(settings.folder):
         notes = _define(database, found)
         choose(database, settings.min_confidence)
         count_detections(database)
         everything = _number(database, "SELECT count(*) FROM all_rows")
         counted = _number(database, "SELECT count(*) FROM detections")
-        folder = settings.export_dir
-        written = [] if folder is None else [write_csv(database, q, folder / f"{n}.csv") for n, q in _BOARDS.items()]
+        written = [
+            write_csv(database, query, settings.export_dir / f"{name}.csv", settings.for_spreadsheets)
+            for name, query in _BOARDS.items()
+            if settings.export_dir is not None
+        ]
         labels, recordings, stations = (ranked(database, query, settings.limit) for query in _BOARDS.values())
         return Rollup(
             tuple(found.tables),
@@ -197,7 +201,8 @@ def _define(database: duckdb.DuckDBPyConnection, found: _TablesFound) -> tuple[s
         source = source_of(database, paths, NEEDED_OF_DETECTIONS, file_column="badc_file")
         define_detections(database, source, (), views[-1])
     union = " UNION ALL ".join(f"SELECT {_USED} FROM {view}" for view in views)
-    database.execute(f"CREATE VIEW all_rows AS SELECT u.*, number FROM ({union}) u JOIN files USING (badc_file)")
+    database.execute(f"CREATE VIEW told_rows AS SELECT u.*, number FROM ({union}) u JOIN files USING (badc_file)")
+    with_joined_labels(database, "told_rows", "all_rows")
     return _drop_repeated(database, found.tables)
 
 

@@ -42,7 +42,7 @@ def summarise(settings: SummarySettings) -> Summary:
         database.execute(f"CREATE TEMP TABLE summary AS {_query(settings.groups)}")
         order = "SELECT * FROM summary ORDER BY " + ", ".join(_order(settings.groups))
         groups = ranked(database, order, settings.limit)
-        written = write_csv(database, order, settings.output) if settings.output is not None else None
+        written = settings.output and write_csv(database, order, settings.output, settings.for_spreadsheets)
         return Summary(groups, (*notes, *notes_on_tables(database, settings.parquet, coverage)), written)
 
 

@@ -243,7 +243,7 @@ class Counts:
         return sorted(sightings, key=lambda s: (place[s.label], -s.confidence, s.recording_id))
 
     def timeline(self, recording_id: str | None, most_rows: int) -> Timeline | None:
-        """Return one recording over time, by default the one with the most species.
+        """Return one recording over time, by default the one with the most species among those with times, or None.
 
         Raises
         ------
@@ -251,13 +251,17 @@ class Counts:
             If the tables lack that recording; the text names some that they have.
         """
         if recording_id is None:
-            found = self.rows(
-                "SELECT recording_id FROM pairs GROUP BY 1 ORDER BY count(DISTINCT label) DESC, sum(n) DESC, 1 LIMIT 1"
-            )
-            if not found:
+            recording_id = self._richest("true") or ""
+            if self._recording(recording_id)[0] == 0:
+                timed = "SELECT recording_id FROM chosen WHERE absolute_time_ms > 0 OR absolute_end_ms > 0"
+                recording_id = self._richest(f"recording_id IN ({timed})")
+            if recording_id is None:
                 return None
-            recording_id = str(found[0][0])
         length_ms, station, started = self._recording(recording_id)
+        if length_ms == 0:
+            some = self.rows("SELECT DISTINCT recording_id FROM pairs ORDER BY 1 LIMIT ?", [_MOST_LISTED_RECORDINGS])
+            names = ", ".join(row[0] for row in some) or "none"
+            raise RequestError(f"{recording_id}: the tables have no such recording with times; they have {names} …")
         species = self.rows(
             "SELECT label, sum(n)::BIGINT FROM pairs WHERE recording_id = ? GROUP BY label ORDER BY 2 DESC, 1",
             [recording_id],
@@ -286,8 +290,15 @@ class Counts:
             len(species) - len(shown),
         )
 
+    def _richest(self, condition: str) -> str | None:
+        found = self.rows(
+            f"SELECT recording_id FROM pairs WHERE {condition} GROUP BY 1 "
+            "ORDER BY count(DISTINCT label) DESC, sum(n) DESC, 1 LIMIT 1"
+        )
+        return str(found[0][0]) if found else None
+
     def _recording(self, recording_id: str) -> tuple[int, str | None, Any]:
-        """Return length in ms, station and local start of a recording."""
+        """Return length in ms, 0 if it is not known, station and local start of a recording."""
         found = self.rows(
             "SELECT max(absolute_end_ms), max(absolute_time_ms), any_value(station), "
             "min(local_time - to_milliseconds(absolute_time_ms)) FROM detections WHERE recording_id = ?",
@@ -301,10 +312,6 @@ class Counts:
                 [recording_id],
             )[0]
         length_ms = max(found[0] or 0, found[1] or 0, covered[0] or 0)
-        if length_ms == 0:
-            some = self.rows("SELECT DISTINCT recording_id FROM pairs ORDER BY 1 LIMIT ?", [_MOST_LISTED_RECORDINGS])
-            names = ", ".join(row[0] for row in some) or "none"
-            raise RequestError(f"{recording_id}: the tables have no such recording with times; they have {names} …")
         return length_ms, found[2] or covered[1], found[3] or covered[2]
 
     def _analysed(self, recording_id: str, bin_s: int, number: int) -> tuple[bool, ...] | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -14,10 +16,11 @@ from pydantic import Field
 
 from badc.chunks.manifest import Chunk
 from badc.detections.result import ChunkResult, ResultStatus, parse_detections
-from badc.errors import NotInstalledError, RequestError
+from badc.errors import MOST_LISTED, NotInstalledError, RequestError, listed
 from badc.recordings.audio import AudioWindow
 from badc.runners.interface import FOUND, ChunkTimeout, RunnerOutput, RunnerSpec, Switch, WorkerPlace
 from badc.runners.process.resident import Host
+from badc.system.texts import read_text, spelling
 
 MODEL_VERSION = "BirdNET_GLOBAL_6K_V2.4_FP32"
 WINDOW_S = 3.0  # what the model hears at once
@@ -141,33 +144,42 @@ def model_folder() -> Path:
 def read_species_list(path: Path) -> tuple[str, ...]:
     """Read a species list; return the model's labels that it means, in the model's order.
 
-    Each line is a label, a scientific name or a common name; `#` starts a comment.
+    Each line is a label, a scientific name or a common name; `#` starts a comment. Of a line with tabs, as of a table,
+    every cell that is a name counts. Case, kinds of apostrophes and Unicode's two ways to write é do not matter.
 
     Raises
     ------
     RequestError
-        When the file cannot be read, or names a species that the model does not know.
+        When the file cannot be read, or lines name no species that the model knows; all of them are listed.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"{path}: the species list cannot be read ({error})") from None
-    names: dict[str, str] = {}
+    lines = read_text(path, "species list").splitlines()
     labels = (model_folder() / _LABELS).read_text(encoding="utf-8").splitlines()
+    names: dict[str, str] = {}
     for label in labels:
         scientific, _, common = label.partition("_")
-        names |= {label.casefold(): label, scientific.casefold(): label, common.casefold(): label}
+        names |= {spelling(label): label, spelling(scientific): label, spelling(common): label}
     wanted: set[str] = set()
+    unknown: list[tuple[int, str]] = []
     for number, line in enumerate(lines, start=1):
-        name = line.split("#", 1)[0].strip()
-        if not name:
-            continue
-        known = names.get(name.casefold())
-        if known is None:
-            raise RequestError(
-                f"{path}:{number}: BirdNET 2.4 knows no species {name!r}; see {model_folder() / _LABELS}"
-            )
-        wanted.add(known)
+        cells = [cell for cell in map(str.strip, line.split("#", 1)[0].split("\t")) if cell]
+        known = {names[key] for cell in cells if (key := spelling(cell)) in names}
+        wanted |= known
+        if cells and not known:
+            unknown.append((number, cells[0]))
+    if unknown:
+        shown = [
+            f"{path}:{number}: BirdNET 2.4 knows no species {name!r}{_suggestion(name, names)}"
+            for number, name in unknown[:MOST_LISTED]
+        ]
+        raise RequestError(f"{listed(shown, len(unknown))}\nall names: {model_folder() / _LABELS}")
     if not wanted:
         raise RequestError(f"{path}: the species list is empty")
     return tuple(label for label in labels if label in wanted)
+
+
+def _suggestion(name: str, names: Mapping[str, str]) -> str:
+    near = difflib.get_close_matches(spelling(name), names, 1, cutoff=0.75)
+    if not near:
+        return ""
+    scientific, _, common = names[near[0]].partition("_")
+    return f"; did you mean {common} ({scientific})?"

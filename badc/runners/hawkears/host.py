@@ -173,7 +173,7 @@ class _Hawkears:
         return {
             "timestamp_ms": start_ms,
             "end_ms": max(start_ms, round(found.end_time * 1000)),
-            "label": name,
+            "label": found.species,
             "label_code": found.species,
             "label_name": name,
             "confidence": min(1.0, max(0.0, round(float(found.score), 6))),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import re
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import Field
 
 from badc.chunks.manifest import Chunk
+from badc.detections.hawkears_labels import COLUMNS, LABELS, detection_of, rows_of
 from badc.detections.result import ChunkResult, InvalidResultError, ResultStatus, parse_detections
 from badc.errors import NotInstalledError, RequestError, RunnerError
 from badc.recordings.audio import AudioWindow, require_unchanged, wav_bytes
@@ -29,8 +29,6 @@ from badc.runners.process.once import Finished, run_process
 from badc.system import leash
 
 SCRIPT = "analyze.py"
-LABELS = "HawkEars_labels.csv"
-COLUMNS = ("filename", "start_time", "end_time", "class_name", "class_code", "score")
 # What BADC decides itself, or what concerns whole recordings and would be wrong for each chunk.
 _OURS = frozenset(
     {
@@ -153,7 +151,7 @@ class HawkearsScriptRunner:
 
     def _output(self, chunk: Chunk, rows: list[dict[str, str]], finished: Finished) -> RunnerOutput | RunnerError:
         try:
-            detections = parse_detections([_detection(row) for row in rows])
+            detections = parse_detections([detection_of(row) for row in rows])
         except InvalidResultError as error:
             return RunnerError(f"HawkEars wrote a malformed {LABELS}: {error}", **vars(finished))
         status = ResultStatus.OK if detections else ResultStatus.NO_DETECTIONS
@@ -212,13 +210,18 @@ def _known_options(root: Path, python: str) -> frozenset[str]:
 
 @lru_cache(maxsize=8)
 def _version(root: Path) -> str:
-    """Return the commit of the folder if it is the top of a git checkout."""
+    """Return what the folder's version.txt says, with the commit if the folder is the top of a git checkout."""
+    try:
+        told = " ".join((root / "version.txt").read_text(encoding="utf-8-sig").split())
+    except (OSError, UnicodeDecodeError):
+        told = ""
     try:
         words = ["git", "-C", str(root), "rev-parse", "--show-prefix", "--short", "HEAD"]
         lines = subprocess.run(words, capture_output=True, text=True, timeout=30).stdout.splitlines()
     except (OSError, subprocess.TimeoutExpired):
         lines = []
-    return f"commit {lines[1]}" if len(lines) == 2 and not lines[0] else "version unknown"
+    commit = f"commit {lines[1]}" if len(lines) == 2 and not lines[0] else ""
+    return " ".join(filter(None, (told, commit))) or "version unknown"
 
 
 def _model_version(root: Path, version: str) -> str:
@@ -263,43 +266,14 @@ def _lay_out(items: Sequence[tuple[Chunk, AudioWindow]], folder: Path) -> list[f
 
 def _split(text: str, names: Sequence[frozenset[str]]) -> list[list[dict[str, str]]]:
     """Return the rows of each chunk, or raise InvalidResultError: a missing column, a short row, or an unknown file."""
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-    if missing:
-        raise InvalidResultError(f"it lacks {', '.join(missing)}")
     owner = {name: index for index, known in enumerate(names) for name in known}
     rows: list[list[dict[str, str]]] = [[] for _ in names]
-    for row in reader:
-        if any(row[column] is None for column in COLUMNS):
-            raise InvalidResultError(f"line {reader.line_num} is short")
+    for line, row in rows_of(text):
         index = owner.get(Path(row["filename"]).name)
         if index is None:
-            raise InvalidResultError(
-                f"line {reader.line_num} is of {row['filename']!r}, which is not a chunk of this call"
-            )
+            raise InvalidResultError(f"line {line} is of {row['filename']!r}, which is not a chunk of this call")
         rows[index].append(row)
     return rows
-
-
-def _detection(row: dict[str, str]) -> dict[str, Any]:
-    return {
-        "timestamp_ms": round(_number(row, "start_time") * 1000),
-        "end_ms": round(_number(row, "end_time") * 1000),
-        "label": row["class_name"] or row["class_code"],
-        "label_code": row["class_code"],
-        "label_name": row["class_name"],
-        "confidence": _number(row, "score"),
-    }
-
-
-def _number(row: dict[str, str], column: str) -> float:
-    try:
-        value = float(row[column])
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise InvalidResultError(f"{column} is {row[column]!r}, not a number")
-    return value
 
 
 def _table(rows: Iterable[dict[str, str]]) -> bytes:

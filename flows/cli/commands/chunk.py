@@ -91,7 +91,9 @@ def orchestrate(
             help="Print a `datalad run` line for each recording that would be chunked, and do nothing.",
         ),
     ] = False,
-    apply: Annotated[bool, typer.Option("--apply", help="Carry out the plan, as a Prefect flow run.")] = False,
+    apply: Annotated[
+        bool, typer.Option("--apply/--plan-only", help="Carry out the plan, as a Prefect flow run, or only show it.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show Prefect's own messages.")] = False,
 ) -> int:
     """Chunk every recording of a dataset; without --apply only show what would be done.

@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import TextIOWrapper
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -19,6 +18,7 @@ from badc.system.bars import sparkline
 from badc.system.clock import duration_text, epoch_s
 from badc.system.paths import newest_telemetry_log
 from badc.telemetry.monitor import TREND_BUCKET_S, TREND_BUCKETS, Monitor, ShownEvent, WorkerStats
+from flows.cli.options import DatasetOfLog, LogOption
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -29,9 +29,11 @@ _REFRESH_BUDGET_S = 0.015  # at each later one; drawing takes about as long
 _RESIZE_LOOK_S = 0.25
 _PIPED_WIDTH = 100
 _MUCH_UNREAD_BYTES = 1 << 20
-_DEFAULT_LOG = Path("data/telemetry/infer/log.jsonl")
 _LEAST_ID_WIDTH = 12
 _LEAST_EVENTS = 5
+# The signs of the screen, and what stands for each with --ascii.
+_SIGNS = {**dict(zip("▁▂▃▄▅▆▇█", "_,:-=+*#", strict=True)), "░": ".", "·": ".", "─": "-", "ø": "~", "…": "~", "×": "x"}
+_AS_ASCII = str.maketrans(_SIGNS)
 _STYLES = {"failure": "red", "success": "green", "skipped": "yellow"}
 
 
@@ -55,18 +57,16 @@ class Column:
 
 
 def monitor(
-    log: Annotated[
-        Path,
-        typer.Option(
-            help="Telemetry log (JSONL) of a run; `badc infer run` prints its path. If the default does not exist, "
-            "the newest log in data/telemetry/infer and artifacts/telemetry is shown."
-        ),
-    ] = _DEFAULT_LOG,
+    dataset: DatasetOfLog = None,
+    log: LogOption = None,
     tail: Annotated[int, typer.Option(min=1, max=10_000, help="How many of the last events to show.")] = 20,
     follow: Annotated[
-        bool, typer.Option("--follow", help="On a terminal: refresh until Ctrl-C, instead of printing once.")
+        bool, typer.Option("--follow/--once", help="On a terminal: refresh until Ctrl-C, or print once.")
     ] = False,
     interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two refreshes.")] = 2.0,
+    ascii_only: Annotated[
+        bool, typer.Option("--ascii", help="Draw with ASCII characters. Default: where the output takes no others.")
+    ] = False,
 ) -> int:
     """Show a run: progress, rate, time left, what each worker does, and the last events; with --follow, live.
 
@@ -74,31 +74,52 @@ def monitor(
     For a log of hundreds of MB, printing once counts what it can in three seconds, and says how much that is. Exit
     codes: 0; 2 the log cannot be read.
     """
-    if log == _DEFAULT_LOG and not log.exists():
-        log = newest_telemetry_log(Path()) or log
-    watched = Monitor(log, tail)
+    watched = Monitor(log or newest_telemetry_log(dataset), tail)
+    stream = _AsciiStream(sys.stdout) if ascii_only or not _takes_bars(sys.stdout) else sys.stdout
     try:
         if follow and sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
-            _follow(watched, interval)
+            _follow(watched, interval, stream)
         else:
-            _print_once(watched)
+            _print_once(watched, stream)
     except KeyboardInterrupt:
         return 0
     return 0
 
 
-def _print_once(watched: Monitor) -> None:
+class _AsciiStream:
+    """Writes to another stream, the signs of the screen as ASCII; names of chunks stay as they are."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return self._stream.write(text.translate(_AS_ASCII))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _takes_bars(stream: TextIO) -> bool:
+    try:
+        "".join(_SIGNS).encode(stream.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _print_once(watched: Monitor, stream: Any) -> None:
     from rich.console import Console
 
     watched.refresh(_ONCE_BUDGET_S)
     on_terminal = sys.stdout.isatty()
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal without Unicode gets ? for the bars
-    console = Console(width=None if on_terminal else _PIPED_WIDTH, force_terminal=on_terminal, highlight=False)
+        sys.stdout.reconfigure(errors="replace")  # a name of a chunk may not fit the terminal's encoding
+    width = None if on_terminal else _PIPED_WIDTH
+    console = Console(file=stream, width=width, force_terminal=on_terminal, highlight=False)
     console.print(_screen(watched, console.width, None, time.time()))
 
 
-def _follow(watched: Monitor, interval_s: float) -> None:
+def _follow(watched: Monitor, interval_s: float, stream: Any) -> None:
     from rich.console import Console, ConsoleDimensions
     from rich.live import Live
 
@@ -109,7 +130,7 @@ def _follow(watched: Monitor, interval_s: float) -> None:
     signal.signal(signal.SIGHUP, end)
     # Rich would believe COLUMNS and LINES, which do not follow a change of size.
     size = os.get_terminal_size(sys.stdout.fileno())
-    console = Console(highlight=False, width=size.columns, height=size.lines)
+    console = Console(file=stream, highlight=False, width=size.columns, height=size.lines)
     watched.refresh(_FIRST_BUDGET_S)
     with Live(console=console, screen=True, auto_refresh=False, redirect_stderr=False, redirect_stdout=False) as live:
         while True:
@@ -148,7 +169,7 @@ def _screen(watched: Monitor, width: int, height: int | None, now_s: float) -> R
             left_out.append(f"{len(events) - most} of the last {len(events)} events")
             events = events[-most:]
     rows = [(label, workers[label]) for label in labels]
-    tables = [_table(_worker_columns(rows, now_s, has_trends), width, left_out), Text("")]
+    tables = [_table(_worker_columns(rows, watched, now_s, has_trends), width, left_out), Text("")]
     tables.append(_table(_event_columns(events), width, left_out))
     if left_out:
         size = f"{width} columns" if height is None else f"{width} x {height}"
@@ -159,7 +180,7 @@ def _screen(watched: Monitor, width: int, height: int | None, now_s: float) -> R
 def _head_lines(watched: Monitor, now_s: float) -> list[str]:
     """Return the lines about the whole run: its log, progress, pace, and anything unusual."""
     counts, pace, left_s = watched.summary.counts, watched.pace(now_s), watched.left_s(now_s)
-    state = counts.state.value if counts is not None and counts.state is not None else "no summary yet"
+    state = "no summary yet" if counts is None else "ended" if counts.state is None else counts.state.value
     if counts is None:
         progress = f"{watched.done:,} chunks done; their total is not known without {watched.log.name}.summary.json"
     else:
@@ -204,11 +225,15 @@ def _notes(watched: Monitor, now_s: float) -> list[str]:
     return notes
 
 
-def _worker_columns(rows: Sequence[tuple[str, WorkerStats]], now_s: float, has_trends: bool) -> list[Column]:
+def _worker_columns(
+    rows: Sequence[tuple[str, WorkerStats]], watched: Monitor, now_s: float, has_trends: bool
+) -> list[Column]:
+    end_s, is_over = watched.trends_end_s(now_s), watched.is_over
+
     def column(title: str, name: str, cell: Callable[[WorkerStats], str], leave_out: int = 0) -> Column:
         return Column(title, name, [[cell(stats)] for _, stats in rows], leave_out)
 
-    trends = [_trend_lines(stats, now_s) if has_trends else _trend_lines(stats, now_s)[:1] for _, stats in rows]
+    trends = [_trend_lines(stats, end_s) if has_trends else _trend_lines(stats, end_s)[:1] for _, stats in rows]
     title = f"trends\n{TREND_BUCKETS * TREND_BUCKET_S // 60} min"
     return [
         Column("\nworker", "worker", [[label] for label, _ in rows], is_text=True),
@@ -222,7 +247,7 @@ def _worker_columns(rows: Sequence[tuple[str, WorkerStats]], now_s: float, has_t
         column("VRAM\nGiB", "VRAM", _vram, leave_out=5),
         Column(title, "trends", trends, leave_out=6, is_text=True),
         Column("\nlast chunk", "last chunk", [[stats.last_chunk_id] for _, stats in rows], is_text=True, is_id=True),
-        column("last\nevent", "last event", lambda stats: _age(stats, now_s)),
+        column("last\nevent", "last event", lambda stats: _age(stats, now_s, is_over)),
     ]
 
 
@@ -284,9 +309,9 @@ def _lines_of(stats: WorkerStats) -> int:
     return 3 if stats.utilization_count or stats.vram_peak_mib is not None else 1
 
 
-def _trend_lines(stats: WorkerStats, now_s: float) -> list[str]:
+def _trend_lines(stats: WorkerStats, end_s: float) -> list[str]:
     """Return sparklines of utilization, VRAM and retries; a worker without a GPU has only the last one."""
-    buckets = stats.recent(now_s)
+    buckets = stats.recent(end_s)
     retries = [None if bucket is None else float(bucket.retries) for bucket in buckets]
     retry_line = "retry " + sparkline(retries, max((value or 0.0 for value in retries), default=0.0))
     if _lines_of(stats) == 1:
@@ -310,11 +335,11 @@ def _vram(stats: WorkerStats) -> str:
     return f"{stats.vram_peak_mib / 1024:.1f}{total}"
 
 
-def _age(stats: WorkerStats, now_s: float) -> str:
+def _age(stats: WorkerStats, now_s: float, is_over: bool) -> str:
     age_s = stats.age_s(now_s)
     if age_s is None:
         return "-"
-    return _duration(age_s) + (" !" if stats.is_silent(now_s) else "")
+    return _duration(age_s) + (" !" if not is_over and stats.is_silent(now_s) else "")
 
 
 def _clock(at: str) -> str:

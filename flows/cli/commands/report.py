@@ -25,6 +25,7 @@ from flows.cli.options import options_of
 
 if TYPE_CHECKING:
     from badc.reports.rankings.overview import Overview
+    from badc.reports.rankings.rollup import Rollup
 
 app = typer.Typer()
 
@@ -129,15 +130,26 @@ def aggregate_dir(settings: RollupSettings) -> int:
     from badc.reports.rankings.rollup import roll_up
 
     made = roll_up(settings)
+    if not made.tables:
+        print(
+            f"WARNING: {settings.folder}: no table of detections (*.parquet) in it; nothing written. "
+            "`badc infer aggregate --parquet` writes one",
+            file=sys.stderr,
+        )
+    else:
+        _show_rollup(made)
+    for path, reason in made.bad_files:
+        _say(f"{path}: {reason}")
+    return 1 if made.bad_files else 0
+
+
+def _show_rollup(made: Rollup) -> None:
     show_rankings(made.rankings)
     copies = f", {len(made.copies)} copies left out" if made.copies else ""
     repeated = f", {made.repeated} left out because a newer table has their chunk" if made.repeated else ""
     tables = "1 table" if len(made.tables) == 1 else f"{len(made.tables)} tables"
     print(f"\n{made.detections} detections in {tables}{copies}{repeated}")
     _end(made.notes, made.written)
-    for path, reason in made.bad_files:
-        _say(f"{path}: {reason}")
-    return 1 if made.bad_files else 0
 
 
 app.command()(export)

@@ -154,6 +154,21 @@ def test_placeholders_are_coverage_and_no_detections(chunk: MakeChunk, detection
     ]
 
 
+def test_older_files_of_hawkears_get_the_code_as_label_and_other_files_keep_theirs(
+    chunk: MakeChunk, detections_file: Write
+) -> None:
+    for number, (label, runner) in enumerate(
+        [("Ovenbird", "hawkears"), ("OVEN", "hawkears"), ("a song", "hawkears"), ("Ovenbird", "custom")]
+    ):
+        path = detections_file(chunk("REC", number * 1000, number * 1000 + 1000), (label, 0.5, 0, 10), runner=runner)
+        document = json.loads(path.read_bytes())
+        document["detections"][0] |= {"label_code": "OVEN", "label_name": "Ovenbird"}
+        path.write_text(json.dumps(document))
+    table()
+    assert [row["label"] for row in rows()] == ["OVEN", "OVEN", "a song", "Ovenbird"]
+    assert {(row["label_code"], row["label_name"]) for row in rows()} == {("OVEN", "Ovenbird")}
+
+
 def test_rows_are_sorted_by_recording_chunk_time_and_label(chunk: MakeChunk, detections_file: Write) -> None:
     for recording in ("b", "a b", "a", "B", "é"):
         for start in (100_000, 20_000, 3000):

@@ -115,3 +115,98 @@ def test_a_bad_manifest_and_a_folder_without_manifests_are_refused(
     for path, reason in ((tmp_path / "m.csv", "missing"), (tmp_path / "none", "holds no manifest")):
         with pytest.raises(RequestError, match=reason):
             table(manifest=(path,))
+
+
+def bare(path: str, chunk_id: str, **more: object) -> None:
+    """Write a file of detections that names no recording."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    found = [{"label": "bird", "timestamp_ms": 500, "end_ms": 900}]
+    Path(path).write_text(json.dumps({"chunk_id": chunk_id, "status": "ok", "detections": found} | more))
+
+
+def test_a_chunk_is_found_by_its_id_wherever_its_file_lies(chunk: MakeChunk, tmp_path: Path) -> None:
+    write_manifest(tmp_path / "a.csv", [chunk(STATION, 60_000, 61_000, chunk_id="c"), chunk(STATION, chunk_id="d")])
+    bare("out/batch 7/anything.json", "c")
+    bare("out/flat.json", "d", recording_id="")
+    bare("out/REC/x.json", "of no manifest")
+    made = table(manifest=(tmp_path / "a.csv",))
+    assert (made.missing, made.bad) == (0, 0)
+    assert [(row["recording_id"], row["chunk_id"], row["absolute_time_ms"]) for row in rows()] == [
+        (STATION, "d", "500"),
+        (STATION, "c", "60500"),
+        ("REC", "of no manifest", ""),
+    ]
+    assert rows()[1]["detected_at"] == "2023-04-01T00:00:38.500"
+
+
+def test_a_chunk_id_of_several_recordings_is_reported_unless_the_folder_says_which(
+    chunk: MakeChunk, tmp_path: Path
+) -> None:
+    for name in ("A", "B"):
+        write_manifest(tmp_path / f"{name}.csv", [chunk(name, chunk_id="c")])
+    bare("out/B/c.json", "c")
+    bare("out/elsewhere/c.json", "c")
+    made = table(manifest=(tmp_path / "A.csv", tmp_path / "B.csv"))
+    ((path, reason),) = made.bad_files
+    assert path == tmp_path / "out/elsewhere/c.json"
+    assert reason == "names no recording, and the manifests have its chunk in several: A, B"
+    assert [row["recording_id"] for row in rows()] == ["B"]
+    assert [(row["recording_id"], row["status"]) for row in rows("t/all_coverage.csv")] == [
+        ("A", "missing"),
+        ("B", "ok"),
+    ]
+
+
+HEADER = "filename,start_time,end_time,class_name,class_code,score\n"
+
+
+@pytest.mark.parametrize("moved", [False, True])
+@pytest.mark.parametrize("name", ["c.wav", "MD5E-s12--abc.wav"])
+def test_a_file_that_only_names_hawkears_output_gets_its_detections(tmp_path: Path, moved: bool, name: str) -> None:
+    raw = tmp_path / "out/REC/c_hawkears"
+    named = Path("/gone/REC/c_hawkears") if moved else raw
+    bare("out/REC/c.json", "c", detections=[], status=None, hawkears_output=str(named), runner="hawkears")
+    raw.mkdir()
+    (raw / "HawkEars_labels.csv").write_text(f"{HEADER}{name},1.5,4.5,Hermit Thrush,HETH,0.75\n")
+    table()
+    (row,) = rows()
+    assert (row["label"], row["label_code"], row["label_name"]) == ("HETH", "HETH", "Hermit Thrush")
+    assert (row["timestamp_ms"], row["end_ms"], row["confidence"], row["status"]) == ("1500", "4500", "0.75", "ok")
+    (raw / "HawkEars_labels.csv").write_text(HEADER)
+    assert table().detections == 0
+    assert [row["status"] for row in rows("t/all_coverage.csv")] == ["no_detections"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "text", "reason"),
+    [
+        ("c_hawkears", None, "which has no HawkEars_labels.csv"),
+        ("c_hawkears", "filename,score\n", "it lacks start_time"),
+        ("c_hawkears", f"{HEADER}c.wav,soon,2,a,A,0.5\n", "start_time is 'soon'"),
+        ("shared", f"{HEADER}other.wav,1,2,a,A,0.5\n", "its rows are of other.wav, not of this chunk"),
+    ],
+)
+def test_a_hawkears_output_that_cannot_be_used_is_a_bad_file_and_not_silence(
+    tmp_path: Path, folder: str, text: str | None, reason: str
+) -> None:
+    raw = tmp_path / "out/REC" / folder
+    raw.mkdir(parents=True)
+    if text is not None:
+        (raw / "HawkEars_labels.csv").write_text(text)
+    bare("out/REC/c.json", "c", detections=None, hawkears_output=str(raw))
+    made = table()
+    assert (made.chunks, made.bad) == (0, 1)
+    assert reason in made.bad_files[0][1]
+
+
+def test_rows_of_a_shared_table_go_to_their_chunks_and_own_detections_count_first(tmp_path: Path) -> None:
+    raw = tmp_path / "out/raw"
+    raw.mkdir(parents=True)
+    (raw / "HawkEars_labels.csv").write_text(f"{HEADER}a.wav,1,2,x,AAAA,0.5\nb.wav,1,2,y,BBBB,0.5\n")
+    for name in ("a", "b"):
+        bare(f"out/REC/{name}.json", name, detections=[], hawkears_output=str(raw))
+    bare("out/REC/c.json", "c", hawkears_output=str(raw))
+    bare("out/REC/d.json", "d", status="no_detections", detections=[], hawkears_output="nowhere")
+    made = table()
+    assert made.bad_files == []
+    assert {(row["chunk_id"], row["label"]) for row in rows()} == {("a", "AAAA"), ("b", "BBBB"), ("c", "bird")}

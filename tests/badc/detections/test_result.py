@@ -42,7 +42,14 @@ def test_a_full_detection_is_taken_as_it_is() -> None:
     [
         ({"label": "a"}, Detection("a", None, None, None)),
         ({"label": "a", "confidence": 1}, Detection("a", 1.0, None, None)),
-        ({"label_name": "name", "label_code": "code"}, Detection("name", None, None, None, "code", "name")),
+        (
+            {"label_name": "Hermit Thrush", "label_code": "HETH"},
+            Detection("HETH", None, None, None, "HETH", "Hermit Thrush"),
+        ),
+        (
+            {"label_name": "name", "label_code": "Genus species"},
+            Detection("name", None, None, None, "Genus species", "name"),
+        ),
         ({"label": "", "label_code": "code"}, Detection("code", None, None, None, "code")),
         ({"label": "a", "timestamp_ms": 1499.6, "end_ms": 3000.0}, Detection("a", None, 1500, 3000)),
         ({"label": "a", "colour": [1]}, Detection("a", None, None, None, extra={"colour": [1]})),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from badc.errors import RequestError
@@ -98,3 +101,49 @@ def test_a_folder_that_cannot_be_made(parquet):
         make_bundle(BundleSettings(parquet=parquet, output_dir=Path("file/out"), no_html=True))
     assert raised.value.filename is not None
     assert tree(parquet.parent) == TABLES
+
+
+@pytest.mark.parametrize("has_coverage", [False, True])
+def test_a_table_without_times_gets_every_report(write_detections, write_coverage, has_coverage):
+    times = ("chunk_start_ms", "chunk_end_ms", "timestamp_ms", "end_ms", "absolute_time_ms", "absolute_end_ms")
+    nothing = dict.fromkeys((*times, "recorded_at", "detected_at"))
+    parquet = write_detections([("A", 0, "Ovenbird", 0.5), ("B", 0, "Veery", 1.0)], "t/X.parquet", **nothing)
+    if has_coverage:
+        write_coverage(parquet, [("A", 0, 60_000, "ok")])
+    made = make_bundle(BundleSettings(parquet=parquet))
+    assert tree(parquet.parent) >= QUICKLOOK | PARQUET | DUCKDB | {"X_report.html"}
+    assert made.figures.detections == 2
+    page = (parquet.parent / "X_report.html").read_text()
+    assert "Ovenbird" in page
+    assert "Veery" in page
+
+
+def test_the_chart_of_one_recording_is_of_one_with_times(write_detections):
+    many = [("untimed", 0, f"bird {n}", 0.5) for n in range(5)]
+    rows = write_detections(many, "untimed.parquet", absolute_time_ms=None, absolute_end_ms=None, chunk_start_ms=None)
+    timed = write_detections([(DAWN, 0, "Ovenbird", 0.5)], "timed.parquet")
+    Path("t").mkdir()
+    pq.write_table(pa.concat_tables([pq.read_table(rows), pq.read_table(timed)]), "t/X.parquet")
+    make_bundle(BundleSettings(parquet=Path("t/X.parquet"), no_clips=True))
+    assert f"The recording {DAWN}" in Path("t/X_report.html").read_text()
+
+
+RUN = ("=cmd()", "+1-800", "-x", "@x", "\t=x")
+KEPT = ("-1.5", "+3", "-1e5", "Ovenbird", "a=b")
+
+
+@pytest.mark.parametrize("for_spreadsheets", [False, True])
+def test_csvs_for_spreadsheets_mark_what_would_be_run(write_detections, for_spreadsheets):
+    found = [(f"={n}()", 0, label, 0.5) for n, label in enumerate((*RUN, *KEPT))]
+    parquet = write_detections([*found, (DAWN, 0, "twice", 0.5), (DAWN, 1, "twice", 0.5)], "t/X.parquet")
+    make_bundle(BundleSettings(parquet=parquet, no_html=True, for_spreadsheets=for_spreadsheets))
+    for path in ("X_quicklook/labels.csv", "X_parquet_report/labels.csv", "X_duckdb_exports/label_summary.csv"):
+        with Path("t", path).open(newline="") as stream:
+            labels = [row["label"] for row in csv.DictReader(stream)]
+        assert labels[0] == "twice", "the order is kept"
+        marked = {f"'{label}" if for_spreadsheets else label for label in RUN}
+        assert set(labels) == {"twice", *KEPT, *marked}
+    with Path("t/X_quicklook/recordings.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert all(row["recording_id"].startswith("'=" if for_spreadsheets else "=") for row in rows[1:])
+    assert rows[0]["avg_confidence"] == "0.5"

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import math
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -105,11 +106,52 @@ def test_a_species_list_leaves_out_all_others(
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("Tennessee Warbler\nDodo\n", r"s\.txt:2: .*'Dodo'"), ("# none\n", "is empty"), ("\xff", "cannot be read")],
+    [
+        ("Tennessee Warbler\nDodo\n", r"s\.txt:2: .*'Dodo'"),
+        ("# none\n", "is empty"),
+        ("\xff", "not UTF-8; save it"),
+    ],
 )
 def test_a_species_list_that_cannot_be_used_is_refused(tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "s.txt").write_bytes(text.encode("latin-1"))
     with pytest.raises(RequestError, match=reason):
+        read_species_list(tmp_path / "s.txt")
+
+
+def test_all_unknown_names_are_listed_at_once_with_the_nearest_name(tmp_path: Path) -> None:
+    lines = ["Tenessee Warbler", "Ovenbird", "Setophaga fuska", *(f"nothing like it {n}" for n in range(30))]
+    (tmp_path / "s.txt").write_text("\n".join(lines))
+    with pytest.raises(RequestError) as raised:
+        read_species_list(tmp_path / "s.txt")
+    told = str(raised.value).splitlines()
+    assert told[0] == (
+        f"{tmp_path}/s.txt:1: BirdNET 2.4 knows no species 'Tenessee Warbler'; did you mean Tennessee Warbler "
+        "(Leiothlypis peregrina)?"
+    )
+    assert told[1].endswith("'Setophaga fuska'; did you mean Blackburnian Warbler (Setophaga fusca)?")
+    assert told[2].endswith("'nothing like it 0'")
+    assert told[20] == "… and 12 more"
+    assert told[21].startswith("all names: ")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        unicodedata.normalize("NFD", "Rüppell's Starling").encode(),
+        "\ufeffR\u00fcppell\u2019s\u00a0Starling".encode(),
+        "RUST\tRüppell's Starling\tLamprotornis purpuroptera\t0.5\t\n".encode(),
+        b"\tlamprotornis purpuroptera",
+    ],
+)
+def test_species_lists_of_other_programs_are_read(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "s.txt").write_bytes(content)
+    (species,) = read_species_list(tmp_path / "s.txt")
+    assert species.endswith("_Rüppell's Starling")
+
+
+def test_a_species_list_in_utf_16_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "s.txt").write_bytes("Ovenbird\n".encode("utf-16"))
+    with pytest.raises(RequestError, match=r"s\.txt: UTF-16, not UTF-8; save it as UTF-8"):
         read_species_list(tmp_path / "s.txt")
 
 

@@ -57,7 +57,7 @@ def test_detections_have_code_name_and_times(hawkears_plan: Callable[..., InferP
         {
             "timestamp_ms": 250,
             "end_ms": 1500,
-            "label": "Common Yellowthroat",
+            "label": "COYE",
             "label_code": "COYE",
             "label_name": "Common Yellowthroat",
             "confidence": 0.75,

@@ -57,8 +57,8 @@ def test_a_task_is_one_call_and_its_table_is_split_by_chunk(
         assert raw.parent == path.with_name(f"{planned.chunk.chunk_id}_hawkears")
         found = document["detections"]
         assert [(d["label"], d["label_code"], d["timestamp_ms"], d["end_ms"]) for d in found] == [
-            ("Tennessee Warbler", "TEWA", 0, 250),
-            ("Common Yellowthroat", "COYE", 250, 500),
+            ("TEWA", "TEWA", 0, 250),
+            ("COYE", "COYE", 250, 500),
         ]
 
 
@@ -178,3 +178,18 @@ def test_the_folders_own_environment_is_used(plan: Callable[..., InferPlan], tmp
     made = plan(seconds=1, **settings(hawkears_root=root))
     assert str(own) in made.order.runner.description
     assert attempts_at(made)[0].ok
+
+
+@pytest.mark.parametrize(("text", "version"), [("1.0.8\n", "1.0.8"), ("1.0.3+", "1.0.3+"), (None, "version unknown")])
+def test_the_model_version_has_what_version_txt_says(
+    plan: Callable[..., InferPlan], tmp_path: Path, text: str | None, version: str
+) -> None:
+    root = shutil.copytree(HAWKEARS1, tmp_path / "HawkEars")
+    (root / "version.txt").unlink(missing_ok=True)
+    if text is not None:
+        (root / "version.txt").write_text(text)
+    made = plan(seconds=1, **settings(hawkears_root=root))
+    attempts_at(made)
+    document = json.loads(result_path(made.order.output_dir, made.todo[0].chunk).read_bytes())
+    assert document["model_version"].startswith(f"HawkEars 1.x {version} ")
+    assert f"({version})" in made.order.runner.description

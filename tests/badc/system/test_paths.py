@@ -104,16 +104,28 @@ def test_folders_are_tried_out_side_by_side(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_newest_log_is_found_wherever_a_run_wrote_it(tmp_path: Path) -> None:
-    assert newest_telemetry_log(tmp_path) is None
+def test_the_newest_log_is_found_wherever_a_run_wrote_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = tmp_path / "set"
+    (dataset / ".datalad").mkdir(parents=True)
+    (dataset / "audio").mkdir()
+    with pytest.raises(RequestError, match=r"no telemetry log in .*set/artifacts/telemetry, .*; --log takes the path"):
+        newest_telemetry_log(dataset)
     places = ("data/telemetry/infer/A.jsonl", "artifacts/telemetry/B.jsonl", "artifacts/telemetry/infer/C.jsonl")
     for name in places:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
+        (dataset / name).parent.mkdir(parents=True, exist_ok=True)
+        (dataset / name).touch()
+    (dataset / "artifacts/telemetry/._C.jsonl").touch()
+    (dataset / "artifacts/telemetry/dropped.jsonl").symlink_to("gone")
     for newest in range(3):
         for number, name in enumerate(places):
-            os.utime(tmp_path / name, (number == newest,) * 2)
-        assert newest_telemetry_log(tmp_path) == tmp_path / places[newest]
+            os.utime(dataset / name, (number == newest,) * 2)
+        found = dataset / places[newest]
+        assert newest_telemetry_log(dataset) == found
+        for here in (dataset, dataset / "audio"):
+            monkeypatch.chdir(here)
+            assert absolute(newest_telemetry_log()) == found
+    with pytest.raises(RequestError, match="none: no such folder"):
+        newest_telemetry_log(Path("none"))
 
 
 def test_what_other_systems_left_on_a_disk_is_passed_over(tmp_path: Path) -> None:

@@ -273,3 +273,36 @@ def test_truncation_of_the_log_counts_anew_and_rotation_goes_on(tmp_path):
 )
 def test_length_of_a_chunk_by_its_id(chunk_id, expected_ms):
     assert chunk_ms(chunk_id) == expected_ms
+
+
+def end_run(log: Path, state: RunState | None) -> None:
+    """Write the summary of a run that ended; without a state, as other programs write it."""
+    job = {"status": "success", "attempts": 1, "retries": 0}
+    told = {} if state is None else {"state": state.value}
+    summary_path(log).write_bytes(orjson.dumps({"telemetry_log": str(log), "jobs": {"a": job}} | told))
+
+
+@pytest.mark.parametrize("state", [RunState.COMPLETED, RunState.FAILED, RunState.INTERRUPTED, None])
+def test_trends_of_a_run_that_has_ended_are_of_its_last_events(tmp_path, state):
+    log = tmp_path / "run.jsonl"
+    metrics = gpu_metrics(10, 90, 95, 50, 8000)
+    log.write_bytes(b"".join(event("success", n, n * 20, gpu_metrics=metrics) for n in range(4)))
+    end_run(log, state)
+    watched = Monitor(log, 10)
+    watched.refresh()
+    assert watched.is_over
+    for later_s in (61, 120, 86_400):
+        end_s = watched.trends_end_s(BEGIN.timestamp() + later_s)
+        assert end_s == BEGIN.timestamp() + 60
+        buckets = watched.state.workers["gpu-0"].recent(end_s)
+        assert [bucket is not None and bucket.utilization_mean for bucket in buckets][-3:] == [50, 50, 50]
+
+
+def test_trends_of_a_run_under_way_are_of_the_clock_until_nothing_is_left_in_them(tmp_path):
+    log = tmp_path / "run.jsonl"
+    log.write_bytes(event("success", 0, 0))
+    watched = Monitor(log, 10)
+    watched.refresh()
+    begin_s = BEGIN.timestamp()
+    assert watched.trends_end_s(begin_s + 120) == begin_s + 120
+    assert watched.trends_end_s(begin_s + 3600) == begin_s

@@ -130,7 +130,7 @@ def test_a_header_alone_is_no_chunks_and_no_error(tmp_path):
         (["--hawkears-root", "x"], "--hawkears-root is for --use-hawkears"),
         (["--use-hawkears", "--hawkears-root", "x"], "--hawkears-root x: has no analyze.py"),
         (["--use-hawkears", "--hawkears-python", "x"], "make hawkears"),
-        (["--use-birdnet", "--species-list", "none.txt"], "none.txt: the species list cannot be read"),
+        (["--use-birdnet", "--species-list", "none.txt"], "none.txt: no such species list"),
         (["--resume-summary", "none.json"], "none.json: the run to resume cannot be read"),
         (["--output-dir", "m.csv/out"], "the output folder cannot be made"),
         (["--telemetry-log", "."], "--telemetry-log is a folder"),
@@ -220,6 +220,75 @@ def test_telemetry_prints_the_last_events(tmp_path):
 
     assert [line.split("\t")[3] for line in done.stdout.splitlines()] == ["c3", "c4"]
     assert badc("telemetry", "--log", "none.jsonl", cwd=tmp_path).returncode == 2
+    place = tmp_path / "set/artifacts/telemetry/infer"
+    place.mkdir(parents=True)
+    (tmp_path / "run.jsonl").rename(place / "REC.jsonl")
+    assert badc("telemetry", "set", "--tail", 2, cwd=tmp_path).stdout == done.stdout
+    assert badc("telemetry", "--tail", 2, cwd=tmp_path / "set").stdout == done.stdout
+    nowhere = badc("telemetry", cwd=tmp_path)
+    assert nowhere.returncode == 2
+    assert "no telemetry log in artifacts/telemetry, data/telemetry/infer" in nowhere.stderr
+
+
+# The on/off options that scripts of the first users give, by command.
+PAIRS = {
+    "chunk manifest": ("--hash-chunks/--no-hash-chunks",),
+    "chunk run": ("--dry-run/--write-chunks",),
+    "chunk orchestrate": (
+        *("--apply/--plan-only", "--include-existing/--skip-existing", "--record-datalad/--no-record-datalad"),
+        "--hash-chunks/--no-hash-chunks",
+    ),
+    "infer run": ("--use-hawkears/--stub-runner",),
+    "infer orchestrate": (
+        *("--allow-partial-chunks/--require-complete-chunks", "--include-existing/--skip-existing"),
+        *("--use-hawkears/--stub-runner", "--apply/--plan-only", "--record-datalad/--no-record-datalad"),
+        *("--resume-completed/--rerun-all", "--sockeye-resume-completed/--sockeye-rerun-all"),
+        *("--sockeye-bundle/--sockeye-no-bundle", "--bundle/--no-bundle", "--bundle-rollup/--bundle-no-rollup"),
+    ),
+    "infer monitor": ("--follow/--once",),
+    "pipeline run": (
+        *("--chunk-include-existing/--chunk-skip-existing", "--infer-include-existing/--infer-skip-existing"),
+        *("--resume-completed/--rerun-all", "--bundle/--no-bundle", "--bundle-rollup/--bundle-no-rollup"),
+        *("--use-hawkears/--stub-runner", "--record-datalad/--no-record-datalad"),
+    ),
+    "report bundle": (
+        *("--quicklook/--no-quicklook", "--parquet-report/--no-parquet-report", "--duckdb-report/--no-duckdb-report"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_on_off_options_have_both_spellings(name):
+    command = typer.main.get_command(build(list(GROUPS)))
+    for word in name.split():
+        command = command.commands[word]
+    with command.make_context(name, [], resilient_parsing=True) as context:
+        told = " ".join(command.get_help(context).split())
+        for pair in PAIRS[name]:
+            values = []
+            for option in pair.split("/"):
+                assert re.search(rf"(?<![\w-]){option}(?![\w-])", told), f"{option} is not in the help"
+                (parameter,) = (p for p in command.params if option in (*p.opts, *p.secondary_opts))
+                given, _, _ = command.make_parser(context).parse_args([option])
+                values.append((parameter.name, given[parameter.name]))
+            assert values[0][0] == values[1][0], f"{pair}: of two settings"
+            assert {value for _, value in values} == {True, False}, f"{pair}: not opposites"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("connect", "--url", "x", "bogus set", "--pull"), "datalad clone URL 'bogus set'"),
+        (("disconnect", "bogus", "--drop-content"), "datalad drop --what all --recursive --dataset bogus"),
+        (("status", "--details"), "datalad -C DATASET status --annex all"),
+    ],
+)
+def test_the_data_commands_of_other_scripts_say_what_to_do_instead(words, told, tmp_path):
+    done = badc("data", *words, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"`badc data {words[0]}` does nothing; plain DataLad does this (docs/datalad.md):" in done.stderr
+    assert told in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_gpus_says_why_there_is_none(tmp_path):

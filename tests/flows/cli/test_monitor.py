@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -183,6 +184,54 @@ def test_a_worker_that_is_silent_for_long_is_flagged(open_screen, tmp_path):
     assert "10:0" in " ".join(row_of(text, "gpu-1"))
     assert row_of(text, "gpu-1")[-1] == "!"
     assert row_of(text, "gpu-0")[-1] == "s"
+
+
+def test_a_run_that_has_ended_has_trends_and_no_silent_worker(tmp_path):
+    log = tmp_path / "run.jsonl"
+    log.write_bytes(events(0, 30, age_s=86_400))
+    job = {"status": "success", "attempts": 1, "retries": 0}
+    summary = {"telemetry_log": str(log), "state": "completed", "jobs": {f"c{n}": job for n in range(30)}}
+    log.with_name("run.jsonl.summary.json").write_bytes(orjson.dumps(summary))
+    done = subprocess.run([sys.executable, *COMMAND, "--log", log], capture_output=True, text=True, check=True)
+
+    assert "run.jsonl: completed" in done.stdout
+    assert "silent" not in done.stdout
+    assert "!" not in done.stdout
+    assert "util  ········" in done.stdout
+    assert re.search("util  ·+▆", done.stdout)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_ascii_characters_are_enough_to_draw_it(tmp_path, encoding):
+    log = tmp_path / "run.jsonl"
+    log.write_bytes(events(0, 30))
+    words = [sys.executable, *COMMAND, "--log", log, *(["--ascii"] if encoding == "utf-8" else [])]
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    done = subprocess.run(words, capture_output=True, env=environment, check=True)
+
+    text = done.stdout.decode("ascii")
+    assert re.search(r"util  \.+\+", text)
+    assert "?" not in text
+    assert "-----" in text
+
+
+def test_ascii_holds_on_a_terminal_too(open_screen, tmp_path):
+    (tmp_path / "run.jsonl").write_bytes(events(0, 30))
+    screen = open_screen(100, 40, "--ascii")
+    assert re.search(r"util  \.+\+", screen.wait_for("last chunk"))
+    assert screen.raw.isascii()
+
+
+def test_without_a_log_the_newest_one_of_the_dataset_is_shown(tmp_path):
+    place = tmp_path / "set" / "artifacts" / "telemetry" / "infer"
+    place.mkdir(parents=True)
+    for name, number in (("OLD", 3), ("NEW", 5)):
+        (place / f"{name}.jsonl").write_bytes(events(0, number))
+    os.utime(place / "OLD.jsonl", (1e9, 1e9))
+    for words, folder in ((["set"], tmp_path), (["--once"], tmp_path / "set")):
+        command = [sys.executable, "-m", "flows", "infer", "monitor", *words]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+        assert done.stdout.startswith("NEW.jsonl: no summary yet")
 
 
 def test_without_a_terminal_it_prints_once_and_plainly(tmp_path):

@@ -171,14 +171,13 @@ def test_a_table_that_cannot_be_read_makes_the_exit_code_1(parquet):
             "--group-by: 'species' is not one of label, ",
         ),
         (["summary", "--parquet", "x/t.parquet", "--min-confidence", "2"], "--min-confidence: "),
-        (["summary", "--parquet", "x/t.parquet", "--sites", "no.csv"], "no.csv: the sites cannot be read"),
+        (["summary", "--parquet", "x/t.parquet", "--sites", "no.csv"], "no.csv: no such CSV of sites"),
         (["summary", "--parquet", "x/t.parquet", "--output", "x/t.csv/s.csv"], "x/t.csv"),
         (["quicklook", "--parquet", "x/t.parquet", "--top-labels", "0"], "--top-labels: "),
         (["parquet", "--parquet", "x/t.parquet", "--bucket-minutes", "0"], "--bucket-minutes: "),
         (["duckdb", "--parquet", "x/t.parquet", "--database", "x/t.csv"], "x/t.csv: is not a DuckDB database"),
         (["bundle", "--parquet", "x/t.parquet", "--run-prefix", "../x"], "--run-prefix: it must not contain '/'"),
         (["aggregate-dir", "none"], "none: no such folder"),
-        (["aggregate-dir", "out"], "out: holds no table of detections"),
     ],
 )
 def test_a_wrong_request_is_refused(parquet, words, message):
@@ -189,6 +188,17 @@ def test_a_wrong_request_is_refused(parquet, words, message):
     assert done.stderr.startswith("badc: ")
     assert message in done.stderr
     assert sorted(Path().rglob("*")) == before, "nothing is written"
+
+
+def test_leaderboards_of_a_folder_without_tables_are_a_warning_unless_one_cannot_be_read():
+    Path("out").mkdir()
+    done = report("aggregate-dir", "out")
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert done.stderr.startswith("WARNING: out: no table of detections (*.parquet) in it; nothing written.")
+    Path("out/x.parquet").write_bytes(b"x")
+    done = report("aggregate-dir", "out")
+    assert done.exit_code == 1
+    assert "out/x.parquet: is not Parquet" in done.stderr
 
 
 def test_columns_that_are_missing_are_named(parquet):

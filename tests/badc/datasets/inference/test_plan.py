@@ -258,7 +258,7 @@ def test_a_recordings_run_has_the_datasets_places(dataset: Callable[..., Path]) 
 
 def test_sites_that_cannot_be_read_are_refused_before_anything_is_run(dataset: Callable[..., Path]) -> None:
     made = plan(dataset("REC"), bundle=True, bundle_sites=Path("sites.csv"))
-    with pytest.raises(RequestError, match=r"sites\.csv: the sites cannot be read"):
+    with pytest.raises(RequestError, match=r"sites\.csv: no such CSV of sites"):
         require_runnable(made)
     (made.settings.root / "sites.csv").write_text("station,latitude,longitude\nREC,62,-114\n")
     require_runnable(made)
@@ -299,3 +299,27 @@ def test_the_job_over_nodes_applies_the_same_plan(dataset: Callable[..., Path], 
     text = written.path.read_text()
     assert f"infer orchestrate {root} --stub-runner --keep-going --apply" in text
     assert "--slurm-dask" not in text
+
+
+def test_sockeye_log_dir_moves_telemetry_and_summaries_and_slurm_log_dir_the_jobs_logs(
+    dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = dataset("REC")
+    made = plan(
+        root,
+        use_birdnet=True,
+        sockeye_log_dir=tmp_path / "scratch",
+        slurm_log_dir=tmp_path / "jobs",
+        slurm_script=tmp_path / "a.sh",
+    )
+    log = tmp_path / "scratch" / "REC.jsonl"
+    assert made.telemetry_log(made.todo[0]) == log
+    assert made.rows()[0].telemetry_log == str(log)
+    (script,) = write_slurm_scripts(made)
+    text = script.path.read_text()
+    assert f"telemetry={log}\n" in text
+    assert f"--telemetry-log {log}" in text
+    assert f"--output={tmp_path}/jobs/badc-infer_%A_%a.log" in text
+    assert script.log_dir == tmp_path / "jobs"
+    below = plan(root, sockeye_log_dir=Path("logs"))
+    assert below.telemetry_log(below.todo[0]) == root / "logs" / "REC.jsonl"

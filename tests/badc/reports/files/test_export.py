@@ -350,3 +350,25 @@ def test_real_detections_of_a_real_run_line_up_with_the_audio(
         stream.seek(round(float(row["File Offset (s)"]) * stream.samplerate))
         length = float(row["End Time (s)"]) - float(row["Begin Time (s)"])
         assert len(stream.read(round(length * stream.samplerate))) == 24_000
+
+
+@pytest.mark.parametrize("form", ["raven", "audacity", "birdnet"])
+def test_files_for_spreadsheets_mark_what_would_be_run(tmp_path: Path, form: str) -> None:
+    source = {"source_path": "audio/=x.wav"}
+    rows = [
+        detection("REC", 0, "=cmd()", station="@home", **source),
+        detection("REC", 5000, "-x", label_code="+1-800", **source),
+        detection("REC", 9000, "plain", station="-1", **source),
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, DETECTIONS_SCHEMA), tmp_path / "t.parquet")
+    texts = {}
+    for chosen in (False, True):
+        made = export(ExportSettings(parquet=tmp_path / "t.parquet", format=form, for_spreadsheets=chosen))
+        (file,) = made.folder.iterdir()
+        texts[chosen] = file.read_text()
+    assert "'" not in texts[False]
+    for text in ("=cmd()", "-x") if form == "audacity" else ("=cmd()", "-x", "+1-800"):
+        assert f"'{text}" in texts[True]
+    assert ("'@home" in texts[True]) == (form == "birdnet"), "only the CSV has the station"
+    assert ("'=x.wav" in texts[True]) == (form == "raven"), "the CSV has whole paths, which nothing runs"
+    assert texts[True].replace("'", "") == texts[False]

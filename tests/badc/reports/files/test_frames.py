@@ -62,7 +62,7 @@ def test_detections_can_be_chosen(parquet):
         ({"columns": ["label", "species"]}, "there is no column species; there are recording_id, chunk_id, "),
         ({"labels": ["very"]}, "no detection is labelled 'very'; did you mean 'Veery'?"),
         ({"min_confidence": 2}, "min_confidence 2 is not between 0 and 1"),
-        ({"sites": "none.csv"}, "none.csv: the sites cannot be read"),
+        ({"sites": "none.csv"}, "none.csv: no such CSV of sites"),
     ],
 )
 def test_a_wrong_request_for_detections_is_refused(parquet, more, message):

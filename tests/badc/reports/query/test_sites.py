@@ -66,12 +66,14 @@ def test_all_bad_rows_are_listed():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "the sites cannot be read (No such file or directory)"),
+        (None, "no such CSV of sites"),
         ("", "the column station, latitude, longitude is missing"),
-        ("station;latitude;longitude\n", "the column station, latitude, longitude is missing"),
+        ("station;latitude;longitude\n", "sites.csv:1: the columns are separated by ';'; a CSV of sites uses commas"),
+        ("station\tlatitude\tlongitude\n", "separated by '\\t'"),
         ("station,latitude\n", "the column longitude is missing"),
-        (b"station,latitude,longitude\nSt\xe9,0,0\n", "the sites cannot be read ('utf-8' codec"),
-        ('station,latitude,longitude\n"A,0,0\n', "the sites cannot be read (unexpected end of data)"),
+        (b"station,latitude,longitude\nSt\xe9,0,0\n", "sites.csv: not UTF-8; save it as UTF-8"),
+        ("station,latitude,longitude\n".encode("utf-16"), "sites.csv: UTF-16, not UTF-8; save it as UTF-8"),
+        ('station,latitude,longitude\n"A,0,0\n', "the CSV of sites cannot be read (unexpected end of data)"),
     ],
 )
 def test_a_file_that_is_no_such_csv_is_refused(content, message):

@@ -174,10 +174,15 @@ def test_min_confidence(write_detections):
     assert (counts(made), made.detections, made.repeated) == ({"Veery": 1}, 1, 0)
 
 
-@pytest.mark.parametrize(("content", "message"), [(None, "data: no such folder"), (b"x", "is not Parquet")])
-def test_a_folder_without_detections_is_refused(content, message):
-    if content:
-        Path("data").mkdir()
-        Path("data/x.parquet").write_bytes(content)
-    with pytest.raises(RequestError, match=message):
+def test_a_folder_without_detections_has_no_leaderboards_and_writes_nothing():
+    Path("data").mkdir()
+    made = roll(export_dir=Path("e"))
+    assert (made.tables, made.detections, made.labels.rows, made.bad_files, made.written) == ((), 0, (), (), ())
+    Path("data/x.parquet").write_bytes(b"x")
+    assert "is not Parquet" in roll().bad_files[0][1]
+    assert not Path("e").exists()
+
+
+def test_a_folder_that_is_not_there_is_refused():
+    with pytest.raises(RequestError, match="data: no such folder"):
         roll()

@@ -141,7 +141,7 @@ def _check(python: str, data_root: str | None, arguments: tuple[str, ...]) -> di
     try:
         done = subprocess.run(_command(python, options), capture_output=True, text=True, timeout=_CHECK_TIMEOUT_S)
     except OSError as error:
-        raise RequestError(f"--hawkears-python {python}: cannot be run ({error.strerror}); {INSTALL}") from None
+        raise NotInstalledError(f"--hawkears-python {python}: cannot be run ({error.strerror}); {INSTALL}") from None
     except subprocess.TimeoutExpired:
         raise RequestError(f"{python}: HawkEars did not load within {_CHECK_TIMEOUT_S:g} s") from None
     lines = done.stdout.splitlines()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ _INK, _SOFT, _ZERO, _HATCH, _ACCENT, _BAR, _PALE = (
 _SUN = {"night": "#3c4a78", "change": "#c9a96a", "day": "#fdf1c3"}
 _MOST_SPECTROGRAMS = 30
 _LABEL_PX = 210.0
+_MIXTURE_CHARS, _MIXTURE_LINES = 130, 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,14 @@ def plots_of(figures: Figures, folder: Path, stem: str, kinds: Sequence[PlotKind
         draw = drawn.get(kind)
         if draw is not None:
             written.append(folder / f"{stem}_{kind.value}.png")
-            _save(draw(), written[-1])
+            figure = draw()
+            if (mixed := mixture(figures.found.making.runs)) is not None:
+                # In the picture itself, which travels alone.
+                title = textwrap.fill(
+                    mixed[:1].upper() + mixed[1:], _MIXTURE_CHARS, max_lines=_MIXTURE_LINES, placeholder=" …"
+                )
+                figure.suptitle(f"{figure.get_suptitle()}\n{title}", color=_INK, fontsize=9)
+            _save(figure, written[-1])
     return written
 
 

@@ -20,7 +20,7 @@ from badc.reports.query.notes import notes_on_tables
 from badc.reports.query.runs import runs_of
 from badc.reports.query.tables import open_tables
 from badc.reports.rankings.rollup import roll_up
-from badc.reports.settings import DatabaseSettings, RollupSettings
+from badc.reports.settings import DatabaseSettings, PlotKind, RollupSettings
 
 BIRDNET = {
     "runner": "birdnet",
@@ -86,6 +86,18 @@ def test_the_page_says_what_each_run_kept(mixed: Path, tmp_path: Path) -> None:
         "min_confidence 0.25",
     ):
         assert words in page
+
+
+def test_plots_say_it_in_the_picture(mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from badc.reports import plots
+
+    titles = []
+    monkeypatch.setattr(plots, "_save", lambda figure, path: titles.append(figure.get_suptitle()))
+    made = plots.write_plots(mixed, tmp_path, [PlotKind.HOURS, PlotKind.CONFIDENCE])
+    assert len(titles) == 2
+    for words in (*titles, *made.problems):
+        assert "hese results were made with 2 different settings" in words
+        assert "min_confidence 0.25" in " ".join(words.split())
 
 
 def test_tables_from_before_there_were_fingerprints_are_told_apart_by_runner_and_version(

@@ -30,7 +30,7 @@ class ChunkDecision(StrEnum):
     FETCH = "fetch and chunk"
     SKIP = "skip"
     KEEP = "keep"
-    ADOPT = "keep, write its status"
+    ADOPT = "adopt"
     LATER = "later"
     ABSENT = "content not here"
     UNUSABLE = "unusable"

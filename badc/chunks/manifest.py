@@ -15,7 +15,7 @@ from badc.errors import MOST_LISTED, RequestError, listed
 from badc.recordings.locate import find_audio
 from badc.recordings.names import id_problem
 from badc.system import atomic
-from badc.system.paths import absolute, find_dataset_root
+from badc.system.paths import absolute, find_dataset_root, walk
 from badc.system.texts import require_commas
 
 if TYPE_CHECKING:
@@ -68,6 +68,16 @@ class Manifest:
 def chunk_id_of(recording_id: str, start_ms: int, end_ms: int) -> str:
     """Return `<recording_id>_chunk_<start_ms>_<end_ms>`."""
     return f"{recording_id}_chunk_{start_ms}_{end_ms}"
+
+
+def manifests_below(folder: Path) -> list[Path]:
+    """Return the CSV files at and below a folder, sorted; hidden ones are passed over."""
+    return sorted(
+        Path(base, name)
+        for base, names in walk(folder)
+        for name in names
+        if name.endswith(".csv") and not name.startswith(".")
+    )
 
 
 def read_manifest(path: Path, dataset_root: Path | None = None) -> Manifest:

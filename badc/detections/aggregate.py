@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from badc.chunks.manifest import Chunk, Manifest, read_manifest
+from badc.chunks.manifest import Chunk, Manifest, manifests_below, read_manifest
 from badc.chunks.status import STATUS_FILE
 from badc.detections.fingerprint import fingerprint_of, settings_of
 from badc.detections.hawkears_labels import detections_at
@@ -317,7 +317,7 @@ def _ms(window: dict[str, Any], key: str) -> int | None:
 def _manifests_at(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    found = sorted(Path(base, name) for base, files in walk(path) for name in files if name.endswith(".csv"))
+    found = manifests_below(path)
     if not found:
         raise RequestError(f"{path}: holds no manifest (*.csv)")
     return found

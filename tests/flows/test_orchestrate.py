@@ -279,6 +279,32 @@ def test_a_pipeline_goes_from_recordings_to_reports_and_on_from_where_it_is(badc
 
 @pytest.mark.long
 @pytest.mark.slow
+def test_a_pipeline_keeps_and_analyses_what_has_chunks_already(badc, make_recording, tmp_path, fake):
+    """One cut by hand with a last chunk of 300 ms, one with WAVs of which one is gone, and one that cannot be cut."""
+    from badc.chunks.cutting import plan_chunks, write_chunk_wavs, write_virtual_manifest
+
+    manifests, chunks = tmp_path / "manifests", tmp_path / "artifacts" / "chunks"
+    by_hand = plan_chunks(make_recording("A.wav", 2.3), 1.0, 0.0, 0.0)
+    write_virtual_manifest(by_hand, manifests / "by hand" / "A.csv", hash_chunks=False)
+    write_chunk_wavs(plan_chunks(make_recording("B.wav", 3), 1.0), chunks / "B", manifests / "B.csv")
+    (chunks / "B" / "B_chunk_0_1000.wav").unlink()
+    (tmp_path / "audio" / "bad.wav").write_bytes(b"no audio")
+    before = {path: path.read_bytes() for path in (*manifests.rglob("*.csv"), *chunks.rglob("*.wav"))}
+    words = ("pipeline", "run", tmp_path, "--runner-cmd", fake("detector"), "--max-gpus", 0, "--max-retries", 0)
+    process = badc(*words, "--keep-going", "--no-bundle")
+    _, err = process.communicate(timeout=180)
+    assert process.returncode == 1, err
+    assert {path: path.read_bytes() for path in (*manifests.rglob("*.csv"), *chunks.rglob("*.wav"))} == before
+    assert outputs(tmp_path) == {
+        *("A_chunk_0_1000", "A_chunk_1000_2000", "A_chunk_2000_2300"),
+        *("B_chunk_1000_2000", "B_chunk_2000_3000"),
+    }
+    assert "2 recordings keep their chunks (--chunk-include-existing cuts anew)" in err
+    assert "bad: not analysed: not chunked: failed before: " in err
+
+
+@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [("infer", "orchestrate"), ("pipeline", "run")])
 def test_cancelling_in_prefect_stops_a_dataset_that_was_started_from_the_shell(
     badc, prefect_api, make_dataset, fake, command

@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import TypeVar
 
 from badc.chunks.cutting import Cut, windows
-from badc.chunks.manifest import Chunk, Manifest, read_manifest
+from badc.chunks.manifest import Chunk, Manifest, manifests_below, read_manifest
 from badc.chunks.ownership import recordings_of
 from badc.chunks.settings import CutSettings
 from badc.chunks.status import ChunkState, ChunkStatus, DroppedContentError, read_chunk_status, status_path
 from badc.datasets.chunking.settings import ChunkSettings
 from badc.errors import MOST_LISTED, RequestError, listed, numbered
 from badc.system.annex import content_is_here
-from badc.system.paths import absolute, find_dataset_root, walk
+from badc.system.paths import absolute, find_dataset_root
 from badc.system.threads import in_threads
 
-_SUFFIX = ".csv"
 _LENGTHS = frozenset(CutSettings.model_fields)
 Item = TypeVar("Item")
 
@@ -60,7 +59,7 @@ class ChunkOrder:
 
     def manifest_of(self, recording_id: str) -> Path:
         """Return the path of the manifest that is written for a recording."""
-        return self.manifest_dir / f"{recording_id}{_SUFFIX}"
+        return self.manifest_dir / f"{recording_id}.csv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +107,7 @@ def find_chunked(
         When the content of some of these files was dropped.
     """
     _entries(order.manifest_dir)  # a folder that cannot be read is no empty one
-    paths = [
-        Path(base, name)
-        for base, names in walk(order.manifest_dir)
-        for name in sorted(names)
-        if name.endswith(_SUFFIX) and not name.startswith(".")
-    ]
+    paths = manifests_below(order.manifest_dir)
     found: dict[str, Chunked] = {}
     dropped: list[str] = []
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from badc.chunks.manifest import Chunk, read_manifest
+from badc.chunks.manifest import Chunk, manifests_below, read_manifest
 from badc.chunks.status import ChunkState, read_chunk_status, status_path
 from badc.datasets.chunking.plan import not_chunked
 from badc.datasets.chunking.settings import ChunkSettings
@@ -24,7 +24,7 @@ from badc.inference.settings import InferSettings
 from badc.reports.query.sites import read_sites
 from badc.runners.hawkears.settings import HawkearsSettings
 from badc.runners.settings import other_runners
-from badc.system.paths import as_written, find_dataset_root, require_inside, require_writable, walk
+from badc.system.paths import as_written, find_dataset_root, require_inside, require_writable
 from badc.system.row_files import PlanRow
 from badc.system.threads import in_threads
 from badc.telemetry.summary import JobStatus, read_jobs, resumable
@@ -340,12 +340,7 @@ def _manifests(settings: OrchestrateSettings) -> list[Path]:
         raise RequestError(
             f"{folder}: no such folder of manifests; `badc chunk orchestrate {settings.root} --apply` makes it"
         )
-    return sorted(
-        Path(base, name)
-        for base, files in walk(folder)
-        for name in files
-        if name.endswith(".csv") and not name.startswith(".")
-    )
+    return manifests_below(folder)
 
 
 def _chosen(settings: OrchestrateSettings, found: Sequence[Path]) -> list[Path]:

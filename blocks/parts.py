@@ -102,9 +102,18 @@ CLUSTER = Part(
 )
 CHUNKS = Part(
     "Chunks and failures",
-    "How chunks are handed out, and what happens when one fails.",
+    "What of them is analysed, how they are handed out, and what happens when one fails.",
     InferOptions,
-    ("chunks_per_task", "max_retries", "keep_going", "replace_results", "grace_period_s", "no_wait"),
+    (
+        "channel",
+        "salvage",
+        "chunks_per_task",
+        "max_retries",
+        "keep_going",
+        "replace_results",
+        "grace_period_s",
+        "no_wait",
+    ),
 )
 # Its root is the command's `dataset` or `dataset_root`, whichever there is.
 DATASET = Part(

@@ -27,12 +27,13 @@ class Cut:
     """How recordings are cut, in ms.
 
     Each chunk repeats `overlap_ms` of the one before. A last chunk shorter than `min_chunk_ms` is left out, unless it
-    is the whole recording.
+    is the whole recording. With `salvage`, what can be read of a damaged recording is cut.
     """
 
     duration_ms: int
     overlap_ms: int = 0
     min_chunk_ms: int = round(DEFAULT_MIN_CHUNK_S * 1000)
+    salvage: bool = False
 
     @classmethod
     def from_seconds(
@@ -40,12 +41,13 @@ class Cut:
         duration_s: float = DEFAULT_DURATION_S,
         overlap_s: float = 0.0,
         min_chunk_s: float = DEFAULT_MIN_CHUNK_S,
+        salvage: bool = False,
     ) -> Cut:
         """Return the cut with these lengths, rounded to whole ms; RequestError when they are invalid."""
         for option, given_s in (("chunk-duration", duration_s), ("overlap", overlap_s), ("min-chunk", min_chunk_s)):
             if not math.isfinite(given_s):
                 raise RequestError(f"--{option} {given_s} is not a number of seconds (see --chunk-duration)")
-        cut = cls(round(duration_s * 1000), round(overlap_s * 1000), round(min_chunk_s * 1000))
+        cut = cls(round(duration_s * 1000), round(overlap_s * 1000), round(min_chunk_s * 1000), salvage)
         windows(1, cut.duration_ms, cut.overlap_ms, cut.min_chunk_ms)
         return cut
 
@@ -55,7 +57,7 @@ class ChunkPlan:
     """How one recording is cut into virtual chunks, in order.
 
     `audio_path` is absolute, with links not followed. `recording_ms` is the recording's length; `left_out_ms` is that
-    of a tail too short to be a chunk. `audio_bytes` is the size of the recording's file.
+    of a tail too short to be a chunk. `audio_bytes` is the size of the recording's file, and `audio` what it holds.
     """
 
     recording_id: str
@@ -66,6 +68,7 @@ class ChunkPlan:
     chunks: Sequence[Chunk]
     left_out_ms: int
     audio_bytes: int
+    audio: AudioInfo
 
 
 def windows(total_ms: int, duration_ms: int, overlap_ms: int = 0, min_chunk_ms: int = 1000) -> list[tuple[int, int]]:
@@ -105,8 +108,9 @@ def plan_chunks(
     overlap_s: float = 0.0,
     min_chunk_s: float = DEFAULT_MIN_CHUNK_S,
     recording_id: str | None = None,
+    salvage: bool = False,
 ) -> ChunkPlan:
-    """Decide how a recording is cut (see `windows`); nothing is written. Its id defaults to the stem of its file name.
+    """Decide how a recording is cut (see `Cut`); nothing is written. Its id defaults to the stem of its file name.
 
     Raises
     ------
@@ -115,7 +119,7 @@ def plan_chunks(
     RequestError
         When the id cannot be used, or the lengths are invalid.
     """
-    cut = Cut.from_seconds(duration_s, overlap_s, min_chunk_s)
+    cut = Cut.from_seconds(duration_s, overlap_s, min_chunk_s, salvage)
     path = absolute(audio)
     return plan_cut(path, recording_id or recording_id_of(path), cut, find_dataset_root(path))
 
@@ -134,13 +138,21 @@ def plan_cut(audio: Path, recording_id: str, cut: Cut, dataset_root: Path | None
     """
     if problem := id_problem(recording_id):
         raise RequestError(f"recording id {recording_id!r} cannot be used: {problem}")
-    info = probe(audio)
+    info = probe(audio, cut.salvage)
     if info.duration_ms < 1:
         raise RequestError(f"{audio}: the recording is shorter than 1 ms ({info.frames} frames)")
     found = windows(info.duration_ms, cut.duration_ms, cut.overlap_ms, cut.min_chunk_ms)
     source = as_written(audio, dataset_root)
     chunks = [
-        Chunk(recording_id, chunk_id_of(recording_id, start, end), source, start, end, cut.overlap_ms if start else 0)
+        Chunk(
+            recording_id,
+            chunk_id_of(recording_id, start, end),
+            source,
+            start,
+            end,
+            cut.overlap_ms if start else 0,
+            notes=info.note,
+        )
         for start, end in found
     ]
     return ChunkPlan(
@@ -152,12 +164,17 @@ def plan_cut(audio: Path, recording_id: str, cut: Cut, dataset_root: Path | None
         chunks=chunks,
         left_out_ms=info.duration_ms - found[-1][1],
         audio_bytes=audio.stat().st_size,
+        audio=info,
     )
 
 
-def chunk_sha256(plan: ChunkPlan, chunk: Chunk, info: AudioInfo) -> str:
+def chunk_sha256(plan: ChunkPlan, chunk: Chunk) -> str:
     """Return the SHA-256 of the WAV that `write_chunk_wavs` makes of this chunk, whether or not it is written."""
-    return hashlib.sha256(wav_bytes(window_of(plan.audio_path, info, chunk.start_ms, chunk.end_ms))).hexdigest()
+    return hashlib.sha256(_wav_of(plan, chunk)).hexdigest()
+
+
+def _wav_of(plan: ChunkPlan, chunk: Chunk) -> bytes:
+    return wav_bytes(window_of(plan.audio_path, plan.audio, chunk.start_ms, chunk.end_ms))
 
 
 def write_virtual_manifest(
@@ -226,9 +243,8 @@ def write_virtual_chunks(
     source = as_written(plan.audio_path, find_dataset_root(manifest))
     chunks = [replace(chunk, source_path=source) for chunk in plan.chunks]
     if hash_chunks:
-        info = probe(plan.audio_path)
         for number, chunk in enumerate(plan.chunks):
-            chunks[number] = replace(chunks[number], sha256=chunk_sha256(plan, chunk, info))
+            chunks[number] = replace(chunks[number], sha256=chunk_sha256(plan, chunk))
             on_chunk(number + 1)
     write_manifest(manifest, chunks)
     return chunks
@@ -282,10 +298,9 @@ def status_of(
 def _write_wavs(
     plan: ChunkPlan, folder: Path, dataset_root: Path | None, on_chunk: Callable[[int], None]
 ) -> list[Chunk]:
-    info = probe(plan.audio_path)
     chunks = []
     for number, chunk in enumerate(plan.chunks):
-        data = wav_bytes(window_of(plan.audio_path, info, chunk.start_ms, chunk.end_ms))
+        data = _wav_of(plan, chunk)
         target = folder / f"{chunk.chunk_id}.wav"
         atomic.write_bytes(target, data)
         digest = hashlib.sha256(data).hexdigest()

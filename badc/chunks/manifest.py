@@ -6,7 +6,7 @@ import csv
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -49,6 +49,12 @@ class Chunk:
     def duration_ms(self) -> int:
         """Length of the window in ms."""
         return self.end_ms - self.start_ms
+
+    def with_note(self, note: str) -> Chunk:
+        """Return the chunk with this among its notes."""
+        if note in self.notes:
+            return self
+        return replace(self, notes=f"{self.notes}; {note}" if self.notes else note)
 
 
 @dataclass(frozen=True, slots=True)

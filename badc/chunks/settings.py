@@ -9,6 +9,7 @@ from pydantic import Field
 
 from badc.chunks.cutting import DEFAULT_DURATION_S, DEFAULT_MIN_CHUNK_S, Cut
 from badc.settings.model import ARGUMENT, Settings, turned_off_by
+from badc.settings.salvage import Salvage
 
 
 class CutSettings(Settings):
@@ -20,11 +21,12 @@ class CutSettings(Settings):
         float,
         Field(description="Leave out a last chunk shorter than this many seconds, unless it is the whole recording."),
     ] = DEFAULT_MIN_CHUNK_S
+    salvage: Salvage = False
 
     @property
     def cut(self) -> Cut:
         """How recordings are cut; RequestError when the lengths are invalid."""
-        return Cut.from_seconds(self.chunk_duration_s, self.overlap_s, self.min_chunk_s)
+        return Cut.from_seconds(self.chunk_duration_s, self.overlap_s, self.min_chunk_s, self.salvage)
 
 
 class SplitSettings(CutSettings):

@@ -67,8 +67,9 @@ class Aggregation:
 
     `missing` chunks are in the manifests but have no output. `unlisted` chunks have an output, but were left out
     because their recording's manifest does not list them. No manifest lists `not_chunked` recordings. `merged` rows
-    were removed because an overlapping chunk detected the same call. `bad` files could not be used; `bad_files` are the
-    first of them, with the reason.
+    were removed because an overlapping chunk detected the same call. `clocks` says for how many recordings name and
+    header disagree about the start, None for none. `bad` files could not be used; `bad_files` are the first of them,
+    with the reason.
     """
 
     files: int = 0
@@ -79,6 +80,7 @@ class Aggregation:
     not_chunked: int = 0
     merged: int = 0
     bad: int = 0
+    clocks: str | None = None
     bad_files: list[tuple[Path, str]] = field(default_factory=list)
     written: list[Path] = field(default_factory=list)
 
@@ -89,6 +91,8 @@ class Aggregation:
             parts.append(f"{self.unlisted} chunks of an earlier cut, which the manifests do not list, are left out")
         if self.not_chunked:
             parts.append(f"not analysed: {numbered(self.not_chunked, 'recording')} without chunks")
+        if self.clocks is not None:
+            parts.append(self.clocks)
         return "; ".join(parts)
 
     def leave_out(self, path: str, reason: str) -> None:
@@ -167,6 +171,7 @@ def aggregate(
         if staging.overlapping if settings.merge_overlaps is None else settings.merge_overlaps:
             made.merged = merge_overlaps(detections, coverage)
         made.detections, made.chunks = detections.rows, coverage.rows - made.not_chunked
+        made.clocks = times.disagreements_note()
         _publish(detections, coverage, output, settings.parquet, made)
     return made
 

@@ -13,7 +13,7 @@ from badc.detections.result import Standing, result_path, standing_of, without_o
 from badc.errors import RequestError, listed
 from badc.inference.other_results import OtherResults
 from badc.inference.settings import InferOptions, InferSettings
-from badc.recordings.audio import AudioError, AudioInfo, AudioWindow, probe, window_of
+from badc.recordings.audio import AudioError, AudioInfo, AudioWindow, probe, require_channel, window_of
 from badc.runners.interface import RunnerSpec
 from badc.system.paths import (
     absolute,
@@ -45,7 +45,8 @@ class InferOrder:
     `made_with` is what makes the results (see `badc.detections.fingerprint`). `gpu_sample_interval_s` is the time
     between two readings of the GPU's load. With `in_one_call` the runner takes all chunks of a task in one call; not in
     a retry, where one chunk that breaks the call would take the others along each time. `worker_memory_gib` limits a
-    worker and its runner together; None for no limit.
+    worker and its runner together; None for no limit. For `channel` see
+    `badc.recordings.audio.with_channels`.
     """
 
     runner: RunnerSpec
@@ -55,6 +56,7 @@ class InferOrder:
     made_with: Mapping[str, Any]
     in_one_call: bool = False
     worker_memory_gib: float | None = None
+    channel: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,7 @@ def plan_inference(
     other.add(standings.values())
     other.require_leave(settings.replace_results)
     done, open_chunks = _split_done(manifest, keys, earlier, standings)
-    todo, unusable = _locate_audio(manifest, open_chunks, on_progress)
+    todo, unusable = _locate_audio(manifest, open_chunks, settings, on_progress)
     if unusable and not settings.keep_going:
         raise _unusable_error(unusable, len(manifest.chunks))
     if todo:
@@ -139,6 +141,7 @@ def plan_inference(
         made_with,
         spec.takes_batches,
         settings.worker_memory_gib,
+        settings.channel,
     )
     return InferPlan(settings, order, manifest, log, keys, todo, done, unusable, earlier)
 
@@ -187,13 +190,17 @@ def _split_done(
 
 
 def _locate_audio(
-    manifest: Manifest, chunks: Sequence[tuple[str, Chunk]], on_progress: Callable[[int, int], None]
+    manifest: Manifest,
+    chunks: Sequence[tuple[str, Chunk]],
+    settings: InferSettings,
+    on_progress: Callable[[int, int], None],
 ) -> tuple[list[PlannedChunk], list[tuple[PlannedChunk, str]]]:
     """Open each audio file once, and find every chunk's frames in it."""
     sources = list(dict.fromkeys(chunk.source_path for _, chunk in chunks))
     found: dict[str, tuple[Path, AudioInfo | str]] = {}
     paths = [manifest.locate(source) for source in sources]
-    for source, path, info in zip(sources, paths, in_threads(_probe_or_reason, paths, batch_items=1), strict=True):
+    opened = in_threads(lambda path: _probe_or_reason(path, settings), paths, batch_items=1)
+    for source, path, info in zip(sources, paths, opened, strict=True):
         found[source] = (path, info)
         on_progress(len(found), len(sources))
     todo: list[PlannedChunk] = []
@@ -204,13 +211,15 @@ def _locate_audio(
         if isinstance(audio, str):
             unusable.append((PlannedChunk(key, chunk, None), audio))
         else:
-            todo.append(PlannedChunk(key, chunk, audio))
+            todo.append(PlannedChunk(key, chunk.with_note(audio.source.note), audio))
     return todo, unusable
 
 
-def _probe_or_reason(path: Path) -> AudioInfo | str:
+def _probe_or_reason(path: Path, settings: InferSettings) -> AudioInfo | str:
     try:
-        return probe(path)
+        info = probe(path, settings.salvage)
+        require_channel(path, info, settings.channel)
+        return info
     except AudioError as error:
         return str(error)
     except OSError as error:

@@ -13,7 +13,7 @@ from typing import Any
 from badc.chunks.manifest import Chunk, chunk_id_of
 from badc.errors import BadcError, RequestError, RunnerError, RunnerTimeoutError
 from badc.inference.probe_settings import LEAST_WINDOW_S, ProbeSettings
-from badc.recordings.audio import AudioError, AudioInfo, window_of
+from badc.recordings.audio import AudioError, AudioInfo, window_of, with_channels
 from badc.recordings.audio import probe as probe_audio
 from badc.recordings.names import recording_id_of
 from badc.runners.current import close_runner, runner_for
@@ -222,7 +222,8 @@ class _Trial:
         return Chunk(self._recording_id, chunk_id_of(self._recording_id, 0, duration_ms), source, 0, duration_ms)
 
     def _detect(self, runner: Runner, chunk: Chunk) -> None:
-        runner.detect(chunk, window_of(self._path, self._info, chunk.start_ms, chunk.end_ms))
+        window, _ = with_channels(window_of(self._path, self._info, chunk.start_ms, chunk.end_ms))
+        runner.detect(chunk, window)
 
     def _ready_runner(self, duration_ms: int) -> Runner:
         """Return the runner with any model that it keeps already loaded, so that loading is not in a window's time."""

@@ -6,20 +6,38 @@ field: `chunk_timeout_s` is `--chunk-timeout`.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from badc.runners.interface import ChunkTimeout
 from badc.runners.settings import RunnerSettings
 from badc.settings.dataset import DatasetBlock
 from badc.settings.model import ARGUMENT
 from badc.settings.redo import RedoBefore
+from badc.settings.salvage import Salvage
+
+
+def _channel(value: str | None) -> str | None:
+    if value is None or value in ("mean", "loudest") or re.fullmatch(r"[1-9]\d{0,2}", value, re.ASCII):
+        return value
+    raise ValueError(f"{value!r} is neither the number of a channel, from 1 on, nor mean, nor loudest")
 
 
 class InferOptions(RunnerSettings):
     """Settings of every inference run, whether of one manifest or of a whole dataset."""
+
+    channel: Annotated[
+        str | None,
+        AfterValidator(_channel),
+        Field(
+            description="What to analyse of recordings with several channels: the channel of this number, from 1 on; "
+            "their mean; or the loudest of each chunk. Default: BirdNET gets the mean, every other runner all of them."
+        ),
+    ] = None
+    salvage: Salvage = False
 
     cluster_block: Annotated[
         str | None,

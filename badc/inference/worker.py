@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import repeat
 from typing import Any
 
 from badc.chunks.manifest import Chunk
@@ -16,7 +17,7 @@ from badc.errors import BadcError, RunnerError
 from badc.inference.attempt import Attempt
 from badc.inference.findings import label_counts
 from badc.inference.plan import InferOrder, PlannedChunk
-from badc.recordings.audio import AudioWindow
+from badc.recordings.audio import AudioWindow, with_channels
 from badc.runners.current import close_runner, runner_for
 from badc.runners.interface import BatchRunner, RunnerOutput
 from badc.system import atomic
@@ -94,26 +95,39 @@ class _Call:
 
     def _outcomes(self) -> list[_Outcome]:
         """Return for each chunk whether it succeeded, its details for telemetry, and the labels found."""
+        ready = [self._ready(planned) for planned in self._chunks]
+        items = [item for item in ready if not isinstance(item, Exception)]
+        outputs: Iterator[RunnerOutput | Exception]
         try:
-            outputs = self._detect()
+            outputs = iter(self._detect(items))
         except Exception as error:
-            return [(False, _failure(error, self._order), {})] * len(self._chunks)
-        return [self._settle(planned.chunk, output) for planned, output in zip(self._chunks, outputs, strict=True)]
+            outputs = repeat(error)
+        return [
+            self._settle(planned.chunk, item if isinstance(item, Exception) else next(outputs))
+            for planned, item in zip(self._chunks, ready, strict=True)
+        ]
 
-    def _detect(self) -> list[RunnerOutput | RunnerError]:
+    def _ready(self, planned: PlannedChunk) -> tuple[Chunk, AudioWindow] | Exception:
+        """Return the chunk and the channels of its window that are to be analysed, or why there are none."""
+        assert planned.audio is not None
+        try:
+            window, note = with_channels(planned.audio, self._order.channel)
+        except Exception as error:
+            return error
+        return planned.chunk.with_note(note), window
+
+    def _detect(self, items: Sequence[tuple[Chunk, AudioWindow]]) -> Sequence[RunnerOutput | Exception]:
+        if not items:
+            return ()
         runner = runner_for(self._order.runner, cuda_environment(self._gpu))
-        items: list[tuple[Chunk, AudioWindow]] = []
-        for planned in self._chunks:
-            assert planned.audio is not None
-            items.append((planned.chunk, planned.audio))
         if len(items) > 1:
             assert isinstance(runner, BatchRunner)
             return runner.detect_batch(items)
         return [runner.detect(*items[0])]
 
-    def _settle(self, chunk: Chunk, output: RunnerOutput | RunnerError) -> _Outcome:
+    def _settle(self, chunk: Chunk, output: RunnerOutput | Exception) -> _Outcome:
         try:
-            if isinstance(output, RunnerError):
+            if isinstance(output, Exception):
                 raise output
             return True, _write(chunk, output, self._order), label_counts(output.result.detections)
         except Exception as error:

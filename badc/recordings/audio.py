@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import io
-import re
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from badc.errors import BadcError, ExitCode
+from badc.recordings.endings import lacks_its_end
+from badc.recordings.extent import Extent, as_flac, as_raw
+from badc.recordings.flac import UNKNOWN_FRAMES, find_end
+from badc.recordings.wav import WavSamples, wav_samples
 from badc.system.annex import is_pointer
 
 if TYPE_CHECKING:
@@ -32,8 +36,7 @@ _EXACT_DTYPES = {
     "DOUBLE": "float64",
 }
 _WAV_SUBTYPES = {"PCM_S8": "PCM_U8"}  # WAV has no signed 8-bit samples
-_DATA_CUT_OFF = re.compile(r"^data : (\d+) \(should be \d+\)", re.MULTILINE)
-_UNKNOWN_SIZE_FROM = 0x7FFF0000
+_FLOATS = ("FLOAT", "DOUBLE")
 _WAV_LIMIT_BYTES = 0xFFFFFFFF - 1024
 
 
@@ -45,12 +48,19 @@ class AudioError(BadcError):
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """Frames (samples per channel), rate in Hz, and libsndfile's name of the sample format, such as `PCM_16`."""
+    """Frames (samples per channel), rate in Hz, and libsndfile's name of the sample format, such as `PCM_16`.
+
+    `frames` can be read. `claimed_frames` is what libsndfile says, if that is another number; `extent` is there if it
+    must not see the file as it is. `note` is what a person should know of the length.
+    """
 
     frames: int
     rate: int
     channels: int
     subtype: str
+    claimed_frames: int | None = None
+    extent: Extent | None = None
+    note: str = ""
 
     def __str__(self) -> str:
         channels = "1 channel" if self.channels == 1 else f"{self.channels} channels"
@@ -67,7 +77,8 @@ class AudioWindow:
     """The frames of a file that make up one chunk.
 
     `whole_file` means that they are all of a WAV file, which can be handed over as it is. `source` is what the file was
-    when the window was made: another file in its place would be read at the wrong times.
+    when the window was made: another file in its place would be read at the wrong times. `channels`, from 0, are those
+    to read, None for all; with `mean`, their mean is read as one.
     """
 
     path: Path
@@ -75,6 +86,23 @@ class AudioWindow:
     frames: int
     whole_file: bool
     source: AudioInfo
+    channels: tuple[int, ...] | None = None
+    mean: bool = False
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> AudioWindow:
+        """Return the window that `dataclasses.asdict` gave, sent as JSON."""
+        source, channels = document["source"], document["channels"]
+        extent = None if source["extent"] is None else Extent(**source["extent"])
+        return cls(
+            Path(document["path"]),
+            document["start_frame"],
+            document["frames"],
+            document["whole_file"],
+            AudioInfo(**{**source, "extent": extent}),
+            None if channels is None else tuple(channels),
+            document["mean"],
+        )
 
 
 def frame_at(ms: int, rate: int) -> int:
@@ -82,26 +110,82 @@ def frame_at(ms: int, rate: int) -> int:
     return (ms * rate + 500) // 1000
 
 
-def probe(path: Path) -> AudioInfo:
-    """Open an audio file and check that its last frame can be read.
+def probe(path: Path, salvage: bool = False) -> AudioInfo:
+    """Open an audio file and find out how much of it can be read.
+
+    All samples of a WAV count, even if its header says less. A file whose end is damaged is refused; with `salvage`,
+    what can be read of it counts.
 
     Raises
     ------
     AudioError
-        When the file is missing, empty, truncated, not audio, or a git-annex file whose content was dropped.
+        When the file is missing, empty, damaged, not audio, or a git-annex file whose content was dropped.
     """
-    import soundfile as sf
-
     _require_content(path)
-    with _decoding(path), sf.SoundFile(path) as stream:
-        info = AudioInfo(stream.frames, stream.samplerate, stream.channels, stream.subtype)
+    with _decoding(path):
+        wav = wav_samples(path)
+        info, is_whole = _measured(path, wav)
         if info.frames <= 0 or info.rate <= 0:
             raise AudioError(f"{path}: the audio file holds no samples")
-        _require_whole_data(path, stream.extra_info, info)
+        return info if is_whole else _salvaged(path, wav, info, salvage)
+
+
+def _measured(path: Path, wav: WavSamples | None) -> tuple[AudioInfo, bool]:
+    """Return what a file is, and whether its end is there."""
+    size = path.stat().st_size
+    if wav is not None and wav.subtype is not None and (wav.claimed is None or wav.understated):
+        frames = (wav.end - wav.start) // wav.frame_bytes
+        extent = Extent(wav.start, wav.end, size)
+        return AudioInfo(frames, wav.rate, wav.channels, wav.subtype, extent=extent, note=_note_of(wav)), True
+    with _open(path) as stream:
+        info = _info_of(stream)
+        if info.frames == UNKNOWN_FRAMES:
+            end = find_end(path)
+            frames, byte = (0, 0) if end is None else (end.frames, end.byte)
+            return replace(info, frames=frames, extent=Extent(0, byte, size)), True
+        if wav is not None and (wav.cut_off or wav.understated):
+            return replace(info, note=_note_of(wav)), not wav.cut_off
         # A FLAC or MP3 that was cut off still claims its full length.
-        if not _has_last_frame(stream, info):
-            raise AudioError(f"{path}: the audio file is truncated or damaged; it claims {info.duration_ms} ms")
-    return info
+        return info, not lacks_its_end(path) and (info.frames <= 0 or _can_read(stream, info.frames - 1))
+
+
+def _note_of(wav: WavSamples) -> str:
+    if not wav.understated:
+        return ""
+    claimed_s, held_s = (wav.ms(size) / 1000 for size in (wav.claimed or 0, wav.end - wav.start))
+    used = "; all of it is used" if wav.subtype is not None else ""
+    return f"the header says {claimed_s:g} s, the file holds {held_s:g} s{used}"
+
+
+def _salvaged(path: Path, wav: WavSamples | None, info: AudioInfo, salvage: bool) -> AudioInfo:
+    """Return the part that can be read of a file whose end is damaged; AudioError unless `salvage`."""
+    whole_ms = wav.ms(wav.claimed) if wav is not None and wav.claimed is not None else info.duration_ms
+    if wav is None:
+        info = _readable(path, info)
+    whole = "" if wav is None and info.claimed_frames is None and info.extent is None else f" of {whole_ms / 1000:g} s"
+    readable = f"{info.duration_ms / 1000:g} s{whole} can be read"
+    if info.duration_ms < 1:
+        raise AudioError(f"{path}: the audio file is truncated or damaged; nothing of it can be read")
+    if not salvage:
+        codec = "flac" if path.suffix.lower() == ".flac" else "copy"
+        repair = shlex.join(["ffmpeg", "-i", path.name, "-c:a", codec, f"{path.stem}_repaired{path.suffix}"])
+        raise AudioError(
+            f"{path}: the audio file is truncated or damaged; {readable}. Give --salvage to use that part, or repair "
+            f"the file: {repair}"
+        )
+    return replace(info, note=f"salvaged: {readable}")
+
+
+def _readable(path: Path, info: AudioInfo) -> AudioInfo:
+    """Return a file without its damaged end."""
+    if (end := find_end(path)) is not None:
+        return replace(info, frames=end.frames, extent=Extent(0, end.byte, path.stat().st_size))
+    low, high = 0, info.frames
+    while low < high:
+        middle = (low + high + 1) // 2
+        with _open(path) as stream:  # a decoder that failed once may fail for good
+            low, high = (middle, high) if _can_read(stream, middle - 1) else (low, middle - 1)
+    return replace(info, frames=low, claimed_frames=None if low == info.frames else info.frames)
 
 
 @contextlib.contextmanager
@@ -120,7 +204,8 @@ def window_of(path: Path, info: AudioInfo, start_ms: int, end_ms: int) -> AudioW
     """Return the frames of `path` that make up the chunk `[start_ms, end_ms)`.
 
     A file that is at least `end_ms` long is the recording, and the window is read from it; one that is as long as the
-    window is the chunk itself. One frame of difference is allowed for rounding.
+    window is the chunk itself. One frame of difference is allowed for rounding; a chunk's own file may also be up to
+    1 ms shorter, as of programs that cut times off at whole ms.
 
     Raises
     ------
@@ -128,11 +213,12 @@ def window_of(path: Path, info: AudioInfo, start_ms: int, end_ms: int) -> AudioW
         When the file is neither; the text gives both lengths.
     """
     start, end = frame_at(start_ms, info.rate), frame_at(end_ms, info.rate)
+    is_file = _is_wav(path) and info.extent is None
     if end <= info.frames + 1:
         stop = min(end, info.frames)
-        return AudioWindow(path, start, stop - start, _is_wav(path) and start == 0 and stop == info.frames, info)
-    if abs(info.frames - (end - start)) <= 1:
-        return AudioWindow(path, 0, info.frames, _is_wav(path), info)
+        return AudioWindow(path, start, stop - start, is_file and start == 0 and stop == info.frames, info)
+    if -1 <= end - start - info.frames <= 1 + info.rate // 1000:
+        return AudioWindow(path, 0, info.frames, is_file, info)
     raise AudioError(
         f"{path}: {info.duration_ms} ms long, but the chunk ends at {end_ms} ms and is {end_ms - start_ms} ms long; "
         "the file is neither the recording nor the chunk"
@@ -172,12 +258,60 @@ def wav_bytes(window: AudioWindow) -> bytes:
     return _without_time_of_writing(buffer.getvalue()) if subtype in ("FLOAT", "DOUBLE") else buffer.getvalue()
 
 
+def with_channels(window: AudioWindow, choice: str | None = None) -> tuple[AudioWindow, str]:
+    """Return a window with the channels to analyse, and what a person should know about them.
+
+    `choice` is `mean`, `loudest`, the number of a channel from 1 on, or None for all of them. Channels with samples
+    that are not finite are left out.
+
+    Raises
+    ------
+    AudioError
+        When no channel is left, there is none of that number, or the file cannot be read.
+    """
+    import numpy as np
+
+    source = window.source
+    wanted = list(range(source.channels))
+    if choice is not None and choice.isdigit():
+        require_channel(window.path, source, choice)
+        wanted = [int(choice) - 1]
+    kept, note = wanted, ""
+    if source.subtype in _FLOATS or (choice == "loudest" and len(wanted) > 1):
+        samples, _ = _read(window, "float64", finite=False)
+        kept = [channel for channel in wanted if np.isfinite(samples[:, channel]).all()]
+        if not kept:
+            raise _not_finite(window)
+        if len(kept) < len(wanted):
+            lost = [str(channel + 1) for channel in wanted if channel not in kept]
+            note = f"left out, because samples are not finite: channel {', '.join(lost)} of {source.channels}"
+        if choice == "loudest":
+            kept = [max(kept, key=lambda channel: float(samples[:, channel].std()))]
+            note = "; ".join([*filter(None, [note]), f"the loudest channel is {kept[0] + 1} of {source.channels}"])
+    mean = choice == "mean" and len(kept) > 1
+    if len(kept) == source.channels and not mean:
+        return window, note
+    return replace(window, whole_file=False, channels=tuple(kept), mean=mean), note
+
+
+def require_channel(path: Path, info: AudioInfo, choice: str | None) -> None:
+    """Raise AudioError if a file does not have the channel of this number (see `with_channels`)."""
+    if choice is not None and choice.isdigit() and int(choice) > info.channels:
+        raise AudioError(f"{path}: has no channel {choice}, but {info} (--channel)")
+
+
 def require_unchanged(window: AudioWindow) -> None:
     """Refuse a file that is not the one a window was made from, before another program reads it.
 
     AudioError when its rate, channels, length or sample format differ, or it cannot be read.
     """
     _read(replace(window, frames=0), None)
+
+
+def _not_finite(window: AudioWindow) -> AudioError:
+    rate = window.source.rate
+    start_s, end_s = window.start_frame / rate, (window.start_frame + window.frames) / rate
+    return AudioError(f"{window.path}: samples are not finite (NaN or infinite) between {start_s:g} s and {end_s:g} s")
 
 
 def _without_time_of_writing(wav: bytes) -> bytes:
@@ -189,27 +323,62 @@ def _without_time_of_writing(wav: bytes) -> bytes:
     return wav[: at + 12] + bytes(4) + wav[at + 16 :]
 
 
-def _has_last_frame(stream: Any, info: AudioInfo) -> bool:
+def _can_read(stream: Any, frame: int) -> bool:
     import soundfile as sf
 
     try:
-        stream.seek(info.frames - 1)
+        stream.seek(frame)
         return len(stream.read(1)) == 1
     except (sf.LibsndfileError, AssertionError):  # libsndfile's own word, and soundfile's of a length that is wrong
         return False
 
 
-def _read(window: AudioWindow, dtype: str | None) -> tuple[np.ndarray[Any, Any], AudioInfo]:
+@contextlib.contextmanager
+def _open(path: Path, source: AudioInfo | None = None) -> Iterator[sf.SoundFile]:
+    """Open a file, or the part of it that is its samples, without a copy."""
     import soundfile as sf
 
+    if source is None or source.extent is None:
+        with sf.SoundFile(path) as stream:
+            yield stream
+        return
+    with path.open("rb") as file:
+        if source.extent.start == 0:
+            view = as_flac(file, source.extent, source.frames)
+            how: dict[str, Any] = {}
+        else:
+            view = as_raw(file, source.extent)
+            how = {"format": "RAW", "samplerate": source.rate, "channels": source.channels, "endian": "LITTLE"}
+            how["subtype"] = source.subtype
+        with sf.SoundFile(view, **how) as stream:
+            yield stream
+
+
+def _info_of(stream: sf.SoundFile) -> AudioInfo:
+    return AudioInfo(stream.frames, stream.samplerate, stream.channels, stream.subtype)
+
+
+def _read(window: AudioWindow, dtype: str | None, finite: bool = True) -> tuple[np.ndarray[Any, Any], AudioInfo]:
+    import numpy as np
+
     _require_content(window.path)
-    with _decoding(window.path), sf.SoundFile(window.path) as stream:
-        info = AudioInfo(stream.frames, stream.samplerate, stream.channels, stream.subtype)
-        if info != window.source:
+    source = window.source
+    with _decoding(window.path), _open(window.path, source) as stream:
+        info = _info_of(stream)
+        if (source.extent is not None and source.extent.file_bytes != window.path.stat().st_size) or info != replace(
+            source, frames=source.claimed_frames or source.frames, claimed_frames=None, extent=None, note=""
+        ):
             raise AudioError(
-                f"{window.path}: the file changed while the run was under way: it was {window.source}, and is {info}"
+                f"{window.path}: the file changed while the run was under way: it was {source}, and is {info}"
             )
         samples = _frames(stream, window, dtype or _EXACT_DTYPES.get(stream.subtype, "float32"))
+    if window.channels is not None:
+        samples = samples[:, window.channels]
+    if finite and samples.dtype.kind == "f" and not np.isfinite(samples).all():
+        raise _not_finite(window)
+    if window.mean:
+        mean = samples.mean(axis=1, keepdims=True, dtype=np.float64)
+        samples = (mean if samples.dtype.kind == "f" else np.rint(mean)).astype(samples.dtype)
     return samples, info
 
 
@@ -222,14 +391,6 @@ def _frames(stream: sf.SoundFile, window: AudioWindow, dtype: str) -> np.ndarray
             f"from frame {window.start_frame} on could be read"
         )
     return samples
-
-
-def _require_whole_data(path: Path, log: str, info: AudioInfo) -> None:
-    """Refuse a WAV that holds less data than its header says, which libsndfile only mentions in its log."""
-    found = _DATA_CUT_OFF.search(log)
-    # A program that writes to a pipe cannot know the size, and puts the largest one into the header.
-    if found is not None and int(found[1]) < _UNKNOWN_SIZE_FROM:
-        raise AudioError(f"{path}: the audio file is truncated; only {info.duration_ms} ms of it are there")
 
 
 def _is_wav(path: Path) -> bool:

@@ -35,6 +35,12 @@ class RecordingOrigin:
     recorded_at: datetime | None
     utc_offset_min: int | None = None
 
+    def __str__(self) -> str:
+        offset = self.utc_offset_min
+        if offset is None:
+            return str(self.recorded_at)
+        return f"{self.recorded_at}{'-' if offset < 0 else '+'}{abs(offset) // 60:02}:{abs(offset) % 60:02}"
+
 
 def recording_id_of(path: Path) -> str:
     """Return the recording id of an audio file: the stem of its own name, never that of a link's target.

@@ -1,23 +1,29 @@
-"""When a recording was made, read from the header of its audio file if its name does not say."""
+"""When a recording was made, by its name and by the header of its audio file.
+
+The documented order is: the name, GUANO metadata, the comment that AudioMoths write. The first that has a time gives
+it; one that has the same time may give its offset from UTC; one that has another time is counted.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
+from badc.errors import numbered
 from badc.recordings.names import UNSET_CLOCK_YEAR, RecordingOrigin, parse_recording_name, utc_offset_min
+from badc.recordings.wav import wav_chunks
 
 _TEXT_CHUNKS = (b"guan", b"LIST")
 _MOST_TEXT_BYTES = 1 << 20
-_MOST_CHUNKS = 1000  # a damaged file may look like an endless series of empty ones
-_UNKNOWN_SIZE = 0xFFFFFFFF
+_SAME_TIME = timedelta(seconds=2)  # names have whole seconds, and some recorders wait for the next one
+_NOTHING = RecordingOrigin(None, None)
 _ISO = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d+))? ?(Z|[+-][\d:]+)?")
 # Firmware 1.0 names no time zone, 1.0.1 has `(UTC)`, later ones `(UTC+2)`, `(UTC-3:30)`, `(UTC+5: 5)`; AudioMoth Live
 # adds milliseconds. Versions 1.2.2 to 1.4 lose the sign of offsets under an hour, `(UTC:30)`, which stay unknown.
@@ -25,17 +31,17 @@ _AUDIOMOTH = re.compile(r"Recorded at (\d\d:\d\d:\d\d)(?:\.(\d+))? (\d\d/\d\d/\d
 
 
 class RecordingTimes:
-    """Where and when recordings were made: from their names, else from their audio files' headers.
+    """Where and when recordings were made: from their names, and from their audio files' headers.
 
-    A header is read once per recording, and only if the name gives no time. `bases` are where relative paths are looked
-    up last.
+    A header is read once per recording. `bases` are where relative paths are looked up last. `disagreements` are those
+    found so far: by recording id, what each source says.
     """
 
     def __init__(self, bases: Sequence[Path]) -> None:
+        self.disagreements: dict[str, str] = {}
         self._bases = tuple(str(base) for base in bases)
         # A recording's chunks come one after another, so a small cache serves any number of recordings.
-        self._by_name = lru_cache(maxsize=4096)(parse_recording_name)
-        self._by_header = lru_cache(maxsize=4096)(self._read)
+        self._known = lru_cache(maxsize=4096)(self._find)
 
     def of(self, recording_id: str, source_path: str | None, roots: tuple[str | None, ...] = ()) -> RecordingOrigin:
         """Return what is known of a recording.
@@ -43,22 +49,66 @@ class RecordingTimes:
         Its file `source_path` is read only if the id contains the file's stem: the header of a chunk's own file may
         give the start of the chunk. A relative path is looked up in `roots` first.
         """
-        origin = self._by_name(recording_id)
-        if origin.recorded_at is not None or source_path is None:
-            return origin
-        if Path(source_path).stem not in recording_id:
-            return origin
-        start = self._by_header(source_path, roots)
-        return replace(origin, recorded_at=start.recorded_at, utc_offset_min=start.utc_offset_min)
+        if source_path is not None and Path(source_path).stem not in recording_id:
+            source_path = None
+        return self._known(recording_id, source_path, roots)
 
-    def _read(self, source_path: str, roots: tuple[str | None, ...]) -> RecordingOrigin:
+    def disagreements_note(self) -> str | None:
+        """Return in a line how many recordings' sources disagree, and what those of the first say; None without any."""
+        if not self.disagreements:
+            return None
+        first, said = next(iter(self.disagreements.items()))
+        recordings = numbered(len(self.disagreements), "recording")
+        verb = "has" if len(self.disagreements) == 1 else "have"
+        return f"{recordings} {verb} several start times, of which the first counts (such as {first}: {said})"
+
+    def _find(self, recording_id: str, source_path: str | None, roots: tuple[str | None, ...]) -> RecordingOrigin:
+        sources = {"name": parse_recording_name(recording_id)}
+        if source_path is not None:
+            sources |= self._read(source_path, roots)
+        found, agree = _merged(list(sources.values()))
+        if not agree:
+            self.disagreements[recording_id] = ", ".join(
+                f"{name} {origin}" for name, origin in sources.items() if origin.recorded_at is not None
+            )
+        return replace(found, station=sources["name"].station)
+
+    def _read(self, source_path: str, roots: tuple[str | None, ...]) -> Mapping[str, RecordingOrigin]:
         # Joining an absolute path to "/" leaves it unchanged.
         known = [root for root in (*roots, *self._bases) if root is not None]
         for base in ["/"] if Path(source_path).is_absolute() else known:
             path = os.path.join(base, source_path)  # noqa: PTH118
             if os.path.exists(path):  # noqa: PTH110 - Path.exists raises for a name that is too long
-                return start_in_header(Path(path))
-        return RecordingOrigin(None, None)
+                return _in_header(Path(path))
+        return {}
+
+
+def _merged(sources: Sequence[RecordingOrigin]) -> tuple[RecordingOrigin, bool]:
+    """Return the first source's time, with an offset from those that have the same time, and whether all have it."""
+    known = [source for source in sources if source.recorded_at is not None]
+    found, agree = (known or [_NOTHING])[0], True
+    for other in known[1:]:
+        same = _as_the_same_time(found, other)
+        found, agree = same or found, agree and same is not None
+    return found, agree
+
+
+def _as_the_same_time(first: RecordingOrigin, other: RecordingOrigin) -> RecordingOrigin | None:
+    """Return the first with its offset, if both are the same time, else None."""
+    assert first.recorded_at is not None
+    assert other.recorded_at is not None
+    ahead = first.recorded_at - other.recorded_at
+    ours, theirs = first.utc_offset_min, other.utc_offset_min
+    if ours is not None and theirs is not None:
+        return first if abs(ahead - timedelta(minutes=ours - theirs)) <= _SAME_TIME else None
+    if abs(ahead) <= _SAME_TIME:
+        return first if theirs is None else replace(first, utc_offset_min=theirs)
+    # The one without an offset may be in UTC.
+    if theirs is not None and abs(ahead + timedelta(minutes=theirs)) <= _SAME_TIME:
+        return replace(first, utc_offset_min=0)
+    if ours is not None and abs(ahead - timedelta(minutes=ours)) <= _SAME_TIME:
+        return first
+    return None
 
 
 def start_in_header(path: Path) -> RecordingOrigin:
@@ -69,19 +119,22 @@ def start_in_header(path: Path) -> RecordingOrigin:
     References
     ----------
     The GUANO specification (guano-md.org), chunk `guan`, field `Timestamp`; the function `setHeaderComment` of the
-    AudioMoth firmware, field `ICMT` of the `LIST` chunk; EBU Tech 3306 for files of more than 4 GiB.
+    AudioMoth firmware, field `ICMT` of the `LIST` chunk.
     """
+    return _merged(list(_in_header(path).values()))[0]
+
+
+def _in_header(path: Path) -> Mapping[str, RecordingOrigin]:
+    """Return what each source in a file says, in their order."""
     try:
         with path.open("rb") as stream:
             texts = dict(_texts(stream)) if stream.read(4) in (b"RIFF", b"RF64", b"BW64") else None
     except OSError:
-        return RecordingOrigin(None, None)
+        return {}
     if texts is None:
-        return parse_audiomoth_comment(_comment(path))
-    guano = parse_guano(texts.get(b"guan", b"").decode(errors="replace"))
-    if guano.recorded_at is not None:
-        return guano
-    return parse_audiomoth_comment(texts.get(b"ICMT", b"").decode(errors="replace"))
+        return {"comment": parse_audiomoth_comment(_comment(path))}
+    guano, comment = (texts.get(kind, b"").decode(errors="replace") for kind in (b"guan", b"ICMT"))
+    return {"GUANO": parse_guano(guano), "comment": parse_audiomoth_comment(comment)}
 
 
 def parse_guano(text: str) -> RecordingOrigin:
@@ -130,28 +183,12 @@ def _origin(time: str, form: str, fraction: str | None, offset: int | None) -> R
 
 def _texts(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
     """Yield the GUANO chunk and the INFO list's fields of a WAV file."""
-    stream.seek(12)
-    data_bytes = _UNKNOWN_SIZE
-    for _ in range(_MOST_CHUNKS):
-        head = stream.read(8)
-        if len(head) < 8:
-            return
-        kind, size = struct.unpack("<4sI", head)
-        if kind == b"ds64":
-            content = stream.read(min(size, 28))
-            data_bytes = struct.unpack_from("<Q", content, 8)[0] if len(content) >= 16 else data_bytes
-            stream.seek(size - len(content), os.SEEK_CUR)
-        elif kind == b"data" and size == _UNKNOWN_SIZE:
-            if data_bytes == _UNKNOWN_SIZE:  # written to a pipe: the rest of the file is audio
-                return
-            size = data_bytes
-            stream.seek(size, os.SEEK_CUR)
-        elif kind in _TEXT_CHUNKS and size <= _MOST_TEXT_BYTES:
+    for chunk in wav_chunks(stream):
+        size = chunk.end - chunk.start
+        if chunk.kind in _TEXT_CHUNKS and size <= _MOST_TEXT_BYTES:
+            stream.seek(chunk.start)
             content = stream.read(size)
-            yield from [(kind, content)] if kind == b"guan" else _info_fields(content)
-        else:
-            stream.seek(size, os.SEEK_CUR)
-        stream.seek(size % 2, os.SEEK_CUR)
+            yield from [(chunk.kind, content)] if chunk.kind == b"guan" else _info_fields(content)
 
 
 def _info_fields(content: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -15,6 +15,7 @@ from badc.datasets.ids import assign_ids
 from badc.datasets.listing import AUDIO_FOLDER, AudioFile, Listing, list_audio, matcher
 from badc.errors import RequestError, listed, numbered
 from badc.recordings.audio import AudioError, probe
+from badc.recordings.start_times import RecordingTimes
 from badc.system.clock import epoch_s, moment
 from badc.system.paths import as_written, require_writable
 from badc.system.row_files import PlanRow
@@ -62,12 +63,13 @@ class RecordingToChunk:
 
 @dataclass(frozen=True, slots=True)
 class DatasetPlan:
-    """What to do with a dataset: every requested recording, sorted by path, and a note on what is passed over."""
+    """What to do with a dataset: every requested recording, sorted by path, and what is to be noted."""
 
     settings: ChunkSettings
     order: ChunkOrder
     recordings: Sequence[RecordingToChunk]
     note: str | None = None
+    clocks: str | None = None
 
     @property
     def todo(self) -> list[RecordingToChunk]:
@@ -107,7 +109,7 @@ class DatasetPlan:
 
     def notes(self, again: str) -> list[str]:
         """Return what a person should know before the plan is carried out; `again` is the option that cuts anew."""
-        notes = [] if self.note is None else [self.note]
+        notes = [note for note in (self.note, self.clocks) if note is not None]
         if kept := [r for r in self.recordings if r.decision in (ChunkDecision.KEEP, ChunkDecision.ADOPT)]:
             lines = [f"{r.recording_id}: {r.reason}" for r in kept]
             verb = "keeps its chunks" if len(kept) == 1 else "keep their chunks"
@@ -142,8 +144,9 @@ def plan_dataset(
         raise RequestError(
             f"--pattern {', '.join(settings.pattern)}: no recording in {order.root / AUDIO_FOLDER} matches"
         )
-    opened = _opened(_limited(planned, settings.limit), order, on_progress)
-    return DatasetPlan(settings, order, opened, listing.unreadable_note())
+    times = RecordingTimes([])
+    opened = _opened(_limited(planned, settings.limit), order, times, on_progress)
+    return DatasetPlan(settings, order, opened, listing.unreadable_note(), times.disagreements_note())
 
 
 def not_chunked(settings: ChunkSettings) -> list[RecordingToChunk]:
@@ -334,29 +337,34 @@ def _limited(planned: Sequence[RecordingToChunk], limit: int | None) -> list[Rec
     return kept
 
 
-def _opened(planned: list[RecordingToChunk], order: ChunkOrder, on_progress: Progress) -> list[RecordingToChunk]:
+def _opened(
+    planned: list[RecordingToChunk], order: ChunkOrder, times: RecordingTimes, on_progress: Progress
+) -> list[RecordingToChunk]:
     """Open the recordings to chunk, to find their lengths and those that cannot be read."""
     at = [number for number, recording in enumerate(planned) if recording.decision is ChunkDecision.CHUNK]
-    opened = in_threads(lambda number: _open(planned[number], order), at)
+    opened = in_threads(lambda number: _open(planned[number], order, times), at)
     for done, (number, recording) in enumerate(zip(at, opened, strict=True), start=1):
         planned[number] = recording
         on_progress("recordings opened", done, len(at))
     return planned
 
 
-def _open(recording: RecordingToChunk, order: ChunkOrder) -> RecordingToChunk:
+def _open(recording: RecordingToChunk, order: ChunkOrder, times: RecordingTimes) -> RecordingToChunk:
     path = order.root / recording.audio
     cut = order.cut
     try:
-        length_ms = probe(path).duration_ms
+        info = probe(path, cut.salvage)
     except AudioError as error:
         return replace(recording, decision=ChunkDecision.UNUSABLE, reason=str(error))
     except OSError as error:
         return replace(recording, decision=ChunkDecision.UNUSABLE, reason=f"{path}: cannot be read ({error.strerror})")
+    length_ms = info.duration_ms
     if length_ms < 1:
         return replace(recording, decision=ChunkDecision.UNUSABLE, reason=f"{path}: shorter than 1 ms")
     chunks = len(windows(length_ms, cut.duration_ms, cut.overlap_ms, cut.min_chunk_ms))
-    return replace(recording, recording_ms=length_ms, chunks=chunks)
+    times.of(recording.recording_id, str(path))
+    reason = "; ".join(filter(None, (recording.reason, info.note)))
+    return replace(recording, reason=reason, recording_ms=length_ms, chunks=chunks)
 
 
 class ChunkPlanRow(PlanRow):

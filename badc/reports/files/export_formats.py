@@ -99,7 +99,7 @@ class SourceFile:
     def highest_hz(self) -> int:
         """The highest frequency of a selection: at most half the sample rate, if the file can be read."""
         try:
-            return min(probe(self._path or Path()).rate // 2, _HIGHEST_HZ)
+            return min(probe(self._path or Path(), salvage=True).rate // 2, _HIGHEST_HZ)
         except (AudioError, OSError, ValueError):
             return _HIGHEST_HZ
 

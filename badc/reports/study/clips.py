@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from badc.recordings.audio import AudioError, frame_at, probe, read_samples, window_of
+from badc.recordings.audio import AudioError, frame_at, probe, read_samples, window_of, with_channels
 from badc.recordings.locate import locate_audio
 from badc.reports.study.data import Sighting
 
@@ -68,7 +68,7 @@ def read_passage(sighting: Sighting, bases: Sequence[Path]) -> Passage:
     if sighting.source_path is None or sighting.timestamp_ms is None:
         raise AudioError(f"{sighting.recording_id}: the detections table does not say where the detection is")
     path = locate_audio(sighting.source_path, sighting.dataset_root, bases)
-    info = probe(path)
+    info = probe(path, salvage=True)
     start_ms = sighting.chunk_start_ms or 0
     end_ms = sighting.chunk_end_ms if sighting.chunk_end_ms is not None else info.duration_ms
     chunk = window_of(path, info, start_ms, end_ms)
@@ -80,7 +80,8 @@ def read_passage(sighting: Sighting, bases: Sequence[Path]) -> Passage:
         raise AudioError(f"{path}: it ends before the detection at {start_ms + sighting.timestamp_ms} ms")
     margin = frame_at(_MARGIN_MS, info.rate)
     first, last = max(0, marked - margin), min(info.frames, marked_end + margin)
-    samples, rate = read_samples(replace(chunk, start_frame=first, frames=last - first, whole_file=False))
+    passage, _ = with_channels(replace(chunk, start_frame=first, frames=last - first, whole_file=False))
+    samples, rate = read_samples(passage)
     mono = samples.mean(axis=1)
     return Passage(mono, rate, ((marked - first) / rate, (marked_end - first) / rate))
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from badc.recordings.audio import AudioInfo, AudioWindow, read_samples
+from badc.recordings.audio import AudioWindow, read_samples
 from badc.runners.process.serve import serve
 from badc.system.json_lines import Message
 
@@ -25,7 +25,7 @@ MIN_WINDOW_S = 1.5
 
 
 def main(options: dict[str, Any]) -> None:
-    """Serve requests `{path, start_frame, frames}` with the options that `badc.runners.birdnet.runner` passes."""
+    """Serve requests, each an `AudioWindow`, with the options that `badc.runners.birdnet.runner` passes."""
     serve(lambda: (options["model_version"], _Birdnet(options).handle))
 
 
@@ -45,9 +45,7 @@ class _Birdnet:
         self._output = self._interpreter.get_output_details()[0]["index"]
 
     def handle(self, request: Message) -> Message:
-        source = AudioInfo(**request["source"])
-        window = AudioWindow(Path(request["path"]), request["start_frame"], request["frames"], False, source)
-        samples = _mono_48k(window)
+        samples = _mono_48k(AudioWindow.from_json(request))
         detections = []
         for start_s, piece in _windows(samples, self._hop_s):
             end_s = min(start_s + WINDOW_S, len(samples) / RATE_HZ)

@@ -148,9 +148,11 @@ def _print_datalad_lines(plan: DatasetPlan) -> int:
 def _planned(settings: SplitSettings, recording_id: str | None = None) -> ChunkPlan:
     from badc.chunks.cutting import plan_chunks
 
-    return plan_chunks(
-        settings.audio, settings.chunk_duration_s, settings.overlap_s, settings.min_chunk_s, recording_id
-    )
+    lengths = (settings.chunk_duration_s, settings.overlap_s, settings.min_chunk_s)
+    plan = plan_chunks(settings.audio, *lengths, recording_id, settings.salvage)
+    if plan.audio.note:
+        print(f"WARNING: {plan.audio_path}: {plan.audio.note}", file=sys.stderr)
+    return plan
 
 
 def _what_it_makes(plan: ChunkPlan) -> str:

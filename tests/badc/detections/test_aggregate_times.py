@@ -77,8 +77,8 @@ def test_a_header_is_read_once_for_all_chunks(
     from badc.recordings import start_times
 
     reads: list[Path] = []
-    real = start_times.start_in_header
-    monkeypatch.setattr(start_times, "start_in_header", lambda path: (reads.append(path), real(path))[1])
+    real = start_times._in_header
+    monkeypatch.setattr(start_times, "_in_header", lambda path: (reads.append(path), real(path))[1])
     for start in range(0, 20_000, 1000):
         detections_file(chunk("marsh", start, start + 1000, source_path="audio/marsh.wav"))
     table()
@@ -89,3 +89,28 @@ def test_an_offset_in_the_name_has_its_column(chunk: MakeChunk, detections_file:
     detections_file(chunk("S4A00001_20200101T053000-0930_Dawn"), ("bird", 0.5, 0, 10))
     table()
     assert (rows()[0]["recorded_at"], rows()[0]["recorded_utc_offset_min"]) == ("2020-01-01T05:30:00.000", "-570")
+
+
+def test_the_header_adds_the_offset_and_disagreements_are_counted(
+    chunk: MakeChunk, detections_file: Write, marsh: Path
+) -> None:
+    for name in ("B_20191210_191730", "C_20191210_031730", "D_20191210_041730"):
+        marsh.with_name(f"{name}.wav").write_bytes(marsh.read_bytes())
+        for start in (0, 1000):
+            listed = chunk(name, start, start + 1000, source_path=f"audio/{name}.wav")
+            detections_file(listed, ("bird", 0.5, 0, 10))
+    made = table()
+    assert [row["recorded_utc_offset_min"] for row in rows()] == ["120", "120", "", "", "", ""]
+    assert made.describe().endswith(
+        "; 2 recordings have several start times, of which the first counts (such as C_20191210_031730: name "
+        "2019-12-10 03:17:30, comment 2019-12-10 19:17:30+02:00)"
+    )
+
+
+def test_the_notes_of_a_chunk_are_in_the_coverage(chunk: MakeChunk, detections_file: Write, tmp_path: Path) -> None:
+    listed = [chunk("R", n * 1000, n * 1000 + 1000, notes=note) for n, note in enumerate(["salvaged: x", "", "m"])]
+    for one in listed[:2]:
+        detections_file(one)
+    write_manifest(tmp_path / "m.csv", listed)
+    table(manifest=(tmp_path / "m.csv",))
+    assert [row["notes"] for row in rows("t/all_coverage.csv")] == ["salvaged: x", "", "m"]

@@ -172,7 +172,17 @@ def test_one_frame_of_difference_is_allowed(tmp_path: Path) -> None:
     assert window_of(tmp_path / "a.wav", info, 5000, 6000) == AudioWindow(tmp_path / "a.wav", 0, 7999, True, info)
 
 
-@pytest.mark.parametrize("frames", [7998, 8002, 12_000])
+@pytest.mark.parametrize(("rate", "frames"), [(8000, 7999), (8000, 7992), (44_100, 44_056), (22_050, 22_028)])
+@pytest.mark.parametrize("start_ms", [0, 1, 5000])
+def test_a_chunk_s_own_wav_may_be_up_to_1_ms_shorter_than_its_row(
+    tmp_path: Path, rate: int, frames: int, start_ms: int
+) -> None:
+    info = AudioInfo(frames, rate, 1, "PCM_16")
+    window = window_of(tmp_path / "a.wav", info, start_ms, start_ms + 1000)
+    assert window == AudioWindow(tmp_path / "a.wav", 0, frames, True, info)
+
+
+@pytest.mark.parametrize("frames", [7990, 8002, 12_000])
 def test_a_file_that_is_neither_recording_nor_chunk_is_refused_with_both_lengths(tmp_path: Path, frames: int) -> None:
     info = AudioInfo(frames, 8000, 1, "PCM_16")
     with pytest.raises(AudioError, match=rf"{info.duration_ms} ms long, but .*is 1000 ms long"):

@@ -15,6 +15,7 @@ from badc.recordings.start_times import RecordingTimes, parse_audiomoth_comment,
 
 MakeAudio = Callable[..., Path]
 NOTHING = RecordingOrigin(None, None)
+UNSET = "Recorded at 00:05:54 01/01/1970 (UTC+2) by AudioMoth 0FE0"
 AUDIOMOTH = "Recorded at 19:17:30 10/12/2019 (UTC+2) by AudioMoth 0FE081F80FE081F0 at gain setting 2"
 # As firmware 1.10 and later writes it behind the samples.
 AUDIOMOTH_GUANO = (
@@ -218,3 +219,41 @@ def test_the_header_of_a_chunk_s_own_file_is_not_taken(wav: Callable[..., Path])
 @pytest.mark.parametrize("path", [None, "", "marsh\0.wav", "x" * 5000 + "/marsh.wav", "no/marsh.wav"])
 def test_a_path_that_leads_nowhere_says_nothing(path: str | None) -> None:
     assert RecordingTimes([Path()]).of("marsh\0", path) == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("name", "comment", "guano", "start", "offset", "said"),
+    [
+        # The name has the time, the header its offset.
+        ("A_20191210_191730", AUDIOMOTH, "", "2019-12-10 19:17:30", 120, ""),
+        ("A_20191210_191731", "", "2019-12-10T19:17:30-03:30", "2019-12-10 19:17:31", -210, ""),
+        ("A_20191210_191730", "Recorded at 19:17:30 10/12/2019 (UTC) by", "", "2019-12-10 19:17:30", 0, ""),
+        ("A_20191210_191730", "Recorded at 19:17:30 10/12/2019 by AudioMoth", "", "2019-12-10 19:17:30", None, ""),
+        # The name is in UTC, the header in local time.
+        ("A_20191210_171730", AUDIOMOTH, "", "2019-12-10 17:17:30", 0, ""),
+        ("A_20191210T171730Z", AUDIOMOTH, "2019-12-10T19:17:30+02:00", "2019-12-10 17:17:30", 0, ""),
+        ("A_20191210T171730Z", "", "2019-12-10T17:17:30", "2019-12-10 17:17:30", 0, ""),
+        # They disagree: the name counts, then GUANO; and an offset of another time is not taken.
+        ("A_20191210_091730", AUDIOMOTH, "", "2019-12-10 09:17:30", None, "name 2019-12-10 09:17:30, comment 2019"),
+        ("A_20191210T191730Z", AUDIOMOTH, "", "2019-12-10 19:17:30", 0, "name 2019-12-10 19:17:30+00:00, comment"),
+        ("marsh", AUDIOMOTH, "2020-01-01T00:00:00Z", "2020-01-01 00:00:00", 0, "GUANO 2020-01-01 00:00:00+00:00, "),
+        ("A_20191210_191730", AUDIOMOTH, "2020-01-01T00:00:00Z", "2019-12-10 19:17:30", 120, "GUANO 2020"),
+        # A clock that was not set says nothing, wherever it stands.
+        ("A_19700101_000554", AUDIOMOTH, "1970-01-01T00:05:54Z", "2019-12-10 19:17:30", 120, ""),
+        ("A_20191210_191730", UNSET, "1970-01-01T00:05:54Z", "2019-12-10 19:17:30", None, ""),
+        ("A_19700101_000554", UNSET, "1970-01-01T00:05:54Z", None, None, ""),
+    ],
+)  # fmt: skip
+def test_sources_add_what_they_know_and_disagreements_are_counted(
+    wav: Callable[..., Path], name: str, comment: str, guano: str, start: str | None, offset: int | None, said: str
+) -> None:
+    path = wav(FORMAT, info(comment), SAMPLES, (b"guan", f"Timestamp:{guano}".encode()), name=f"{name}.wav")
+    times = RecordingTimes([])
+    for _ in range(2):
+        found = times.of(name, str(path))
+    assert found.recorded_at == (None if start is None else datetime.fromisoformat(start))
+    assert found.utc_offset_min == offset
+    assert found.station == (None if name == "marsh" else "A")
+    assert len(times.disagreements) == bool(said)
+    assert said in times.disagreements.get(name, "")
+    assert (times.disagreements_note() or "").startswith("1 recording has several start times" * bool(said))

@@ -51,6 +51,8 @@ def chunk(settings: ChunkSettings) -> State:
             settings, say = filled_from_blocks(settings), get_run_logger().info
             recording, _ = recording_wanted(settings.root, settings.record_datalad)
             plan = plan_dataset(settings, recording)
+            for note in plan.notes("--include-existing"):
+                say(note)
             session = ChunkSession(plan=plan, recording=recording, stop=Stop(CHUNKING_GRACE_PERIOD_S, say), say=say)
             stack.enter_context(prepared(plan, recording, session.say))
         _ChunkRun(session).complete()

@@ -31,6 +31,7 @@ class ChunkOrder:
     Written paths are relative to `dataset_root`, the folder with `.datalad` at or above `root`, or None. `chunks_dir`
     has a folder for each recording. With `virtual`, only manifests are written and no WAVs; `hash_chunks` is for these.
     With `any_lengths`, nobody asked for the lengths of `cut`: those of chunked recordings are not compared with them.
+    `strict` refuses manifests and chunk statuses whose content was dropped.
     """
 
     root: Path
@@ -41,6 +42,7 @@ class ChunkOrder:
     virtual: bool
     hash_chunks: bool
     any_lengths: bool = False
+    strict: bool = True
 
     @classmethod
     def of(cls, settings: ChunkSettings) -> ChunkOrder:
@@ -104,7 +106,7 @@ def find_chunked(
     Raises
     ------
     RequestError
-        When the content of some of these files was dropped.
+        When the content of some of these files was dropped, and the order is `strict`.
     """
     _entries(order.manifest_dir)  # a folder that cannot be read is no empty one
     paths = manifests_below(order.manifest_dir)
@@ -155,7 +157,10 @@ def _telling_what_was_dropped(
 def _of_manifest(order: ChunkOrder, path: Path) -> list[Chunked]:
     """Return what is known of each recording of a manifest."""
     if not content_is_here(path):
-        raise DroppedContentError(f"{path}: the content of the manifest is not here; `datalad get` brings it")
+        gone = f"{path}: the content of the manifest is not here; `datalad get` brings it"
+        if order.strict:
+            raise DroppedContentError(gone)
+        return [Chunked(path.stem, manifest=path, missing=gone, repeatable=False)]
     try:
         manifest = read_manifest(path, order.dataset_root)
     except RequestError as error:
@@ -195,9 +200,9 @@ def _of_chunks(order: ChunkOrder, recording_id: str, manifest: Manifest) -> Chun
     status, problem = _status_of(order, recording_id)
     try:
         recordings = {path for path in recordings_of(manifest) if not path.is_relative_to(order.chunks_dir)}
-    except DroppedContentError:
-        raise
-    except RequestError:  # the broken chunk status of a folder of WAVs
+    except RequestError as error:  # the broken chunk status of a folder of WAVs
+        if order.strict and isinstance(error, DroppedContentError):
+            raise
         recordings = set()
     wavs = [chunk for chunk in manifest.chunks if _has_own_wav(chunk)]
     there = [(chunk.start_ms, chunk.end_ms) for chunk in manifest.chunks]
@@ -225,8 +230,10 @@ def _status_of(order: ChunkOrder, recording_id: str) -> tuple[ChunkStatus | None
     """Return a recording's chunk status, or that it is broken."""
     try:
         return read_chunk_status(status_path(order.chunks_dir, recording_id)), None
-    except DroppedContentError:
-        raise
+    except DroppedContentError as error:
+        if order.strict:
+            raise
+        return None, str(error)
     except RequestError:
         return None, "its chunk status is broken"
 

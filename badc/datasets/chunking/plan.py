@@ -114,7 +114,9 @@ class DatasetPlan:
             lines = [f"{r.recording_id}: {r.reason}" for r in kept]
             verb = "keeps its chunks" if len(kept) == 1 else "keep their chunks"
             notes.append(f"{numbered(len(kept), 'recording')} {verb} ({again} cuts anew):\n{listed(lines)}")
-        if anew := [r.anew for r in self.todo if r.anew is not None and (r.anew.chunks or r.anew.manifest is not None)]:
+        cut = (ChunkDecision.CHUNK, ChunkDecision.FETCH)
+        known = [r.anew for r in self.recordings if r.decision in cut and r.anew is not None]
+        if anew := [found for found in known if found.manifest is not None]:
             notes.append(_what_becomes(anew, self.order))
         return notes
 
@@ -152,15 +154,15 @@ def plan_dataset(
 def not_chunked(settings: ChunkSettings) -> list[RecordingToChunk]:
     """Return the recordings of a dataset that no manifest lists, with the reason; none is opened.
 
-    Raises as `plan_dataset`.
+    A manifest that cannot be read, or is not here, may list that of its name. Raises as `plan_dataset`.
     """
-    order = ChunkOrder.of(settings)
+    order = replace(ChunkOrder.of(settings), strict=False)
 
     def reason(file: AudioFile, identifier: str, found: Chunked | None) -> RecordingToChunk:
         why = "never chunked" if found is None else f"not chunked: {found.missing}"
         why = why if file.here else f"{why}; its content is not here"
-        in_folder = found is not None and found.chunks > 0 and found.manifest_is_in(order)
-        decision = ChunkDecision.SKIP if in_folder else ChunkDecision.UNUSABLE
+        listed = found is not None and found.manifest_is_in(order) and (found.chunks > 0 or not found.repeatable)
+        decision = ChunkDecision.SKIP if listed else ChunkDecision.UNUSABLE
         return RecordingToChunk(identifier, file.in_dataset, decision, why)
 
     planned, _ = _looked_at(settings, order, lambda what, done, total: None, reason)

@@ -169,8 +169,10 @@ class OrchestrateSettings(SlurmSettings, DatasetInferOptions, DatasetSettings):
     @classmethod
     def _take_a_plan_for_the_dataset(cls, values: Any) -> Any:
         given = values.get("dataset") if isinstance(values, dict) else None
-        if given is None or values.get("chunk_plan") is not None or not Path(given).is_file():
+        if given is None or not Path(given).is_file():
             return values
+        if values.get("chunk_plan") is not None:
+            raise ValueError(f"{given} is a file; give the dataset's folder with --chunk-plan, or one plan alone")
         return {**values, "dataset": root_of_plan(Path(given)), "chunk_plan": Path(given)}
 
     def going_on(self, begun: str) -> OrchestrateSettings:

@@ -196,6 +196,16 @@ def test_recordings_without_chunks_are_in_the_plan_and_in_nobodys_way(
     assert [r.recording_id for r in plan(root, pattern=("n*",)).recordings] == ["new"]
 
 
+def test_what_git_annex_dropped_is_that_recordings_matter_alone(dataset: Callable[..., Path]) -> None:
+    root = dataset("A", "B", "C")
+    write_outputs(root, "A", 3)
+    for path in (root / "manifests" / "B.csv", status_path(root / "artifacts" / "chunks", "A")):
+        path.unlink()
+        path.symlink_to(".git/annex/objects/MD5E-s9--0a")
+    found = {r.recording_id: r.decision for r in plan(root, use_hawkears=False).recordings}
+    assert found == {"A": InferDecision.SKIP, "B": InferDecision.REFUSE, "C": InferDecision.RUN}
+
+
 def test_two_manifests_of_one_recording_are_refused(dataset: Callable[..., Path]) -> None:
     root = dataset("REC")
     (root / "manifests" / "copy.csv").write_text((root / "manifests" / "REC.csv").read_text())

@@ -119,3 +119,9 @@ def test_what_a_plan_cannot_say_is_refused(dataset: Path, rows: list[dict[str, A
     path = written(dataset, *rows)
     with pytest.raises(RequestError, match=reason):
         planned(path)
+
+
+def test_two_plans_are_one_too_many(dataset: Path) -> None:
+    path = written(dataset, {"manifest_path": "manifests/C.csv"})
+    with pytest.raises(RequestError, match=r"plan\.csv is a file; give the dataset's folder with --chunk-plan"):
+        planned(path, chunk_plan=path)

@@ -89,6 +89,15 @@ def test_after_kill_9_the_telemetry_log_is_enough_to_resume(started, badc, tmp_p
     assert len(read_summary(tmp_path / "third.jsonl")["jobs"]) == 20
 
 
+def test_the_path_of_the_telemetry_is_said_while_the_run_is_under_way(started):
+    process, _, log = started
+    line = next(line for line in process.stderr if line.startswith("Telemetry: "))
+    assert line == f"Telemetry: {log}\n"
+    assert process.poll() is None, "so that the log can be followed"
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_lets_running_chunks_finish_and_leaves_no_orphans(started, number):
     process, _, log = started

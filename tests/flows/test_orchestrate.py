@@ -230,6 +230,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_finishes_the_rest(badc, make_
     os.kill(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=90)
     assert process.returncode == 130, err
+    assert f"Telemetry: {log_of(root, 'A').parent}, a log for each recording\n" in err
     assert "Resume with: badc infer orchestrate" in err
     done = outputs(root)
     assert 2 <= len(done) < 12

@@ -158,7 +158,7 @@ class TableStage:
         target.replace(self.path)
 
     def _metadata(self) -> dict[str, str]:
-        return {RUNS_KEY: orjson.dumps(self._runs, option=orjson.OPT_SORT_KEYS).decode()}
+        return {RUNS_KEY: orjson.dumps(self._runs).decode()}
 
     def copy_to(self, path: Path) -> None:
         """Copy the table's Parquet file."""

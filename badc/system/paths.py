@@ -52,6 +52,11 @@ def default_manifest_path(dataset_root: Path | None, recording_id: str) -> Path:
     return (dataset_root or Path.cwd()) / "manifests" / f"{recording_id}.csv"
 
 
+def cache_dir() -> Path:
+    """Return the folder for what BADC fetches or makes once for its user: `~/.cache/badc`, or in `XDG_CACHE_HOME`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "badc"
+
+
 def default_output_dir(dataset_root: Path | None) -> Path:
     """Return the folder of detections: `artifacts/infer` in the dataset or here."""
     return (dataset_root or Path.cwd()) / "artifacts" / "infer"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from badc.recordings.audio import AudioWindow, read_samples
+from badc.runners.birdnet.cut_model import Network, confidence
 from badc.runners.process.serve import serve
 from badc.system.json_lines import Message
 
@@ -31,25 +32,19 @@ def main(options: dict[str, Any]) -> None:
 
 class _Birdnet:
     def __init__(self, options: dict[str, Any]) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
         labels = Path(options["labels"]).read_text(encoding="utf-8").splitlines()
         self._names = [tuple(label.split("_", 1)) for label in labels]
         self._min_confidence = float(options["min_confidence"])
         self._hop_s = WINDOW_S - float(options["birdnet_overlap_s"])
         self._wanted = _wanted(labels, options["species"])
-        # One thread: a worker is meant for one core, and more threads gain nothing on one window.
-        self._interpreter = Interpreter(model_path=options["model"], num_threads=1)
-        self._interpreter.allocate_tensors()
-        self._input = self._interpreter.get_input_details()[0]["index"]
-        self._output = self._interpreter.get_output_details()[0]["index"]
+        self._network = Network(Path(options["model"]))
 
     def handle(self, request: Message) -> Message:
         samples = _mono_48k(AudioWindow.from_json(request))
         detections = []
         for start_s, piece in _windows(samples, self._hop_s):
             end_s = min(start_s + WINDOW_S, len(samples) / RATE_HZ)
-            for index, confidence in self._classify(piece):
+            for index, sure in self._classify(piece):
                 scientific, common = self._names[index]
                 detections.append(
                     {
@@ -58,7 +53,7 @@ class _Birdnet:
                         "label": common,
                         "label_code": scientific,
                         "label_name": common,
-                        "confidence": confidence,
+                        "confidence": sure,
                     }
                 )
         return {"detections": detections}
@@ -67,13 +62,10 @@ class _Birdnet:
         """Return the wanted labels of one 3 s window that are confident enough, most confident first."""
         import numpy as np
 
-        self._interpreter.set_tensor(self._input, piece[np.newaxis])
-        self._interpreter.invoke()
-        logits = self._interpreter.get_tensor(self._output)[0].astype(np.float64)
-        confidence = 1 / (1 + np.exp(-np.clip(logits, -15, 15)))
-        found = np.flatnonzero((confidence >= self._min_confidence) & self._wanted)
-        ordered = found[np.argsort(-confidence[found], kind="stable")]
-        return [(int(index), round(float(confidence[index]), 6)) for index in ordered]
+        sure = confidence(self._network.logits(piece))
+        found = np.flatnonzero((sure >= self._min_confidence) & self._wanted)
+        ordered = found[np.argsort(-sure[found], kind="stable")]
+        return [(int(index), round(float(sure[index]), 6)) for index in ordered]
 
 
 def _mono_48k(window: AudioWindow) -> np.ndarray[Any, Any]:

@@ -95,7 +95,7 @@ class BirdnetRunner:
     def __init__(self, spec: BirdnetSpec, place: WorkerPlace) -> None:
         folder = model_folder()
         options = {
-            "model": str(folder / _MODEL),
+            "model": str(model_file()),
             "labels": str(folder / _LABELS),
             "model_version": MODEL_VERSION,
             **spec.model_dump(mode="json", include={"min_confidence", "birdnet_overlap_s", "species"}),
@@ -139,6 +139,11 @@ def model_folder() -> Path:
     if importlib.util.find_spec("ai_edge_litert") is None:
         raise NotInstalledError(f"BirdNET cannot be run (no package ai-edge-litert); {_INSTALL}")
     return folder
+
+
+def model_file() -> Path:
+    """Return BirdNET's model; raises as `model_folder`."""
+    return model_folder() / _MODEL
 
 
 def read_species_list(path: Path) -> tuple[str, ...]:

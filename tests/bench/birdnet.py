@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -25,7 +26,10 @@ def measure(scratch: Path) -> str:
 
     PrefectApi.begin().ready()
     audio = _recording(scratch)
-    plain_ms, cut_ms = _window_ms(audio)
+    # numpy reads this as it is imported; workers' hosts have it from their runner.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        plain_ms, cut_ms = pool.apply(_window_ms, (audio,))
     bare = _bare_rate(audio)
     flow = _flow_rate(scratch, audio)
     return (
@@ -78,7 +82,7 @@ def _recording(scratch: Path) -> Path:
 
 def _loop(audio: str, numbers: list[int], ready: object, times: object) -> None:
     """One bare process: load the model, then analyse the minutes given by their numbers."""
-    from badc.recordings.audio import probe
+    from badc.recordings.audio import probe, window_of
     from badc.runners.birdnet.host import _Birdnet
     from badc.runners.birdnet.runner import _LABELS, model_file, model_folder
 
@@ -91,14 +95,17 @@ def _loop(audio: str, numbers: list[int], ready: object, times: object) -> None:
             "species": None,
         }
     )
-    source = probe(Path(audio))
-    rate = source.rate
-    request = {"path": audio, "frames": 60 * rate, "source": asdict(source)}
-    model.handle(request | {"start_frame": 0})
+    info = probe(Path(audio))
+
+    def analyse(minute: int) -> None:
+        window = window_of(Path(audio), info, minute * 60_000, (minute + 1) * 60_000)
+        model.handle(asdict(window) | {"path": audio})
+
+    analyse(0)
     ready.wait()
     begin = time.perf_counter()
     for number in numbers:
-        model.handle(request | {"start_frame": number * 60 * rate})
+        analyse(number)
     times.put(time.perf_counter() - begin)
 
 

@@ -102,7 +102,8 @@ class BirdnetRunner:
         }
         command = [sys.executable, "-m", "badc.runners.birdnet.host", orjson.dumps(options).decode()]
         self._timeout_s = spec.chunk_timeout_s
-        self._host = Host(command, place.environment, "BirdNET")
+        # BLAS would take every core for its products.
+        self._host = Host(command, {**place.environment, "OMP_NUM_THREADS": "1"}, "BirdNET")
 
     def detect(self, chunk: Chunk, audio: AudioWindow) -> RunnerOutput:
         """Analyse one chunk in the host (see `Runner.detect`)."""

@@ -120,7 +120,7 @@ DATASET = Part(
     "Dataset",
     "A folder of recordings, where its manifests and results are, and whether runs are recorded in DataLad.",
     OrchestrateSettings,
-    ("manifest_dir", "chunks_dir", "output_dir", "telemetry_dir", "bundle_aggregate_dir", "record_datalad"),
+    ("manifest_dir", "chunks_dir", "output_dir", "telemetry_dir", "bundle_aggregate_dir", "layout", "record_datalad"),
     beside={"dataset": Path("dataset")},
 )
 SLURM = Part(

@@ -25,9 +25,9 @@ from badc.datasets.inference.plan import (
     require_ready,
     require_runnable,
 )
-from badc.datasets.listing import AUDIO_FOLDER
 from badc.datasets.pipeline_settings import PipelineSettings, chunk_settings, going_on, orchestrate_settings
 from badc.errors import MOST_LISTED, RequestError, numbered
+from badc.recordings.names import AUDIO_FOLDER
 from badc.telemetry.summary import RunState
 from blocks.loading import filled_from_blocks
 from flows.chunk import chunk
@@ -91,7 +91,7 @@ def _chunk(settings: PipelineSettings, session: PipelineSession) -> ChunkRunOutc
     if not plan.recordings and not plan.order.manifest_dir.is_dir():
         note = f"; {plan.note}" if plan.note else ""
         raise RequestError(f"{plan.order.root / AUDIO_FOLDER}: no recordings are in it{note}")
-    for note in plan.notes("--chunk-include-existing"):
+    for note in (*plan.places, *plan.notes("--chunk-include-existing")):
         session.say(note)
     session.not_possible = len(plan.not_possible)
     if not plan.todo:

@@ -12,29 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from badc.errors import RequestError
+from badc.recordings.names import AUDIO_FOLDER, AUDIO_SUFFIXES, nfc
 from badc.system.annex import is_pointer
 from badc.system.paths import is_passed_over
 
-AUDIO_FOLDER = "audio"
-# What libsndfile reads and recorders or archives write.
-AUDIO_SUFFIXES = frozenset(
-    (
-        ".wav",
-        ".wave",
-        ".w64",
-        ".rf64",
-        ".flac",
-        ".ogg",
-        ".oga",
-        ".opus",
-        ".mp3",
-        ".aif",
-        ".aiff",
-        ".aifc",
-        ".au",
-        ".caf",
-    )
-)
 # Sound that libsndfile does not read, by the end of its name, with what makes WAV or FLAC of it. Frontier Labs'
 # recorders leave a file named `data` when they lose power.
 _CONVERTED_BY = {
@@ -131,14 +112,17 @@ def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
     """Return a function that says whether a path below `audio` matches one of the patterns.
 
     A pattern without `/` is matched against the file's name, any other against the path below `audio` or below the
-    dataset. `*`, `?` and `[…]` mean what they mean in a shell, but `*` matches `/` too. Case does not matter.
+    dataset. `*`, `?` and `[…]` mean what they mean in a shell, but `*` matches `/` too. Neither case nor the form of
+    Unicode matters.
     """
+    patterns = [nfc(pattern) for pattern in patterns]
     names = [p for p in patterns if "/" not in p]
     paths = [p.removeprefix("./").removeprefix(f"{AUDIO_FOLDER}/") for p in patterns if "/" in p]
     # One regular expression each: a thousand patterns on a hundred thousand files would take minutes.
     name_matches, path_matches = _any_of(names), _any_of(paths)
 
     def matches(path: str) -> bool:
+        path = nfc(path)
         return bool(name_matches(path.rpartition("/")[2]) or path_matches(path))
 
     return matches

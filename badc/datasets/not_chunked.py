@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from badc.datasets.chunking.plan import not_chunked
 from badc.datasets.chunking.settings import ChunkSettings
-from badc.datasets.listing import AUDIO_FOLDER
 from badc.detections.aggregate import NotChunked
 from badc.detections.settings import AggregateSettings
+from badc.recordings.names import AUDIO_FOLDER
 from badc.system.paths import absolute
 
 

@@ -19,6 +19,7 @@ from badc.datasets.inference.settings import (
     InferPattern,
     OrchestrateSettings,
 )
+from badc.detections.settings import LayoutSettings
 from badc.settings.dataset import DatasetSettings
 from badc.settings.model import Settings, turned_off_by
 from badc.settings.redo import RedoBefore, redoing
@@ -33,7 +34,7 @@ def _as_elsewhere(name: str) -> FieldInfo:
     return field
 
 
-class PipelineSettings(DatasetInferOptions, ChunkOptions, DatasetSettings):
+class PipelineSettings(DatasetInferOptions, ChunkOptions, LayoutSettings, DatasetSettings):
     """Settings of a pipeline, which goes all the way, and can be started again and again."""
 
     chunk_pattern: ChunkPattern = ()

@@ -22,6 +22,7 @@ from badc.chunks.status import STATUS_FILE
 from badc.detections.fingerprint import fingerprint_of, settings_of
 from badc.detections.hawkears_labels import detections_at
 from badc.detections.overlaps import merge_overlaps
+from badc.detections.places import RecordingPlaces, Source
 from badc.detections.repeats import RepeatedChunks
 from badc.detections.result import InvalidResultError, ResultStatus, parse_detections
 from badc.detections.settings import AggregateSettings
@@ -35,6 +36,8 @@ from badc.detections.tables import (
     write_csv,
 )
 from badc.errors import BadcError, RequestError, numbered
+from badc.recordings.names import nfc
+from badc.recordings.places import Layout, named_few
 from badc.recordings.start_times import RecordingTimes
 from badc.system import atomic
 from badc.system.paths import absolute, default_summary_csv, find_dataset_root, walk
@@ -65,6 +68,8 @@ class NotChunked:
 class Aggregation:
     """The outcome of an aggregation: JSON files read, rows of coverage (`chunks`) and of detections, tables written.
 
+    `notes` say which recordings and detections have no station or no time.
+
     `missing` chunks are in the manifests but have no output. `unlisted` chunks have an output, but were left out
     because their recording's manifest does not list them. No manifest lists `not_chunked` recordings. `merged` rows
     were removed because an overlapping chunk detected the same call. `clocks` says for how many recordings name and
@@ -83,6 +88,7 @@ class Aggregation:
     clocks: str | None = None
     bad_files: list[tuple[Path, str]] = field(default_factory=list)
     written: list[Path] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def describe(self) -> str:
         """Return in one line what the tables hold, and what they do not."""
@@ -108,6 +114,7 @@ class _Staging:
 
     scratch: Path
     times: RecordingTimes
+    places: RecordingPlaces
     made: Aggregation
     strict: bool
     overlapping: bool = False
@@ -158,7 +165,8 @@ def aggregate(
     with tempfile.TemporaryDirectory(prefix=".badc-aggregate-", dir=output.parent) as scratch:
         dataset = find_dataset_root(folder)
         times = RecordingTimes([Path.cwd()] if dataset is None else [dataset, Path.cwd()])
-        staging = _Staging(Path(scratch), times, made, settings.strict)
+        places = RecordingPlaces(settings.layout, _sources(folder, manifests, dataset), dataset)
+        staging = _Staging(Path(scratch), times, places, made, settings.strict)
         detections, coverage = staging.detections, staging.coverage
         listed = _list(manifests, staging) if manifests else None
         _stage(folder, staging, listed, on_progress)
@@ -172,8 +180,25 @@ def aggregate(
             made.merged = merge_overlaps(detections, coverage)
         made.detections, made.chunks = detections.rows, coverage.rows - made.not_chunked
         made.clocks = times.disagreements_note()
+        made.notes += _unknown(detections, coverage, places.layout)
         _publish(detections, coverage, output, settings.parquet, made)
     return made
+
+
+def _unknown(detections: TableStage, coverage: TableStage, layout: Layout) -> Iterator[str]:
+    """Yield a sentence on what has no station, and one on what has no time: reports by station or hour lack it."""
+    for what, chunk, detection, reason in (
+        ("station", "station", "station", f"was looked for in {layout.describe()}; --layout says where it stands"),
+        ("time", "recorded_at", "detected_at", "neither names nor headers say when the recordings began"),
+    ):
+        names = [
+            row[0] for row in coverage.query(f"SELECT DISTINCT recording_id FROM this WHERE {chunk} IS NULL ORDER BY 1")
+        ]
+        number = detections.number(f"SELECT count(*) FROM this WHERE {detection} IS NULL")
+        if names or number:
+            named = f" ({named_few(names)})" if names else ""
+            counts = f"{numbered(number, 'detection')} and {numbered(len(names), 'recording')}"
+            yield f"no {what}: {counts}{named}; {reason}"
 
 
 def _publish(detections: TableStage, coverage: TableStage, csv: Path, parquet: Path | None, made: Aggregation) -> None:
@@ -191,7 +216,7 @@ def _publish(detections: TableStage, coverage: TableStage, csv: Path, parquet: P
 def _stage(folder: Path, staging: _Staging, listed: ListedStage | None, on_progress: Callable[[int], None]) -> None:
     """Read every file of the folder into the two tables."""
     detections, coverage, made = staging.detections, staging.coverage, staging.made
-    origin_of = staging.times.of
+    origin_of, place_of = staging.times.of, staging.places.of
     files = _json_files(folder)
     with RepeatedChunks(staging.scratch / "files.parquet") as repeated, detections, coverage:
         while batch := list(islice(files, _BATCH_CHUNKS)):
@@ -202,7 +227,9 @@ def _stage(folder: Path, staging: _Staging, listed: ListedStage | None, on_progr
                 if first is not None:
                     staging.leave_out(path, f"the same chunk as {first}")
                     continue
-                chunk["origin"] = origin_of(recording_id, chunk["source_path"], (chunk["dataset_root"],))
+                roots = (chunk["dataset_root"],)
+                chunk["origin"] = origin_of(recording_id, chunk["source_path"], roots)
+                chunk["place"] = place_of(Source(recording_id, chunk["source_path"], roots))
                 if chunk["overlapping"]:
                     staging.overlapping = True
                 coverage.add(chunk, len(rows))
@@ -228,7 +255,7 @@ def _named(files: Sequence[_FileRead], listed: ListedStage | None, staging: _Sta
     owners = listed.recordings_of(unnamed) if listed is not None and unnamed else {}
     for path, chunk, rows in files:
         if not chunk["recording_id"]:
-            folder = Path(path).parent.name
+            folder = nfc(Path(path).parent.name)
             known = owners.get(chunk["chunk_id"], [])
             if len(known) > 1 and folder not in known:
                 names = ", ".join(known)
@@ -245,6 +272,28 @@ def _json_files(folder: Path) -> Iterator[str]:
         names.sort(key=_start_and_name)
         for name in names:
             yield f"{base}{os.sep}{name}"
+
+
+def _sources(folder: Path, manifests: Sequence[Path], dataset: Path | None) -> Iterator[Source]:
+    """Yield the audio of each recording, as one of its chunks names it; manifests count where no output does."""
+    before = ""
+    any_output = False
+    for path in _json_files(folder):
+        recording = _START_MS.sub("", path)
+        if recording == before:
+            continue
+        before = recording
+        try:
+            chunk, _ = _rows_of(path)
+        except InvalidResultError:
+            continue
+        any_output = True
+        name = chunk["recording_id"] or nfc(Path(path).parent.name)
+        yield Source(name, chunk["source_path"], (chunk["dataset_root"],))
+    if any_output and dataset is not None:
+        return
+    for manifest in map(read_manifest, manifests):
+        yield from dict.fromkeys(_source_of(chunk, manifest) for chunk in manifest.chunks)
 
 
 def _start_and_name(name: str) -> tuple[int, str]:
@@ -283,8 +332,8 @@ def _rows_of(path: str) -> tuple[dict[str, Any], Sequence[Any]]:
     if runner in _WITH_SHORT_CODES:  # older files have the name as label
         rows = tuple(replace(d, label=d.label_code) if d.label_code and d.label == d.label_name else d for d in rows)
     return {
-        "recording_id": _text(document, "recording_id"),
-        "chunk_id": chunk_id,
+        "recording_id": nfc(_text(document, "recording_id") or "") or None,
+        "chunk_id": nfc(chunk_id),
         "chunk_start_ms": _ms(window, "start_ms"),
         "chunk_end_ms": _ms(window, "end_ms"),
         "status": status,
@@ -336,7 +385,7 @@ def _list(manifests: Sequence[Path], staging: _Staging) -> ListedStage:
             manifest = read_manifest(path)
             for number, chunk in enumerate(manifest.chunks, start=1):
                 staging.overlapping = staging.overlapping or chunk.overlap_ms > 0
-                listed.add(_columns_of(chunk, manifest, staging.times), 0)
+                listed.add(_columns_of(chunk, manifest, staging), 0)
                 if number % _BATCH_CHUNKS == 0:
                     listed.flush()
     return listed
@@ -359,17 +408,18 @@ def _add_not_chunked(recordings: Sequence[NotChunked], staging: _Staging) -> Non
             row = dict.fromkeys(("chunk_id", "chunk_start_ms", "chunk_end_ms", "runner", "fingerprint"))
             origin = staging.times.of(recording.recording_id, str(recording.audio), ())
             known = {"recording_id": recording.recording_id, "status": NOT_CHUNKED, "notes": recording.reason}
-            others.add(row | known | {"origin": origin}, 0)
+            place = staging.places.of(Source(recording.recording_id, str(recording.audio)))
+            others.add(row | known | {"origin": origin, "place": place}, 0)
     before = staging.coverage.rows
     staging.coverage.append(others)
     staging.made.not_chunked = staging.coverage.rows - before
 
 
-def _columns_of(chunk: Chunk, manifest: Manifest, times: RecordingTimes) -> dict[str, Any]:
-    roots = (None if manifest.dataset_root is None else str(manifest.dataset_root), str(manifest.path.parent))
+def _columns_of(chunk: Chunk, manifest: Manifest, staging: _Staging) -> dict[str, Any]:
+    source = _source_of(chunk, manifest)
     return {
-        "recording_id": chunk.recording_id,
-        "chunk_id": chunk.chunk_id,
+        "recording_id": nfc(chunk.recording_id),
+        "chunk_id": nfc(chunk.chunk_id),
         "chunk_start_ms": chunk.start_ms,
         "chunk_end_ms": chunk.end_ms,
         "status": "missing",
@@ -378,5 +428,11 @@ def _columns_of(chunk: Chunk, manifest: Manifest, times: RecordingTimes) -> dict
         "chunk_sha256": chunk.sha256,
         "source_path": chunk.source_path,
         "notes": chunk.notes or None,
-        "origin": times.of(chunk.recording_id, chunk.source_path, roots),
+        "origin": staging.times.of(chunk.recording_id, chunk.source_path, source.roots),
+        "place": staging.places.of(source),
     }
+
+
+def _source_of(chunk: Chunk, manifest: Manifest) -> Source:
+    root = None if manifest.dataset_root is None else str(manifest.dataset_root)
+    return Source(chunk.recording_id, chunk.source_path, (root, str(manifest.path.parent)))

@@ -1,16 +1,38 @@
-"""Settings of one aggregation."""
+"""Settings of one aggregation, and of what the tables say about places."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from badc.recordings.places import layout_problem
 from badc.settings.model import ARGUMENT, Settings, turned_off_by
 
 
-class AggregateSettings(Settings):
+def _layout(text: str | None) -> str | None:
+    if text is not None and (problem := layout_problem(text)):
+        raise ValueError(problem)
+    return text
+
+
+class LayoutSettings(Settings):
+    """The rule by which a dataset's recordings have a station and a study area."""
+
+    layout: Annotated[
+        str | None,
+        AfterValidator(_layout),
+        Field(
+            description="Where station and study area stand in a recording's path below audio/: a template such as "
+            "'{study_area}/{_}/{station}/{_}/{name}', where {_} is anything; or name (the file names, else the "
+            "folders), folder (the folders, else the file names), recorder (serial numbers, where there is nothing "
+            "else). Default: the one of these three that suits the dataset."
+        ),
+    ] = None
+
+
+class AggregateSettings(LayoutSettings):
     """Settings of one aggregation (`badc infer aggregate`)."""
 
     detections_dir: Annotated[

@@ -41,6 +41,7 @@ DETECTIONS_SCHEMA = pa.schema(
         ("recorded_utc_offset_min", pa.int64()),
         ("merged_from", pa.int64()),
         ("fingerprint", pa.string()),
+        ("study_area", pa.string()),
     ]
 )
 COVERAGE_SCHEMA = pa.schema(
@@ -57,6 +58,7 @@ COVERAGE_SCHEMA = pa.schema(
         ("recorded_utc_offset_min", pa.int64()),
         ("fingerprint", pa.string()),
         ("notes", pa.string()),
+        ("study_area", pa.string()),
     ]
 )
 # The key in a table's Parquet metadata under which stands what made its results: JSON, settings by fingerprint.
@@ -129,8 +131,13 @@ class TableStage:
 
     def number(self, query: str) -> int:
         """Return the integer that an SQL query over the table (`this`) gives; 0 for null."""
+        return int(self.query(query)[0][0] or 0)
+
+    def query(self, query: str) -> list[tuple[Any, ...]]:
+        """Return the rows of an SQL query over the table (`this`)."""
         with database_of(self.path.parent, {"this": self.path}) as database:
-            return int(database.execute(query).fetchall()[0][0] or 0)
+            rows: list[tuple[Any, ...]] = database.execute(query).fetchall()
+            return rows
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Yield the table, or some of its columns, piece by piece in order."""
@@ -208,11 +215,12 @@ class CoverageStage(TableStage):
             SELECT recording_id, chunk_id, coalesce(this.start_ms, m.start_ms) AS start_ms,
               coalesce(this.end_ms, m.end_ms) AS end_ms,
               CASE WHEN this.detections IS NULL THEN m.status ELSE this.status END AS status, this.runner AS runner,
-              coalesce(this.detections, 0) AS detections, coalesce(this.station, m.station) AS station,
+              coalesce(this.detections, 0) AS detections, coalesce(m.station, this.station) AS station,
               coalesce(this.recorded_at, m.recorded_at) AS recorded_at,
               CASE WHEN this.recorded_at IS NULL THEN m.recorded_utc_offset_min
                 ELSE this.recorded_utc_offset_min END AS recorded_utc_offset_min, this.fingerprint AS fingerprint,
-              coalesce(this.notes, m.notes) AS notes
+              coalesce(this.notes, m.notes) AS notes,
+              coalesce(m.study_area, this.study_area) AS study_area
             FROM this FULL OUTER JOIN {_ONCE} m USING (recording_id, chunk_id) WHERE {_WANTED}
             """,
             {"listed": listed},
@@ -244,6 +252,7 @@ class DetectionsStage(TableStage):
                 coalesce(chunk_end_ms, m.end_ms) AS chunk_end_ms,
                 coalesce(this.chunk_sha256, m.chunk_sha256) AS chunk_sha256,
                 coalesce(this.source_path, m.source_path) AS source_path,
+                coalesce(m.station, this.station) AS station, coalesce(m.study_area, this.study_area) AS study_area,
                 coalesce(this.recorded_at, m.recorded_at) AS recorded_at,
                 CASE WHEN this.recorded_at IS NULL THEN m.recorded_utc_offset_min
                   ELSE this.recorded_utc_offset_min END AS recorded_utc_offset_min)
@@ -270,11 +279,12 @@ def _chunk_columns(chunks: list[dict[str, Any]], counts: list[int]) -> dict[str,
         "status": [chunk["status"] for chunk in chunks],
         "runner": [chunk["runner"] for chunk in chunks],
         "detections": counts,
-        "station": [chunk["origin"].station for chunk in chunks],
+        "station": [chunk["place"].station for chunk in chunks],
         "recorded_at": [chunk["origin"].recorded_at for chunk in chunks],
         "recorded_utc_offset_min": [chunk["origin"].utc_offset_min for chunk in chunks],
         "fingerprint": [chunk["fingerprint"] for chunk in chunks],
         "notes": [chunk["notes"] for chunk in chunks],
+        "study_area": [chunk["place"].study_area for chunk in chunks],
     }
 
 
@@ -328,19 +338,24 @@ def _detections_table(chunks: list[dict[str, Any]], counts: list[int], found: li
         "absolute_time_ms": absolute,
         "end_ms": end,
         "absolute_end_ms": pc.add(start, end),
-        "label": pa.array([d.label for d in found], pa.string()),
-        "label_code": pa.array([d.label_code for d in found], pa.string()),
-        "label_name": pa.array([d.label_name for d in found], pa.string()),
+        "label": _nfc([d.label for d in found]),
+        "label_code": _nfc([d.label_code for d in found]),
+        "label_name": _nfc([d.label_name for d in found]),
         "confidence": pa.array([d.confidence for d in found], pa.float64()),
         **{name: of_chunk([chunk[name] for chunk in chunks], pa.string()) for name in _CHUNK_TEXTS},
-        "station": of_chunk([origin.station for origin in origins], pa.string()),
+        "station": of_chunk([chunk["place"].station for chunk in chunks], pa.string()),
         "recorded_at": recorded,
         "detected_at": pc.add(recorded, absolute.cast(pa.duration("ms"))),
         "recorded_utc_offset_min": of_chunk([origin.utc_offset_min for origin in origins], pa.int64()),
         "merged_from": pa.array(np.ones(len(found), dtype=np.int64)),
         "fingerprint": of_chunk([chunk["fingerprint"] for chunk in chunks], pa.string()),
+        "study_area": of_chunk([chunk["place"].study_area for chunk in chunks], pa.string()),
     }
     return pa.table(columns, schema=DETECTIONS_SCHEMA)
+
+
+def _nfc(names: list[str | None]) -> pa.Array:
+    return pc.utf8_normalize(pa.array(names, pa.string()), form="NFC")
 
 
 def database_of(scratch: Path, tables: dict[str, Path]) -> duckdb.DuckDBPyConnection:

@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from badc.errors import RequestError
 
+AUDIO_FOLDER = "audio"  # of a dataset
+# What libsndfile reads and recorders or archives write.
+AUDIO_SUFFIXES = frozenset(
+    (
+        ".wav",
+        ".wave",
+        ".w64",
+        ".rf64",
+        ".flac",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".mp3",
+        ".aif",
+        ".aiff",
+        ".aifc",
+        ".au",
+        ".caf",
+    )
+)
 # `GNWT-290_20230331_235938` (Song Meter), `SITE_0+1_20220501_050000`, `SITE_20220501$050000` (SM3: with its channels,
 # and of a triggered recording), `20230509_094500` (AudioMoth), `S4A00001_20200101T053000+0100_Dawn`,
 # `S20240815T091156.982648+1000_E…` and `S20210205T035946676+1000_E…` (BAR-LT; from its start S to its end E).
@@ -40,6 +61,11 @@ class RecordingOrigin:
         if offset is None:
             return str(self.recorded_at)
         return f"{self.recorded_at}{'-' if offset < 0 else '+'}{abs(offset) // 60:02}:{abs(offset) % 60:02}"
+
+
+def nfc(text: str) -> str:
+    """Return a name in the form in which names are compared; macOS writes `é` as two characters."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def recording_id_of(path: Path) -> str:

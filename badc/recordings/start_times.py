@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from badc.errors import numbered
-from badc.recordings.names import UNSET_CLOCK_YEAR, RecordingOrigin, parse_recording_name, utc_offset_min
+from badc.recordings.names import UNSET_CLOCK_YEAR, RecordingOrigin, nfc, parse_recording_name, utc_offset_min
 from badc.recordings.wav import wav_chunks
 
 _TEXT_CHUNKS = (b"guan", b"LIST")
@@ -49,7 +49,7 @@ class RecordingTimes:
         Its file `source_path` is read only if the id contains the file's stem: the header of a chunk's own file may
         give the start of the chunk. A relative path is looked up in `roots` first.
         """
-        if source_path is not None and Path(source_path).stem not in recording_id:
+        if source_path is not None and nfc(Path(source_path).stem) not in nfc(recording_id):
             source_path = None
         return self._known(recording_id, source_path, roots)
 

@@ -12,9 +12,11 @@ from badc.chunks.cutting import windows
 from badc.datasets.chunking.existing import Chunked, ChunkOrder, find_chunked
 from badc.datasets.chunking.settings import ChunkSettings
 from badc.datasets.ids import assign_ids
-from badc.datasets.listing import AUDIO_FOLDER, AudioFile, Listing, list_audio, matcher
+from badc.datasets.listing import AudioFile, Listing, list_audio, matcher
 from badc.errors import RequestError, listed, numbered
 from badc.recordings.audio import AudioError, probe
+from badc.recordings.names import AUDIO_FOLDER
+from badc.recordings.places import Layout, describe_places, find_layout
 from badc.recordings.start_times import RecordingTimes
 from badc.system.clock import epoch_s, moment
 from badc.system.paths import as_written, require_writable
@@ -63,13 +65,17 @@ class RecordingToChunk:
 
 @dataclass(frozen=True, slots=True)
 class DatasetPlan:
-    """What to do with a dataset: every requested recording, sorted by path, and what is to be noted."""
+    """What to do with a dataset: every requested recording, sorted by path, and what is to be noted.
+
+    `places` says by which rule its recordings have stations, and which have none.
+    """
 
     settings: ChunkSettings
     order: ChunkOrder
     recordings: Sequence[RecordingToChunk]
     note: str | None = None
     clocks: str | None = None
+    places: Sequence[str] = ()
 
     @property
     def todo(self) -> list[RecordingToChunk]:
@@ -148,7 +154,10 @@ def plan_dataset(
         )
     times = RecordingTimes([])
     opened = _opened(_limited(planned, settings.limit), order, times, on_progress)
-    return DatasetPlan(settings, order, opened, listing.unreadable_note(), times.disagreements_note())
+    paths = [file.path for file in listing.files]
+    layout = Layout(settings.layout) if settings.layout else find_layout(paths)
+    places = describe_places(layout, [(path, layout.place_of(path)) for path in paths]) if paths else []
+    return DatasetPlan(settings, order, opened, listing.unreadable_note(), times.disagreements_note(), places)
 
 
 def not_chunked(settings: ChunkSettings) -> list[RecordingToChunk]:

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from badc.chunks.settings import CutSettings
+from badc.detections.settings import LayoutSettings
 from badc.settings.dataset import DatasetSettings
 from badc.settings.model import turned_off_by
 from badc.settings.redo import RedoBefore, redoing
@@ -57,7 +58,7 @@ class ChunkOptions(CutSettings):
     workers: Annotated[int, Field(ge=1, le=256, description="Recordings to chunk at the same time.")] = 4
 
 
-class ChunkSettings(ChunkOptions, DatasetSettings):
+class ChunkSettings(ChunkOptions, LayoutSettings, DatasetSettings):
     """Settings of the chunking of a dataset."""
 
     pattern: ChunkPattern = ()

@@ -35,6 +35,7 @@ def bundle_recording(plan: OrchestrationPlan, recording: RecordingToInfer) -> li
             output=table.with_suffix(".csv"),
             parquet=table,
             manifest=(recording.manifest,),
+            layout=plan.layout,
         )
     )
     bundle = make_bundle(

@@ -16,11 +16,13 @@ from badc.datasets.chunking.plan import not_chunked
 from badc.datasets.chunking.settings import ChunkSettings
 from badc.datasets.inference.saved_plan import other_settings, with_saved_plan
 from badc.datasets.inference.settings import OrchestrateSettings
-from badc.datasets.listing import AUDIO_FOLDER, matcher
+from badc.datasets.listing import matcher
+from badc.detections.places import RecordingPlaces, Source
 from badc.detections.result import Standing, result_path, standing_of, without_output
 from badc.errors import BadcError, NotInstalledError, RequestError, listed
 from badc.inference.other_results import OtherResults
 from badc.inference.settings import InferSettings
+from badc.recordings.names import AUDIO_FOLDER
 from badc.reports.query.sites import read_sites
 from badc.runners.hawkears.settings import HawkearsSettings
 from badc.runners.settings import other_runners
@@ -85,6 +87,7 @@ class RecordingToInfer:
     reason: str
     log: Path
     other: OtherResults | None = None
+    source_path: str | None = None  # of its first chunk, as the manifest has it
 
     @property
     def missing(self) -> int:
@@ -96,11 +99,15 @@ class RecordingToInfer:
 class OrchestrationPlan:
     """What to do with a dataset: every requested recording, in the order of the manifests' paths.
 
-    `not_installed` says what is missing to run it, if the runner is not installed.
+    `layout` is the rule by which recordings have stations (see `badc.recordings.places`); `places` says it in words,
+    and which recordings have none. `not_installed` says what is missing to run it, if the
+    runner is not installed.
     """
 
     settings: OrchestrateSettings
     recordings: Sequence[RecordingToInfer]
+    layout: str
+    places: Sequence[str]
     not_installed: str | None = None
 
     @property
@@ -230,7 +237,15 @@ def plan_orchestration(
     _refuse_shared_ids(found)
     known = {recording.recording_id for recording in found}
     unlisted = [r for r in _not_chunked(settings) if r.recording_id not in known] if rows is None else []
-    return OrchestrationPlan(settings, [*_limited(found, settings.limit), *unlisted], not_installed)
+    sources = [Source(r.recording_id, r.source_path, (str(settings.root),)) for r in found]
+    places = RecordingPlaces(settings.layout, sources, settings.root)
+    return OrchestrationPlan(
+        settings,
+        [*_limited(found, settings.limit), *unlisted],
+        places.layout.text,
+        places.describe(sources),
+        not_installed,
+    )
 
 
 def _not_chunked(settings: OrchestrateSettings) -> list[RecordingToInfer]:
@@ -389,6 +404,7 @@ def _look(path: Path, settings: OrchestrateSettings, made_with: Mapping[str, Any
         reason="",
         log=_log_of(settings, recording_id),
         other=other if other else None,
+        source_path=chunks[0].source_path if chunks else None,
     )
     decision, reason = _decide(recording, settings)
     return replace(recording, decision=decision, reason=reason)

@@ -34,7 +34,7 @@ def write_slurm_scripts(plan: OrchestrationPlan) -> list[WrittenScript]:
     require_runnable(plan)
     if settings.slurm_script is not None and plan.todo:
         tasks = [_array_task(plan, recording) for recording in plan.todo]
-        written += write_array_scripts(settings, tasks, settings.root, settings.grace_period_s)
+        written += write_array_scripts(settings, tasks, settings.root, settings.grace_period_s, plan.layout)
     if settings.slurm_dask is not None and plan.todo:
         words = _orchestrate_words(plan)
         cpu_workers, grace_s = settings.cpu_workers, settings.grace_period_s

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from badc.datasets.inference.saved_plan import root_of_plan
 from badc.datasets.slurm.settings import SlurmSettings
+from badc.detections.settings import LayoutSettings
 from badc.inference.settings import InferOptions, InferSettings
 from badc.settings.dataset import DatasetSettings
 from badc.settings.model import ARGUMENT, Settings, turned_off_by
@@ -118,7 +119,7 @@ class DatasetInferOptions(BundleOptions, InferOptions):
         return self.use_hawkears is None and self.runner_block is None and not super()._choices()
 
 
-class OrchestrateSettings(SlurmSettings, DatasetInferOptions, DatasetSettings):
+class OrchestrateSettings(SlurmSettings, DatasetInferOptions, LayoutSettings, DatasetSettings):
     """Settings of the inference of a whole dataset."""
 
     dataset: Annotated[

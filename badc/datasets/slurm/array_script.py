@@ -34,12 +34,17 @@ class ArrayTask:
 
 
 def write_array_scripts(
-    settings: SlurmSettings, tasks: Sequence[ArrayTask], dataset_root: Path, grace_period_s: float = 30.0
+    settings: SlurmSettings,
+    tasks: Sequence[ArrayTask],
+    dataset_root: Path,
+    grace_period_s: float = 30.0,
+    layout: str | None = None,
 ) -> list[WrittenScript]:
     """Write the job array of these tasks to `slurm_script`, and make the folder of the logs.
 
     More than `slurm_max_array` tasks go to several scripts, `<stem>_1<suffix>`, `<stem>_2<suffix>` and so on; no tasks
-    give no script. The tasks run in `dataset_root`, absolute. For `grace_period_s` of their runs see `notice_s`.
+    give no script. The tasks run in `dataset_root`, absolute. For `grace_period_s` of their runs see `notice_s`;
+    `layout` is the dataset's rule of stations, for the tables.
 
     Raises
     ------
@@ -62,6 +67,7 @@ def write_array_scripts(
                 "dataset_root": dataset_root,
                 "tasks": part,
                 "aggregate_dir": aggregate_dir,
+                "layout": layout,
                 "chunks_not_completed": ExitCode.CHUNKS_NOT_COMPLETED,
             },
             len(part),

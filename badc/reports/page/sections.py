@@ -190,7 +190,7 @@ def _stations_table(found: Findings) -> Table:
     placed = any(s.latitude is not None for s in shown)
     rows = tuple(
         Row(
-            s.name or "no station in the recording's name",
+            s.name or "no station",
             "",
             (
                 *((s.study_area or "–",) if areas else ()),

@@ -149,7 +149,7 @@ def _which(found: Findings) -> str:
 def _where(found: Findings) -> str:
     stations = found.named_stations
     if not stations:
-        return "The recordings' names do not say at which station they were made."
+        return "Neither names nor folders of the recordings say at which station they were made."
     areas = {station.study_area for station in stations if station.study_area}
     words = numbered(len(stations), "station") + (f" in {numbered(len(areas), 'study area')}" if areas else "")
     with_effort = [s for s in stations if s.analysed_h and s.detections]
@@ -244,6 +244,7 @@ def warnings(found: Findings) -> list[str]:
             f"{numbered(making.untimed_detections, 'detection')} without a known date and time "
             f"{'is' if making.untimed_detections == 1 else 'are'} missing from the charts over hours and dates."
         )
+    words += [f"{_sentence(gap)}." for gap in making.gaps]
     if making.unrated_detections:
         words.append(f"{numbered(making.unrated_detections, 'detection')} came without a confidence.")
     return words

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import duckdb
 
+from badc.errors import numbered
+from badc.recordings.places import named_few
 from badc.reports.query.runs import mixture, runs_of
-
-_MOST_NAMED = 5
 
 
 def notes_on_tables(database: duckdb.DuckDBPyConnection, parquet: Path, coverage: Path | None) -> tuple[str, ...]:
@@ -20,14 +20,35 @@ def notes_on_tables(database: duckdb.DuckDBPyConnection, parquet: Path, coverage
     elif not _exists(database, "coverage WHERE analysed"):
         found.append(f"{coverage}: no chunk was analysed, so detections per analysed hour are not known")
     if unlisted := _stations_without_site(database):
-        names = ", ".join(f"'{name}'" for name in unlisted[:_MOST_NAMED])
-        more = f" and {len(unlisted) - _MOST_NAMED} more" if len(unlisted) > _MOST_NAMED else ""
-        found.append(f"the sites do not list the station{'s' if len(unlisted) > 1 else ''} {names}{more}")
+        names = named_few([f"'{name}'" for name in unlisted])
+        found.append(f"the sites do not list the station{'s' if len(unlisted) > 1 else ''} {names}")
+    found += notes_on_gaps(database)
     if _exists(database, "detections WHERE recorded_utc_offset_min = 0 AND timezone IS NULL"):
         found.append(
             "some recorders' clocks showed UTC: hours and dates are UTC where the sites give no time zone (--sites)"
         )
     return tuple(found)
+
+
+def notes_on_gaps(database: duckdb.DuckDBPyConnection) -> list[str]:
+    """Return a sentence on what has no station, and one on what has no time; call `choose` first."""
+    found = []
+    for what, of_detection, of_chunk, lacking in (
+        ("station", "station", "station", "under no station"),
+        ("time", "detected_at", "recorded_at", "under no hour and no date"),
+    ):
+        number = database.execute(f"SELECT count(*) FROM chosen WHERE {of_detection} IS NULL").fetchall()[0][0]
+        names = [
+            str(row[0])
+            for row in database.execute(
+                f"SELECT recording_id FROM chosen WHERE {of_detection} IS NULL "
+                f"UNION SELECT recording_id FROM coverage WHERE {of_chunk} IS NULL ORDER BY 1"
+            ).fetchall()
+        ]
+        if names:
+            counts = f"{numbered(number, 'detection')}, {numbered(len(names), 'recording')}"
+            found.append(f"no {what}: {counts} ({named_few(names)}): counted, but {lacking}")
+    return found
 
 
 def _stations_without_site(database: duckdb.DuckDBPyConnection) -> list[str]:

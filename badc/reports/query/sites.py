@@ -9,6 +9,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from badc.errors import RequestError, listed
+from badc.recordings.names import nfc
 from badc.system.texts import read_text, require_commas
 
 LOCAL_CLOCK = "local"
@@ -19,7 +20,7 @@ _REQUIRED = ("station", "latitude", "longitude")
 class Site:
     """A station's row of the sites CSV."""
 
-    station: str  # as in the recordings' names
+    station: str  # as in the tables, in NFC
     latitude: float  # degrees (WGS 84), north positive
     longitude: float  # degrees (WGS 84), east positive
     study_area: str | None = None
@@ -73,7 +74,7 @@ def _checked(path: Path, rows: list[tuple[int, dict[str, str]]]) -> tuple[Site, 
 
 
 def _site(row: dict[str, str]) -> Site:
-    texts = {name: (row.get(name) or "").strip() for name in (*_REQUIRED, "study_area", "timezone", "clock")}
+    texts = {name: nfc((row.get(name) or "").strip()) for name in (*_REQUIRED, "study_area", "timezone", "clock")}
     if not texts["station"]:
         raise ValueError("station is empty")
     clock: str | None = texts["clock"]

@@ -45,7 +45,8 @@ def open_tables(
     (see `badc.reports.query.species`).
 
     View `coverage`: the columns of the table of coverage, then `study_area`, `latitude`, `longitude`, `timezone`,
-    `local_start` (TIMESTAMP), `length_ms` and `analysed` (BOOLEAN). Empty without a coverage table.
+    `local_start` (TIMESTAMP), `length_ms` and `analysed` (BOOLEAN), then any others in the file. Empty without a
+    coverage table.
 
     View `effort`: the audio that was analysed, by recording and hour: `recording_id`, `station`, `study_area`,
     `local_hour` (TIMESTAMP: start of the hour), `date`, `hour`, `analysed_ms`. Audio that several chunks share counts
@@ -72,12 +73,13 @@ def open_tables(
         define_detections(database, source_of(database, [parquet], NEEDED_OF_DETECTIONS), places, "told_detections")
         with_joined_labels(database, "told_detections", "detections")
         if found is None:
-            columns = _columns_and_types(COVERAGE_SCHEMA)
-            database.execute(f"CREATE TABLE covered ({', '.join(f'{name} {kind}' for name, kind in columns.items())})")
-            define_coverage(database, Source("covered", columns), places)
+            columns = ", ".join(f"{name} {kind}" for name, kind in COVERAGE_COLUMNS.items())
+            database.execute(f"CREATE TABLE covered ({columns})")
+            define_coverage(database, Source("covered", COVERAGE_COLUMNS), places)
         else:
             with explained(found):
                 define_coverage(database, source_of(database, [found], NEEDED_OF_COVERAGE), places)
+        _define_effort(database)
         define_runs(database, [parquet] if found is None else [parquet, found])
         yield database
 
@@ -168,6 +170,8 @@ def define_detections(database: duckdb.DuckDBPyConnection, source: Source, sites
     computed = f"{cells['recorded_at']} + to_milliseconds({cells['absolute_time_ms']})"
     cells["detected_at"] = f"coalesce({cells['detected_at']}, {computed})"
     cells["confidence"] = _finite(cells["confidence"])
+    _normalized(cells, source)
+    told = [name for name in cells if name not in _SITE_COLUMNS]
     own = {*DETECTIONS_SCHEMA.names, *_SITE_COLUMNS, "local_time", "date", "hour"}
     further = [name for name in source.columns if name not in own]
     chosen = [f"{cell} AS {name}" for name, cell in cells.items()] + [f"t.{identifier(name)}" for name in further]
@@ -180,33 +184,44 @@ def define_detections(database: duckdb.DuckDBPyConnection, source: Source, sites
           WHERE {cells["label"]} IS NOT NULL AND {cells["label"]} <> ''
             AND ({cells["status"]} IS NULL OR {cells["status"]} NOT IN ({placeholders}))),
         placed AS (
-          SELECT {", ".join(f"told.{name}" for name in cells)}, {_site_cells(sites)},
+          SELECT {", ".join(f"told.{name}" for name in told)}, {_site_cells(sites)},
             {_local("told.detected_at", sites)} AS local_time
             {"".join(f", told.{identifier(name)}" for name in further)}
           FROM told {_site_join(sites)})
-        SELECT {", ".join((*cells, *_SITE_COLUMNS))}, local_time, CAST(local_time AS DATE) AS date,
+        SELECT {", ".join((*told, *_SITE_COLUMNS))}, local_time, CAST(local_time AS DATE) AS date,
           hour(local_time) AS hour {"".join(f", {identifier(name)}" for name in further)} FROM placed
         """
     )
 
 
-def define_coverage(database: duckdb.DuckDBPyConnection, source: Source, sites: Sequence[Site]) -> None:
-    """Make the views `coverage` and `effort` of a source."""
-    names = _recorded(database, source, "coverage_names")
+def define_coverage(
+    database: duckdb.DuckDBPyConnection, source: Source, sites: Sequence[Site], view: str = "coverage"
+) -> None:
+    """Make the view `coverage` (or another name) of a source; call `add_sites` first."""
+    names = _recorded(database, source, f"{view}_names")
     cells = {name: _cell(source, name, _sql_type(name, COVERAGE_SCHEMA)) for name in COVERAGE_SCHEMA.names}
     cells |= names.cells
+    _normalized(cells, source)
+    own = {*COVERAGE_COLUMNS, *_SITE_COLUMNS, "local_start", "length_ms", "analysed", "started_at"}
+    further = [name for name in source.columns if name not in own]
+    chosen = [f"{cell} AS {name}" for name, cell in cells.items()] + [f"t.{identifier(name)}" for name in further]
+    told = [name for name in cells if name not in _SITE_COLUMNS]
     database.execute(
         f"""
-        CREATE VIEW coverage AS
+        CREATE VIEW {view} AS
         WITH told AS (
-          SELECT {", ".join(f"{cell} AS {name}" for name, cell in cells.items())} FROM {source.sql} t {names.join}),
+          SELECT {", ".join(chosen)} FROM {source.sql} t {names.join}),
         started AS (SELECT *, recorded_at + to_milliseconds(start_ms) AS started_at FROM told)
-        SELECT {", ".join(f"told.{name}" for name in cells)}, {_site_cells(sites)},
+        SELECT {", ".join(f"told.{name}" for name in told)}, {_site_cells(sites)},
           {_local("told.started_at", sites)} AS local_start, end_ms - start_ms AS length_ms,
           coalesce(status IN ({", ".join(map(quoted, ANALYSED))}), false) AS analysed
+          {"".join(f", told.{identifier(name)}" for name in further)}
         FROM started AS told {_site_join(sites)}
         """
     )
+
+
+def _define_effort(database: duckdb.DuckDBPyConnection) -> None:
     database.execute(
         """
         CREATE VIEW effort AS
@@ -240,8 +255,7 @@ def _sql_type(name: str, schema: pa.Schema) -> str:
     return "TIMESTAMP" if pa.types.is_timestamp(kind) else _SQL_TYPES[str(kind)]
 
 
-def _columns_and_types(schema: pa.Schema) -> dict[str, str]:
-    return {name: _sql_type(name, schema) for name in schema.names}
+COVERAGE_COLUMNS = {name: _sql_type(name, COVERAGE_SCHEMA) for name in COVERAGE_SCHEMA.names}  # with DuckDB's types
 
 
 def _cell(source: Source, name: str, kind: str) -> str:
@@ -301,9 +315,18 @@ def _recorded(database: duckdb.DuckDBPyConnection, source: Source, table: str) -
     return _Recorded(told, f"LEFT JOIN {table} n ON n.recording_id = CAST(t.recording_id AS VARCHAR)")
 
 
+def _normalized(cells: dict[str, str], source: Source) -> None:
+    """Bring names into NFC, in which sites are compared; tables with study areas have them so."""
+    if "study_area" not in source.columns:
+        for name in ("recording_id", "chunk_id", "station", "label", "label_code", "label_name"):
+            if name in cells:
+                cells[name] = f"nfc_normalize({cells[name]})"
+
+
 def _site_cells(sites: Sequence[Site]) -> str:
-    cells = (f"sites.{name}" if sites else f"CAST(NULL AS {kind}) AS {name}" for name, kind in _SITE_COLUMNS.items())
-    return ", ".join(cells)
+    cells = {name: f"sites.{name}" if sites else f"CAST(NULL AS {kind})" for name, kind in _SITE_COLUMNS.items()}
+    cells["study_area"] = "coalesce(sites.study_area, told.study_area)" if sites else "told.study_area"
+    return ", ".join(f"{cell} AS {name}" for name, cell in cells.items())
 
 
 def _site_join(sites: Sequence[Site]) -> str:

@@ -21,36 +21,59 @@ from badc.detections.tables import coverage_path
 from badc.errors import RequestError
 from badc.reports.query.connection import connection, explained
 from badc.reports.query.counts import AVERAGES, Ranking, choose, count_detections, ranked, write_csv
+from badc.reports.query.notes import notes_on_gaps
 from badc.reports.query.species import with_joined_labels
 from badc.reports.query.tables import (
     ANALYSED,
-    NEEDED_OF_COVERAGE,
     NEEDED_OF_DETECTIONS,
     add_sites,
     define_detections,
     lacking_columns,
     source_of,
 )
+from badc.reports.rankings.effort import count_analysed, readable_coverage
 from badc.reports.settings import RollupSettings
 from badc.system.paths import absolute, walk
 from badc.system.sql import quoted, quoted_path
 
-# Names of the CSVs, with their queries over `pairs`.
+# Names of the CSVs, with their queries over `pairs` and `board`. A rate is null where a recording's hours are unknown.
 _BOARDS = {
     "label_summary": f"""
         SELECT label, label_name, CAST(sum(n) AS BIGINT) AS detections, {AVERAGES},
-          count(DISTINCT recording_id) AS recordings, count(DISTINCT station) AS stations
+          count(DISTINCT recording_id) AS recordings, count(DISTINCT station) AS stations,
+          (SELECT sum(hours) FROM board) AS analysed_hours,
+          sum(n) / (SELECT nullif(sum(hours), 0) FROM board HAVING count(hours) = count(*)) AS detections_per_hour
         FROM pairs GROUP BY label, label_name
         ORDER BY detections DESC, label""",
-    "recording_summary": f"""
-        SELECT recording_id, min(station) AS station, CAST(sum(n) AS BIGINT) AS detections, {AVERAGES},
-          count(DISTINCT label) AS labels
-        FROM pairs GROUP BY recording_id ORDER BY detections DESC, recording_id""",
+    "recording_summary": """
+        SELECT recording_id, station, detections, avg_confidence, max_confidence, labels, hours AS analysed_hours,
+          detections / nullif(hours, 0) AS detections_per_hour
+        FROM board ORDER BY detections DESC, recording_id, station NULLS LAST""",
     "station_summary": f"""
-        SELECT station, CAST(sum(n) AS BIGINT) AS detections, {AVERAGES}, count(DISTINCT label) AS labels,
-          count(DISTINCT recording_id) AS recordings
-        FROM pairs GROUP BY station ORDER BY detections DESC, station NULLS LAST""",
+        WITH heard AS (
+          SELECT station, {AVERAGES}, count(DISTINCT label) AS labels, count(DISTINCT recording_id) AS recordings
+          FROM pairs GROUP BY station),
+        analysed AS (
+          SELECT station, CAST(sum(detections) AS BIGINT) AS detections, sum(hours) AS hours,
+            count(hours) = count(*) AS all_known
+          FROM board GROUP BY station)
+        SELECT analysed.station, detections, avg_confidence, max_confidence, coalesce(labels, 0) AS labels,
+          coalesce(recordings, 0) AS recordings, hours AS analysed_hours,
+          CASE WHEN all_known THEN detections / nullif(hours, 0) END AS detections_per_hour
+        FROM analysed LEFT JOIN heard ON heard.station IS NOT DISTINCT FROM analysed.station
+        ORDER BY detections DESC, analysed.station NULLS LAST""",
 }
+# Every recording that was heard or analysed.
+_BOARD = f"""
+    CREATE TEMP TABLE board AS
+    WITH heard AS (
+      SELECT recording_id, station, sum(n) AS n, {AVERAGES}, count(DISTINCT label) AS labels
+      FROM pairs GROUP BY recording_id, station)
+    SELECT coalesce(heard.recording_id, a.recording_id) AS recording_id, coalesce(heard.station, a.station) AS station,
+      CAST(coalesce(n, 0) AS BIGINT) AS detections, avg_confidence, max_confidence, coalesce(labels, 0) AS labels, hours
+    FROM heard FULL OUTER JOIN analysed a
+      ON a.recording_id = heard.recording_id AND a.station IS NOT DISTINCT FROM heard.station
+"""
 _USED = (
     "recording_id, chunk_id, label, label_code, label_name, confidence, station, recorded_at, detected_at, "
     "concat_ws(chr(31), coalesce(dataset_root, ''), parse_dirpath(coalesce(source_path, ''))) AS origin, badc_file"
@@ -109,6 +132,9 @@ def roll_up(settings: RollupSettings) -> Rollup:
         notes = _define(database, found)
         choose(database, settings.min_confidence)
         count_detections(database)
+        notes += count_analysed(database, found.tables)
+        database.execute(_BOARD)
+        notes += tuple(notes_on_gaps(database))
         everything = _number(database, "SELECT count(*) FROM all_rows")
         counted = _number(database, "SELECT count(*) FROM detections")
         written = [
@@ -235,7 +261,7 @@ def _drop_repeated(database: duckdb.DuckDBPyConnection, tables: Sequence[Path]) 
     for (number,) in database.execute(
         "SELECT DISTINCT number FROM recordings SEMI JOIN shared USING (recording_id, origin)"
     ).fetchall():
-        _hold_silent_chunks(database, coverage_path(tables[number]), number)
+        _hold_silent_chunks(database, readable_coverage(tables[number]), number)
     database.execute(
         "CREATE TABLE owners AS SELECT recording_id, origin, chunk_id, min(number) AS owner FROM held GROUP BY ALL"
     )
@@ -249,15 +275,9 @@ def _drop_repeated(database: duckdb.DuckDBPyConnection, tables: Sequence[Path]) 
     return notes
 
 
-def _hold_silent_chunks(database: duckdb.DuckDBPyConnection, coverage: Path, number: int) -> None:
+def _hold_silent_chunks(database: duckdb.DuckDBPyConnection, coverage: Path | None, number: int) -> None:
     """Add to `held` the chunks that the table's coverage lists as analysed, those without a detection included."""
-    if not coverage.is_file():
-        return
-    try:
-        lacking = lacking_columns([name.lower() for name in pq.read_schema(coverage).names], NEEDED_OF_COVERAGE)
-    except (OSError, pa.ArrowException):
-        return
-    if lacking:
+    if coverage is None:
         return
     database.execute(
         f"""

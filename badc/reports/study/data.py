@@ -35,9 +35,9 @@ class Species:
 class Station:
     """One station: where it is, how much was recorded and what was found."""
 
-    name: str | None  # as in the recordings' names; None for those that have none
-    study_area: str | None  # from the sites CSV, like the next three
-    latitude: float | None
+    name: str | None  # None for recordings without a station
+    study_area: str | None
+    latitude: float | None  # from the sites CSV, like the next two
     longitude: float | None
     timezone: str | None
     detections: int
@@ -61,6 +61,7 @@ class Making:
     untimed_detections: int  # without a date
     unrated_detections: int  # without a confidence
     not_chunked: tuple[tuple[str, str | None], ...] = ()  # recordings that no manifest lists, and why
+    gaps: tuple[str, ...] = ()  # what has no station or no time, with its recordings, in words
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from badc.detections.tables import NOT_CHUNKED
 from badc.errors import RequestError
+from badc.recordings.names import nfc
 from badc.reports.query.counts import MS_PER_HOUR, choose, count_pairs
+from badc.reports.query.notes import notes_on_gaps
 from badc.reports.query.runs import runs_of
 from badc.reports.study.data import (
     HISTOGRAM_BINS,
@@ -89,9 +91,9 @@ class Counts:
 
     def stations(self) -> list[Station]:
         """Return every station of detections or coverage, by name."""
-        sites = {
-            row[0]: row[1:] for row in self.rows("SELECT station, study_area, latitude, longitude, timezone FROM sites")
-        }
+        sites = {row[0]: row[1:] for row in self.rows("SELECT station, latitude, longitude, timezone FROM sites")}
+        table = "coverage" if self.has_coverage else "chosen"
+        areas = dict(self.rows(f"SELECT station, min(study_area) FROM {table} GROUP BY station"))
         heard = {
             row[0]: row[1:]
             for row in self.rows(
@@ -112,11 +114,14 @@ class Counts:
             )
         }
         names = sorted({*heard, *covered}, key=lambda name: (name is None, name or ""))
-        return [self._station(name, sites.get(name), heard.get(name), covered.get(name)) for name in names]
+        return [
+            self._station(name, areas.get(name), sites.get(name), heard.get(name), covered.get(name)) for name in names
+        ]
 
     def _station(
         self,
         name: str | None,
+        area: str | None,
         site: tuple[Any, ...] | None,
         heard: tuple[Any, ...] | None,
         covered: tuple[Any, ...] | None,
@@ -125,7 +130,7 @@ class Counts:
         hours = None
         if covered is not None:
             recordings, hours, first, last = covered
-        area, latitude, longitude, timezone = site or (None, None, None, None)
+        latitude, longitude, timezone = site or (None, None, None)
         return Station(name, area, latitude, longitude, timezone, detections, species, recordings, hours, first, last)
 
     def making(self) -> Making:
@@ -134,9 +139,10 @@ class Counts:
         untimed, unrated = self.rows(
             "SELECT (sum(n) - (SELECT coalesce(sum(n), 0) FROM cells))::BIGINT, sum(n - rated)::BIGINT FROM pairs"
         )[0]
+        gaps = tuple(notes_on_gaps(self.database))
         heard_in = self.rows("SELECT count(DISTINCT recording_id) FROM pairs")[0][0]
         if not self.has_coverage:
-            return Making(runs, {}, heard_in, heard_in, None, 0.0, untimed or 0, unrated or 0)
+            return Making(runs, {}, heard_in, heard_in, None, 0.0, untimed or 0, unrated or 0, gaps=gaps)
         chunks = dict(self.rows(f"SELECT coalesce(status, 'unknown'), count(*) {_CHUNKS} GROUP BY ALL ORDER BY ALL"))
         whole = self.rows(f"SELECT recording_id, any_value(notes) {_NOT_CHUNKED} GROUP BY ALL ORDER BY ALL")
         recordings = self.rows("SELECT count(DISTINCT recording_id) FROM coverage")[0][0]
@@ -144,7 +150,9 @@ class Counts:
             "SELECT count(DISTINCT recording_id), coalesce(sum(hours), 0), "
             "coalesce(sum(hours) FILTER (date IS NULL), 0) FROM analysed_hours"
         )[0]
-        return Making(runs, chunks, recordings, analysed, hours, untimed_h, untimed or 0, unrated or 0, tuple(whole))
+        return Making(
+            runs, chunks, recordings, analysed, hours, untimed_h, untimed or 0, unrated or 0, tuple(whole), gaps
+        )
 
     def hours(self, labels: Sequence[str]) -> Grid:
         """Return detections of these species by hour of the day, all stations together."""
@@ -257,6 +265,7 @@ class Counts:
                 recording_id = self._richest(f"recording_id IN ({timed})")
             if recording_id is None:
                 return None
+        recording_id = nfc(recording_id)
         length_ms, station, started = self._recording(recording_id)
         if length_ms == 0:
             some = self.rows("SELECT DISTINCT recording_id FROM pairs ORDER BY 1 LIMIT ?", [_MOST_LISTED_RECORDINGS])

@@ -195,7 +195,7 @@ def _show_plan(plan: DatasetPlan) -> None:
         print(f"… and {len(rows) - len(shown):,} more; all of them are printed when the output is piped")
     counts = ", ".join(f"{decision.value} {count:,}" for decision, count in plan.counts().items())
     print(f"{len(rows):,} recording{'s' * (len(rows) != 1)}: {counts}" if rows else "no recordings")
-    for note in plan.notes("--include-existing"):
+    for note in (*plan.places, *plan.notes("--include-existing")):
         print(f"badc: {note}", file=sys.stderr)
 
 

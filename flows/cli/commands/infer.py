@@ -169,6 +169,8 @@ def _report_aggregation(settings: AggregateSettings, made: Aggregation) -> int:
         print(path)
     if made.merged:
         print(f"{made.merged} detections were merged into others that overlapping chunks have")
+    for note in made.notes:
+        print(f"badc: {note}", file=sys.stderr)
     for path, reason in made.bad_files:
         print(f"badc: {path}: {reason}", file=sys.stderr)
     if made.bad > len(made.bad_files):

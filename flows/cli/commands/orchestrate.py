@@ -111,6 +111,8 @@ def _show_plan(plan: OrchestrationPlan) -> None:
         print(f"… and {len(rows) - len(shown)} more; --plan-csv writes those to run, a pipe shows all")
     counts = ", ".join(f"{number} {decision.value}" for decision, number in plan.counts().items())
     print(f"{len(rows)} recordings: {counts or 'none'}", file=sys.stderr)
+    for note in plan.places if rows else ():
+        print(f"badc: {note}", file=sys.stderr)
 
 
 def _write_plan(plan: OrchestrationPlan, out: TextIO) -> None:

@@ -9,7 +9,7 @@ import unicodedata
 import pytest
 
 from badc.datasets.ids import assign_ids
-from badc.recordings.names import id_problem, parse_recording_name
+from badc.recordings.names import id_problem
 
 
 def ids_of(*paths: str, **known: str) -> dict[str, str]:
@@ -33,11 +33,6 @@ def test_the_shortest_distinguishing_path_is_the_prefix() -> None:
         "m/s2/x.wav": "m_s2_x",
         "x.wav": "x",
     }
-
-
-def test_the_prefix_is_read_as_the_station() -> None:
-    for identifier in ids_of("siteA/20230509_094500.wav", "siteB/20230509_094500.wav").values():
-        assert parse_recording_name(identifier).station == identifier[:5]
 
 
 def test_two_formats_of_one_recording_are_told_apart_by_their_suffix() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,6 +96,12 @@ def test_patterns_match_names_or_paths(pattern: str, expected: list[str]) -> Non
     files = ["n/s1/a.wav", "n/s2/A.WAV", "n/s2/b[1].wav", "n/s2/c.flac"]
     assert list(filter(matcher([pattern]), files)) == expected
     assert list(filter(matcher(["nothing", pattern, "x/y"]), files)) == expected
+
+
+def test_a_pattern_matches_in_either_form_of_unicode() -> None:
+    composed, decomposed = (unicodedata.normalize(form, "Forêt/é.wav") for form in ("NFC", "NFD"))
+    assert matcher([composed])(decomposed)
+    assert matcher([decomposed])(composed)
 
 
 def test_a_literal_pattern_matches_a_hostile_name_only(hostile_ids: tuple[str, ...]) -> None:

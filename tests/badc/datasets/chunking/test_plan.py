@@ -51,6 +51,15 @@ def test_a_plan_tells_everything_and_writes_nothing(dataset: Path) -> None:
     assert tree(dataset) == before
 
 
+def test_a_plan_says_where_stations_are_read(dataset: Path, make_audio: MakeAudio) -> None:
+    make_audio("ds/audio/20230510/20230510_094500.wav")
+    assert plan(dataset, pattern=("c.flac",)).places == [
+        "stations are read from the folders, else the file names (--layout folder): 3 stations: north, siteA, siteB",
+        "1 recording has no station (20230510/20230510_094500.wav); --layout says where it stands in their paths",
+    ]
+    assert plan(dataset, layout="{station}/{name}").places[0].endswith("4 stations: 20230510, north, siteA, siteB")
+
+
 def test_chunked_recordings_are_skipped_and_have_manifest_and_status(dataset: Path) -> None:
     assert [(o.recording_id, o.chunks, o.error) for o in run(dataset)] == [
         ("c", 2, None),

@@ -54,6 +54,25 @@ def plan(root: Path, **settings: Any) -> Any:
     return plan_orchestration(OrchestrateSettings(dataset=root, **{"use_hawkears": False} | settings))
 
 
+def test_the_rule_of_stations_is_that_of_the_whole_dataset(
+    dataset: Callable[..., Path], make_audio: Callable[..., Path]
+) -> None:
+    root = dataset("SiteA/REC_1_20230509_050000")
+    make_audio("ds/audio/SiteB/REC_1_20230509_050000.wav")
+    made = plan(root, allow_partial_chunks=True, slurm_script=root / "job.sh", slurm_bundle=True)
+    assert (made.layout, made.places[0]) == (
+        "name",
+        "stations are read from the file names, else the folders (--layout name): 1 station in 1 study area: REC_1",
+    )
+    write_slurm_scripts(made)
+    assert '--parquet "$table.parquet" --layout name || return' in (root / "job.sh").read_text()
+    template = "{station}/{name}"
+    made = plan(root, layout=template, allow_partial_chunks=True, slurm_script=root / "job.sh", slurm_bundle=True)
+    assert made.places[0].endswith("(--layout {station}/{name}): 1 station: SiteA")
+    write_slurm_scripts(made)
+    assert f"--layout {shlex.quote(template)} || return" in (root / "job.sh").read_text()
+
+
 def test_each_recording_has_its_counts_its_decision_and_the_reason(dataset: Callable[..., Path]) -> None:
     root = dataset("new", "partial", "whole", "other runner")
     write_outputs(root, "partial", 2)

@@ -183,6 +183,8 @@ def test_recordings_without_times_and_detections_without_confidence_are_counted(
     words = read(write_page(parquet, tmp_path / "p.html", clips=False)[0]).text
 
     assert "2 detections without a known date and time are missing from the charts" in words
+    assert "No time: 2 detections, 1 recording (untimed): counted, but under no hour and no date." in words
+    assert "No station: 2 detections, 1 recording (untimed): counted, but under no station." in words
     assert "1 detection came without a confidence." in words
     assert "do not say when they were made" in words
 

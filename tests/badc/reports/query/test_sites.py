@@ -27,6 +27,11 @@ def test_what_spreadsheets_write_is_read():
     assert [site.station for site in read_sites(sites(content))] == ["A, north", "é"]
 
 
+def test_a_station_in_two_forms_of_unicode_is_listed_twice():
+    with pytest.raises(RequestError, match="'é' is listed twice"):
+        read_sites(sites("station,latitude,longitude\n\u00e9,55,-115\ne\u0301,55,-115\n"))
+
+
 @pytest.mark.parametrize("clock", ["", "local", "Local", " "])
 def test_a_local_clock_is_the_default(clock):
     assert read_sites(sites(f"station,latitude,longitude,clock\nA,0,0,{clock}\n"))[0].clock is None

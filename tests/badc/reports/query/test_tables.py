@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import unicodedata
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 
 from badc.detections.tables import COVERAGE_SCHEMA, DETECTIONS_SCHEMA, coverage_path
 from badc.errors import BadcError, RequestError
+from badc.reports.query.counts import choose
+from badc.reports.query.notes import notes_on_tables
 from badc.reports.query.tables import find_coverage, open_tables
 
 DAWN = "ST-1_20230509_055000"
@@ -47,12 +50,49 @@ def sites(text: str) -> Path:
     return path
 
 
+def test_study_areas_are_the_tables_unless_the_sites_give_others(write_detections, write_coverage):
+    path = write_detections([(DAWN, 0, "x", 0.5), ("ST-2_20230509_055000", 0, "x", 0.5)], study_area="North")
+    coverage = pq.read_table(write_coverage(path, [(DAWN, 0, 60_000, "ok")])).to_pylist()
+    rows_of_coverage = [row | {"study_area": "North"} for row in coverage]
+    pq.write_table(pa.Table.from_pylist(rows_of_coverage, COVERAGE_SCHEMA), coverage_path(path))
+    query = "SELECT station, study_area FROM {} GROUP BY ALL ORDER BY ALL"
+    assert rows(path, query.format("detections")) == [("ST-1", "North"), ("ST-2", "North")]
+    assert rows(path, query.format("effort")) == [("ST-1", "North")]
+    listed = sites("station,latitude,longitude,study_area\nST-1,55,-115,East\nST-2,55,-115,\n")
+    assert rows(path, query.format("detections"), sites=listed) == [("ST-1", "East"), ("ST-2", "North")]
+    assert rows(path, query.format("effort"), sites=listed) == [("ST-1", "East")]
+
+
+@pytest.mark.parametrize("of_table", ["NFC", "NFD"])
+@pytest.mark.parametrize("of_sites", ["NFC", "NFD"])
+def test_stations_and_labels_of_older_tables_compare_in_one_form(of_table, of_sites):
+    station, label = (unicodedata.normalize(of_table, name) for name in ("Forêt", "Bécasse"))
+    path = foreign(station=[station] * 3, label=[label] * 3)
+    listed = sites(unicodedata.normalize(of_sites, "station,latitude,longitude,study_area\nForêt,55,-115,Nord\n"))
+    with open_tables(path, sites=listed) as database:
+        assert choose(database, labels=[unicodedata.normalize(of_sites, "bécasse")]) == ()
+        found = database.execute("SELECT station, study_area, label FROM chosen").fetchall()
+        assert found == [("Forêt", "Nord", "Bécasse")] * 3
+        assert not [note for note in notes_on_tables(database, path, None) if "sites do not list" in note]
+
+
+def test_what_has_no_station_or_time_is_counted_and_named(write_detections, write_coverage):
+    path = write_detections([("R", 0, "x", 0.5), ("R", 1, "x", 0.5), (DAWN, 0, "x", 0.5)])
+    coverage = write_coverage(path, [(DAWN, 0, 60_000, "ok"), ("silent", 0, 60_000, "no_detections")])
+    with open_tables(path) as database:
+        choose(database)
+        assert notes_on_tables(database, path, coverage) == (
+            "no station: 2 detections, 2 recordings (R, silent): counted, but under no station",
+            "no time: 2 detections, 2 recordings (R, silent): counted, but under no hour and no date",
+        )
+
+
 def test_our_own_table_comes_back_with_its_columns_then_the_site_and_the_time_of_day(write_detections):
     path = write_detections([(DAWN, 61_500, "Ovenbird", 0.75)])
     with open_tables(path) as database:
         relation = database.sql("FROM detections")
         assert relation.columns == [
-            *DETECTIONS_SCHEMA.names,
+            *(name for name in DETECTIONS_SCHEMA.names if name != "study_area"),
             *("study_area", "latitude", "longitude", "timezone", "local_time", "date", "hour"),
         ]
         row = dict(zip(relation.columns, relation.fetchall()[0], strict=True))
@@ -68,7 +108,7 @@ def test_the_coverage_view_has_its_columns_and_tells_what_was_analysed(write_det
     write_coverage(path, [("R", i, i + 1, s) for i, s in enumerate(["ok", "no_detections", "stub", "missing"])])
     with open_tables(path) as database:
         assert database.sql("FROM coverage").columns == [
-            *COVERAGE_SCHEMA.names,
+            *(name for name in COVERAGE_SCHEMA.names if name != "study_area"),
             *("study_area", "latitude", "longitude", "timezone", "local_start", "length_ms", "analysed"),
         ]
         found = database.execute("SELECT status, analysed, length_ms FROM coverage ORDER BY start_ms").fetchall()

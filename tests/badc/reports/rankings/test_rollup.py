@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from badc.detections.tables import COVERAGE_SCHEMA
 from badc.errors import RequestError
 from badc.reports.rankings.rollup import Rollup, roll_up
 from badc.reports.settings import RollupSettings
@@ -40,15 +41,23 @@ def test_the_tables_of_all_folders_are_added_up(write_detections):
     write_detections([(TWO, 0, "Ovenbird", 1.0)], "data/b/c/two.PARQUET")
     made = roll(export_dir=Path("e"))
     assert made.labels.rows == (
-        ("Ovenbird", "Ovenbird", 2, 0.75, 1.0, 2, 2),
-        ("Veery", "Veery", 1, 1.0, 1.0, 1, 1),
+        ("Ovenbird", "Ovenbird", 2, 0.75, 1.0, 2, 2, None, None),
+        ("Veery", "Veery", 1, 1.0, 1.0, 1, 1, None, None),
     )
-    assert made.recordings.rows == ((ONE, "ST-1", 2, 0.75, 1.0, 2), (TWO, "ST-2", 1, 1.0, 1.0, 1))
-    assert made.stations.rows == (("ST-1", 2, 0.75, 1.0, 2, 1), ("ST-2", 1, 1.0, 1.0, 1, 1))
-    assert (made.detections, made.repeated, made.copies, made.notes) == (3, 0, (), ())
+    assert made.recordings.rows == (
+        (ONE, "ST-1", 2, 0.75, 1.0, 2, None, None),
+        (TWO, "ST-2", 1, 1.0, 1.0, 1, None, None),
+    )
+    assert made.stations.rows == (("ST-1", 2, 0.75, 1.0, 2, 1, None, None), ("ST-2", 1, 1.0, 1.0, 1, 1, None, None))
+    assert (made.detections, made.repeated, made.copies) == (3, 0, ())
+    assert made.notes == (
+        "2 tables have no table of coverage beside them, so rates that need their hours of analysed audio are not "
+        "known",
+    )
     assert [path.name for path in made.written] == ["label_summary.csv", "recording_summary.csv", "station_summary.csv"]
     assert made.written[2].read_text() == (
-        "station,detections,avg_confidence,max_confidence,labels,recordings\nST-1,2,0.75,1.0,2,1\nST-2,1,1.0,1.0,1,1\n"
+        "station,detections,avg_confidence,max_confidence,labels,recordings,analysed_hours,detections_per_hour\n"
+        "ST-1,2,0.75,1.0,2,1,,\nST-2,1,1.0,1.0,1,1,,\n"
     )
 
 
@@ -65,7 +74,7 @@ def test_tables_of_other_tools_and_versions_are_read_beside_ours(write_detection
     pq.write_table(pa.table(foreign | {"confidence": pa.array([0.75], pa.float32())}), "data/foreign.parquet")
     pq.write_table(pa.table(foreign | {"confidence": [0.25], "recording_id": ["R"], "more": [1]}), "data/x.parquet")
     made = roll()
-    assert made.labels.rows == (("Ovenbird", "Ovenbird", 3, 0.5, 0.75, 3, 2),)
+    assert made.labels.rows == (("Ovenbird", "Ovenbird", 3, 0.5, 0.75, 3, 2, None, None),)
     assert len(made.tables) == 3
 
 
@@ -118,7 +127,7 @@ def test_recordings_of_one_name_in_two_datasets_are_two(write_detections):
     write_detections([(audiomoth, 0, "Ovenbird", 0.5)], "data/b.parquet", dataset_root="/b")
     made = roll()
     assert counts(made) == {"Ovenbird": 2}
-    assert made.notes == ("1 recording ids stand for recordings of several datasets or folders, which are added up",)
+    assert made.notes[0] == "1 recording ids stand for recordings of several datasets or folders, which are added up"
 
 
 def test_recordings_of_one_name_in_two_folders_are_two(write_detections):
@@ -166,6 +175,67 @@ def test_a_bundle_below_the_folder_adds_nothing(write_detections, write_coverage
     write_coverage(path, [(ONE, 0, MINUTE, "ok")])
     make_bundle(BundleSettings(parquet=path, no_html=True))
     assert counts(roll()) == {"Ovenbird": 1}
+
+
+def test_the_boards_have_effort_and_what_was_silent(write_detections, write_coverage):
+    """Two stations of half an hour each; a third was silent, a fourth was not analysed."""
+    three, four = "ST-3_20230509_055000", "ST-4_20230509_055000"
+    old = write_detections([(ONE, 0, "Ovenbird", 0.5)], "data/old.parquet")
+    write_coverage(old, [(ONE, 0, 15 * MINUTE, "ok")])
+    age(old, 100)
+    one = write_detections([(ONE, 0, "Ovenbird", 0.5), (ONE, MINUTE, "Veery", 1.0)], "data/one.parquet")
+    # The audio that two chunks, or two tables, share counts once.
+    write_coverage(one, [(ONE, 0, 20 * MINUTE, "ok"), (ONE, 10 * MINUTE, 30 * MINUTE, "no_detections")])
+    two = write_detections([(TWO, 0, "Ovenbird", 1.0)], "data/two.parquet")
+    write_coverage(two, [(TWO, 0, 30 * MINUTE, "ok"), (four, 0, MINUTE, "missing")])
+    silent = write_detections([], "data/silent.parquet")
+    write_coverage(silent, [(three, 0, 60 * MINUTE, "no_detections")])
+    made = roll()
+    assert made.recordings.columns[-2:] == ("analysed_hours", "detections_per_hour")
+    assert made.recordings.rows == (
+        (ONE, "ST-1", 2, 0.75, 1.0, 2, 0.5, 4.0),
+        (TWO, "ST-2", 1, 1.0, 1.0, 1, 0.5, 2.0),
+        (three, "ST-3", 0, None, None, 0, 1.0, 0.0),
+    )
+    assert made.stations.rows == (
+        ("ST-1", 2, 0.75, 1.0, 2, 1, 0.5, 4.0),
+        ("ST-2", 1, 1.0, 1.0, 1, 1, 0.5, 2.0),
+        ("ST-3", 0, None, None, 0, 0, 1.0, 0.0),
+    )
+    assert made.labels.rows == (
+        ("Ovenbird", "Ovenbird", 2, 0.75, 1.0, 2, 2, 2.0, 1.0),
+        ("Veery", "Veery", 1, 1.0, 1.0, 1, 1, 2.0, 0.5),
+    )
+    # Hours that nobody knows make no rate.
+    two.with_name("two_coverage.parquet").unlink()
+    made = roll()
+    assert [row[-2:] for row in made.stations.rows] == [(0.5, 4.0), (None, None), (1.0, 0.0)]
+    assert made.labels.rows[0][-2:] == (1.5, None)
+    assert made.notes[-1].startswith("1 table has no table of coverage beside it")
+
+
+@pytest.mark.parametrize("station", ["station", None])
+def test_silent_recordings_of_one_name_count_for_each_station(write_detections, write_coverage, station):
+    """Of AudioMoths, whose names are times; a second table of the same recordings adds nothing."""
+    name = "20230509_055000"
+    for number in (1, 2):
+        for copy in ("a", "b"):
+            table = write_detections([], f"data/{number}{copy}.parquet", source_path=copy)
+            coverage = pq.read_table(write_coverage(table, [(name, 0, 60 * MINUTE, "no_detections")])).to_pylist()
+            made = pa.Table.from_pylist([coverage[0] | {"station": station and f"{station}{number}", "runner": copy}])
+            pq.write_table(made.cast(COVERAGE_SCHEMA), table.with_name(f"{table.stem}_coverage.parquet"))
+            pq.write_table(pq.read_table(table).replace_schema_metadata({"copy": f"{number}{copy}"}), table)
+    hours = [(row[0], row[-2]) for row in roll().stations.rows]
+    # Without a station, nothing tells the recordings from those of the second table.
+    assert hours == ([("station1", 1.0), ("station2", 1.0)] if station else [(None, 1.0)])
+
+
+def test_what_has_no_station_or_time_is_said(write_detections):
+    write_detections([("R", 0, "x", 0.5), (ONE, 0, "x", 0.5)], "data/d.parquet")
+    assert roll().notes[1:] == (
+        "no station: 1 detection, 1 recording (R): counted, but under no station",
+        "no time: 1 detection, 1 recording (R): counted, but under no hour and no date",
+    )
 
 
 def test_min_confidence(write_detections):

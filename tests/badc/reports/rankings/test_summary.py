@@ -142,7 +142,7 @@ def test_labels_are_chosen_by_label_code_or_name_in_any_case(write_detections):
 def test_an_unknown_label_is_named_with_the_nearest_and_the_others_are_counted(parquet):
     made = summarise(SummarySettings(parquet=parquet, labels=("Ovenbrid", "Veery")))
     assert [row[0] for row in made.groups.rows] == ["Veery"]
-    assert made.notes == ("no detection is labelled 'Ovenbrid'; did you mean 'Ovenbird'?",)
+    assert made.notes[0] == "no detection is labelled 'Ovenbrid'; did you mean 'Ovenbird'?"
     assert groups(parquet, "label", labels=("Nothing like it",)) == []
 
 
@@ -185,7 +185,11 @@ def test_study_areas_come_from_the_sites_and_missing_stations_are_named(parquet)
     Path("sites.csv").write_text("station,latitude,longitude,study_area\nST-1,0,0,North\nST-2,0,0,North\n")
     made = summarise(SummarySettings(parquet=parquet, group_by=("study_area",), sites=Path("sites.csv")))
     assert [row[:2] for row in made.groups.rows] == [("North", 5), (None, 1)]
-    assert made.notes == ("the sites do not list the stations 'ST-3', 'ST-4'",)
+    assert made.notes == (
+        "the sites do not list the stations 'ST-3', 'ST-4'",
+        "no station: 1 detection, 1 recording (UNKNOWN): counted, but under no station",
+        "no time: 1 detection, 1 recording (UNKNOWN): counted, but under no hour and no date",
+    )
 
 
 def test_a_clock_on_utc_without_a_time_zone_is_told(write_detections):

@@ -50,7 +50,7 @@ class RecordingPlaces:
         path = _below_audio(source)
         if path is None:
             return (Layout(NAME) if self.layout.is_template else self.layout).place_of(source.recording_id)
-        return self.layout.place_of(self._in_study(path))
+        return self.layout.place_of(path if self.layout.is_template else self._in_study(path))
 
     def describe(self, sources: Iterable[Source]) -> list[str]:
         """Return what a person should know of the places of these recordings, a line each."""
@@ -58,7 +58,10 @@ class RecordingPlaces:
 
     def _in_study(self, path: str) -> str:
         """Return a path outside of datasets without what all of these begin with: that is this machine's, no place."""
-        return path[len(self._begin) + 1 :] if self._begin and path.startswith(f"{self._begin}/") else path
+        if not path.startswith("/"):
+            return path
+        begin = f"{self._begin.rstrip('/')}/"
+        return path.removeprefix(begin) if self._begin and path.startswith(begin) else os.path.basename(path)  # noqa: PTH119
 
 
 def _below_audio(source: Source) -> str | None:

@@ -85,6 +85,15 @@ def test_folders_around_a_study_are_no_places(chunk: MakeChunk, detections_file:
     assert stations() == {"20230509_050000": ("", ""), "SiteA_1": ("SiteA", "")}
 
 
+def test_folders_that_differ_from_the_first_on_are_places(chunk: MakeChunk, detections_file: Write) -> None:
+    for site in ("SiteA", "SiteB"):
+        detections_file(chunk(f"{site}_x", source_path=f"/{site}/x.WAV"), CALL)
+    table()
+    assert stations() == {"SiteA_x": ("SiteA", ""), "SiteB_x": ("SiteB", "")}
+    table(layout="{station}/{name}")
+    assert stations() == {"SiteA_x": ("SiteA", ""), "SiteB_x": ("SiteB", "")}
+
+
 def test_a_template_is_the_rule(chunk: MakeChunk, detections_file: Write) -> None:
     detections_file(chunk("x", source_path="audio/N/20221002_STUDY/S1/A/x.wav"), CALL)
     detections_file(chunk("y", source_path="audio/other/y.wav"), CALL)

@@ -50,7 +50,7 @@ _CARD = re.compile(
 )
 _RECORDER = re.compile(
     rf"{_SERIAL}(?:[-_ ](?:[AB]|data))?"
-    r"|(?:recorder|aru|audiomoth|song[-_ ]?meter|sm[234](?:bat)?|sm[-_ ]?(?:mini|micro)|bar(?:-lt)?|swift(?:one)?)"
+    r"|(?:recorder|audiomoth|song[-_ ]?meter|sm[234](?:bat)?|sm[-_ ]?(?:mini|micro)|bar(?:-lt)?|swift(?:one)?)"
     r"(?:[-_ ]?\d{1,3})?",
     re.IGNORECASE,
 )

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from badc.datasets.chunking.settings import ChunkSettings
 from badc.datasets.inference.settings import OrchestrateSettings
+from badc.datasets.pipeline_settings import PipelineSettings
 from badc.inference.settings import InferSettings
 from badc.reports.settings import BundleSettings
 from badc.settings.model import Settings
@@ -69,4 +71,7 @@ def test_a_saved_dataset_means_what_each_command_knows() -> None:
     }
     assert dataset_values(root, sites, given, InferSettings) == {"dataset_root": root, "output_dir": root / "out"}
     assert dataset_values(root, None, {}, InferSettings)["output_dir"] == root / "artifacts/infer"
+    for command in (ChunkSettings, OrchestrateSettings, PipelineSettings):
+        placed = dataset_values(root, None, {"layout": "{station}/{name}"}, command)
+        assert command(**placed).layout == "{station}/{name}"
     assert dataset_values(root, sites, given, BundleSettings)["sites"] == root / sites

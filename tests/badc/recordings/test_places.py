@@ -44,6 +44,7 @@ def places(*paths: str) -> tuple[str, list[tuple[str | None, str | None]]]:
         # Several stations to a folder, and the folders are visits or areas.
         (["May 2023/P-1_20230509_050000.wav", "visit 2/P-1_20230609_050000.wav"], NAME, ["P-1", "P-1"]),
         (["North/P-1_20230509_050000.wav", "North/P-2_20230509_050000.wav"], NAME, ["P-1", "P-2"]),
+        (["North/ARU01/20230509_050000.WAV", "North/ARU02/20230509_050000.WAV"], FOLDER, ["ARU01", "ARU02"]),
         # A prefix that all share says nothing.
         (["SiteA/REC_20230509_050000.wav", "SiteB/REC_20230509_050000.wav"], FOLDER, ["SiteA", "SiteB"]),
         # Serial numbers, in names and folders, are stations only where nothing else is.

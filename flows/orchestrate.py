@@ -38,6 +38,7 @@ from badc.datasets.inference.settings import OrchestrateSettings
 from badc.errors import BadcError
 from badc.inference.ledger import Progress
 from badc.inference.plan import InferPlan, plan_inference
+from badc.recordings.dataset_file import keep_layout
 from badc.system.output_lock import output_lock
 from badc.system.threads import in_threads
 from badc.telemetry.summary import RunState
@@ -132,6 +133,7 @@ class _OrchestrateRun:
 
     def complete(self) -> None:
         """Run to the end, and set the session's outcome."""
+        keep_layout(self._plan.settings.root, self._plan.settings.layout)
         under_way: set[Future[RecordingOutcome]] = set()
         self._session.say(f"Telemetry: {self._plan.settings.telemetry_folder}, a log for each recording")
         most = self._plan.settings.concurrent_recordings

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from badc.chunks.status import STATUS_FILE, read_chunk_status
 from badc.errors import RequestError
+from badc.recordings.dataset_file import kept_layout
 from badc.recordings.names import AUDIO_FOLDER, AUDIO_SUFFIXES, nfc
 from badc.recordings.places import NAME, Layout, Place, describe_places, find_layout
 from badc.system.paths import walk
@@ -29,16 +30,25 @@ class Source:
 
 
 class RecordingPlaces:
-    """The places of recordings, by one rule: `layout` (see `Layout`), or the one that suits these `sources`."""
+    """The places of recordings, by one rule: `layout` (see `Layout`), the one that their dataset keeps, or the best.
+
+    Raises RequestError when datasets keep different rules, or one that cannot be used.
+    """
 
     def __init__(self, layout: str | None, sources: Iterable[Source], dataset: Path | None) -> None:
         self._begin = ""
         below = {source: path for source in sources if (path := _below_audio(source)) is not None}
         outside = [os.path.dirname(path) for path in below.values() if path.startswith("/")]  # noqa: PTH120
         self._begin = os.path.commonpath(outside) if outside else ""
+        roots = {Path(root) for source in below for root in source.roots if root is not None}
+        roots |= {dataset} if dataset is not None else set()
+        if layout is None and (kept := {rule for root in roots if (rule := kept_layout(root)) is not None}):
+            if len(kept) > 1:
+                raise RequestError(
+                    f"the datasets keep different rules of stations ({', '.join(sorted(kept))}); give --layout"
+                )
+            layout = kept.pop()
         if layout is None:
-            roots = {Path(root) for source in below for root in source.roots if root is not None}
-            roots |= {dataset} if dataset is not None else set()
             paths = {path for root in roots for path in _audio_in(root / AUDIO_FOLDER)}
             paths.update(map(self._in_study, below.values()))
             layout = find_layout(sorted(paths)).text

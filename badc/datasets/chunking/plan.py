@@ -15,6 +15,7 @@ from badc.datasets.ids import assign_ids
 from badc.datasets.listing import AudioFile, Listing, list_audio, matcher
 from badc.errors import RequestError, listed, numbered
 from badc.recordings.audio import AudioError, probe
+from badc.recordings.dataset_file import kept_layout
 from badc.recordings.names import AUDIO_FOLDER
 from badc.recordings.places import Layout, describe_places, find_layout
 from badc.recordings.start_times import RecordingTimes
@@ -155,7 +156,8 @@ def plan_dataset(
     times = RecordingTimes([])
     opened = _opened(_limited(planned, settings.limit), order, times, on_progress)
     paths = [file.path for file in listing.files]
-    layout = Layout(settings.layout) if settings.layout else find_layout(paths)
+    kept = settings.layout or kept_layout(order.root)
+    layout = Layout(kept) if kept else find_layout(paths)
     places = describe_places(layout, [(path, layout.place_of(path)) for path in paths]) if paths else []
     return DatasetPlan(settings, order, opened, listing.unreadable_note(), times.disagreements_note(), places)
 

@@ -17,6 +17,7 @@ from badc.datasets.chunking.plan import ChunkDecision, DatasetPlan, RecordingToC
 from badc.datasets.chunking.settings import ChunkSettings
 from badc.datasets.listing import literal
 from badc.errors import BadcError, RequestError, numbered
+from badc.recordings.dataset_file import keep_layout
 from badc.recordings.names import recording_id_of
 from badc.settings.model import option_name
 from badc.system.output_lock import output_lock
@@ -210,6 +211,7 @@ def prepared(plan: DatasetPlan, recording: bool, say: Callable[[str], None]) -> 
         require_recordable(plan)
     order = plan.order
     with output_lock(order.chunks_dir, frozenset(r.recording_id for r in plan.todo), order.manifest_dir):
+        keep_layout(order.root, plan.settings.layout)
         if recording:
             try:
                 fetch_audio(plan, lambda done, total: say(f"{done} of {total} dropped recordings fetched"))

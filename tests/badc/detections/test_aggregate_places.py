@@ -58,6 +58,9 @@ def test_outputs_of_a_part_have_the_stations_of_the_whole(
     detections_file(one, CALL, dataset_root=str(tmp_path / "ds"))
     table()
     assert stations() == {"SiteA_REC_20230509_050000": ("SiteA", "")}
+    (tmp_path / "ds/.badc.toml").write_text('layout = "{_}e{station}/{name}"\n')
+    table()
+    assert stations() == {"SiteA_REC_20230509_050000": ("A", "")}
     table(layout="name")
     assert stations() == {"SiteA_REC_20230509_050000": ("REC", "SiteA")}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +14,11 @@ from badc.chunks.cutting import plan_chunks, write_chunk_wavs, write_virtual_man
 from badc.chunks.manifest import read_manifest
 from badc.chunks.status import ChunkState, read_chunk_status, status_path
 from badc.datasets.chunking.plan import ChunkDecision
+from badc.datasets.chunking.provenance import prepared
 from badc.datasets.chunking.recording import ChunkingInterruptedError, chunk_recording
 from badc.datasets.chunking.settings import ChunkSettings
 from badc.errors import RequestError
+from badc.recordings.dataset_file import kept_layout
 from tests.badc.datasets.chunking.planning import (
     SITES,
     decisions,
@@ -58,6 +61,27 @@ def test_a_plan_says_where_stations_are_read(dataset: Path, make_audio: MakeAudi
         "1 recording has no station (20230510/20230510_094500.wav); --layout says where it stands in their paths",
     ]
     assert plan(dataset, layout="{station}/{name}").places[0].endswith("4 stations: 20230510, north, siteA, siteB")
+
+
+def test_a_rule_that_was_given_once_is_kept_with_the_dataset(dataset: Path) -> None:
+    (dataset / ".badc.toml").write_text('later = "key"\n')
+    with prepared(plan(dataset), False, print):
+        assert kept_layout(dataset) is None
+    with prepared(plan(dataset, layout="{station}/{name}"), False, print):
+        assert kept_layout(dataset) == "{station}/{name}"
+    assert "(--layout {station}/{name})" in plan(dataset).places[0]
+    assert "(--layout folder)" in plan(dataset, layout="folder").places[0]
+    assert (dataset / ".badc.toml").read_text() == 'later = "key"\nlayout = "{station}/{name}"\n'
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [("layout = 3", "layout: 3 is not text"), ('layout = "x"', "has no {station}"), ("layout", "not TOML: ")],
+)
+def test_a_bad_file_of_a_dataset_is_named(dataset: Path, content: str, says: str) -> None:
+    (dataset / ".badc.toml").write_text(content)
+    with pytest.raises(RequestError, match=re.escape(f"{dataset}/.badc.toml: ") + ".*" + re.escape(says)):
+        plan(dataset)
 
 
 def test_chunked_recordings_are_skipped_and_have_manifest_and_status(dataset: Path) -> None:

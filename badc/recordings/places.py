@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -85,8 +86,9 @@ class Layout:
         return self._pattern is not None
 
     def describe(self) -> str:
-        """Return in words where stations are read."""
-        return _WORDS.get(self.text, self.text)
+        """Return in words where stations are read, with the option that says so."""
+        option = f"--layout {shlex.quote(self.text)}"
+        return f"the template {option}" if self.is_template else f"{_WORDS[self.text]} ({option})"
 
     def place_of(self, path: str) -> Place:
         """Return where a recording was made; `path`, with `/`, is below the dataset's folder of audio.
@@ -217,7 +219,7 @@ def describe_places(layout: Layout, places: Iterable[tuple[str, Place]]) -> list
             areas_of[place.station].add(place.study_area)
     areas = {area for several in areas_of.values() for area in several if area is not None}
     lines = [
-        f"stations are read from {layout.describe()} (--layout {layout.text}): {numbered(len(areas_of), 'station')}"
+        f"stations are read from {layout.describe()}: {numbered(len(areas_of), 'station')}"
         + (f" in {numbered(len(areas), 'study area')}" if areas else "")
         + (f": {named_few(sorted(areas_of))}" if areas_of else "")
     ]

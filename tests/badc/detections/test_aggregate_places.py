@@ -103,8 +103,8 @@ def test_a_template_is_the_rule(chunk: MakeChunk, detections_file: Write) -> Non
     made = table(layout="{study_area}/{_}/{station}/{_}/{name}")
     assert stations() == {"x": ("S1", "N"), "y": ("", "")}
     assert made.notes[0] == (
-        "no station: 1 detection and 1 recording (y); was looked for in {study_area}/{_}/{station}/{_}/{name}; "
-        "--layout says where it stands"
+        "no station: 1 detection and 1 recording (y); was looked for in the template --layout "
+        "'{study_area}/{_}/{station}/{_}/{name}'; --layout says where it stands"
     )
     with pytest.raises(RequestError, match=r"--layout: '\{site\}' is not one of"):
         settings_from(AggregateSettings, {"detections_dir": Path("out"), "layout": "{site}/{name}"})

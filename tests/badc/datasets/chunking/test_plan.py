@@ -69,7 +69,7 @@ def test_a_rule_that_was_given_once_is_kept_with_the_dataset(dataset: Path) -> N
         assert kept_layout(dataset) is None
     with prepared(plan(dataset, layout="{station}/{name}"), False, print):
         assert kept_layout(dataset) == "{station}/{name}"
-    assert "(--layout {station}/{name})" in plan(dataset).places[0]
+    assert "the template --layout '{station}/{name}': " in plan(dataset).places[0]
     assert "(--layout folder)" in plan(dataset, layout="folder").places[0]
     assert (dataset / ".badc.toml").read_text() == 'later = "key"\nlayout = "{station}/{name}"\n'
 

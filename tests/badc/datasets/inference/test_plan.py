@@ -68,7 +68,7 @@ def test_the_rule_of_stations_is_that_of_the_whole_dataset(
     assert '--parquet "$table.parquet" --layout name || return' in (root / "job.sh").read_text()
     template = "{station}/{name}"
     made = plan(root, layout=template, allow_partial_chunks=True, slurm_script=root / "job.sh", slurm_bundle=True)
-    assert made.places[0].endswith("(--layout {station}/{name}): 1 station: SiteA")
+    assert made.places[0].endswith("the template --layout '{station}/{name}': 1 station: SiteA")
     write_slurm_scripts(made)
     assert f"--layout {shlex.quote(template)} || return" in (root / "job.sh").read_text()
 

@@ -24,7 +24,7 @@ from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from badc.errors import MOST_LISTED
+from badc.errors import MOST_LISTED, numbered
 from badc.inference.ledger import RunLedger
 from badc.inference.plan import InferPlan, PlannedChunk, plan_inference
 from badc.inference.settings import InferSettings
@@ -79,7 +79,8 @@ def infer(settings: InferSettings) -> State:
     leave_if_suspended(flow_run.id, session.stop)
     outcome = session.outcome
     assert outcome is not None
-    message = f"{outcome.progress.done} chunks done, {outcome.progress.failed} failed, {outcome.left} not run"
+    done = numbered(outcome.progress.done, "chunk")
+    message = f"{done} done, {outcome.progress.failed} failed, {outcome.left} not run"
     if outcome.progress.skipped:
         message += f", {outcome.progress.skipped} done before"
     return final_state(outcome.state, message, outcome.errors)

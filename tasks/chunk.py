@@ -14,7 +14,7 @@ from prefect.utilities.annotations import quote
 from badc.datasets.chunking.existing import ChunkOrder
 from badc.datasets.chunking.plan import RecordingToChunk
 from badc.datasets.chunking.recording import ChunkingInterruptedError, ChunkOutcome, chunk_recording
-from badc.errors import BadcError, listed
+from badc.errors import BadcError, listed, numbered
 from tasks.show.artifacts import artifact_key, shown
 
 
@@ -73,7 +73,7 @@ class BatchChunker:
             except BadcError as error:
                 self._not_recorded(done, str(error))
                 errors.append(str(error))
-        message = f"{len(done)} of {len(batch)} recordings chunked"
+        message = f"{len(done)} of {numbered(len(batch), 'recording')} chunked"
         if errors:
             return Failed(message=f"{message}\n{listed(errors)}")
         if len(done) < len(batch):

@@ -11,18 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from badc.errors import RequestError
-from badc.recordings.names import AUDIO_FOLDER, AUDIO_SUFFIXES, nfc
+from badc.errors import RequestError, numbered
+from badc.recordings.names import AUDIO_FOLDER, AUDIO_SUFFIXES, CONVERTED_BY, nfc
 from badc.system.annex import is_pointer
 from badc.system.paths import is_passed_over
 
-# Sound that libsndfile does not read, by the end of its name, with what makes WAV or FLAC of it. Frontier Labs'
-# recorders leave a file named `data` when they lose power.
-_CONVERTED_BY = {
-    **dict.fromkeys((".w4v", ".wac"), "Kaleidoscope"),
-    **dict.fromkeys((".m4a", ".mp4", ".aac", ".wma", ".amr", ".3gp"), "ffmpeg"),
-    "data": "EMU",
-}
 _KEY_SIZE = re.compile(r"annex/objects/(?:.*/)?[A-Z0-9_]+-s(\d+)(?:-[A-Za-z]\d+)*--")
 
 
@@ -60,9 +53,9 @@ class Listing:
         """Return what a person should know of the files that have to be converted, in one line; None without any."""
         if not self.unreadable:
             return None
-        kinds = [f"{count} {kind} ({_CONVERTED_BY[kind]} converts)" for kind, count in sorted(self.unreadable.items())]
+        kinds = [f"{count} {kind} ({CONVERTED_BY[kind]} converts)" for kind, count in sorted(self.unreadable.items())]
         total = sum(self.unreadable.values())
-        return f"{total} {'file is' if total == 1 else 'files are'} passed over, until converted: {', '.join(kinds)}"
+        return f"{numbered(total, 'file is', 'files are')} passed over, until converted: {', '.join(kinds)}"
 
 
 def list_audio(
@@ -91,7 +84,7 @@ def list_audio(
     for path, entry in walk.entries():
         suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - a Path for each is slow
         if suffix not in AUDIO_SUFFIXES and (asked_for is None or not asked_for(path)):
-            if (kind := suffix or entry.name.lower()) in _CONVERTED_BY:
+            if (kind := suffix or entry.name.lower()) in CONVERTED_BY:
                 unreadable[kind] += 1
             continue
         try:

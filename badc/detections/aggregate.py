@@ -92,9 +92,14 @@ class Aggregation:
 
     def describe(self) -> str:
         """Return in one line what the tables hold, and what they do not."""
-        parts = [f"{self.detections} detections in {self.chunks} chunks, {self.missing} of them without an output"]
+        parts = [
+            f"{numbered(self.detections, 'detection')} in {numbered(self.chunks, 'chunk')}, {self.missing:,} of them "
+            "without an output"
+        ]
         if self.unlisted:
-            parts.append(f"{self.unlisted} chunks of an earlier cut, which the manifests do not list, are left out")
+            verb = "is" if self.unlisted == 1 else "are"
+            chunks = numbered(self.unlisted, "chunk")
+            parts.append(f"{chunks} of an earlier cut, which the manifests do not list, {verb} left out")
         if self.not_chunked:
             parts.append(f"not analysed: {numbered(self.not_chunked, 'recording')} without chunks")
         if self.clocks is not None:

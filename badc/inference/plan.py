@@ -10,7 +10,7 @@ from typing import Any
 
 from badc.chunks.manifest import Chunk, Manifest, job_keys, read_manifest
 from badc.detections.result import Standing, result_path, standing_of, without_output
-from badc.errors import RequestError, listed
+from badc.errors import RequestError, listed, numbered
 from badc.inference.other_results import OtherResults
 from badc.inference.settings import InferOptions, InferSettings
 from badc.recordings.audio import AudioError, AudioInfo, AudioWindow, probe, require_channel, window_of
@@ -235,9 +235,10 @@ def _window_or_reason(path: Path, info: AudioInfo, chunk: Chunk) -> AudioWindow 
 
 def _unusable_error(unusable: Sequence[tuple[PlannedChunk, str]], total: int) -> RequestError:
     reasons = list(dict.fromkeys(reason for _, reason in unusable))
+    verb = "has" if len(unusable) == 1 else "have"
     return RequestError(
-        f"{len(unusable)} of {total} chunks have no usable audio; put it right, or give --keep-going to run the "
-        f"others:\n{listed(reasons)}"
+        f"{len(unusable)} of {numbered(total, 'chunk')} {verb} no usable audio; put it right, or give --keep-going to "
+        f"run the others:\n{listed(reasons)}"
     )
 
 

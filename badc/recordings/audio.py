@@ -14,6 +14,7 @@ from badc.errors import BadcError, ExitCode
 from badc.recordings.endings import lacks_its_end
 from badc.recordings.extent import Extent, as_flac, as_raw
 from badc.recordings.flac import UNKNOWN_FRAMES, find_end
+from badc.recordings.names import CONVERTED_BY
 from badc.recordings.wav import WavSamples, wav_samples
 from badc.system.annex import is_pointer
 
@@ -197,7 +198,9 @@ def _decoding(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         reason = str(getattr(error, "error_string", error)).rstrip(".") or type(error).__name__
-        raise AudioError(f"{path}: cannot be read as audio ({reason})") from None
+        converter = CONVERTED_BY.get(path.suffix.lower() or path.name.lower())
+        way_out = f"; {converter} makes WAV or FLAC of it" if converter else ""
+        raise AudioError(f"{path}: cannot be read as audio ({reason}){way_out}") from None
 
 
 def window_of(path: Path, info: AudioInfo, start_ms: int, end_ms: int) -> AudioWindow:

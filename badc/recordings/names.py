@@ -37,6 +37,13 @@ _STAMP = re.compile(
     r"(?:^(?P<station>.+?)(?:_\d?\+\d?)?[_-]|^)S?(?P<date>\d{8})(?P<mark>[_T$-])(?P<time>\d{6})"
     r"(?:\.(?P<fraction>\d{1,9})|(?P<ms>\d{3})(?=Z|[+-]\d{4}))?(?!\d)(?P<zone>Z(?![A-Za-z\d])|[+-]\d{4}(?!\d))?"
 )
+# Sound that libsndfile does not read, by the end of its name, with what makes WAV or FLAC of it. Frontier Labs'
+# recorders leave a file named `data` when they lose power.
+CONVERTED_BY = {
+    **dict.fromkeys((".w4v", ".wac"), "Kaleidoscope"),
+    **dict.fromkeys((".m4a", ".mp4", ".aac", ".wma", ".amr", ".3gp"), "ffmpeg"),
+    "data": "EMU",
+}
 UNSET_CLOCK_YEAR = 1970  # a recorder that lost its time starts there
 _MOST_OFFSET_MIN = 14 * 60  # the Line Islands
 _NOT_IN_NAMES = re.compile(r"[/\\\0]")

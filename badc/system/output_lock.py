@@ -22,7 +22,7 @@ from typing import Any
 
 import orjson
 
-from badc.errors import RequestError
+from badc.errors import RequestError, numbered
 from badc.system.clock import now
 from badc.system.file_lock import lock
 
@@ -161,9 +161,9 @@ def _content_of(descriptor: int) -> dict[str, Any] | None:
 def _refuse_if_shared(path: Path, other: dict[str, Any], recordings: frozenset[str]) -> None:
     shared = sorted(recordings.intersection(other["recordings"]))
     if shared:
+        more = f" and {numbered(len(shared) - 1, 'more recording')}" if len(shared) > 1 else ""
         raise RequestError(
-            f"{path.parent}: another run is writing the outputs of {shared[0]}"
-            f"{f' and {len(shared) - 1} more recordings' if len(shared) > 1 else ''}: process {other['pid']} on "
+            f"{path.parent}: another run is writing the outputs of {shared[0]}{more}: process {other['pid']} on "
             f"{other['host']}, since {other['started_at']}, log {other['telemetry_log']}. "
             "Wait for it, stop it, or choose another --output-dir."
         )

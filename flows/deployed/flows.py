@@ -13,7 +13,7 @@ from prefect.states import Completed, Failed
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.datasets.pipeline_settings import PipelineSettings
 from badc.detections.settings import AggregateSettings
-from badc.errors import BadcError, listed
+from badc.errors import BadcError, listed, numbered
 from badc.inference.settings import InferSettings
 from badc.reports.settings import BundleSettings
 from badc.settings.dataset import DatasetSettings
@@ -165,7 +165,7 @@ def aggregate(
         made = aggregate_flow.fn(settings_from(AggregateSettings, values))
         if made.bad:
             reasons = listed([f"{path}: {reason}" for path, reason in made.bad_files], made.bad)
-            return Failed(message=f"{made.describe()}; {made.bad} files could not be used:\n{reasons}")
+            return Failed(message=f"{made.describe()}; {numbered(made.bad, 'file')} could not be used:\n{reasons}")
         return Completed(message=made.describe() if made.written else "No detections are in the folder.")
 
     return _ended(run)
@@ -185,6 +185,6 @@ def report(
 
     def run() -> State:
         made = report_flow.fn(settings_from(BundleSettings, {"parquet": parquet, **forms.values_of(contents)}))
-        return Completed(message="\n".join([f"{len(made.written)} files", *made.notes]))
+        return Completed(message="\n".join([numbered(len(made.written), "file"), *made.notes]))
 
     return _ended(run)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from badc.errors import MOST_LISTED, BadcError
+from badc.errors import MOST_LISTED, BadcError, numbered
 from badc.inference.ledger import Progress
 from badc.telemetry.summary import RunState, WorkerCount
 from flows.run.stopping import Stop
@@ -65,7 +65,8 @@ class ChunkRunOutcome:
 
     def describe(self) -> str:
         """Return the outcome in one line."""
-        return f"{self.done} recordings chunked, {self.failed} failed, {self.left} not begun or not finished"
+        done = numbered(self.done, "recording")
+        return f"{done} chunked, {self.failed} failed, {self.left} not begun or not finished"
 
     def reasons(self) -> list[str]:
         """Return a line per failure, at most as many as a person reads."""
@@ -152,7 +153,8 @@ class OrchestrateOutcome:
     def describe(self) -> str:
         """Return the outcome in one line."""
         failed = sum(r.state is RunState.FAILED for r in self.recordings)
-        return f"{len(self.recordings)} recordings run, {failed} of them failed, {len(self.not_begun)} not begun"
+        run = numbered(len(self.recordings), "recording")
+        return f"{run} run, {failed} of them failed, {len(self.not_begun)} not begun"
 
     def reasons(self) -> list[str]:
         """Return a line per failure, at most as many as a person reads."""

@@ -25,7 +25,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 
-from badc.errors import BadcError, RequestError
+from badc.errors import BadcError, RequestError, numbered
 from badc.system import leash
 
 _START_TIMEOUT_S = 180.0
@@ -225,7 +225,8 @@ def _wait_until_recorded(url: str) -> None:
             return
         if time.monotonic() - begin > _SAY_AFTER_S and not said:
             said = True
-            print(f"Waiting for Prefect to record {wanted - recorded} more task runs", file=sys.stderr, flush=True)
+            left = numbered(wanted - recorded, "more task run")
+            print(f"Waiting for Prefect to record {left}", file=sys.stderr, flush=True)
         time.sleep(_RECORDED_POLL_S)
 
 

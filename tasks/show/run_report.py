@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from badc.errors import numbered
 from badc.inference.findings import GpuUse, RunFindings
 from badc.inference.ledger import Progress, RunLedger
 from badc.inference.plan import InferPlan
@@ -58,7 +59,7 @@ def run_report(plan: InferPlan, ledger: RunLedger) -> str:
     failed = [(key, job.last_error or "") for key, job in summary.jobs.items() if job.status is JobStatus.FAILURE]
     parts = [
         f"# {plain(plan.manifest.path.name)}: {summary.state.value}",
-        f"{progress.describe(ended=True)}; {progress.skipped} chunks were done before.",
+        f"{progress.describe(ended=True)}; {numbered(progress.skipped, 'chunk was', 'chunks were')} done before.",
     ]
     if summary.state is not RunState.COMPLETED:
         parts.append(f"## Resume with\nIn the folder {plain(str(Path.cwd()))}:\n\n```\n{plan.resume_command}\n```")

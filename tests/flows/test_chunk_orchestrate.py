@@ -17,6 +17,7 @@ import pytest
 
 from badc.chunks.manifest import read_manifest
 from badc.chunks.status import ChunkState, ChunkStatus, read_chunk_status
+from badc.errors import numbered
 
 pytestmark = pytest.mark.slow
 TIMEOUT_S = 180.0
@@ -138,7 +139,7 @@ def test_ctrl_c_leaves_true_statuses_and_the_next_run_does_the_rest(badc, datase
     assert 1 <= len(done) < 6
     rest = [status for name, status in statuses(ds).items() if name not in done]
     assert {(status.state, status.error) for status in rest} <= {(ChunkState.FAILED, "interrupted")}
-    assert f"interrupted: {len(done)} recordings chunked, 0 failed, {6 - len(done)} left" in out
+    assert f"interrupted: {numbered(len(done), 'recording')} chunked, 0 failed, {6 - len(done)} left" in out
     assert "Resume with: badc chunk orchestrate ds" in err
     assert not list((ds / "artifacts" / "chunks").glob("**/.tmp-*"))
 

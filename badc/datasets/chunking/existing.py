@@ -248,7 +248,9 @@ def _unfinished(status: ChunkStatus | None) -> str | None:
     if status is None:
         return "it has no chunk status"
     if status.state is ChunkState.FAILED:
-        return f"failed before: {status.error or 'no reason given'}"
+        place, _, reason = (status.error or "no reason given").partition(": ")
+        is_named = bool(reason and status.audio_path) and place.endswith(str(status.audio_path))
+        return f"failed before: {reason if is_named else status.error or place}"
     if status.state is ChunkState.IN_PROGRESS:
         return f"begun {status.started_at or 'before'} and not finished"
     return None

@@ -368,12 +368,13 @@ def _open(recording: RecordingToChunk, order: ChunkOrder, times: RecordingTimes)
     try:
         info = probe(path, cut.salvage)
     except AudioError as error:
-        return replace(recording, decision=ChunkDecision.UNUSABLE, reason=str(error))
+        reason = str(error).removeprefix(f"{path}: ")
+        return replace(recording, decision=ChunkDecision.UNUSABLE, reason=reason)
     except OSError as error:
-        return replace(recording, decision=ChunkDecision.UNUSABLE, reason=f"{path}: cannot be read ({error.strerror})")
+        return replace(recording, decision=ChunkDecision.UNUSABLE, reason=f"cannot be read ({error.strerror})")
     length_ms = info.duration_ms
     if length_ms < 1:
-        return replace(recording, decision=ChunkDecision.UNUSABLE, reason=f"{path}: shorter than 1 ms")
+        return replace(recording, decision=ChunkDecision.UNUSABLE, reason="shorter than 1 ms")
     chunks = len(windows(length_ms, cut.duration_ms, cut.overlap_ms, cut.min_chunk_ms))
     times.of(recording.recording_id, str(path))
     reason = "; ".join(filter(None, (recording.reason, info.note)))

@@ -59,7 +59,8 @@ def chunk_recording(
     except ChunkingInterruptedError:
         raise
     except BadcError as error:
-        return ChunkOutcome(identifier, recording.audio, error=str(error))
+        reason = str(error).removeprefix(f"{order.root / recording.audio}: ")
+        return ChunkOutcome(identifier, recording.audio, error=reason)
     except OSError as error:
         return ChunkOutcome(identifier, recording.audio, error=f"{error.filename or path}: {error.strerror or error}")
     except Exception as error:  # a bug, or a lack of memory, fails its recording, not the run

@@ -8,7 +8,7 @@ from badc.datasets.inference.plan import OrchestrationPlan, RecordingToInfer
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.detections.aggregate import aggregate
 from badc.detections.settings import AggregateSettings
-from badc.errors import BadcError, listed
+from badc.errors import BadcError, listed, numbered
 from badc.reports.bundle import make_bundle
 from badc.reports.rankings.rollup import Rollup, roll_up
 from badc.reports.settings import BundleSettings, RollupSettings
@@ -49,7 +49,8 @@ def bundle_recording(plan: OrchestrationPlan, recording: RecordingToInfer) -> li
     if made.bad:
         reasons = [f"{path}: {reason}" for path, reason in made.bad_files]
         raise BadcError(
-            f"{made.bad} files of detections could not be used, the others are in:\n{listed(reasons, made.bad)}"
+            f"{numbered(made.bad, 'file')} of detections could not be used, the others are in:\n"
+            f"{listed(reasons, made.bad)}"
         )
     return [*made.written, *bundle.written]
 

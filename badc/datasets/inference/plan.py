@@ -19,7 +19,7 @@ from badc.datasets.inference.settings import OrchestrateSettings
 from badc.datasets.listing import matcher
 from badc.detections.places import RecordingPlaces, Source
 from badc.detections.result import Standing, result_path, standing_of, without_output
-from badc.errors import BadcError, NotInstalledError, RequestError, listed
+from badc.errors import BadcError, NotInstalledError, RequestError, listed, numbered
 from badc.inference.other_results import OtherResults
 from badc.inference.settings import InferSettings
 from badc.recordings.names import AUDIO_FOLDER
@@ -303,9 +303,9 @@ def require_runnable(plan: OrchestrationPlan) -> None:
     if plan.refused:
         lines = [f"{r.recording_id}: {r.reason}" for r in plan.refused]
         raise RequestError(
-            f"{len(plan.refused)} of {len(plan.recordings)} recordings cannot be run; put them right (`badc chunk "
-            "orchestrate --apply` chunks what is not), leave them out with --pattern, or take those that are not "
-            f"completely chunked with --allow-partial-chunks:\n{listed(lines)}"
+            f"{len(plan.refused)} of {numbered(len(plan.recordings), 'recording')} cannot be run; put them right "
+            "(`badc chunk orchestrate --apply` chunks what is not), leave them out with --pattern, or take those that "
+            f"are not completely chunked with --allow-partial-chunks:\n{listed(lines)}"
         )
     if plan.todo:
         settings = plan.settings

@@ -12,6 +12,7 @@ from math import ceil
 
 from markupsafe import Markup
 
+from badc.errors import numbered
 from badc.reports.page.svg import element, line, picture, rect, text
 from badc.reports.study.clips import Passage, Spectrogram
 from badc.reports.study.data import HISTOGRAM_BINS, HOURS, DateBins, Grid, Histogram, Timeline, runs, tick_step_s
@@ -161,9 +162,9 @@ def _rate_cell(grid: Grid, scale: Scale, row: int, column: int, when: str) -> Ce
         return None
     value = grid.value(row, column)
     if grid.effort_h is None:
-        return scale.step(count), f"{when}: {count:,} detections"
+        return scale.step(count), f"{when}: {numbered(count, 'detection')}"
     if value is None:  # coverage has no analysed audio there
-        return 0, f"{when}: {count:,} detections, hours analysed unknown"
+        return 0, f"{when}: {numbered(count, 'detection')}, hours analysed unknown"
     hours = grid.effort_h[row][column]
     return scale.step(value), f"{when}: {short(value)} per hour ({count:,} in {short(hours)} h)"
 
@@ -194,7 +195,7 @@ def _dates_drawing(layout: Layout, bins: DateBins, rows: _Rows) -> Markup:
         parts.append(
             text(x, bottom + 17, _day(bins.start(column), with_year=column == 0 and every * cell > _YEAR_PX), "axis")
         )
-    name = f"Heat map: {len(rows.names)} stations over dates. The table below has the numbers."
+    name = f"Heat map: {numbered(len(rows.names), 'station')} over dates. The table below has the numbers."
     return picture(layout.width, bottom + _AXIS_PX, name, layout.class_, *parts)
 
 

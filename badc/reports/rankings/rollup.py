@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from badc.detections.tables import coverage_path
-from badc.errors import RequestError
+from badc.errors import RequestError, numbered
 from badc.reports.query.connection import connection, explained
 from badc.reports.query.counts import AVERAGES, Ranking, choose, count_detections, ranked, write_csv
 from badc.reports.query.notes import notes_on_gaps
@@ -301,7 +301,8 @@ def _notes(database: duckdb.DuckDBPyConnection) -> tuple[str, ...]:
         notes.append(f"{several} recording ids stand for recordings of several datasets or folders, which are added up")
     if shared := _number(database, "SELECT count(*) FROM shared"):
         notes.append(
-            f"{shared} recordings are in several tables; of chunks that these share, the newest file counts (a "
+            f"{numbered(shared, 'recording is', 'recordings are')} in several tables; of chunks that these share, the "
+            "newest file counts (a "
             "recording that was cut into other chunks in between counts twice)"
         )
     return tuple(notes)

@@ -214,13 +214,14 @@ def _apply(plan: DatasetPlan, recording: bool, began: str) -> int:
 
 
 def _report(plan: DatasetPlan, outcome: ChunkRunOutcome, began: str) -> int:
-    print(f"{outcome.state.value}: {outcome.done} recordings chunked, {outcome.failed} failed, {outcome.left} left")
+    chunked = numbered(outcome.done, "recording")
+    print(f"{outcome.state.value}: {chunked} chunked, {outcome.failed} failed, {outcome.left} left")
     print(f"manifests\t{plan.order.manifest_dir}")
     print(f"chunk statuses\t{plan.order.chunks_dir}")
     for what, failures in (("not chunked", outcome.failures), ("not recorded", outcome.not_recorded)):
         if failures:
             lines = [f"{name}: {error}" for name, error in failures]
-            print(f"badc: {len(failures)} recordings {what}:\n{listed(lines)}", file=sys.stderr)
+            print(f"badc: {numbered(len(failures), 'recording')} {what}:\n{listed(lines)}", file=sys.stderr)
     code = outcome.state.exit_code
     impossible = _report_not_possible(plan)
     if code == ExitCode.INTERRUPTED:
@@ -233,7 +234,7 @@ def _report_not_possible(plan: DatasetPlan) -> int:
     if not plan.not_possible:
         return 0
     lines = [f"{r.audio}: {r.decision.value}: {r.reason}" for r in plan.not_possible]
-    print(f"badc: {len(lines)} recordings could not be tried:\n{listed(lines)}", file=sys.stderr)
+    print(f"badc: {numbered(len(lines), 'recording')} could not be tried:\n{listed(lines)}", file=sys.stderr)
     return 1
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from badc.detections.settings import AggregateSettings
+from badc.errors import numbered
 from badc.inference.settings import InferSettings
 from badc.telemetry.summary import RunState
 from flows.cli.commands.monitor import monitor
@@ -168,7 +169,8 @@ def _report_aggregation(settings: AggregateSettings, made: Aggregation) -> int:
     for path in made.written:
         print(path)
     if made.merged:
-        print(f"{made.merged} detections were merged into others that overlapping chunks have")
+        merged = numbered(made.merged, "detection was", "detections were")
+        print(f"{merged} merged into others that overlapping chunks have")
     for note in made.notes:
         print(f"badc: {note}", file=sys.stderr)
     for path, reason in made.bad_files:
@@ -176,7 +178,9 @@ def _report_aggregation(settings: AggregateSettings, made: Aggregation) -> int:
     if made.bad > len(made.bad_files):
         print(f"badc: … and {made.bad - len(made.bad_files)} more", file=sys.stderr)
     if made.bad:
-        print(f"badc: {made.bad} of {made.files} files could not be used and are left out", file=sys.stderr)
+        verb = "is" if made.bad == 1 else "are"
+        files = numbered(made.files, "file")
+        print(f"badc: {made.bad} of {files} could not be used and {verb} left out", file=sys.stderr)
         return 1
     return 0
 

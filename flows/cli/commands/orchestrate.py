@@ -110,7 +110,7 @@ def _show_plan(plan: OrchestrationPlan) -> None:
     if len(shown) < len(rows):
         print(f"… and {len(rows) - len(shown)} more; --plan-csv writes those to run, a pipe shows all")
     counts = ", ".join(f"{number} {decision.value}" for decision, number in plan.counts().items())
-    print(f"{len(rows)} recordings: {counts or 'none'}", file=sys.stderr)
+    print(f"{numbered(len(rows), 'recording')}: {counts or 'none'}", file=sys.stderr)
     for note in plan.places if rows else ():
         print(f"badc: {note}", file=sys.stderr)
 
@@ -192,7 +192,7 @@ def report_outcome(outcome: OrchestrateOutcome) -> None:
     ]
     print_table(rows, f"{outcome.state.value}: recordings")
     if outcome.not_begun:
-        print(f"{len(outcome.not_begun)} recordings were not begun", file=sys.stderr)
+        print(f"{numbered(len(outcome.not_begun), 'recording was', 'recordings were')} not begun", file=sys.stderr)
     if outcome.rollup is not None:
         print()
         show_rankings(outcome.rollup.rankings)

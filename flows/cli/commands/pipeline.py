@@ -66,7 +66,7 @@ def _report(settings: PipelineSettings, outcome: PipelineOutcome, began: str) ->
 
     if outcome.chunked is not None:
         done, failed = outcome.chunked.done, outcome.chunked.failed
-        print(f"chunked: {done} recordings, {failed} failed, {outcome.chunked.left} left")
+        print(f"chunked: {numbered(done, 'recording')}, {failed} failed, {outcome.chunked.left} left")
         for name, error in outcome.chunked.failures:
             print(f"badc: {name}: {error}", file=sys.stderr)
     if outcome.plan is not None and (lines := outcome.plan.not_analysed):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from badc.errors import numbered
 from badc.reports.settings import (
     BundleSettings,
     DatabaseSettings,
@@ -91,7 +92,7 @@ def database(settings: DatabaseSettings) -> int:
 
     made = make_database(settings)
     show_rankings({"Labels": made.labels, "Recordings": made.recordings, "Timeline": made.timeline})
-    print(f"\n{made.detections} detections, {made.chunks} chunks")
+    print(f"\n{numbered(made.detections, 'detection')}, {numbered(made.chunks, 'chunk')}")
     _end(made.notes, [made.database, *made.written])
     return 0
 
@@ -147,8 +148,8 @@ def _show_rollup(made: Rollup) -> None:
     show_rankings(made.rankings)
     copies = f", {len(made.copies)} copies left out" if made.copies else ""
     repeated = f", {made.repeated} left out because a newer table has their chunk" if made.repeated else ""
-    tables = "1 table" if len(made.tables) == 1 else f"{len(made.tables)} tables"
-    print(f"\n{made.detections} detections in {tables}{copies}{repeated}")
+    tables = numbered(len(made.tables), "table")
+    print(f"\n{numbered(made.detections, 'detection')} in {tables}{copies}{repeated}")
     _end(made.notes, made.written)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from badc.errors import numbered
 from badc.reports.settings import ExportSettings
 from flows.cli.options import options_of
 
@@ -17,14 +18,13 @@ def export(settings: ExportSettings) -> int:
     from badc.reports.files.export import export as write_files
 
     made = write_files(settings)
-    files = "1 file" if made.files == 1 else f"{made.files} files"
-    print(f"{made.detections} detections in {files}")
+    print(f"{numbered(made.detections, 'detection')} in {numbered(made.files, 'file')}")
     print(made.folder)
     for note in made.notes:
         print(f"badc: {note}", file=sys.stderr)
     if made.without_times:
         print(
-            f"badc: {made.without_times} detections without times in the recording are left out; "
+            f"badc: {numbered(made.without_times, 'detection')} without times in the recording left out; "
             "`badc infer aggregate --manifest` fills them in where it can",
             file=sys.stderr,
         )

@@ -146,6 +146,17 @@ def test_what_is_no_audio_is_refused_with_the_reason(tmp_path: Path, data: bytes
         probe(tmp_path / "a.wav")
 
 
+@pytest.mark.parametrize(
+    ("name", "converter"), [("a.w4v", "Kaleidoscope"), ("a.WAC", "Kaleidoscope"), ("a.m4a", "ffmpeg"), ("data", "EMU")]
+)
+def test_sound_that_has_to_be_converted_is_refused_with_the_converter(
+    tmp_path: Path, name: str, converter: str
+) -> None:
+    (tmp_path / name).write_bytes(bytes(range(256)))
+    with pytest.raises(AudioError, match=rf"{name}: .*; {converter} makes WAV or FLAC of it$"):
+        probe(tmp_path / name)
+
+
 def test_a_header_without_samples_is_refused(tmp_path: Path) -> None:
     sf.write(tmp_path / "a.wav", np.zeros(0), 8000)
     with pytest.raises(AudioError, match="no samples"):

@@ -13,7 +13,7 @@ import pytest
 from badc.chunks.cutting import plan_chunks, write_chunk_wavs, write_virtual_manifest
 from badc.chunks.manifest import read_manifest
 from badc.chunks.status import ChunkState, read_chunk_status, status_path
-from badc.datasets.chunking.plan import ChunkDecision
+from badc.datasets.chunking.plan import ChunkDecision, plan_dataset
 from badc.datasets.chunking.provenance import prepared
 from badc.datasets.chunking.recording import ChunkingInterruptedError, chunk_recording
 from badc.datasets.chunking.settings import ChunkSettings
@@ -167,7 +167,7 @@ def test_a_recording_that_cannot_be_read_fails_alone(dataset: Path) -> None:
     status = read_chunk_status(status_path(dataset / "artifacts" / "chunks", "bad"))
     assert status is not None
     assert status.state is ChunkState.FAILED
-    assert status.error == outcomes["bad"]
+    assert status.error == f"{dataset}/audio/bad.wav: {outcomes['bad']}"
     assert "bad.wav" in (status.error or "")
     assert not (dataset / "manifests" / "bad.csv").exists()
     assert [r.recording_id for r in plan(dataset).todo] == ["bad"]
@@ -328,3 +328,14 @@ def test_no_such_dataset(tmp_path: Path) -> None:
         plan(tmp_path / "none")
     (tmp_path / "ds" / "audio").mkdir(parents=True)
     assert plan(tmp_path / "ds").recordings == []
+
+
+def test_reasons_leave_out_the_path_that_stands_beside_them(dataset: Path) -> None:
+    (dataset / "audio" / "bad.wav").write_bytes(b"not audio " * 30)
+    plan = plan_dataset(ChunkSettings(dataset=dataset, pattern=("bad.wav",)), fetching=False)
+    (planned,) = plan.recordings
+    assert planned.reason == "cannot be read as audio (Format not recognised)"
+    outcome = chunk_recording(planned, plan.order)
+    assert outcome.error == planned.reason
+    (again,) = plan_dataset(ChunkSettings(dataset=dataset, pattern=("bad.wav",)), fetching=False).recordings
+    assert str(dataset) not in again.reason

@@ -106,7 +106,7 @@ def test_of_a_chunk_in_two_tables_the_newer_file_counts(write_detections):
     assert counts(made) == {"Ovenbird": 1, "Veery": 1, "Wren": 1}
     assert made.labels.as_dicts()[0]["max_confidence"] == 0.9
     assert (made.detections, made.repeated) == (3, 1)
-    assert "1 recordings are in several tables" in made.notes[0]
+    assert "1 recording is in several tables" in made.notes[0]
 
 
 def test_a_newer_table_also_speaks_for_chunks_in_which_it_found_nothing(write_detections, write_coverage):

@@ -52,20 +52,19 @@ def define_runs(database: duckdb.DuckDBPyConnection, files: Iterable[Path]) -> N
           SELECT runner, min(model_version) AS version, count(DISTINCT model_version) AS versions
           FROM detections WHERE fingerprint IS NULL GROUP BY runner),
         rows AS (
-          SELECT fingerprint, runner, CASE WHEN fingerprint IS NULL THEN model_version END AS model_version,
-            0 AS chunks, 1 AS detections
-          FROM detections
+          SELECT fingerprint, runner, model_version, 0 AS chunks, 1 AS detections FROM detections
           UNION ALL
           -- Coverage knows no version: without a fingerprint, and of several versions, its chunks are nobody's.
-          SELECT fingerprint, runner, CASE WHEN fingerprint IS NULL THEN version END, 1, 0
-          FROM coverage LEFT JOIN versions USING (runner)
-          WHERE runner IS NOT NULL AND (fingerprint IS NOT NULL OR coalesce(versions, 0) < 2)),
+          SELECT fingerprint, runner, version, 1, 0 FROM coverage LEFT JOIN versions USING (runner)
+          WHERE runner IS NOT NULL AND (fingerprint IS NOT NULL OR (coalesce(versions, 0) < 2
+            AND NOT EXISTS (SELECT 1 FROM detections WHERE fingerprint IS NOT NULL)))),
         parts AS (
-          SELECT fingerprint, runner, model_version, CAST(sum(chunks) AS BIGINT) AS chunks,
+          SELECT fingerprint, runner, max(model_version) AS model_version, CAST(sum(chunks) AS BIGINT) AS chunks,
             CAST(sum(detections) AS BIGINT) AS detections
-          FROM rows GROUP BY fingerprint, runner, model_version)
+          FROM rows GROUP BY fingerprint, runner, CASE WHEN fingerprint IS NULL THEN model_version END)
         SELECT fingerprint, coalesce(settings,
-            CAST(json_object('runner', runner, 'model_version', model_version) AS VARCHAR)) AS settings,
+            CAST(json_merge_patch('{}', json_object('runner', runner, 'model_version', model_version)) AS VARCHAR)
+          ) AS settings,
           chunks, detections
         FROM parts LEFT JOIN told_runs USING (fingerprint)
         ORDER BY chunks DESC, detections DESC, fingerprint
@@ -79,7 +78,7 @@ def runs_of(database: duckdb.DuckDBPyConnection) -> tuple[Run, ...]:
     return tuple(
         Run(
             fingerprint,
-            {name: value for name, value in orjson.loads(settings).items() if value is not None or fingerprint},
+            orjson.loads(settings),
             *sizes,
         )
         for fingerprint, settings, *sizes in rows

@@ -22,7 +22,7 @@ from badc.reports.query.tables import (
     source_of,
 )
 
-_USED = "recording_id, station, study_area, recorded_at, start_ms, end_ms, analysed, badc_file"
+_USED = "recording_id, station, study_area, recorded_at, start_ms, end_ms, analysed, runner, fingerprint, badc_file"
 
 
 def readable_coverage(table: Path) -> Path | None:

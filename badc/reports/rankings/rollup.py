@@ -1,8 +1,9 @@
 """`badc report aggregate-dir`: the leaderboards of all detections below a folder.
 
 Every table of detections counts, whatever tool wrote it, and no detection counts twice: if several tables have the same
-chunk of a recording, the newest file counts. Two recordings are the same if their id, dataset and audio folder are the
-same. The id alone is not enough: recorders such as AudioMoths name their files by time only, whatever the station.
+chunk of a recording with the same fingerprint, the newest file counts. Two recordings are the same if their id, dataset
+and audio folder are the same. The id alone is not enough: recorders such as AudioMoths name their files by time only,
+whatever the station.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from badc.detections.fingerprint import MODEL_VERSION, RUNNER, fingerprint_of, settings_of
 from badc.detections.tables import coverage_path
 from badc.errors import RequestError, numbered
 from badc.reports.query.connection import connection, explained
 from badc.reports.query.counts import AVERAGES, Ranking, choose, count_detections, ranked, write_csv
 from badc.reports.query.notes import notes_on_gaps
+from badc.reports.query.runs import define_runs, mixture, runs_of
 from badc.reports.query.species import with_joined_labels
 from badc.reports.query.tables import (
     ANALYSED,
@@ -76,6 +79,7 @@ _BOARD = f"""
 """
 _USED = (
     "recording_id, chunk_id, label, label_code, label_name, confidence, station, recorded_at, detected_at, "
+    "runner, model_version, fingerprint, "
     "concat_ws(chr(31), coalesce(dataset_root, ''), parse_dirpath(coalesce(source_path, ''))) AS origin, badc_file"
 )
 
@@ -133,6 +137,9 @@ def roll_up(settings: RollupSettings) -> Rollup:
         choose(database, settings.min_confidence)
         count_detections(database)
         notes += count_analysed(database, found.tables)
+        define_runs(database, [file for table in found.tables for file in (table, coverage_path(table))])
+        if (mixed := mixture(runs_of(database))) is not None:
+            notes = (mixed, *notes)
         database.execute(_BOARD)
         notes += tuple(notes_on_gaps(database))
         everything = _number(database, "SELECT count(*) FROM all_rows")
@@ -227,9 +234,28 @@ def _define(database: duckdb.DuckDBPyConnection, found: _TablesFound) -> tuple[s
         source = source_of(database, paths, NEEDED_OF_DETECTIONS, file_column="badc_file")
         define_detections(database, source, (), views[-1])
     union = " UNION ALL ".join(f"SELECT {_USED} FROM {view}" for view in views)
-    database.execute(f"CREATE VIEW told_rows AS SELECT u.*, number FROM ({union}) u JOIN files USING (badc_file)")
+    _name_old_runs(database, union)
+    database.execute(
+        f"""
+        CREATE VIEW told_rows AS
+        SELECT u.* REPLACE (coalesce(u.fingerprint, old.fingerprint) AS fingerprint), number
+        FROM ({union}) u JOIN files USING (badc_file)
+        LEFT JOIN old_runs old ON u.fingerprint IS NULL AND old.runner IS NOT DISTINCT FROM u.runner
+          AND old.model_version IS NOT DISTINCT FROM u.model_version
+        """
+    )
     with_joined_labels(database, "told_rows", "all_rows")
     return _drop_repeated(database, found.tables)
+
+
+def _name_old_runs(database: duckdb.DuckDBPyConnection, rows: str) -> None:
+    """Make the table `old_runs`: the fingerprints that an aggregation gives to results that have none themselves."""
+    database.execute("CREATE TABLE old_runs (runner VARCHAR, model_version VARCHAR, fingerprint VARCHAR)")
+    for runner, version in database.execute(
+        f"SELECT DISTINCT runner, model_version FROM ({rows}) WHERE fingerprint IS NULL"
+    ).fetchall():
+        made = fingerprint_of(settings_of({RUNNER: runner, MODEL_VERSION: version}))
+        database.execute("INSERT INTO old_runs VALUES (?, ?, ?)", [runner, version, made])
 
 
 def _drop_repeated(database: duckdb.DuckDBPyConnection, tables: Sequence[Path]) -> tuple[str, ...]:
@@ -238,7 +264,8 @@ def _drop_repeated(database: duckdb.DuckDBPyConnection, tables: Sequence[Path]) 
         CREATE TABLE recordings AS
         WITH ids AS (SELECT DISTINCT number, recording_id FROM all_rows),
         several AS (SELECT recording_id FROM ids GROUP BY recording_id HAVING count(*) > 1)
-        SELECT DISTINCT number, recording_id, origin FROM all_rows SEMI JOIN several USING (recording_id)
+        SELECT number, recording_id, origin, max(fingerprint) AS fingerprint
+        FROM all_rows SEMI JOIN several USING (recording_id) GROUP BY number, recording_id, origin
         """
     )
     database.execute(
@@ -254,7 +281,7 @@ def _drop_repeated(database: duckdb.DuckDBPyConnection, tables: Sequence[Path]) 
     database.execute(
         """
         CREATE TABLE held AS
-        SELECT DISTINCT recording_id, origin, chunk_id, number
+        SELECT DISTINCT recording_id, origin, chunk_id, fingerprint, number
         FROM all_rows SEMI JOIN shared USING (recording_id, origin)
         """
     )
@@ -263,12 +290,13 @@ def _drop_repeated(database: duckdb.DuckDBPyConnection, tables: Sequence[Path]) 
     ).fetchall():
         _hold_silent_chunks(database, readable_coverage(tables[number]), number)
     database.execute(
-        "CREATE TABLE owners AS SELECT recording_id, origin, chunk_id, min(number) AS owner FROM held GROUP BY ALL"
+        "CREATE TABLE owners AS "
+        "SELECT recording_id, origin, chunk_id, fingerprint, min(number) AS owner FROM held GROUP BY ALL"
     )
     database.execute(
         """
         CREATE VIEW detections AS
-        SELECT all_rows.* FROM all_rows LEFT JOIN owners USING (recording_id, origin, chunk_id)
+        SELECT all_rows.* FROM all_rows LEFT JOIN owners USING (recording_id, origin, chunk_id, fingerprint)
         WHERE owner IS NULL OR owner = number
         """
     )
@@ -279,10 +307,12 @@ def _hold_silent_chunks(database: duckdb.DuckDBPyConnection, coverage: Path | No
     """Add to `held` the chunks that the table's coverage lists as analysed, those without a detection included."""
     if coverage is None:
         return
+    has_own = "fingerprint" in (name.lower() for name in pq.read_schema(coverage).names)
+    made = "coalesce(c.fingerprint, r.fingerprint)" if has_own else "r.fingerprint"
     database.execute(
         f"""
         INSERT INTO held
-        SELECT DISTINCT c.recording_id, r.origin, c.chunk_id, {number}
+        SELECT DISTINCT c.recording_id, r.origin, c.chunk_id, {made}, {number}
         FROM read_parquet({quoted_path(coverage)}, hive_partitioning = false) c
         JOIN recordings r ON r.number = {number} AND r.recording_id = c.recording_id
         SEMI JOIN shared s ON s.recording_id = r.recording_id AND s.origin = r.origin

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -134,3 +135,30 @@ def test_silent_tables_of_different_stations_are_no_copies(
     made = roll_up(RollupSettings(folder=tmp_path / "data"))
     assert len(made.tables) == 5
     assert [path.name for path in made.copies] in (["C.parquet"], ["copy of C.parquet"])
+
+
+def test_only_the_same_chunk_of_the_same_fingerprint_is_a_copy(
+    chunk: Callable[..., Chunk], detections_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def table(name: str, *found: tuple[str, float, int, int], settings: dict[str, Any] | None) -> None:
+        detections_file(chunk("A_20230501_050000", 0, 1000), *found, settings=settings)
+        where = Path("data") / name
+        aggregate(AggregateSettings(detections_dir=Path("out"), output=where / "d.csv", parquet=where / "d.parquet"))
+        for path in where.iterdir():
+            os.utime(path, (moments.pop(0),) * 2)
+
+    moments = list(range(1_700_000_000, 1_700_000_100))
+    table("first", ("Ovenbird", 0.5, 0, 10), settings=BIRDNET)
+    table("again", ("Ovenbird", 0.6, 0, 10), settings=BIRDNET)
+    made = roll_up(RollupSettings(folder=Path("data")))
+    assert (made.detections, made.repeated) == (1, 1)
+    assert not any("different settings" in note for note in made.notes)
+
+    table("lower", ("Ovenbird", 0.6, 0, 10), ("Veery", 0.2, 0, 10), settings=LOWER)
+    table("silent", settings=BIRDNET | {"min_confidence": 0.9})
+    made = roll_up(RollupSettings(folder=Path("data")))
+    assert (made.detections, made.repeated) == (3, 1)
+    assert made.notes[0].startswith("these results were made with 3 different settings")
+    assert "min_confidence 0.9" in made.notes[0]

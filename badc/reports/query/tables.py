@@ -176,13 +176,16 @@ def define_detections(database: duckdb.DuckDBPyConnection, source: Source, sites
     further = [name for name in source.columns if name not in own]
     chosen = [f"{cell} AS {name}" for name, cell in cells.items()] + [f"t.{identifier(name)}" for name in further]
     placeholders = ", ".join(map(quoted, _PLACEHOLDERS))
+    # A custom command's chunk without a detection, in tables of other tools.
+    none = " AND ".join(f"{cells[name]} IS NULL" for name in ("confidence", "timestamp_ms", "absolute_time_ms"))
     database.execute(
         f"""
         CREATE VIEW {view} AS
         WITH told AS (
           SELECT {", ".join(chosen)} FROM {source.sql} t {names.join}
           WHERE {cells["label"]} IS NOT NULL AND {cells["label"]} <> ''
-            AND ({cells["status"]} IS NULL OR {cells["status"]} NOT IN ({placeholders}))),
+            AND ({cells["status"]} IS NULL OR {cells["status"]} NOT IN ({placeholders}))
+            AND NOT ({cells["label"]} = 'none' AND {none})),
         placed AS (
           SELECT {", ".join(f"told.{name}" for name in told)}, {_site_cells(sites)},
             {_local("told.detected_at", sites)} AS local_time

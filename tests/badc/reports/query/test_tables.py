@@ -313,3 +313,13 @@ def test_a_long_recording_fills_whole_hours(write_detections, write_coverage):
     write_coverage(path, [("ST-1_20230509_213000", 0, 4 * 3_600_000, "ok")])
     found = rows(path, "SELECT hour, analysed_ms FROM effort ORDER BY local_hour")
     assert found == [(21, 1_800_000), (22, 3_600_000), (23, 3_600_000), (0, 3_600_000), (1, 1_800_000)]
+
+
+def test_a_row_that_says_none_is_no_detection_unless_it_has_a_confidence_or_a_time():
+    path = foreign(
+        label=["none"] * 3,
+        status=["ok"] * 3,
+        timestamp_ms=pa.array([None, None, 3000], pa.int64()),
+        confidence=pa.array([None, 0.75, None], pa.float64()),
+    )
+    assert rows(path, "SELECT chunk_id FROM detections ORDER BY ALL") == [("b",), ("c",)]

@@ -190,13 +190,14 @@ def _find(folder: Path) -> _TablesFound:
             files[status.st_dev, status.st_ino] = path
             found.schemas[path] = schema
     newest_first = sorted(files.values(), key=lambda path: (-path.stat().st_mtime_ns, str(path)))
-    known: set[tuple[int, str]] = set()
+    known: set[str] = set()
     sizes = Counter(path.stat().st_size for path in newest_first)
-    for path in newest_first:
-        size = path.stat().st_size
-        content = (size, _content(path) if sizes[size] > 1 else "")
-        (found.copies if content in known else found.tables).append(path)
-        known.add(content)
+    # Those with coverage first: of a table and a copy of it alone, the one that knows its effort stays.
+    for path in sorted(newest_first, key=lambda path: not coverage_path(path).is_file()):
+        contents = _contents(path) if sizes[path.stat().st_size] > 1 else (str(path),)
+        (found.copies if contents[0] in known else found.tables).append(path)
+        known.update(contents)
+    found.tables.sort(key={path: rank for rank, path in enumerate(newest_first)}.__getitem__)
     return found
 
 
@@ -205,12 +206,16 @@ def _parquet_files(folder: Path) -> Iterator[Path]:
         yield from (Path(base, name) for name in sorted(files) if name.lower().endswith(".parquet"))
 
 
-def _content(path: Path) -> str:
-    """Return a digest of a table and of its coverage: two tables without a detection equal each other alone."""
+def _contents(path: Path) -> tuple[str, ...]:
+    """Return what a table is a copy by, and what else may be one of it.
+
+    That is a digest of a table with its coverage, and, if it has detections, of the table alone: tables without any all
+    look alike.
+    """
     coverage = coverage_path(path)
-    if coverage.is_file():
-        return _digest(path) + _digest(coverage)
-    return _digest(path) if pq.read_metadata(path).num_rows else str(path)
+    alone = (_digest(path),) if pq.read_metadata(path).num_rows else ()
+    whole = (_digest(path) + _digest(coverage),) if coverage.is_file() else ()
+    return (*whole, *alone) or (str(path),)
 
 
 def _digest(path: Path) -> str:

@@ -190,7 +190,8 @@ def test_a_wrong_request_is_refused(parquet, words, message):
     assert sorted(Path().rglob("*")) == before, "nothing is written"
 
 
-def test_leaderboards_of_a_folder_without_tables_are_a_warning_unless_one_cannot_be_read():
+def test_leaderboards_of_a_folder_without_tables_are_a_warning_unless_one_cannot_be_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     Path("out").mkdir()
     done = report("aggregate-dir", "out")
     assert (done.exit_code, done.stdout) == (0, "")

@@ -230,6 +230,17 @@ def test_silent_recordings_of_one_name_count_for_each_station(write_detections, 
     assert hours == ([("station1", 1.0), ("station2", 1.0)] if station else [(None, 1.0)])
 
 
+def test_of_a_table_and_a_newer_copy_without_coverage_the_effort_stays(write_detections, write_coverage):
+    table = write_detections([(ONE, 0, "Ovenbird", 0.5)], "data/a.parquet")
+    write_coverage(table, [(ONE, 0, 30 * MINUTE, "ok")])
+    age(table, 100)
+    shutil.copyfile(table, "data/b.parquet")
+    made = roll()
+    assert [path.name for path in made.copies] == ["b.parquet"]
+    assert made.stations.rows == (("ST-1", 1, 0.5, 0.5, 1, 1, 0.5, 2.0),)
+    assert made.notes == ()
+
+
 def test_what_has_no_station_or_time_is_said(write_detections):
     write_detections([("R", 0, "x", 0.5), (ONE, 0, "x", 0.5)], "data/d.parquet")
     assert roll().notes[1:] == (

@@ -6,7 +6,7 @@ HAWKEARS_STAMP := $(HAWKEARS)/.built-from-lock
 STAMP := $(VENV)/.built-from-lock
 SHELL := /bin/bash
 
-.PHONY: env demo test test-all check docs bench hawkears test-hawkears lock clean
+.PHONY: env demo test test-all check docs bench hawkears test-hawkears test-gpu lock clean
 env: $(STAMP)
 
 # The lock pins every version for every Python from 3.11 on and every extra; --no-deps keeps the two installers
@@ -69,6 +69,11 @@ $(HAWKEARS_STAMP): vendor/hawkears.lock
 # The real HawkEars, on real audio, with an ensemble that was never trained (its weights need the internet).
 test-hawkears: env $(HAWKEARS_STAMP)
 	BADC_TEST_HAWKEARS=1 $(VENV)/bin/pytest tests/hawkears
+
+# A real GPU, with torch and HawkEars on it, and what HawkEars reaches there. A machine with no registry: tests/gpu/carry.py.
+test-gpu: env $(HAWKEARS_STAMP)
+	$(VENV)/bin/pytest -n 0 -s tests/gpu
+	$(PY) -m tests.bench real-gpu
 
 # After a change of the dependencies in pyproject.toml. No registry's address may get into the lock.
 lock:

@@ -108,6 +108,7 @@ CHUNKS = Part(
         "channel",
         "salvage",
         "chunks_per_task",
+        "chunks_at_once",
         "max_retries",
         "keep_going",
         "replace_results",

@@ -44,8 +44,8 @@ from tasks.silent_workers import SilentWorkers
 from tasks.workers.cluster import Cluster, WorkerLabels, open_cluster
 from tasks.workers.task_runner import ChunkTaskRunner
 
-# Two tasks per worker: while one runs, the next one's engine is up and waits for the worker. More gains nothing.
-_IN_FLIGHT_PER_WORKER = 2
+# Two tasks per slot: while one runs, the next one's engine is up and waits for the worker. More gains nothing.
+_IN_FLIGHT_PER_SLOT = 2
 # Tasks that wait for their retry need no worker, but each holds a thread.
 _MOST_UNDER_WAY = 512
 _TICK_S = 0.25
@@ -178,7 +178,9 @@ class _InferRun:
             around=self._batches.around,
             may_start=lambda: not self._stop.requested.is_set(),
             slots=self._session.slots,
+            most_at_once=self._cluster.most_at_once,
         )
+        self._batches.limit_worker = runner.limit
         with runner:
             runner.client.subscribe_topic(topic, self._batches.report)
             task = self._batches.task()
@@ -190,7 +192,7 @@ class _InferRun:
 
     def _fill(self, runner: ChunkTaskRunner, task: Task[..., Any], batches: Iterator[Any], topic: str) -> None:
         """Start just enough tasks for every worker, so that a failure stops the rest and memory stays flat."""
-        window = _IN_FLIGHT_PER_WORKER * max(1, runner.worker_count())
+        window = _IN_FLIGHT_PER_SLOT * max(1, runner.worker_count())
         while not self._stop.requested.is_set():
             busy = len(self._under_way) - self._batches.waiting
             if busy >= window or len(self._under_way) >= _MOST_UNDER_WAY:

@@ -17,7 +17,7 @@ from prefect.context import TaskRunContext
 from prefect.runtime import task_run
 from prefect.utilities.annotations import quote
 
-from badc.errors import BadcError
+from badc.errors import BadcError, numbered
 from badc.inference.attempt import Attempt
 from badc.inference.ledger import RunLedger
 from badc.inference.plan import InferOrder, PlannedChunk
@@ -55,7 +55,8 @@ class InferTasks:
     """What surrounds each attempt of a task in the flow's process: the books, and whether to start.
 
     `label_of` turns a worker's Dask address, its name and whether it has a GPU into its label. Once `stopping` is set,
-    no attempt starts. `wake` is called when a task begins to wait for its retry, so that its worker can have another.
+    no attempt starts. `wake` is called when a task begins to wait for its retry, so that its worker can have another;
+    `limit_worker`, with a worker's address, when it says that it takes so many chunks at once only.
     """
 
     def __init__(
@@ -75,7 +76,8 @@ class InferTasks:
         self._waiting: set[str] = set()
         self._wake = wake
         self._say = say
-        self._warned: set[str] = set()
+        self.limit_worker: Callable[[str, int], None] = lambda worker, at_once: None
+        self._warned: set[tuple[str, str]] = set()
         self._same_worker_again: dict[str, str] = {}
         # The chunks that workers have now, each with the reported end of its attempt, or None.
         self._awaited: dict[str, dict[str, Any] | None] = {}
@@ -122,8 +124,9 @@ class InferTasks:
         backoff_s = self._backoff_after_this_attempt()
         self._ledger.expect(keys, backoff_s)
         try:
-            # A retry takes the chunks one by one, so that one that broke the call for all cannot do so again.
-            order = order if (task_run.run_count or 1) == 1 else replace(order, in_one_call=False)
+            # A retry takes the chunks one by one, and alone, so that one that broke the call, or the runner's process,
+            # for others too cannot do so again.
+            order = order if (task_run.run_count or 1) == 1 else replace(order, in_one_call=False, alone=True)
             with self._reports_of(keys) as reported:
                 self._settle(name, on_worker.bound(preferred, reported)(todo, order, topic))
         except FutureCancelledError:
@@ -147,7 +150,7 @@ class InferTasks:
             self._ledger.started(attempt, worker)
             return
         is_new = self._ledger.ended(attempt, worker)
-        self._warn_once(worker, attempt)
+        self._heed(worker, event[1]["worker"], attempt)
         with self._lock:
             if is_new and attempt.key in self._awaited:
                 self._awaited[attempt.key] = event[1]
@@ -175,16 +178,29 @@ class InferTasks:
             worker, attempt = self._read(report)
             _tag(f"worker:{worker}")
             self._ledger.ended(attempt, worker)
+            self._heed(worker, report["worker"], attempt)
             if attempt.details.get("failure_kind") == FailureKind.GPU_OUT_OF_MEMORY:
                 # Its runner was ended, so the memory is free again; another GPU would be no larger.
                 with self._lock:
                     self._same_worker_again[name] = report["worker"]
 
-    def _warn_once(self, worker: str, attempt: Attempt) -> None:
-        trouble = attempt.details.get("gpu_trouble")
-        if trouble is not None and worker not in self._warned:
-            self._warned.add(worker)
-            self._say(f"{worker}: {trouble}")
+    def _heed(self, worker: str, address: str, attempt: Attempt) -> None:
+        """Pass on what an attempt says of its worker, each thing once."""
+        details = attempt.details
+        if (trouble := details.get("gpu_trouble")) is not None:
+            self._say_once(worker, "gpu", trouble)
+        if (reason := details.get("why_fewer_at_once")) is not None:
+            at_once = details["chunks_at_once"]
+            self.limit_worker(address, at_once)
+            chunks = numbered(at_once, "chunk")
+            self._say_once(worker, f"at once: {at_once}", f"from now on {chunks} at once, no more: {reason}")
+
+    def _say_once(self, worker: str, what: str, text: str) -> None:
+        with self._lock:
+            is_new = (worker, what) not in self._warned
+            self._warned.add((worker, what))
+        if is_new:
+            self._say(f"{worker}: {text}")
 
     def _read(self, report: dict[str, Any]) -> tuple[str, Attempt]:
         attempt = Attempt.from_message(report["attempt"])

@@ -25,7 +25,7 @@ class SilentWorkers:
         self._ledger = ledger
         self._say = say
         self._least_silence_s = least_silence_s
-        self._silent: dict[str, str] = {}
+        self._silent: set[tuple[str, str]] = set()  # worker and chunk
         self._next_look_s = 0.0
 
     def look(self) -> None:
@@ -39,15 +39,13 @@ class SilentWorkers:
         running = self._ledger.running()
         for worker, key, started_at in running:
             silence_s = (now - datetime.fromisoformat(started_at)).total_seconds()
-            if silence_s > limit_s and self._silent.get(worker) != key:
-                self._silent[worker] = key
+            if silence_s > limit_s and (worker, key) not in self._silent:
+                self._silent.add((worker, key))
                 self._say(f"{worker}: no report for {silence_s:.0f} s, since it began {key}")
                 tell_of_worker(SILENT, worker, key)
-        busy_with = {worker: key for worker, key, _ in running}
-        for worker, key in list(self._silent.items()):
-            if busy_with.get(worker) != key:
-                del self._silent[worker]
-                tell_of_worker(HEARD, worker, key)
+        for worker, key in self._silent - {(worker, key) for worker, key, _ in running}:
+            self._silent.discard((worker, key))
+            tell_of_worker(HEARD, worker, key)
 
 
 def tell_of_worker(event: str, worker: str, key: str) -> None:

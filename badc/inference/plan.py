@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from badc.errors import RequestError, listed, numbered
 from badc.inference.other_results import OtherResults
 from badc.inference.settings import InferOptions, InferSettings
 from badc.recordings.audio import AudioError, AudioInfo, AudioWindow, probe, require_channel, window_of
-from badc.runners.interface import RunnerSpec
+from badc.runners.interface import AtOnce, RunnerSpec
 from badc.system.paths import (
     absolute,
     as_written,
@@ -45,8 +45,9 @@ class InferOrder:
     `made_with` is what makes the results (see `badc.detections.fingerprint`). `gpu_sample_interval_s` is the time
     between two readings of the GPU's load. With `in_one_call` the runner takes all chunks of a task in one call; not in
     a retry, where one chunk that breaks the call would take the others along each time. `worker_memory_gib` limits a
-    worker and its runner together; None for no limit. For `channel` see
-    `badc.recordings.audio.with_channels`.
+    worker and its runner together; None for no limit. For `channel` see `badc.recordings.audio.with_channels`.
+    `at_once` is how many chunks a worker gives its runner at once; one that is `alone`, as in a retry, does not share
+    it.
     """
 
     runner: RunnerSpec
@@ -57,6 +58,8 @@ class InferOrder:
     in_one_call: bool = False
     worker_memory_gib: float | None = None
     channel: str | None = None
+    at_once: AtOnce = field(default_factory=AtOnce)
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,7 @@ def plan_inference(
         spec.takes_batches,
         settings.worker_memory_gib,
         settings.channel,
+        chunks_at_once(settings, spec),
     )
     return InferPlan(settings, order, manifest, log, keys, todo, done, unusable, earlier)
 
@@ -246,3 +250,17 @@ def workers_wanted(settings: InferOptions, gpus: int) -> tuple[int, int]:
     """Return how many GPU and CPU workers a run starts, given the number of usable GPUs: at least one worker in all."""
     gpu_workers = gpus if settings.max_gpus is None else min(gpus, settings.max_gpus)
     return gpu_workers, max(settings.cpu_workers, 0 if gpu_workers else 1)
+
+
+def chunks_at_once(settings: InferOptions, spec: RunnerSpec) -> AtOnce:
+    """Return how many chunks a worker gives the runner at once.
+
+    Raises RequestError if several are wanted of a runner that takes one. Without a number, workers of a scheduler that
+    already runs get one: how many threads they have, and whether a GPU, is not known before they are asked.
+    """
+    number = settings.chunks_at_once
+    if number is not None and number > 1 and spec.at_once is None:
+        raise RequestError(f"--chunks-at-once {number}: {spec.title} takes one chunk at a time; leave it out")
+    if number is not None:
+        return AtOnce(number, number)
+    return AtOnce() if spec.at_once is None or settings.scheduler is not None else spec.at_once

@@ -82,6 +82,15 @@ class InferOptions(RunnerSettings):
         int,
         Field(ge=1, description="Chunks per Prefect task run. A retry redoes only those of them that failed."),
     ] = 1
+    chunks_at_once: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=16,
+            description="Chunks that each worker gives its runner at once, if that can take several. Default: 3 for "
+            "HawkEars 2.x on a GPU, else 1. GPU memory that runs out lowers it.",
+        ),
+    ] = None
     max_retries: Annotated[
         int, Field(ge=0, le=20, description="How often a failed chunk is tried again, after 2 s, 4 s, 8 s, …")
     ] = 2

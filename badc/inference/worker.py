@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -17,8 +16,9 @@ from badc.errors import BadcError, RunnerError
 from badc.inference.attempt import Attempt
 from badc.inference.findings import label_counts
 from badc.inference.plan import InferOrder, PlannedChunk
+from badc.inference.turns import Turn, Turns
 from badc.recordings.audio import AudioWindow, with_channels
-from badc.runners.current import close_runner, runner_for
+from badc.runners.current import runner_for
 from badc.runners.interface import BatchRunner, RunnerOutput
 from badc.system import atomic
 from badc.system.clock import now
@@ -29,8 +29,7 @@ from badc.telemetry.events import FailureKind
 
 _Outcome = tuple[bool, dict[str, Any], dict[str, tuple[int, int, float, float]]]
 _KEPT_OUTPUT_CHARS = 500
-# A process has one runner, which a worker with several threads could need twice when it gets a dead worker's chunk.
-_one_runner = threading.Lock()
+_turns = Turns()
 
 
 def infer_chunks(chunks: Sequence[PlannedChunk], order: InferOrder, report: Callable[[Attempt], None]) -> list[Attempt]:
@@ -38,27 +37,37 @@ def infer_chunks(chunks: Sequence[PlannedChunk], order: InferOrder, report: Call
 
     Chunks go to the runner one by one, or in one call if it can do that. A chunk that fails does not keep the others
     from being tried and raises nothing: its attempt says why it failed. `report` is called with each attempt when it
-    starts and when it has ended.
+    starts and when it has ended. Several threads may call this: no more than `order.at_once` are at the runner.
     """
-    with _one_runner:
-        gpu = _gpu_of_this_process()
-        if len(chunks) > 1 and order.in_one_call:
-            return _Call(chunks, order, gpu, report).attempts()
-        return [attempt for planned in chunks for attempt in _Call([planned], order, gpu, report).attempts()]
+    calls = [chunks] if len(chunks) > 1 and order.in_one_call else [[planned] for planned in chunks]
+    return [attempt for call in calls for attempt in _attempts_at(call, order, report)]
+
+
+def _attempts_at(call: Sequence[PlannedChunk], order: InferOrder, report: Callable[[Attempt], None]) -> list[Attempt]:
+    gpu = _gpu_of_this_process()
+    at_once = order.at_once.gpu if gpu else order.at_once.cpu
+    with _turns.one(order.runner, at_once, order.alone) as turn:
+        return _Call(call, order, gpu, turn, report).attempts(at_once)
 
 
 class _Call:
     """One call of the runner, and the attempts at the chunks in it."""
 
     def __init__(
-        self, chunks: Sequence[PlannedChunk], order: InferOrder, gpu: Gpu | None, report: Callable[[Attempt], None]
+        self,
+        chunks: Sequence[PlannedChunk],
+        order: InferOrder,
+        gpu: Gpu | None,
+        turn: Turn,
+        report: Callable[[Attempt], None],
     ) -> None:
         self._chunks = chunks
         self._order = order
         self._gpu = gpu
+        self._turn = turn
         self._report = report
 
-    def attempts(self) -> list[Attempt]:
+    def attempts(self, wanted_at_once: int) -> list[Attempt]:
         """Make the call; return the ended attempts."""
         gpu = self._gpu
         started = [Attempt(p.key, gpu.index if gpu else None, gpu.name if gpu else None) for p in self._chunks]
@@ -79,6 +88,11 @@ class _Call:
         shared: dict[str, Any] = {"runner": self._order.runner.name}
         if len(self._chunks) > 1:
             shared["chunks_in_call"] = len(self._chunks)
+        now_at_once = _turns.now(self._order.runner, wanted_at_once)
+        if wanted_at_once > 1:
+            shared["chunks_at_once"] = now_at_once.at_once
+        if now_at_once.why_fewer is not None:
+            shared["why_fewer_at_once"] = now_at_once.why_fewer
         if reader is not None:
             shared["gpu_metrics"] = sampler.metrics()
             if reader.trouble is not None:
@@ -119,7 +133,7 @@ class _Call:
     def _detect(self, items: Sequence[tuple[Chunk, AudioWindow]]) -> Sequence[RunnerOutput | Exception]:
         if not items:
             return ()
-        runner = runner_for(self._order.runner, cuda_environment(self._gpu))
+        runner = runner_for(self._order.runner, cuda_environment(self._gpu), self._turn.at_once)
         if len(items) > 1:
             assert isinstance(runner, BatchRunner)
             return runner.detect_batch(items)
@@ -129,25 +143,31 @@ class _Call:
         try:
             if isinstance(output, Exception):
                 raise output
+            if output.fits_at_once is not None:
+                _turns.lower(self._order.runner, output.fits_at_once, output.why_fewer)
             return True, _write(chunk, output, self._order), label_counts(output.result.detections)
         except Exception as error:
-            return False, _failure(error, self._order), {}
+            return False, self._failure(error), {}
 
+    def _failure(self, error: Exception) -> dict[str, Any]:
+        """Return what telemetry keeps of a failure.
 
-def _failure(error: Exception, order: InferOrder) -> dict[str, Any]:
-    """Return what telemetry keeps of a failure. If the GPU ran out of memory, the runner, which holds it, is closed."""
-    if isinstance(error, RunnerError):
-        details = {"error": str(error), **_process_output(error.stdout, error.stderr, error.returncode)}
-        if is_gpu_out_of_memory(str(error), error.stdout, error.stderr):
-            close_runner()
-            details |= {"failure_kind": FailureKind.GPU_OUT_OF_MEMORY.value, "error": f"{error}; {ADVICE}"}
-        return details
-    if isinstance(error, BadcError):
-        return {"error": str(error)}
-    if isinstance(error, OSError):
-        return {"error": f"{error.strerror or error}: {error.filename or order.output_dir}"}
-    # A bug in a runner fails its chunk, not the run.
-    return {"error": f"{type(error).__name__}: {error}"}
+        If the GPU ran out of memory, the runner, which holds it, is closed, and the next takes one chunk less at once.
+        """
+        if isinstance(error, RunnerError):
+            details = {"error": str(error), **_process_output(error.stdout, error.stderr, error.returncode)}
+            if is_gpu_out_of_memory(str(error), error.stdout, error.stderr):
+                _turns.renew()
+                if self._turn.at_once > 1:
+                    _turns.lower(self._order.runner, self._turn.at_once - 1, str(error))
+                details |= {"failure_kind": FailureKind.GPU_OUT_OF_MEMORY.value, "error": f"{error}; {ADVICE}"}
+            return details
+        if isinstance(error, BadcError):
+            return {"error": str(error)}
+        if isinstance(error, OSError):
+            return {"error": f"{error.strerror or error}: {error.filename or self._order.output_dir}"}
+        # A bug in a runner fails its chunk, not the run.
+        return {"error": f"{type(error).__name__}: {error}"}
 
 
 @lru_cache(maxsize=1)

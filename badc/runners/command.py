@@ -18,6 +18,7 @@ from badc.errors import RequestError, RunnerError
 from badc.recordings.audio import AudioWindow
 from badc.runners.interface import (
     FOUND,
+    AtOnce,
     ChunkTimeout,
     RunnerOutput,
     RunnerSpec,
@@ -41,6 +42,7 @@ class CommandSpec(RunnerSpec):
     kind = "command"
     title = "A command"
     about = "Any command, called as CMD --input WAV --output JSON for each chunk."
+    at_once = AtOnce()
     secrets_from = "runner_env"
     aside = frozenset({"runner_env", "secrets"})
 

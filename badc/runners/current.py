@@ -14,6 +14,7 @@ from badc.system.scratch import Scratch, sweep
 class _Kept:
     spec: RunnerSpec
     environment: dict[str, str]
+    at_once: int
     runner: Runner
     scratch: Scratch
 
@@ -22,20 +23,22 @@ _lock = threading.Lock()
 _kept: _Kept | None = None
 
 
-def runner_for(spec: RunnerSpec, environment: dict[str, str]) -> Runner:
+def runner_for(spec: RunnerSpec, environment: dict[str, str], at_once: int = 1) -> Runner:
     """Return this process's runner for `spec`, after closing a kept one that differs.
 
-    `environment` holds variables for its processes (see `WorkerPlace`). Its scratch folder exists, even if something
-    cleared the temporary files since the last chunk.
+    `environment` holds variables for its processes, and `at_once` threads may call it (see `WorkerPlace`). Its scratch
+    folder exists, even if something cleared the temporary files since the last chunk.
     """
     global _kept
     with _lock:
-        if _kept is not None and (_kept.spec, _kept.environment) == (spec, environment) and _kept.scratch.ensure():
+        asked = (spec, environment, at_once)
+        if _kept is not None and (_kept.spec, _kept.environment, _kept.at_once) == asked and _kept.scratch.ensure():
             return _kept.runner
         _close()
         sweep()
         scratch = Scratch()
-        _kept = _Kept(spec, environment, spec.open(WorkerPlace(scratch.path, environment)), scratch)
+        place = WorkerPlace(scratch.path, environment, at_once)
+        _kept = _Kept(spec, environment, at_once, spec.open(place), scratch)
         return _kept.runner
 
 

@@ -21,11 +21,20 @@ from badc.recordings.audio import AudioWindow, require_unchanged, wav_bytes
 
 
 @dataclass(frozen=True, slots=True)
+class AtOnce:
+    """How many chunks a worker gives its runner at once: one with a GPU, and one without."""
+
+    gpu: int = 1
+    cpu: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class RunnerOutput:
     """What a runner made of a chunk.
 
     `stdout`, `stderr` and `returncode` are of the process that ran for this chunk alone, if there was one. `raw_files`
-    is what the program itself wrote, by file name; it is kept beside the chunk's detections.
+    is what the program itself wrote, by file name; it is kept beside the chunk's detections. `fits_at_once` is how many
+    chunks the runner can take at once where it found that they are fewer than asked for, and `why_fewer` the reason.
     """
 
     result: ChunkResult
@@ -33,6 +42,8 @@ class RunnerOutput:
     stderr: str = ""
     returncode: int | None = None
     raw_files: Mapping[str, bytes] = field(default_factory=dict)
+    fits_at_once: int | None = None
+    why_fewer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +51,12 @@ class WorkerPlace:
     """What a runner may use on its worker.
 
     `scratch_dir` is a folder for temporary files, of this worker process alone; `environment` holds variables for the
-    runner's processes, such as `CUDA_VISIBLE_DEVICES`.
+    runner's processes, such as `CUDA_VISIBLE_DEVICES`. Up to `at_once` threads call the runner at the same time.
     """
 
     scratch_dir: Path
     environment: dict[str, str] = field(default_factory=dict)
+    at_once: int = 1
 
 
 class Runner(Protocol):
@@ -53,7 +65,7 @@ class Runner(Protocol):
     name: str
 
     def detect(self, chunk: Chunk, audio: AudioWindow) -> RunnerOutput:
-        """Analyse one chunk.
+        """Analyse one chunk. Several threads may call it, if `RunnerSpec.at_once` says so.
 
         Raises
         ------
@@ -127,6 +139,8 @@ class RunnerSpec(BaseModel):
         Fields that cannot change a detection: how the program is found and run, and what others stand for.
     takes_batches, keeps_model
         Whether its runner is a `BatchRunner`, and whether it loads a model at its first chunk and keeps it.
+    at_once
+        How many chunks at once suit its runner; None if that can take one only.
     secrets_from
         Its field of names of environment variables, whose values its program gets and no record shows; or None.
     """
@@ -143,6 +157,7 @@ class RunnerSpec(BaseModel):
     aside: ClassVar[frozenset[str]] = frozenset()
     takes_batches: ClassVar[bool] = False
     keeps_model: ClassVar[bool] = False
+    at_once: ClassVar[AtOnce | None] = None
     secrets_from: ClassVar[str | None] = None
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
@@ -9,7 +10,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Self
+from typing import ClassVar, Self
 
 import psutil
 
@@ -74,32 +75,37 @@ class HostMemorySampler(_Watch):
 class MemoryLimit(_Watch):
     """Kills the runner if this process and its descendants together exceed a memory limit during a `with` block.
 
-    A runner can exceed the limit until the next look, `interval_s` later or more. None means no limit.
+    A runner can exceed the limit until the next look, `interval_s` later or more. None means no limit. Several threads
+    may be in such blocks at once: what one of them killed, all had lost.
     """
+
+    # When this process last killed a runner, by the monotonic clock, and what it took in GiB.
+    _last_kill: ClassVar[tuple[float, float]] = (-math.inf, 0.0)
 
     def __init__(self, limit_gib: float | None, interval_s: float = 1.0) -> None:
         super().__init__(interval_s)
         self._limit_gib = limit_gib
-        self.exceeded_by_gib: float | None = None
+        self._began_s = math.inf
 
     def __enter__(self) -> Self:
+        self._began_s = time.monotonic()
         return self if self._limit_gib is None else super().__enter__()
 
     @property
     def reason(self) -> str | None:
         """Why the runner was killed, or None."""
-        if self.exceeded_by_gib is None or self._limit_gib is None:
+        at_s, total_gib = MemoryLimit._last_kill
+        if self._limit_gib is None or at_s < self._began_s:
             return None
-        total = self._limit_gib + self.exceeded_by_gib
         return (
-            f"the worker and its runner took {total:.1f} GiB of memory, more than --worker-memory-gib "
+            f"the worker and its runner took {total_gib:.1f} GiB of memory, more than --worker-memory-gib "
             f"{self._limit_gib:g}; allow more, give shorter chunks, or start fewer workers"
         )
 
     def _look(self, own_bytes: int, below: Mapping[int, int]) -> None:
         total_gib = (own_bytes + sum(below.values())) / _GIB
         if self._limit_gib is not None and total_gib > self._limit_gib and below:
-            self.exceeded_by_gib = total_gib - self._limit_gib
+            MemoryLimit._last_kill = (time.monotonic(), total_gib)
             _kill_group_of(max(below, key=below.__getitem__))
 
 

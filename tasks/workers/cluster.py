@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
@@ -10,8 +11,9 @@ from functools import cache
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
-from badc.inference.plan import workers_wanted
+from badc.inference.plan import chunks_at_once, workers_wanted
 from badc.inference.settings import InferOptions
+from badc.runners.interface import AtOnce
 from badc.system import leash
 from badc.system.gpus import NoGpuError, usable_gpus
 from badc.system.scratch import Scratch
@@ -30,6 +32,8 @@ _CLOSE_TIMEOUT_S = 2.0
 class Cluster:
     """A cluster that is up; `address` is its scheduler's.
 
+    A worker takes as many tasks at once as it has threads, but no more than `most_at_once`.
+
     `labels` has each worker's label by its Dask name, such as `gpu-0`; it is empty, and `gpu_workers` 0, if the workers
     are not ours. `note` is for the user, such as why no GPU is used. `security` holds the credentials of a cluster
     started here, and is None if Dask's own configuration has them.
@@ -39,6 +43,7 @@ class Cluster:
     labels: Mapping[object, str]
     note: str
     gpu_workers: int = 0
+    most_at_once: int = 1
     security: Security | None = field(default=None, repr=False)
 
 
@@ -61,6 +66,10 @@ _UNWATCHED = {
     "distributed.diagnostics.nvml": False,
 }
 
+# What torch, LiteRT and the libraries of linear algebra take their number of threads from. Dask leaves alone what the
+# environment already has.
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
 
 def import_dask(settings: InferOptions) -> None:
     """Import what `open_cluster` needs; call this before another thread imports anything that uses Dask.
@@ -82,7 +91,7 @@ def open_cluster(settings: InferOptions) -> Iterator[Cluster]:
     """
     if settings.scheduler is not None:
         require_scheduler(settings.scheduler)
-        yield Cluster(settings.scheduler, {}, note_on(settings.scheduler))
+        yield Cluster(settings.scheduler, {}, note_on(settings.scheduler), most_at_once=settings.chunks_at_once or 1)
         return
     import dask
     from distributed.security import Security
@@ -95,19 +104,25 @@ def open_cluster(settings: InferOptions) -> Iterator[Cluster]:
         security = Security.temporary()
         gpus, reason = _find_gpus()
         gpu_workers, cpu_workers = workers_wanted(settings, len(gpus))
+        at_once = chunks_at_once(settings, settings.runner())
+        # Dask's default is one thread for all that a worker starts.
+        threads = str(max(1, len(os.sched_getaffinity(0)) // (gpu_workers + cpu_workers)))
+        environment = {f"distributed.nanny.pre-spawn-environ.{name}": threads for name in _THREADS}
+        stack.enter_context(dask.config.set(environment))
         resource_tracker.ensure_running()  # its start unblocks signals, so not with the first worker
         with leash.children_hear_no_signals():  # until tasks.workers.preload has handlers for them
             cluster = (
-                _gpu_cluster(gpus[:gpu_workers], cpu_workers, security)
+                _gpu_cluster(gpus[:gpu_workers], cpu_workers, at_once, security)
                 if gpu_workers
-                else _cpu_cluster(cpu_workers, security)
+                else _cpu_cluster(cpu_workers, at_once, security)
             )
         stack.enter_context(cluster)
         labels: dict[object, str] = {gpu: f"gpu-{number}" for number, gpu in enumerate(gpus[:gpu_workers])}
         labels |= {f"cpu-{number}": f"cpu-{number}" for number in range(cpu_workers)}
         counts = [f"{n} {kind} worker{'s' * (n > 1)}" for n, kind in ((gpu_workers, "GPU"), (cpu_workers, "CPU")) if n]
         note = " and ".join(counts) + (f" ({reason})" if reason else "")
-        yield Cluster(cluster.scheduler_address, labels, note, gpu_workers, security)
+        most = max(at_once.gpu, at_once.cpu)
+        yield Cluster(cluster.scheduler_address, labels, note, gpu_workers, most, security)
 
 
 def _find_gpus() -> tuple[list[int | str], str]:
@@ -118,7 +133,7 @@ def _find_gpus() -> tuple[list[int | str], str]:
         return [], f"no GPU: {error}"
 
 
-def _cpu_cluster(workers: int, security: Security) -> Any:
+def _cpu_cluster(workers: int, at_once: AtOnce, security: Security) -> Any:
     from distributed import Scheduler, SpecCluster
 
     options = {
@@ -130,13 +145,13 @@ def _cpu_cluster(workers: int, security: Security) -> Any:
     }
     return SpecCluster(
         scheduler={"cls": Scheduler, "options": options},
-        workers=_cpu_workers(workers, security),
+        workers=_cpu_workers(workers, at_once, security),
         security=security,
         silence_logs=logging.ERROR,
     )
 
 
-def _gpu_cluster(gpus: list[int | str], cpu_workers: int, security: Security) -> Any:
+def _gpu_cluster(gpus: list[int | str], cpu_workers: int, at_once: AtOnce, security: Security) -> Any:
     from dask_cuda import LocalCUDACluster
 
     class WithoutCudaContext(LocalCUDACluster):  # type: ignore[misc] # dask_cuda has no types
@@ -152,7 +167,7 @@ def _gpu_cluster(gpus: list[int | str], cpu_workers: int, security: Security) ->
 
     cluster = WithoutCudaContext(
         CUDA_VISIBLE_DEVICES=gpus,
-        threads_per_worker=1,
+        threads_per_worker=at_once.gpu,
         memory_limit=None,
         device_memory_limit=None,
         host=_LOCAL,
@@ -164,15 +179,15 @@ def _gpu_cluster(gpus: list[int | str], cpu_workers: int, security: Security) ->
         preload=["tasks.workers.preload"],
     )
     if cpu_workers:
-        cluster.worker_spec.update(_cpu_workers(cpu_workers, security))
+        cluster.worker_spec.update(_cpu_workers(cpu_workers, at_once, security))
         cluster.scale(len(cluster.worker_spec))
     return cluster
 
 
-def _cpu_workers(number: int, security: Security) -> dict[str, dict[str, Any]]:
+def _cpu_workers(number: int, at_once: AtOnce, security: Security) -> dict[str, dict[str, Any]]:
     """Return the specification of CPU workers, which see no GPU."""
     options = {
-        "nthreads": 1,
+        "nthreads": at_once.cpu,
         # Dask would pause or kill a worker by its share of the memory; the models are in processes of their own.
         "memory_limit": None,
         "host": _LOCAL,

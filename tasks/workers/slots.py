@@ -1,10 +1,10 @@
-"""How many tasks the workers get at a time: one each, so that the next goes to the first that is free."""
+"""How many tasks the workers get at a time: what they can do now, so that the next goes to the first that is free."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 
@@ -23,24 +23,26 @@ def slots_of(cluster: Cluster) -> Iterator[WorkerSlots]:
 
     client = Client(cluster.address, security=cluster.security, set_as_default=False)
     try:
-        yield WorkerSlots(lambda: list(client.nthreads()))
+        yield WorkerSlots(client.nthreads, cluster.most_at_once)
     finally:
         with suppress(TimeoutError):  # Dask itself would wait a minute for a scheduler that hangs
             client.close(timeout=_CLOSE_TIMEOUT_S)
 
 
 class WorkerSlots:
-    """As many slots as there are workers; a worker does one task at a time, however many threads it has.
+    """As many slots as the workers' threads, but no more than `most_at_once` a worker, or than `limit` said of it.
 
     Dask would deal out tasks in advance, and one behind a slow worker's chunk would wait there although a fast worker
-    is free. With no more tasks in Dask than workers, each goes to an idle one, and the others wait here. `look` returns
-    the addresses of the present workers.
+    is free. With no more tasks in Dask than slots, each goes to an idle one, and the others wait here. `look` returns
+    the addresses of the present workers, with their threads.
     """
 
-    def __init__(self, look: Callable[[], Collection[str]]) -> None:
+    def __init__(self, look: Callable[[], Mapping[str, int]], most_at_once: int = 1) -> None:
         self._look = look
+        self._most_at_once = most_at_once
+        self._limits: dict[str, int] = {}
         self._condition = threading.Condition()
-        self._workers: Collection[str] = ()
+        self._workers: Mapping[str, int] = {}
         self._taken = 0
         self._looking: threading.Thread | None = None
         self._next_look = 0.0
@@ -60,12 +62,22 @@ class WorkerSlots:
             return self._workers
 
     def count(self) -> int:
-        """Return the number of workers."""
-        return len(self.workers())
+        """Return the number of slots."""
+        self.workers()
+        with self._condition:
+            return sum(
+                min(threads, self._most_at_once, self._limits.get(address, threads))
+                for address, threads in self._workers.items()
+            )
+
+    def limit(self, worker: str, at_once: int) -> None:
+        """Give a worker no more than so many tasks at once from now on."""
+        with self._condition:
+            self._limits[worker] = at_once
 
     def _look_now(self) -> None:
         with suppress(Exception):  # a closed client knows no workers, and nobody needs them
-            workers = self._look()
+            workers = dict(self._look())
             with self._condition:
                 self._workers = workers
         with self._condition:

@@ -65,8 +65,9 @@ class ChunkTaskRunner(DaskTaskRunner):
     Up to `engine_threads` task runs are under way at once, waiting retries included. If given, `around(on_worker,
     *args, **kwargs)` is called in the task's thread in place of `on_worker(*args, **kwargs)`, which runs the function
     on a worker: for what must happen here before and after. `may_start` is asked while a task waits for a free worker;
-    when it says no, the wait ends with CancelledError. `slots` are the workers' slots, if several runners share them.
-    The others are arguments of `DaskTaskRunner`, such as `address`.
+    when it says no, the wait ends with CancelledError. `slots` are the workers' slots, if several runners share them;
+    else a worker gets up to `most_at_once` tasks at once, if it has as many threads. The others are arguments of
+    `DaskTaskRunner`, such as `address`.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class ChunkTaskRunner(DaskTaskRunner):
         around: Callable[..., Any] | None = None,
         may_start: Callable[[], bool] = lambda: True,
         slots: WorkerSlots | None = None,
+        most_at_once: int = 1,
         **dask: Any,
     ) -> None:
         super().__init__(**dask)
@@ -85,7 +87,8 @@ class ChunkTaskRunner(DaskTaskRunner):
         self._waited_for: set[Future[Any]] = set()
         self._abandoned = threading.Event()
         self._shared_slots = slots
-        self._slots = slots or WorkerSlots(lambda: list(self.client.nthreads()))
+        self._most_at_once = most_at_once
+        self._slots = slots or WorkerSlots(lambda: self.client.nthreads(), most_at_once)
         self._engine: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=engine_threads)
 
     def duplicate(self) -> ChunkTaskRunner:
@@ -95,6 +98,7 @@ class ChunkTaskRunner(DaskTaskRunner):
             around=self._around,
             may_start=self._may_start,
             slots=self._shared_slots,
+            most_at_once=self._most_at_once,
             address=self.address,
             cluster_class=self.cluster_class,
             cluster_kwargs=self.cluster_kwargs,
@@ -119,6 +123,10 @@ class ChunkTaskRunner(DaskTaskRunner):
     def worker_count(self) -> int:
         """Return how many tasks the workers can do at once now."""
         return self._slots.count()
+
+    def limit(self, worker: str, at_once: int) -> None:
+        """Give a worker, by its address, no more than so many tasks at once from now on."""
+        self._slots.limit(worker, at_once)
 
     def abandon(self) -> None:
         """Cancel everything that workers are doing; each task's wait for its worker ends with CancelledError."""

@@ -13,6 +13,7 @@ import tempfile
 import wave
 from collections.abc import Callable
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 from badc.runners.hawkears.checkpoints import digest_of_checkpoints
@@ -42,7 +43,8 @@ def main(options: dict[str, Any]) -> None:
     """Check options, or serve requests `{path, date}`, as `options["do"]` says.
 
     For `check`, the options are `arguments` (words of HawkEars' command line) and `data_root` (or None). For `serve`,
-    they are `parameters` and `data_root` as the check returned them, and `scratch`, a folder for HawkEars' own files.
+    they are `parameters` and `data_root` as the check returned them, `scratch`, a folder for HawkEars' own files, and
+    `at_once`, how many requests are served at once.
     """
     if options["do"] == "check":
         try:
@@ -51,7 +53,7 @@ def main(options: dict[str, Any]) -> None:
             answer = {"ok": False, "error": str(error), "code": error.code}
         print(json.dumps(answer))
     else:
-        serve(lambda: _load(options))
+        serve(lambda: _load(options), options["at_once"], lambda handle: _warm_up(handle, options["scratch"]))
 
 
 def _check(arguments: list[str], data_root: str | None) -> dict[str, Any]:
@@ -119,8 +121,17 @@ def _parse(arguments: list[str]) -> dict[str, Any]:
 
 def _load(options: dict[str, Any]) -> tuple[str, Callable[[Message], Message]]:
     model = _Hawkears(options)
-    model.warm_up()
     return _model_version(_config(options["parameters"], options["data_root"])), model.handle
+
+
+def _warm_up(handle: Callable[[Message], Message], scratch: str) -> None:
+    """Analyse a few seconds of silence, so that everything is loaded and known to work before the first chunk."""
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        path = Path(folder, "silence.wav")
+        with wave.open(str(path), "wb") as wav:
+            wav.setparams((1, 2, _WARM_UP_RATE_HZ, 0, "NONE", ""))
+            wav.writeframes(bytes(2 * _WARM_UP_RATE_HZ * _WARM_UP_S))
+        handle({"path": str(path), "date": None})
 
 
 class _Hawkears:
@@ -130,15 +141,6 @@ class _Hawkears:
         self._scratch = options["scratch"]
         self._by_location = self._parameters.get("region") is not None or self._parameters.get("lat") is not None
         self._classes = _keep_what_is_loaded()
-
-    def warm_up(self) -> None:
-        """Analyse a few seconds of silence, so that everything is loaded and known to work before the first chunk."""
-        with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
-            path = Path(folder, "silence.wav")
-            with wave.open(str(path), "wb") as wav:
-                wav.setparams((1, 2, _WARM_UP_RATE_HZ, 0, "NONE", ""))
-                wav.writeframes(bytes(2 * _WARM_UP_RATE_HZ * _WARM_UP_S))
-            self.handle({"path": str(path), "date": None})
 
     def handle(self, request: Message) -> Message:
         from hawkears.commands import analyze
@@ -183,19 +185,48 @@ class _Hawkears:
 def _keep_what_is_loaded() -> Callable[[], Any]:
     """Make HawkEars build each object that reads a file only once; return a function that gives its class manager.
 
-    All calls of a host have the same options, so the objects of the first call suit every call. If a version of
-    HawkEars lacks such an object, the models are loaded for each chunk, which is slow but right.
+    All calls of a host have the same options, so the objects of the first call suit every call. Each thread has its own
+    objects, as HawkEars' threads have their own predictors. If a version of HawkEars lacks such an object, the models
+    are loaded for each chunk, which is slow but right.
     """
+    from hawkears.commands import _analyze
     from hawkears.core import analyzer, occurrence_manager
     from hawkears.heuristics.canada import low_band
 
     managers: dict[Any, Any] = {}
+    _keep(_analyze, "deepcopy", lambda config: "config", {})  # which each call then sets the same options in
     _keep(analyzer, "ClassManager", lambda config, *rest, **more: "main", managers)
     _keep(low_band, "ClassManager", lambda config, *rest, **more: "low band", {})
+    _write_no_manifest(getattr(analyzer, "Predictor", None))
     _keep(analyzer, "Predictor", lambda path, *rest, **more: path, {}, _as_made)
     _keep(low_band, "Predictor", lambda path, *rest, **more: path, {})
     _keep(occurrence_manager, "OccurrencePickleProvider", lambda path: path, {})
-    return lambda: managers.get("main")
+    _configure_once(getattr(low_band, "LowBandHeuristics", None))
+    return lambda: managers.get((get_ident(), "main"))
+
+
+def _write_no_manifest(predictor: Any) -> None:
+    """Spare the description of the models that HawkEars writes beside each result: nobody reads it."""
+    if hasattr(predictor, "save_manifest"):
+        predictor.save_manifest = lambda self, *arguments, **more: None
+
+
+def _configure_once(heuristics: Any) -> None:
+    """Have the low-band classifier merge its configuration at its first call only: it costs time."""
+    original = getattr(heuristics, "_init_config", None)
+    if original is None:
+        return
+    kept: dict[int, Any] = {}
+
+    def configure(self: Any, config: Any) -> Any:
+        if get_ident() not in kept:
+            made = original(self, config)
+            if not self.enabled:  # it has none
+                return made
+            kept[get_ident()] = made
+        return kept[get_ident()]
+
+    heuristics._init_config = configure
 
 
 def _as_made(predictor: Any) -> None:
@@ -220,7 +251,7 @@ def _keep(
         return
 
     def make(*arguments: Any, **more: Any) -> Any:
-        key = key_of(*arguments, **more)
+        key = (get_ident(), key_of(*arguments, **more))
         if key in kept:
             renew(kept[key])
         else:

@@ -20,7 +20,7 @@ from badc.recordings.audio import AudioWindow
 from badc.recordings.names import parse_recording_name
 from badc.runners.hawkears.script import HawkearsScriptSpec
 from badc.runners.hawkears.settings import INSTALL, SOURCE_ROOT, HawkearsEngine, HawkearsSettings
-from badc.runners.interface import FOUND, ChunkTimeout, RunnerOutput, WorkerPlace, chunk_wav
+from badc.runners.interface import FOUND, AtOnce, ChunkTimeout, RunnerOutput, WorkerPlace, chunk_wav
 from badc.runners.process.resident import Host
 
 _OWN_PYTHON = SOURCE_ROOT / ".venv-hawkears" / "bin" / "python"
@@ -45,6 +45,8 @@ class HawkearsSpec(HawkearsSettings):
     fixed: ClassVar[Mapping[str, Any]] = {"hawkears_engine": HawkearsEngine.RESIDENT}
     keeps_model = True
     aside = HawkearsSettings.aside | {"hawkears_data", "parameters", "data_root"}
+    # HawkEars' own default is three threads for a GPU; on a CPU torch keeps every core busy with one chunk.
+    at_once = AtOnce(gpu=3, cpu=1)
 
     hawkears_data: Annotated[
         Path | None,
@@ -105,6 +107,7 @@ class HawkearsRunner:
             "parameters": orjson.loads(spec.parameters),
             "data_root": spec.data_root,
             "scratch": str(place.scratch_dir),
+            "at_once": place.at_once,
         }
         self._timeout_s = spec.chunk_timeout_s
         self._scratch_dir = place.scratch_dir
@@ -118,8 +121,9 @@ class HawkearsRunner:
             answer = self._host.request({"path": str(wav), "date": date}, self._timeout_s)
         detections = parse_detections(answer["detections"])
         status = ResultStatus.OK if detections else ResultStatus.NO_DETECTIONS
-        version = self._host.greeting["model_version"]
-        return RunnerOutput(ChunkResult(chunk, self.name, status, detections, model_version=version))
+        greeting = self._host.greeting
+        result = ChunkResult(chunk, self.name, status, detections, model_version=greeting["model_version"])
+        return RunnerOutput(result, fits_at_once=greeting.get("at_once"), why_fewer=str(greeting.get("why_fewer", "")))
 
     def close(self) -> None:
         """End the host."""

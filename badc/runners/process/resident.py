@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import selectors
 import subprocess
 import threading
-import time
 from collections import deque
+from concurrent.futures import Future
 from typing import Any
 
 import orjson
@@ -22,24 +21,24 @@ from badc.system import leash
 
 _START_TIMEOUT_S = 600.0  # the first import of a large framework from a network disk takes minutes
 _KEPT_STDERR_LINES = 40
+_GREETING = 0  # requests are numbered from 1
 
 
 class Host:
     """One host process, started at the first request and again after each loss.
 
     `command` is the host program with its arguments (see `badc.runners.process.serve`); `environment` is added to this
-    process's variables; `what` names the model in messages.
+    process's variables; `what` names the model in messages. Several threads may send requests at once, if the host
+    takes them.
     """
 
     def __init__(self, command: list[str], environment: dict[str, str], what: str) -> None:
         self._command = command
         self._environment = environment
         self._what = what
-        self._process: subprocess.Popen[bytes] | None = None
-        self._pending = b""
-        self._stderr: deque[bytes] = deque(maxlen=_KEPT_STDERR_LINES)
-        self._drainer: threading.Thread | None = None
-        self._requests = 0
+        self._lock = threading.Lock()
+        self._process: _Process | None = None
+        self._requests = _GREETING
         self.greeting: dict[str, Any] = {}
 
     def request(self, message: dict[str, Any], timeout_s: float | None) -> dict[str, Any]:
@@ -50,118 +49,147 @@ class Host:
         Raises
         ------
         RunnerError
-            When the host answers with an error, ends, or takes too long. After the last two, the next request starts
-            another.
+            When the host answers with an error, ends, or takes too long. After the last two, every request that the
+            host had fails, and the next one starts another.
         """
-        process = self._running()
-        self._requests += 1
-        line = orjson.dumps({"id": self._requests, **message}, option=orjson.OPT_APPEND_NEWLINE)
-        assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # the read below finds out how it ended
-            process.stdin.write(line)
-            process.stdin.flush()
+        with self._lock:
+            process = self._running()
+            self._requests += 1
+            number = self._requests
+            waiting = process.ask(number, orjson.dumps({"id": number, **message}, option=orjson.OPT_APPEND_NEWLINE))
         try:
-            answer = self._receive(process, timeout_s)
+            answer = waiting.result(timeout_s)
         except TimeoutError:
-            raise RunnerTimeoutError(
-                f"{self._what}: stopped after --chunk-timeout {timeout_s:g} s", stderr=self._stderr_text()
-            ) from None
-        if answer.get("id") != self._requests:
-            self._end(process)
-            raise RunnerError(f"{self._what}: the host answered another request", stderr=self._stderr_text())
+            slow = f"{self._what}: stopped after --chunk-timeout {timeout_s:g} s"
+            process.end(f"{self._what}: the host process was ended because another chunk in it took too long")
+            raise RunnerTimeoutError(slow, stderr=process.stderr_text()) from None
         if not answer.get("ok"):
-            raise RunnerError(f"{self._what}: {answer.get('error')}", stderr=self._stderr_text())
+            raise RunnerError(f"{self._what}: {answer.get('error')}", stderr=process.stderr_text())
         return answer
 
     def close(self) -> None:
         """End the host."""
         if self._process is not None:
-            self._end(self._process)
+            self._process.end(f"{self._what}: the host process was ended")
 
-    def _running(self) -> subprocess.Popen[bytes]:
-        if self._process is not None and self._process.poll() is None:
+    def _running(self) -> _Process:
+        if self._process is not None and self._process.is_alive():
             return self._process
-        if self._process is not None:
-            self._end(self._process)
-        self._pending = b""
-        self._stderr.clear()
+        self.close()
         try:
-            process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=os.environ | self._environment,
-                start_new_session=True,
-            )
+            self._process = _Process(self._command, os.environ | self._environment, self._what)
         except OSError as error:
             raise RunnerError(f"{self._what}: the host cannot be started: {error}") from None
-        leash.hold(process)
-        self._drainer = threading.Thread(target=self._drain, args=(process,), daemon=True)
-        self._drainer.start()
-        self._process = process
+        process = self._process
         try:
-            self.greeting = self._receive(process, _START_TIMEOUT_S)
+            self.greeting = process.greeting.result(_START_TIMEOUT_S)
         except TimeoutError:
             slow = f"{self._what}: stopped after the time to load the model"
-            raise RunnerError(slow, stderr=self._stderr_text()) from None
+            process.end(slow)
+            raise RunnerError(slow, stderr=process.stderr_text()) from None
         if not self.greeting.get("ok"):
-            self._end(process)
-            reason = self.greeting.get("error")
-            raise RunnerError(f"{self._what}: the model cannot be loaded: {reason}", stderr=self._stderr_text())
+            reason = f"{self._what}: the model cannot be loaded: {self.greeting.get('error')}"
+            process.end(reason)
+            raise RunnerError(reason, stderr=process.stderr_text())
         return process
 
-    def _receive(self, process: subprocess.Popen[bytes], timeout_s: float | None) -> dict[str, Any]:
-        """Read a line from the host; if it ended (RunnerError) or is too slow (TimeoutError), it is ended."""
-        assert process.stdout is not None
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        descriptor = process.stdout.fileno()
-        with selectors.DefaultSelector() as selector:
-            selector.register(descriptor, selectors.EVENT_READ)
-            while b"\n" not in self._pending:
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and (left <= 0 or not selector.select(left)):
-                    self._end(process)
-                    raise TimeoutError
-                data = os.read(descriptor, 1 << 16)
-                if not data:
-                    # It closed its pipe, so it is ending; wait a moment to learn how.
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        process.wait(timeout=2)
-                    self._end(process)
-                    returncode = process.returncode
-                    raise RunnerError(
-                        f"{self._what}: the host process {leash.how_it_ended(returncode)}",
-                        stderr=self._stderr_text(),
-                        returncode=returncode,
-                    )
-                self._pending += data
-        line, _, self._pending = self._pending.partition(b"\n")
-        try:
-            answer = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            answer = None
-        if not isinstance(answer, dict):
-            # The answer may still follow, and must not be taken for the answer to the next request.
-            self._end(process)
-            raise RunnerError(f"{self._what}: the host wrote no answer but {line[:80]!r}", stderr=self._stderr_text())
-        return answer
 
-    def _end(self, process: subprocess.Popen[bytes]) -> None:
-        leash.kill_group(process)
-        if self._drainer is not None:
-            self._drainer.join(timeout=1)  # the last lines say why it ended
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
+class _Process:
+    """A host process, and the requests that it has not answered yet."""
+
+    def __init__(self, command: list[str], environment: dict[str, str], what: str) -> None:
+        self._what = what
+        self._stderr: deque[bytes] = deque(maxlen=_KEPT_STDERR_LINES)
+        self._lock = threading.Lock()
+        self._ending = threading.Lock()
+        self._ended = False
+        self._waiting: dict[object, Future[dict[str, Any]]] = {}
+        self.greeting = self._expect(_GREETING)
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, start_new_session=True
+        )
+        leash.hold(self._process)
+        self._drainer = threading.Thread(target=self._drain, daemon=True)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._drainer.start()
+        self._reader.start()
+
+    def is_alive(self) -> bool:
+        return not self._ended and self._process.poll() is None
+
+    def ask(self, number: int, line: bytes) -> Future[dict[str, Any]]:
+        """Send a request; return its answer to come, or the RunnerError that says why there is none."""
+        waiting = self._expect(number)
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError, ValueError):  # the reader finds out how it ended
+            self._process.stdin.write(line)
+            self._process.stdin.flush()
+        return waiting
+
+    def end(self, reason: str, returncode: int | None = None) -> None:
+        """Kill the process and all of its children; every request that has no answer fails for `reason`."""
+        with self._ending:  # who comes second waits until it is gone
+            with self._lock:
+                if self._ended:
+                    return
+                self._ended = True
+            leash.kill_group(self._process)
+        for thread in (self._drainer, self._reader):
+            if thread is not threading.current_thread():
+                thread.join(timeout=1)  # the last lines of stderr say why it ended
+        for stream, user in ((self._process.stdin, None), (self._process.stdout, self._reader)):
+            if stream is not None and (user is None or not user.is_alive() or user is threading.current_thread()):
                 with contextlib.suppress(OSError):
                     stream.close()
-        self._process = None
+        with self._lock:
+            waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
+            future.set_exception(RunnerError(reason, stderr=self.stderr_text(), returncode=returncode))
 
-    def _drain(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stderr is not None
-        with process.stderr as stream:
+    def stderr_text(self) -> str:
+        return b"".join(self._stderr.copy()).decode(errors="replace")
+
+    def _expect(self, number: int) -> Future[dict[str, Any]]:
+        waiting: Future[dict[str, Any]] = Future()
+        with self._lock:
+            if self._ended:
+                waiting.set_exception(RunnerError(f"{self._what}: the host process was ended"))
+            else:
+                self._waiting[number] = waiting
+        return waiting
+
+    def _read(self) -> None:
+        """Hand each answer to who waits for it, until the process ends or writes something else."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if not line.endswith(b"\n"):
+                break  # it was killed while it wrote
+            try:
+                answer = orjson.loads(line)
+            except orjson.JSONDecodeError:
+                answer = None
+            # An answer that follows must not be taken for that to another request.
+            if not isinstance(answer, dict):
+                self.end(f"{self._what}: the host wrote no answer but {line[:80]!r}")
+                return
+            with self._lock:
+                waiting = self._waiting.pop(answer.get("id", _GREETING), None)
+            if waiting is None:
+                self.end(f"{self._what}: the host answered another request")
+                return
+            waiting.set_result(answer)
+        # It closed its pipe, so it is ending; wait a moment to learn how.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=2)
+        returncode = self._process.returncode
+        if returncode is None:
+            leash.kill_group(self._process)
+            returncode = self._process.returncode
+        self.end(f"{self._what}: the host process {leash.how_it_ended(returncode)}", returncode)
+
+    def _drain(self) -> None:
+        assert self._process.stderr is not None
+        with self._process.stderr as stream:
             for line in stream:
                 self._stderr.append(line)
-
-    def _stderr_text(self) -> str:
-        return b"".join(self._stderr.copy()).decode(errors="replace")

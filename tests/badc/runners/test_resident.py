@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -207,6 +209,114 @@ def test_what_a_model_prints_does_not_reach_the_pipe(script: Callable[..., list[
         assert host.request({"n": 3}, 30)["twice"] == 6
     finally:
         host.close()
+
+
+# It answers several requests at once, by the protocol of `serve`.
+SEVERAL = """
+import os, sys, threading, time
+from badc.runners.process.serve import serve
+
+meet = threading.Barrier(3, timeout=20)
+made = threading.local()
+warmed = []
+
+def load():
+    return "v1", handle
+
+def warm_up(handle):
+    if len(warmed) == int(os.environ.get("FITS", 99)):
+        raise MemoryError("CUDA out of memory")
+    warmed.append(threading.get_ident())
+    made.number = len(warmed)
+
+def handle(request):
+    match request["do"]:
+        case "meet":
+            meet.wait()
+        case "sleep":
+            time.sleep(request["s"])
+        case "crash":
+            time.sleep(0.3)
+            os._exit(7)
+        case "hang":
+            time.sleep(600)
+    return {"say": request["say"], "thread": made.number, "pid": os.getpid()}
+
+serve(load, 3, warm_up)
+"""
+
+
+@pytest.fixture
+def several(script: Callable[..., list[str]]) -> Iterator[Host]:
+    host = Host(script(SEVERAL), {}, "Fake")
+    yield host
+    host.close()
+
+
+def at_once(host: Host, *messages: dict[str, object], timeout_s: float | None = 30) -> list[dict[str, object] | str]:
+    """Send requests from a thread each; return their answers, or why there is none."""
+
+    def ask(message: dict[str, object]) -> dict[str, object] | str:
+        try:
+            return host.request(message, timeout_s)
+        except RunnerError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(len(messages)) as threads:
+        return list(threads.map(ask, messages))
+
+
+def test_requests_of_several_threads_are_served_at_once_each_by_a_warm_thread(several: Host) -> None:
+    answers = at_once(several, *({"do": "meet", "say": number} for number in range(3)))
+    assert [answer["say"] for answer in answers] == [0, 1, 2]
+    assert {answer["thread"] for answer in answers} == {1, 2, 3}
+    assert len({answer["pid"] for answer in answers}) == 1
+
+
+def test_a_quick_answer_does_not_wait_for_a_slow_one(several: Host) -> None:
+    several.request({"do": "sleep", "s": 0, "say": "ready"}, 30)
+    begin = time.monotonic()
+    with ThreadPoolExecutor() as threads:
+        slow = threads.submit(several.request, {"do": "sleep", "s": 2, "say": "slow"}, 30)
+        time.sleep(0.2)
+        assert several.request({"do": "sleep", "s": 0, "say": "quick"}, 30)["say"] == "quick"
+        assert time.monotonic() - begin < 1.5
+        assert slow.result()["say"] == "slow"
+
+
+def test_a_crash_fails_all_requests_in_the_host_and_the_next_gets_another(several: Host) -> None:
+    pid = several.request({"do": "sleep", "s": 0, "say": ""}, 30)["pid"]
+    answers = at_once(several, {"do": "crash", "say": 1}, {"do": "sleep", "s": 20, "say": 2})
+    assert answers == ["Fake: the host process ended with exit code 7"] * 2
+    assert several.request({"do": "sleep", "s": 0, "say": ""}, 30)["pid"] != pid
+
+
+def test_one_that_takes_too_long_takes_the_others_along_and_each_is_told_why(several: Host) -> None:
+    several.request({"do": "sleep", "s": 0, "say": ""}, 30)
+    with ThreadPoolExecutor() as threads:
+        other = threads.submit(several.request, {"do": "sleep", "s": 20, "say": 2}, None)
+        time.sleep(0.2)
+        with pytest.raises(RunnerError, match=r"stopped after --chunk-timeout 0\.3 s"):
+            several.request({"do": "hang", "say": 1}, 0.3)
+        with pytest.raises(RunnerError, match="ended because another chunk in it took too long"):
+            other.result()
+
+
+def test_a_host_with_memory_for_fewer_serves_as_many_as_fit_and_says_so(script: Callable[..., list[str]]) -> None:
+    host = Host(script(SEVERAL), {"FITS": "2"}, "Fake")
+    try:
+        answers = at_once(host, *({"do": "sleep", "s": 0.2, "say": number} for number in range(4)))
+        assert [answer["say"] for answer in answers] == [0, 1, 2, 3]
+        assert {answer["thread"] for answer in answers} == {1, 2}
+        assert host.greeting["at_once"] == 2
+        assert "CUDA out of memory" in host.greeting["why_fewer"]
+    finally:
+        host.close()
+
+
+def test_a_host_without_memory_for_one_cannot_be_loaded(script: Callable[..., list[str]]) -> None:
+    with pytest.raises(RunnerError, match="the model cannot be loaded: MemoryError"):
+        Host(script(SEVERAL), {"FITS": "0"}, "Fake").request({"do": "sleep", "s": 0, "say": ""}, 30)
 
 
 def test_serving_needs_the_standard_library_only() -> None:

@@ -122,7 +122,7 @@ def plan_inference(
     require_no_link(log)
     keys = job_keys(manifest.chunks)
     earlier = _read_earlier(settings, manifest)
-    made_with = spec.made_with(find_dataset_root(manifest.path.parent))
+    made_with = made_by(spec, settings, find_dataset_root(manifest.path.parent))
     standings = _standings(manifest.chunks, output_dir, made_with, settings.redo_before)
     other = OtherResults(output_dir, made_with)
     other.add(standings.values())
@@ -155,6 +155,11 @@ def _dataset_of_chunks(manifest: Manifest) -> Path | None:
     sources = {chunk.source_path for chunk in manifest.chunks}
     roots = {find_dataset_root(folder) for folder in {manifest.locate(source).parent for source in sources}}
     return roots.pop() if len(roots) == 1 else None
+
+
+def made_by(spec: RunnerSpec, settings: InferOptions, dataset_root: Path | None) -> dict[str, Any]:
+    """Return what makes the results of a run with this runner, for their fingerprint."""
+    return {**spec.made_with(dataset_root), "channel": settings.channel}
 
 
 def _read_earlier(settings: InferSettings, manifest: Manifest) -> EarlierJobs | None:

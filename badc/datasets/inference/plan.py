@@ -21,6 +21,7 @@ from badc.detections.places import RecordingPlaces, Source
 from badc.detections.result import Standing, result_path, standing_of, without_output
 from badc.errors import BadcError, NotInstalledError, RequestError, listed, numbered
 from badc.inference.other_results import OtherResults
+from badc.inference.plan import made_by
 from badc.inference.settings import InferSettings
 from badc.recordings.names import AUDIO_FOLDER
 from badc.reports.query.sites import read_sites
@@ -225,7 +226,7 @@ def plan_orchestration(
         spec = settings.runner_spec()
     except NotInstalledError as error:
         spec, not_installed = settings.runner(), str(error)
-    made_with = spec.made_with(find_dataset_root(settings.root))
+    made_with = made_by(spec, settings, find_dataset_root(settings.root))
     found: list[RecordingToInfer] = []
     for recording in in_threads(lambda path: _look(path, settings, made_with), manifests, batch_items=1):
         row = None if rows is None else rows[recording.manifest]

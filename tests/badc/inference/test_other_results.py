@@ -34,7 +34,12 @@ def test_every_output_says_what_made_it(plan: Make, fake: Callable[..., str]) ->
     made = plan(runner_cmd=command)
     for data in run(made).values():
         document = json.loads(data)
-        assert document["settings"] == {"runner": "custom", "runner_cmd": command, "model_version": "detector 1"}
+        assert document["settings"] == {
+            "runner": "custom",
+            "runner_cmd": command,
+            "channel": None,
+            "model_version": "detector 1",
+        }
         assert len(document["fingerprint"]) == 16
 
 
@@ -55,6 +60,7 @@ def test_the_stub_never_replaces_a_result(plan: Make, fake: Callable[..., str], 
     [
         ({"min_confidence": 0.9}, "min_confidence 0.25, asked for 0.9"),
         ({"birdnet_overlap_s": 1.5}, "birdnet_overlap_s 0.0, asked for 1.5"),
+        ({"channel": "1"}, "channel none, asked for 1"),
         ({"species": "Tennessee Warbler\n"}, "species none, asked for Leiothlypis peregrina_Tennessee Warbler"),
     ],
 )

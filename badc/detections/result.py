@@ -13,9 +13,9 @@ from typing import Any
 import orjson
 
 from badc.chunks.manifest import Chunk
-from badc.detections.fingerprint import differences, fingerprint_of, settings_of
+from badc.detections.fingerprint import RUNNER, differences, fingerprint_of, settings_of
 from badc.errors import BadcError
-from badc.system import atomic
+from badc.system import annex, atomic
 from badc.system.clock import moment
 
 
@@ -241,12 +241,16 @@ def standing_of(path: Path, chunk: Chunk, asked: Mapping[str, Any], redo_before:
     """
     try:
         document = orjson.loads(path.read_bytes())
-    except FileNotFoundError:
-        return Standing("its output is not there")
     except (OSError, orjson.JSONDecodeError) as error:
+        if os.path.lexists(path) and not annex.content_is_here(path) and (annex.is_locked(path) or path.exists()):
+            return Standing("its output's content is not here", {RUNNER: "unknown (`datalad get` brings its content)"})
+        if isinstance(error, FileNotFoundError):
+            return Standing("its output is not there")
         return Standing(f"its output cannot be read ({error})")
     if (problem := _problem(document, chunk)) is not None:
-        return Standing(problem)
+        # What is not as it should be may be all that is left of somebody's detections.
+        has_detections = isinstance(document, dict) and bool(document.get("detections"))
+        return Standing(problem, {RUNNER: f"unknown ({problem})"} if has_detections else None)
     found = settings_of(document)
     if different := differences(found, asked):
         return Standing(f"its output is of other settings: {'; '.join(different)}", found)

@@ -152,3 +152,26 @@ def test_a_command_is_the_same_from_wherever_it_is_named(
     monkeypatch.chdir(tmp_path / "sub")
     there = plan_inference(InferSettings(manifest=manifest, runner_cmd=f"python {tmp_path / 'detect.py'}", max_gpus=0))
     assert here.order.made_with == there.order.made_with
+
+
+@pytest.mark.parametrize("kind", ["link", "pointer", "unknown status", "another window"])
+def test_what_cannot_be_told_apart_from_a_result_is_kept(plan: Make, kind: str) -> None:
+    made = plan()
+    path = result_path(made.order.output_dir, made.todo[0].chunk)
+    path.parent.mkdir(parents=True)
+    if kind == "link":
+        path.symlink_to("../../.git/annex/objects/aa/bb/MD5E-s700--abc.json/MD5E-s700--abc.json")
+    elif kind == "pointer":
+        path.write_text("/annex/objects/MD5E-s700--d41d8cd98f00b204e9800998ecf8427e.json\n")
+    else:
+        change = {"status": "success"} if kind == "unknown status" else {"chunk": {"start_ms": 5, "end_ms": 6}}
+        found = {"chunk_id": made.todo[0].chunk.chunk_id, "status": "ok", "runner": "birdnet"}
+        path.write_text(json.dumps(found | {"detections": [{"label": "A", "confidence": 0.9}]} | change))
+    with pytest.raises(RequestError, match="1 result there is of other settings") as refused:
+        plan()
+    if kind in ("link", "pointer"):
+        assert "datalad get" in str(refused.value)
+    # What holds no detection is no result.
+    path.unlink()
+    path.write_text('{"chunk_id": "x", "detections": []}')
+    assert plan().todo

@@ -103,6 +103,7 @@ class _Process:
         self._lock = threading.Lock()
         self._ending = threading.Lock()
         self._ended = False
+        self._silent = False
         self._waiting: dict[object, Future[dict[str, Any]]] = {}
         self.greeting = self._expect(_GREETING)
         pipe = subprocess.PIPE
@@ -116,7 +117,8 @@ class _Process:
         self._reader.start()
 
     def is_alive(self) -> bool:
-        return not self._ended and self._process.poll() is None
+        # `poll` knows of no end while the reader waits for it.
+        return not self._ended and not self._silent and self._process.poll() is None
 
     def ask(self, number: int, line: bytes) -> Future[dict[str, Any]]:
         """Send a request; return its answer to come, or the RunnerError that says why there is none."""
@@ -179,6 +181,7 @@ class _Process:
                 self.end(f"{self._what}: the host answered another request")
                 return
             waiting.set_result(answer)
+        self._silent = True
         # It closed its pipe, so it is ending; wait a moment to learn how.
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=2)

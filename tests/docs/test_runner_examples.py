@@ -116,6 +116,7 @@ def test_its_options_are_refused_as_those_of_others(with_tone: Path, words: list
 @pytest.mark.slow
 def test_it_has_a_block_a_form_and_keys_of_run_configurations(with_tone: Path, tmp_path: Path) -> None:
     config = tmp_path / "run.toml"
+    (tmp_path / "m.csv").touch()
     config.write_text('[runner]\nmanifest = "m.csv"\nuse_tone = true\ntone_low_hz = 3000\n')
     code = """
 import sys

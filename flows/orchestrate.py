@@ -27,13 +27,13 @@ from badc.datalad.environment import recording_wanted
 from badc.datasets.inference.bundles import bundle_recording, has_tables, roll_up_bundles
 from badc.datasets.inference.plan import (
     OrchestrationPlan,
-    RecordingToInfer,
     lost_since,
     plan_orchestration,
     require_installed,
     require_runnable,
 )
 from badc.datasets.inference.provenance import fetch_inputs, record_recording, require_recordable
+from badc.datasets.inference.recording import RecordingToInfer
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.errors import BadcError
 from badc.inference.ledger import Progress

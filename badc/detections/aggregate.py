@@ -6,25 +6,19 @@ the files is not that of the rows, or manifests have to fill gaps, DuckDB sorts 
 
 from __future__ import annotations
 
-import os
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from badc.chunks.manifest import Chunk, Manifest, manifests_below, read_manifest
-from badc.chunks.status import STATUS_FILE
-from badc.detections.fingerprint import fingerprint_of, settings_of
-from badc.detections.hawkears_labels import detections_at
+from badc.detections.chunk_files import json_files, rows_of, without_window
 from badc.detections.overlaps import merge_overlaps
 from badc.detections.places import RecordingPlaces, Source
 from badc.detections.repeats import RepeatedChunks
-from badc.detections.result import InvalidResultError, ResultStatus, parse_detections
+from badc.detections.result import InvalidResultError
 from badc.detections.settings import AggregateSettings
 from badc.detections.tables import (
     NOT_CHUNKED,
@@ -40,15 +34,10 @@ from badc.recordings.names import nfc
 from badc.recordings.places import Layout, named_few
 from badc.recordings.start_times import RecordingTimes
 from badc.system import atomic
-from badc.system.paths import absolute, default_summary_csv, find_dataset_root, walk
+from badc.system.paths import absolute, default_summary_csv, find_dataset_root
 
 _BATCH_CHUNKS = 5000
 _MOST_BAD_FILES_KEPT = 10_000
-_START_MS = re.compile(r"_chunk_(\d+)_\d+\.json$")
-# Whole endings: an id may end with `.summary`.
-_OTHER_FILES = (".jsonl.summary.json", STATUS_FILE)
-_WITH_SHORT_CODES = ("hawkears",)
-_NO_DETECTIONS = (ResultStatus.STUB, ResultStatus.NO_OUTPUT)
 
 
 # Path, the chunk's columns, its detections.
@@ -164,7 +153,7 @@ def aggregate(
         raise RequestError(f"{output}: --output and --parquet must be two files")
     manifests = [path for given in settings.manifest for path in _manifests_at(given)]
     made = Aggregation()
-    if not manifests and next(_json_files(folder), None) is None:
+    if not manifests and next(json_files(folder), None) is None:
         return made
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".badc-aggregate-", dir=output.parent) as scratch:
@@ -222,7 +211,7 @@ def _stage(folder: Path, staging: _Staging, listed: ListedStage | None, on_progr
     """Read every file of the folder into the two tables."""
     detections, coverage, made = staging.detections, staging.coverage, staging.made
     origin_of, place_of = staging.times.of, staging.places.of
-    files = _json_files(folder)
+    files = json_files(folder)
     with RepeatedChunks(staging.scratch / "files.parquet") as repeated, detections, coverage:
         while batch := list(islice(files, _BATCH_CHUNKS)):
             made.files += len(batch)
@@ -249,7 +238,7 @@ def _stage(folder: Path, staging: _Staging, listed: ListedStage | None, on_progr
 def _read(paths: Sequence[str], staging: _Staging) -> Iterator[_FileRead]:
     for path in paths:
         try:
-            yield path, *_rows_of(path)
+            yield path, *rows_of(path)
         except InvalidResultError as error:
             staging.leave_out(path, str(error))
 
@@ -270,26 +259,17 @@ def _named(files: Sequence[_FileRead], listed: ListedStage | None, staging: _Sta
         yield path, chunk, rows
 
 
-def _json_files(folder: Path) -> Iterator[str]:
-    """Yield the JSON files below a folder, those of each recording in the order of their chunks' starts."""
-    for base, files in walk(folder):
-        names = [name for name in files if name.endswith(".json") and not name.endswith(_OTHER_FILES)]
-        names.sort(key=_start_and_name)
-        for name in names:
-            yield f"{base}{os.sep}{name}"
-
-
 def _sources(folder: Path, manifests: Sequence[Path], dataset: Path | None) -> Iterator[Source]:
     """Yield the audio of each recording, as one of its chunks names it; manifests count where no output does."""
     before = ""
     any_output = False
-    for path in _json_files(folder):
-        recording = _START_MS.sub("", path)
+    for path in json_files(folder):
+        recording = without_window(path)
         if recording == before:
             continue
         before = recording
         try:
-            chunk, _ = _rows_of(path)
+            chunk, _ = rows_of(path)
         except InvalidResultError:
             continue
         any_output = True
@@ -299,78 +279,6 @@ def _sources(folder: Path, manifests: Sequence[Path], dataset: Path | None) -> I
         return
     for manifest in map(read_manifest, manifests):
         yield from dict.fromkeys(_source_of(chunk, manifest) for chunk in manifest.chunks)
-
-
-def _start_and_name(name: str) -> tuple[int, str]:
-    match = _START_MS.search(name)
-    return (int(match[1]) if match else 0, name)
-
-
-def _rows_of(path: str) -> tuple[dict[str, Any], Sequence[Any]]:
-    """Return a file's chunk columns and its detections; InvalidResultError if it does not follow the format."""
-    try:
-        with open(path, "rb") as stream:  # noqa: PTH123 - a Path per file costs as much as parsing it
-            document = orjson.loads(stream.read())
-    except orjson.JSONDecodeError as error:
-        raise InvalidResultError(f"not JSON: {error}") from None
-    except OSError as error:
-        raise InvalidResultError(f"cannot be read ({error.strerror})") from None
-    if not isinstance(document, dict):
-        raise InvalidResultError("not a JSON object")
-    chunk_id = _text(document, "chunk_id")
-    if chunk_id is None:
-        raise InvalidResultError("it has no chunk_id, so it is not a chunk's detections")
-    window = document.get("chunk") or {}
-    if not isinstance(window, dict):
-        raise InvalidResultError("its 'chunk' is not an object")
-    status = _text(document, "status")
-    overlap_ms = window.get("overlap_ms")
-    runner = _text(document, "runner")
-    found = document.get("detections", [])
-    raw = _text(document, "hawkears_output")
-    rows: Sequence[Any]
-    if raw and not found and status in (None, ResultStatus.OK):
-        rows = detections_at(raw, chunk_id, Path(path))
-        status = ResultStatus.OK if rows else ResultStatus.NO_DETECTIONS
-    else:
-        rows = () if status in _NO_DETECTIONS else parse_detections(found)
-    if runner in _WITH_SHORT_CODES:  # older files have the name as label
-        rows = tuple(replace(d, label=d.label_code) if d.label_code and d.label == d.label_name else d for d in rows)
-    return {
-        "recording_id": nfc(_text(document, "recording_id") or "") or None,
-        "chunk_id": nfc(chunk_id),
-        "chunk_start_ms": _ms(window, "start_ms"),
-        "chunk_end_ms": _ms(window, "end_ms"),
-        "status": status,
-        "runner": runner,
-        "model_version": _text(document, "model_version"),
-        "chunk_sha256": _text(window, "sha256"),
-        "source_path": _text(document, "source_path"),
-        "dataset_root": _text(document, "dataset_root"),
-        **_made_by(document),
-        "notes": notes if isinstance(notes := window.get("notes"), str) and notes else None,
-        "overlapping": isinstance(overlap_ms, int | float) and overlap_ms > 0,
-    }, rows
-
-
-def _made_by(document: dict[str, Any]) -> dict[str, Any]:
-    settings = settings_of(document)
-    told = document["fingerprint"] if settings is document.get("settings") else None
-    return {"fingerprint": told or fingerprint_of(settings), "settings": settings}
-
-
-def _text(document: dict[str, Any], key: str) -> str | None:
-    value = document.get(key)
-    if value is not None and not isinstance(value, str):
-        raise InvalidResultError(f"'{key}' is not text")
-    return value
-
-
-def _ms(window: dict[str, Any], key: str) -> int | None:
-    value = window.get(key)
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 10**15):
-        raise InvalidResultError(f"chunk.{key} is not a whole number of ms")
-    return value
 
 
 def _manifests_at(path: Path) -> list[Path]:

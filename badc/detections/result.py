@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from operator import itemgetter
@@ -257,6 +257,15 @@ def standing_of(path: Path, chunk: Chunk, asked: Mapping[str, Any], redo_before:
     if redo_before is not None and path.stat().st_mtime < moment(redo_before).timestamp():
         return Standing(f"its output is from before {redo_before}")
     return Standing()
+
+
+def standings_of(
+    output_dir: Path, chunks: Sequence[Chunk], asked: Mapping[str, Any], redo_before: str | None = None
+) -> dict[Chunk, Standing]:
+    """Return how the outputs of these chunks stand that are there at all (see `standing_of`)."""
+    absent = set(without_output(output_dir, chunks))
+    there = [chunk for chunk in chunks if chunk not in absent]
+    return {chunk: standing_of(result_path(output_dir, chunk), chunk, asked, redo_before) for chunk in there}
 
 
 def _problem(document: object, chunk: Chunk) -> str | None:

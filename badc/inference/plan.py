@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from badc.chunks.manifest import Chunk, Manifest, job_keys, read_manifest
-from badc.detections.result import Standing, result_path, standing_of, without_output
+from badc.detections.result import Standing, result_path, standings_of
 from badc.errors import RequestError, listed, numbered
 from badc.inference.other_results import OtherResults
 from badc.inference.settings import InferOptions, InferSettings
-from badc.recordings.audio import AudioError, AudioInfo, AudioWindow, probe, require_channel, window_of
+from badc.recordings.audio import AudioError, AudioInfo, AudioWindow, probe, window_of
+from badc.recordings.channels import require_channel
 from badc.runners.interface import AtOnce, RunnerSpec
 from badc.system.paths import (
     absolute,
@@ -45,7 +46,7 @@ class InferOrder:
     `made_with` is what makes the results (see `badc.detections.fingerprint`). `gpu_sample_interval_s` is the time
     between two readings of the GPU's load. With `in_one_call` the runner takes all chunks of a task in one call; not in
     a retry, where one chunk that breaks the call would take the others along each time. `worker_memory_gib` limits a
-    worker and its runner together; None for no limit. For `channel` see `badc.recordings.audio.with_channels`.
+    worker and its runner together; None for no limit. For `channel` see `badc.recordings.channels.with_channels`.
     `at_once` is how many chunks a worker gives its runner at once; one that is `alone`, as in a retry, does not share
     it.
     """
@@ -123,7 +124,7 @@ def plan_inference(
     keys = job_keys(manifest.chunks)
     earlier = _read_earlier(settings, manifest)
     made_with = made_by(spec, settings, find_dataset_root(manifest.path.parent))
-    standings = _standings(manifest.chunks, output_dir, made_with, settings.redo_before)
+    standings = standings_of(output_dir, manifest.chunks, made_with, settings.redo_before)
     other = OtherResults(output_dir, made_with)
     other.add(standings.values())
     other.require_leave(settings.replace_results)
@@ -172,15 +173,6 @@ def _read_earlier(settings: InferSettings, manifest: Manifest) -> EarlierJobs | 
             "it is the run of another manifest"
         )
     return earlier
-
-
-def _standings(
-    chunks: Sequence[Chunk], output_dir: Path, made_with: Mapping[str, Any], redo_before: str | None
-) -> dict[Chunk, Standing]:
-    """Return how the outputs stand that are there."""
-    absent = set(without_output(output_dir, chunks))
-    there = [chunk for chunk in chunks if chunk not in absent]
-    return {chunk: standing_of(result_path(output_dir, chunk), chunk, made_with, redo_before) for chunk in there}
 
 
 def _split_done(

@@ -13,8 +13,9 @@ from typing import Any
 from badc.chunks.manifest import Chunk, chunk_id_of
 from badc.errors import BadcError, RequestError, RunnerError, RunnerTimeoutError
 from badc.inference.probe_settings import LEAST_WINDOW_S, ProbeSettings
-from badc.recordings.audio import AudioError, AudioInfo, window_of, with_channels
+from badc.recordings.audio import AudioError, AudioInfo, window_of
 from badc.recordings.audio import probe as probe_audio
+from badc.recordings.channels import with_channels
 from badc.recordings.names import recording_id_of
 from badc.runners.current import close_runner, runner_for
 from badc.runners.interface import Runner, RunnerSpec

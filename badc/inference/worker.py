@@ -17,7 +17,8 @@ from badc.inference.attempt import Attempt
 from badc.inference.findings import label_counts
 from badc.inference.plan import InferOrder, PlannedChunk
 from badc.inference.turns import Turn, Turns
-from badc.recordings.audio import AudioWindow, with_channels
+from badc.recordings.audio import AudioWindow
+from badc.recordings.channels import with_channels
 from badc.runners.current import runner_for
 from badc.runners.interface import BatchRunner, RunnerOutput
 from badc.system import atomic

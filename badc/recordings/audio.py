@@ -37,7 +37,6 @@ _EXACT_DTYPES = {
     "DOUBLE": "float64",
 }
 _WAV_SUBTYPES = {"PCM_S8": "PCM_U8"}  # WAV has no signed 8-bit samples
-_FLOATS = ("FLOAT", "DOUBLE")
 _WAV_LIMIT_BYTES = 0xFFFFFFFF - 1024
 
 
@@ -236,7 +235,7 @@ def read_samples(window: AudioWindow) -> tuple[np.ndarray[Any, Any], int]:
     AudioError
         When the file has fewer frames than the window, or is not the one that the window was made from.
     """
-    samples, stream_info = _read(window, "float32")
+    samples, stream_info = read_frames(window, "float32")
     return samples, stream_info.rate
 
 
@@ -253,7 +252,7 @@ def wav_bytes(window: AudioWindow) -> bytes:
     """
     import soundfile as sf
 
-    samples, info = _read(window, None)
+    samples, info = read_frames(window, None)
     subtype = info.subtype if info.subtype in _EXACT_DTYPES else "FLOAT"
     buffer = io.BytesIO()
     container = "RF64" if samples.nbytes > _WAV_LIMIT_BYTES else "WAV"
@@ -261,57 +260,16 @@ def wav_bytes(window: AudioWindow) -> bytes:
     return _without_time_of_writing(buffer.getvalue()) if subtype in ("FLOAT", "DOUBLE") else buffer.getvalue()
 
 
-def with_channels(window: AudioWindow, choice: str | None = None) -> tuple[AudioWindow, str]:
-    """Return a window with the channels to analyse, and what a person should know about them.
-
-    `choice` is `mean`, `loudest`, the number of a channel from 1 on, or None for all of them. Channels with samples
-    that are not finite are left out.
-
-    Raises
-    ------
-    AudioError
-        When no channel is left, there is none of that number, or the file cannot be read.
-    """
-    import numpy as np
-
-    source = window.source
-    wanted = list(range(source.channels))
-    if choice is not None and choice.isdigit():
-        require_channel(window.path, source, choice)
-        wanted = [int(choice) - 1]
-    kept, note = wanted, ""
-    if source.subtype in _FLOATS or (choice == "loudest" and len(wanted) > 1):
-        samples, _ = _read(window, "float64", finite=False)
-        kept = [channel for channel in wanted if np.isfinite(samples[:, channel]).all()]
-        if not kept:
-            raise _not_finite(window)
-        if len(kept) < len(wanted):
-            lost = [str(channel + 1) for channel in wanted if channel not in kept]
-            note = f"left out, because samples are not finite: channel {', '.join(lost)} of {source.channels}"
-        if choice == "loudest":
-            kept = [max(kept, key=lambda channel: float(samples[:, channel].std()))]
-            note = "; ".join([*filter(None, [note]), f"the loudest channel is {kept[0] + 1} of {source.channels}"])
-    mean = choice == "mean" and len(kept) > 1
-    if len(kept) == source.channels and not mean:
-        return window, note
-    return replace(window, whole_file=False, channels=tuple(kept), mean=mean), note
-
-
-def require_channel(path: Path, info: AudioInfo, choice: str | None) -> None:
-    """Raise AudioError if a file does not have the channel of this number (see `with_channels`)."""
-    if choice is not None and choice.isdigit() and int(choice) > info.channels:
-        raise AudioError(f"{path}: has no channel {choice}, but {info} (--channel)")
-
-
 def require_unchanged(window: AudioWindow) -> None:
     """Refuse a file that is not the one a window was made from, before another program reads it.
 
     AudioError when its rate, channels, length or sample format differ, or it cannot be read.
     """
-    _read(replace(window, frames=0), None)
+    read_frames(replace(window, frames=0), None)
 
 
-def _not_finite(window: AudioWindow) -> AudioError:
+def not_finite(window: AudioWindow) -> AudioError:
+    """Return the error of a window whose samples are not all finite."""
     rate = window.source.rate
     start_s, end_s = window.start_frame / rate, (window.start_frame + window.frames) / rate
     return AudioError(f"{window.path}: samples are not finite (NaN or infinite) between {start_s:g} s and {end_s:g} s")
@@ -361,7 +319,16 @@ def _info_of(stream: sf.SoundFile) -> AudioInfo:
     return AudioInfo(stream.frames, stream.samplerate, stream.channels, stream.subtype)
 
 
-def _read(window: AudioWindow, dtype: str | None, finite: bool = True) -> tuple[np.ndarray[Any, Any], AudioInfo]:
+def read_frames(window: AudioWindow, dtype: str | None, finite: bool = True) -> tuple[np.ndarray[Any, Any], AudioInfo]:
+    """Return a window as samples of numpy's type `dtype`, shape `(frames, channels)`, and what the file is.
+
+    None is the type that gives the same bytes when written again. With `finite`, samples that are not are refused.
+
+    Raises
+    ------
+    AudioError
+        When the file has fewer frames than the window, or is not the one that the window was made from.
+    """
     import numpy as np
 
     _require_content(window.path)
@@ -378,7 +345,7 @@ def _read(window: AudioWindow, dtype: str | None, finite: bool = True) -> tuple[
     if window.channels is not None:
         samples = samples[:, window.channels]
     if finite and samples.dtype.kind == "f" and not np.isfinite(samples).all():
-        raise _not_finite(window)
+        raise not_finite(window)
     if window.mean:
         mean = samples.mean(axis=1, keepdims=True, dtype=np.float64)
         samples = (mean if samples.dtype.kind == "f" else np.rint(mean)).astype(samples.dtype)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from badc.datasets.inference.plan import OrchestrationPlan, RecordingToInfer
+from badc.datasets.inference.plan import OrchestrationPlan
+from badc.datasets.inference.recording import RecordingToInfer
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.detections.aggregate import aggregate
 from badc.detections.settings import AggregateSettings

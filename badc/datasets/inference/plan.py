@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from badc.chunks.manifest import Chunk, manifests_below, read_manifest
-from badc.chunks.status import ChunkState, read_chunk_status, status_path
+from badc.chunks.manifest import manifests_below, read_manifest
+from badc.chunks.status import status_path
 from badc.datasets.chunking.plan import not_chunked
 from badc.datasets.chunking.settings import ChunkSettings
-from badc.datasets.inference.saved_plan import other_settings, with_saved_plan
+from badc.datasets.inference.recording import InferDecision, RecordingToInfer, log_of, look_at
+from badc.datasets.inference.saved_plan import SavedPlanRow, other_settings, with_saved_plan
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.datasets.listing import matcher
 from badc.detections.places import RecordingPlaces, Source
-from badc.detections.result import Standing, result_path, standing_of, without_output
+from badc.detections.result import result_path, without_output
 from badc.errors import BadcError, NotInstalledError, RequestError, listed, numbered
 from badc.inference.other_results import OtherResults
 from badc.inference.plan import made_by
@@ -30,18 +30,7 @@ from badc.runners.settings import other_runners
 from badc.system.paths import as_written, find_dataset_root, require_inside, require_writable
 from badc.system.row_files import PlanRow
 from badc.system.threads import in_threads
-from badc.telemetry.summary import JobStatus, read_jobs, resumable
-
-
-class InferDecision(StrEnum):
-    """What to do with a recording."""
-
-    RUN = "run"
-    RESUME = "resume"
-    SKIP = "skip"
-    LATER = "later"
-    REFUSE = "refuse"
-    NOT_CHUNKED = "not chunked"
+from badc.telemetry.summary import resumable
 
 
 class InferPlanRow(PlanRow):
@@ -64,36 +53,6 @@ class InferPlanRow(PlanRow):
     chunk_status: str
     chunk_status_path: str
     settings: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class RecordingToInfer:
-    """A recording, how far it is, what to do with it, and why.
-
-    `recording_id` is the id in its manifest, or the manifest's stem if that has several; `manifest` and `log`, for its
-    telemetry, are absolute. Of a recording that is not chunked, the manifest is the audio, as there is none. `done`
-    counts the chunks with a valid output, `failed` those that failed for good in the last run; `audio_ms` is the length
-    of all chunks together. `chunk_status` is what the chunk status file says, or `missing`. `other` are its results of
-    other settings than those asked for, if it has any.
-    """
-
-    recording_id: str
-    manifest: Path
-    chunks: int
-    done: int
-    failed: int
-    audio_ms: int
-    chunk_status: str
-    decision: InferDecision
-    reason: str
-    log: Path
-    other: OtherResults | None = None
-    source_path: str | None = None  # of its first chunk, as the manifest has it
-
-    @property
-    def missing(self) -> int:
-        """Chunks without a valid output that have not failed."""
-        return self.chunks - self.done - self.failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,19 +126,14 @@ class OrchestrationPlan:
         counted = Counter(r.decision for r in self.recordings)
         return {decision: counted[decision] for decision in InferDecision if counted[decision]}
 
-    def telemetry_log(self, recording: RecordingToInfer) -> Path:
-        """Return a recording's telemetry log; its name is fixed, so that a later run can resume from it."""
-        return recording.log
-
     def chunk_status_path(self, recording: RecordingToInfer) -> Path:
         """Return the path of a recording's chunk status."""
         return status_path(self.settings.below(self.settings.chunks_dir), recording.recording_id)
 
     def infer_settings(self, recording: RecordingToInfer) -> InferSettings:
         """Return the settings of a recording's run, which resumes from its telemetry if that was decided."""
-        log = self.telemetry_log(recording)
-        resume = resumable(log) if recording.decision is InferDecision.RESUME else None
-        return self.settings.infer_settings(recording.manifest, log, resume)
+        resume = resumable(recording.log) if recording.decision is InferDecision.RESUME else None
+        return self.settings.infer_settings(recording.manifest, recording.log, resume)
 
     def rows(self) -> list[InferPlanRow]:
         """Return the plan's table: one row for each recording to run."""
@@ -193,7 +147,7 @@ class OrchestrationPlan:
                 manifest_path=as_written(r.manifest, root),
                 output_dir=as_written(output_dir, root),
                 recording_output_dir=as_written(output_dir / r.recording_id, root),
-                telemetry_log=as_written(self.telemetry_log(r), root),
+                telemetry_log=as_written(r.log, root),
                 use_hawkears=hawkears is not None,
                 hawkears_args=() if hawkears is None else hawkears.hawkears_arg,
                 max_gpus=settings.max_gpus,
@@ -219,23 +173,7 @@ def plan_orchestration(
         When the dataset or the chunk plan cannot be read, a setting of the runner is wrong, or two manifests are of the
         same recording.
     """
-    settings, rows = with_saved_plan(settings)
-    manifests = _chosen(settings, _manifests(settings) if rows is None else list(rows))
-    not_installed = None
-    try:
-        spec = settings.runner_spec()
-    except NotInstalledError as error:
-        spec, not_installed = settings.runner(), str(error)
-    made_with = made_by(spec, settings, find_dataset_root(settings.root))
-    found: list[RecordingToInfer] = []
-    for recording in in_threads(lambda path: _look(path, settings, made_with), manifests, batch_items=1):
-        row = None if rows is None else rows[recording.manifest]
-        asked = {"telemetry_dir", "sockeye_log_dir"} & settings.model_fields_set
-        if row is not None and row.telemetry_log is not None and not asked:
-            recording = replace(recording, log=settings.below(Path(row.telemetry_log)))
-        found.append(recording)
-        on_progress(len(found), len(manifests))
-    _refuse_shared_ids(found)
+    settings, found, rows, not_installed = _looked_at(settings, on_progress)
     known = {recording.recording_id for recording in found}
     unlisted = [r for r in _not_chunked(settings) if r.recording_id not in known] if rows is None else []
     sources = [Source(r.recording_id, r.source_path, (str(settings.root),)) for r in found]
@@ -247,6 +185,33 @@ def plan_orchestration(
         places.describe(sources),
         not_installed,
     )
+
+
+def _looked_at(
+    settings: OrchestrateSettings, on_progress: Callable[[int, int], None]
+) -> tuple[OrchestrateSettings, list[RecordingToInfer], dict[Path, SavedPlanRow] | None, str | None]:
+    """Return the settings with what a saved plan says, how far each recording is, and the plan's rows.
+
+    Last comes what is missing to run the runner, or None.
+    """
+    settings, rows = with_saved_plan(settings)
+    manifests = _chosen(settings, _manifests(settings) if rows is None else list(rows))
+    not_installed = None
+    try:
+        spec = settings.runner_spec()
+    except NotInstalledError as error:
+        spec, not_installed = settings.runner(), str(error)
+    made_with = made_by(spec, settings, find_dataset_root(settings.root))
+    found: list[RecordingToInfer] = []
+    for recording in in_threads(lambda path: look_at(path, settings, made_with), manifests, batch_items=1):
+        row = None if rows is None else rows[recording.manifest]
+        asked = {"telemetry_dir", "sockeye_log_dir"} & settings.model_fields_set
+        if row is not None and row.telemetry_log is not None and not asked:
+            recording = replace(recording, log=settings.below(Path(row.telemetry_log)))
+        found.append(recording)
+        on_progress(len(found), len(manifests))
+    _refuse_shared_ids(found)
+    return settings, found, rows, not_installed
 
 
 def _not_chunked(settings: OrchestrateSettings) -> list[RecordingToInfer]:
@@ -262,7 +227,7 @@ def _not_chunked(settings: OrchestrateSettings) -> list[RecordingToInfer]:
             *(0, 0, 0, 0, ""),
             InferDecision.NOT_CHUNKED,
             found.reason,
-            _log_of(settings, found.recording_id),
+            log_of(settings, found.recording_id),
         )
         for found in not_chunked(dataset)
         if not settings.pattern or wanted(found.recording_id)
@@ -287,7 +252,8 @@ def require_ready(
         `plan_orchestration`.
     """
     if settings.below(settings.manifest_dir).is_dir():
-        plan_orchestration(settings, on_progress).require_results_may_go()
+        settings, found, _, _ = _looked_at(settings, on_progress)
+        OrchestrationPlan(settings, found, "", ()).require_results_may_go()
     try:
         settings.runner_spec()
     except NotInstalledError as error:
@@ -338,13 +304,9 @@ def lost_since(plan: OrchestrationPlan, recording: RecordingToInfer) -> str | No
             f"{len(lost)} of its outputs were deleted or emptied after they were written, such as "
             f"{result_path(settings.below(settings.output_dir), lost[0])}"
         )
-    log = plan.telemetry_log(recording)
     # A link is git-annex's, whether or not its content is here.
-    return None if os.path.lexists(log) else f"{log}: the telemetry log was deleted after it was written"
-
-
-def _log_of(settings: OrchestrateSettings, recording_id: str) -> Path:
-    return settings.telemetry_folder / f"{recording_id}.jsonl"
+    gone = not os.path.lexists(recording.log)
+    return f"{recording.log}: the telemetry log was deleted after it was written" if gone else None
 
 
 def _manifests(settings: OrchestrateSettings) -> list[Path]:
@@ -370,77 +332,6 @@ def _chosen(settings: OrchestrateSettings, found: Sequence[Path]) -> list[Path]:
         or wanted((path.relative_to(base) if path.is_relative_to(base) else path).with_suffix("").as_posix())
         or wanted((path.relative_to(base) if path.is_relative_to(base) else path).as_posix())
     ]
-
-
-def _look(path: Path, settings: OrchestrateSettings, made_with: Mapping[str, Any]) -> RecordingToInfer:
-    """Return how far one recording is."""
-    try:
-        chunks = read_manifest(path, settings.root).chunks
-    except BadcError as error:
-        log = _log_of(settings, path.stem)
-        return RecordingToInfer(path.stem, path, 0, 0, 0, 0, "", InferDecision.REFUSE, str(error), log)
-    ids = {chunk.recording_id for chunk in chunks}
-    recording_id = ids.pop() if len(ids) == 1 else path.stem
-    output_dir = settings.below(settings.output_dir)
-    redo = settings.redo_before
-    standings = [standing_of(result_path(output_dir, c), c, made_with, redo) for c in chunks]
-    open_chunks = [c for c, standing in zip(chunks, standings, strict=True) if standing != Standing()]
-    other = OtherResults(output_dir, made_with)
-    other.add(standings)
-    status = "missing"
-    try:
-        if (found := read_chunk_status(status_path(settings.below(settings.chunks_dir), recording_id))) is not None:
-            status = found.state.value
-    except BadcError as error:
-        status = f"unreadable ({error})"
-    recording = RecordingToInfer(
-        recording_id,
-        path,
-        chunks=len(chunks),
-        done=len(chunks) - len(open_chunks),
-        failed=_failed(_log_of(settings, recording_id), open_chunks),
-        audio_ms=sum(chunk.duration_ms for chunk in chunks),
-        chunk_status=status,
-        decision=InferDecision.RUN,
-        reason="",
-        log=_log_of(settings, recording_id),
-        other=other if other else None,
-        source_path=chunks[0].source_path if chunks else None,
-    )
-    decision, reason = _decide(recording, settings)
-    return replace(recording, decision=decision, reason=reason)
-
-
-def _failed(log: Path, open_chunks: Sequence[Chunk]) -> int:
-    """Return how many of these chunks without an output failed for good in the last run."""
-    path = resumable(log)
-    if path is None or not open_chunks:
-        return 0
-    try:
-        jobs = read_jobs(path)
-    except BadcError:  # no run can resume from this file; one that tries will say so
-        return 0
-    found = (jobs.find(chunk) for chunk in open_chunks)
-    return sum(job is not None and job.status is JobStatus.FAILURE for job in found)
-
-
-def _decide(recording: RecordingToInfer, settings: OrchestrateSettings) -> tuple[InferDecision, str]:
-    if recording.chunks == 0:
-        return InferDecision.SKIP, "the manifest has no chunks"
-    other = recording.other
-    if other is not None and not other.may_go(settings.replace_results):
-        return InferDecision.REFUSE, other.summary()
-    if recording.done == recording.chunks and not settings.include_existing:
-        return InferDecision.SKIP, "complete: every chunk has a valid output"
-    if recording.chunk_status != ChunkState.COMPLETED and not settings.allow_partial_chunks:
-        return InferDecision.REFUSE, f"its chunk status is {recording.chunk_status}, not completed"
-    if recording.done == 0:
-        return InferDecision.RUN, "no chunk has an output" if other is None else f"replaces {other.summary()}"
-    if recording.done == recording.chunks:
-        return InferDecision.RUN, "complete, and wanted again (--include-existing)"
-    if settings.resume_completed:
-        return InferDecision.RESUME, "partly done"
-    return InferDecision.RUN, "partly done; all of it runs again (--resume-completed resumes it)"
 
 
 def _refuse_shared_ids(recordings: Sequence[RecordingToInfer]) -> None:

@@ -8,7 +8,8 @@ from badc.datalad.content import fetch
 from badc.datalad.record import record
 from badc.datalad.run import DataladRun
 from badc.datalad.worktree import require_clean
-from badc.datasets.inference.plan import OrchestrationPlan, RecordingToInfer
+from badc.datasets.inference.plan import OrchestrationPlan
+from badc.datasets.inference.recording import RecordingToInfer
 from badc.inference.provenance import infer_run
 
 
@@ -38,5 +39,5 @@ def record_recording(plan: OrchestrationPlan, recording: RecordingToInfer) -> st
 
 
 def _run(plan: OrchestrationPlan, recording: RecordingToInfer) -> DataladRun:
-    settings = plan.settings.infer_settings(recording.manifest, plan.telemetry_log(recording), resume=None)
+    settings = plan.settings.infer_settings(recording.manifest, recording.log, resume=None)
     return infer_run(settings, rerunnable=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from badc.datasets.inference.plan import OrchestrationPlan, RecordingToInfer, require_runnable
+from badc.datasets.inference.plan import OrchestrationPlan, require_runnable
+from badc.datasets.inference.recording import RecordingToInfer
 from badc.datasets.slurm.array_script import ArrayTask, write_array_scripts
 from badc.datasets.slurm.dask_script import write_dask_script
 from badc.datasets.slurm.rendering import WrittenScript
@@ -44,7 +45,7 @@ def write_slurm_scripts(plan: OrchestrationPlan) -> list[WrittenScript]:
 
 def _array_task(plan: OrchestrationPlan, recording: RecordingToInfer) -> ArrayTask:
     settings, root = plan.settings, plan.settings.root
-    log = plan.telemetry_log(recording)
+    log = recording.log
     run = _from_root(settings.infer_settings(recording.manifest, log, resume=None), root)
     status = None if settings.allow_partial_chunks else _relative(plan.chunk_status_path(recording), root)
     return ArrayTask(

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from badc.recordings.audio import AudioError, frame_at, probe, read_samples, window_of, with_channels
+from badc.recordings.audio import AudioError, frame_at, probe, read_samples, window_of
+from badc.recordings.channels import with_channels
 from badc.recordings.locate import locate_audio
 from badc.reports.study.data import Sighting
 

@@ -16,7 +16,8 @@ import pytest
 from badc.chunks.cutting import plan_chunks, write_virtual_manifest
 from badc.chunks.manifest import read_manifest
 from badc.chunks.status import ChunkState, ChunkStatus, status_path, write_chunk_status
-from badc.datasets.inference.plan import InferDecision, InferPlanRow, plan_orchestration, require_runnable, resumable
+from badc.datasets.inference.plan import InferPlanRow, plan_orchestration, require_runnable
+from badc.datasets.inference.recording import InferDecision
 from badc.datasets.inference.scripts import write_slurm_scripts
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.datasets.pipeline_settings import PipelineSettings, chunk_settings, going_on, orchestrate_settings
@@ -24,7 +25,7 @@ from badc.detections.result import ChunkResult, ResultStatus, result_path, write
 from badc.errors import RequestError
 from badc.settings.model import settings_from
 from badc.system.row_files import read_plan, write_plan_csv, write_plan_json
-from badc.telemetry.summary import Job, JobStatus, RunSummary, summary_path, write_summary
+from badc.telemetry.summary import Job, JobStatus, RunSummary, resumable, summary_path, write_summary
 
 
 @pytest.fixture
@@ -299,11 +300,11 @@ def test_only_what_is_partly_done_is_gone_on_with(dataset: Callable[..., Path]) 
     write_outputs(root, "whole", 3)
     made = plan(root, resume_completed=True, include_existing=True)
     for recording in made.todo:
-        log = made.telemetry_log(recording)
+        log = recording.log
         log.parent.mkdir(parents=True, exist_ok=True)
         log.touch()
     resumed = {r.recording_id: made.infer_settings(r).resume_summary for r in made.todo}
-    assert resumed == {"cut anew": None, "partial": made.telemetry_log(made.todo[1]), "whole": None}
+    assert resumed == {"cut anew": None, "partial": made.todo[1].log, "whole": None}
 
 
 def test_the_slurm_array_has_a_task_for_each_recording_to_run(dataset: Callable[..., Path], tmp_path: Path) -> None:
@@ -342,7 +343,7 @@ def test_sockeye_log_dir_moves_telemetry_and_summaries_and_slurm_log_dir_the_job
         slurm_script=tmp_path / "a.sh",
     )
     log = tmp_path / "scratch" / "REC.jsonl"
-    assert made.telemetry_log(made.todo[0]) == log
+    assert made.todo[0].log == log
     assert made.rows()[0].telemetry_log == str(log)
     (script,) = write_slurm_scripts(made)
     text = script.path.read_text()
@@ -351,4 +352,4 @@ def test_sockeye_log_dir_moves_telemetry_and_summaries_and_slurm_log_dir_the_job
     assert f"--output={tmp_path}/jobs/badc-infer_%A_%a.log" in text
     assert script.log_dir == tmp_path / "jobs"
     below = plan(root, sockeye_log_dir=Path("logs"))
-    assert below.telemetry_log(below.todo[0]) == root / "logs" / "REC.jsonl"
+    assert below.todo[0].log == root / "logs" / "REC.jsonl"

@@ -1,0 +1,133 @@
+"""How far one recording of a dataset's inference is, what to do with it, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from badc.chunks.manifest import Chunk, read_manifest
+from badc.chunks.status import ChunkState, read_chunk_status, status_path
+from badc.datasets.inference.settings import OrchestrateSettings
+from badc.detections.result import Standing, standings_of
+from badc.errors import BadcError
+from badc.inference.other_results import OtherResults
+from badc.telemetry.summary import JobStatus, read_jobs, resumable
+
+
+class InferDecision(StrEnum):
+    """What to do with a recording."""
+
+    RUN = "run"
+    RESUME = "resume"
+    SKIP = "skip"
+    LATER = "later"
+    REFUSE = "refuse"
+    NOT_CHUNKED = "not chunked"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingToInfer:
+    """A recording, how far it is, what to do with it, and why.
+
+    `recording_id` is the id in its manifest, or the manifest's stem if that has several; `manifest` and `log`, for its
+    telemetry, are absolute. Of a recording that is not chunked, the manifest is the audio, as there is none. `done`
+    counts the chunks with a valid output, `failed` those that failed for good in the last run; `audio_ms` is the length
+    of all chunks together. `chunk_status` is what the chunk status file says, or `missing`. `other` are its results of
+    other settings than those asked for, if it has any.
+    """
+
+    recording_id: str
+    manifest: Path
+    chunks: int
+    done: int
+    failed: int
+    audio_ms: int
+    chunk_status: str
+    decision: InferDecision
+    reason: str
+    log: Path
+    other: OtherResults | None = None
+    source_path: str | None = None  # of its first chunk, as the manifest has it
+
+    @property
+    def missing(self) -> int:
+        """Chunks without a valid output that have not failed."""
+        return self.chunks - self.done - self.failed
+
+
+def log_of(settings: OrchestrateSettings, recording_id: str) -> Path:
+    """Return a recording's telemetry log; its name is fixed, so that a later run can resume from it."""
+    return settings.telemetry_folder / f"{recording_id}.jsonl"
+
+
+def look_at(path: Path, settings: OrchestrateSettings, made_with: Mapping[str, Any]) -> RecordingToInfer:
+    """Return how far the recording of a manifest is, given what makes the results that are asked for."""
+    try:
+        chunks = read_manifest(path, settings.root).chunks
+    except BadcError as error:
+        log = log_of(settings, path.stem)
+        return RecordingToInfer(path.stem, path, 0, 0, 0, 0, "", InferDecision.REFUSE, str(error), log)
+    ids = {chunk.recording_id for chunk in chunks}
+    recording_id = ids.pop() if len(ids) == 1 else path.stem
+    output_dir = settings.below(settings.output_dir)
+    standings = standings_of(output_dir, chunks, made_with, settings.redo_before)
+    open_chunks = [chunk for chunk in chunks if standings.get(chunk) != Standing()]
+    other = OtherResults(output_dir, made_with)
+    other.add(standings.values())
+    status = "missing"
+    try:
+        if (found := read_chunk_status(status_path(settings.below(settings.chunks_dir), recording_id))) is not None:
+            status = found.state.value
+    except BadcError as error:
+        status = f"unreadable ({error})"
+    recording = RecordingToInfer(
+        recording_id,
+        path,
+        chunks=len(chunks),
+        done=len(chunks) - len(open_chunks),
+        failed=_failed(log_of(settings, recording_id), open_chunks),
+        audio_ms=sum(chunk.duration_ms for chunk in chunks),
+        chunk_status=status,
+        decision=InferDecision.RUN,
+        reason="",
+        log=log_of(settings, recording_id),
+        other=other if other else None,
+        source_path=chunks[0].source_path if chunks else None,
+    )
+    decision, reason = _decide(recording, settings)
+    return replace(recording, decision=decision, reason=reason)
+
+
+def _failed(log: Path, open_chunks: Sequence[Chunk]) -> int:
+    """Return how many of these chunks without an output failed for good in the last run."""
+    path = resumable(log)
+    if path is None or not open_chunks:
+        return 0
+    try:
+        jobs = read_jobs(path)
+    except BadcError:  # no run can resume from this file; one that tries will say so
+        return 0
+    found = (jobs.find(chunk) for chunk in open_chunks)
+    return sum(job is not None and job.status is JobStatus.FAILURE for job in found)
+
+
+def _decide(recording: RecordingToInfer, settings: OrchestrateSettings) -> tuple[InferDecision, str]:
+    if recording.chunks == 0:
+        return InferDecision.SKIP, "the manifest has no chunks"
+    other = recording.other
+    if other is not None and not other.may_go(settings.replace_results):
+        return InferDecision.REFUSE, other.summary()
+    if recording.done == recording.chunks and not settings.include_existing:
+        return InferDecision.SKIP, "complete: every chunk has a valid output"
+    if recording.chunk_status != ChunkState.COMPLETED and not settings.allow_partial_chunks:
+        return InferDecision.REFUSE, f"its chunk status is {recording.chunk_status}, not completed"
+    if recording.done == 0:
+        return InferDecision.RUN, "no chunk has an output" if other is None else f"replaces {other.summary()}"
+    if recording.done == recording.chunks:
+        return InferDecision.RUN, "complete, and wanted again (--include-existing)"
+    if settings.resume_completed:
+        return InferDecision.RESUME, "partly done"
+    return InferDecision.RUN, "partly done; all of it runs again (--resume-completed resumes it)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias, get_origin
 
@@ -12,7 +13,7 @@ from pydantic.fields import FieldInfo
 from badc.detections.fingerprint import RUNNER
 from badc.runners.interface import ChunkTimeout, RunnerSpec
 from badc.runners.registry import RUNNERS
-from badc.settings.model import Settings, option_name, turned_off_by
+from badc.settings.model import Settings, option_name, option_words, turned_off_by
 
 
 def _own_fields() -> dict[str, set[str]]:
@@ -138,9 +139,8 @@ def options_that_made(settings: Mapping[str, Any]) -> str | None:
         value = settings.get(name)
         if value is not None and field.get_default() != (tuple(value) if isinstance(value, list) else value):
             for item in value if isinstance(value, list | tuple) else (value,):
-                joint = "=" if str(item).startswith("-") else " "
-                words.append(f"{option_name(name)}{joint}{item}")
-    return " ".join(words) or f"the runner '{spec.name}'"
+                words += option_words(name, item, field)
+    return shlex.join(words) or f"the runner '{spec.name}'"
 
 
 def other_runners(settings: _RunnerChoice) -> list[str]:

@@ -38,11 +38,12 @@ class Settings(BaseModel):
                 positional.append(f"./{value}" if str(value).startswith("-") else str(value))
             elif value != field.get_default(call_default_factory=True):
                 for item in value if isinstance(value, tuple) else (value,):
-                    words += _words(name, item, field)
+                    words += option_words(name, item, field)
         return [*positional, *words]
 
 
-def _words(name: str, value: object, field: FieldInfo) -> list[str]:
+def option_words(name: str, value: object, field: FieldInfo) -> list[str]:
+    """Return the command-line words that give a field this value, or one of its values if it is repeatable."""
     if isinstance(value, bool):
         return [option_name(name) if value else off_name(field)]
     # Joined by =, because a leading dash would make the value the next option.

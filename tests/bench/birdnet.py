@@ -53,10 +53,10 @@ def _window_ms(audio: Path) -> tuple[float, float]:
     """Return the milliseconds of processor time that a window takes: by the whole model, and by the cut one."""
     import soxr
 
-    from badc.runners.birdnet.cut_model import Network, _interpreter, _invoked
+    from badc.runners.birdnet.cut_model import Interpreter, Network
     from badc.runners.birdnet.runner import model_file
 
-    whole, network = _interpreter(model_path=str(model_file())), Network(model_file())
+    whole, network = Interpreter(model_path=str(model_file())), Network(model_file())
     samples, rate = sf.read(audio, frames=30 * sf.info(audio).samplerate, dtype="float32")
     windows = soxr.resample(samples, rate, 48_000).reshape(10, -1)
 
@@ -66,7 +66,7 @@ def _window_ms(audio: Path) -> tuple[float, float]:
             logits(window)
         return (time.process_time() - begin) / len(windows) * 1000
 
-    rounds = [(took_ms(lambda window: _invoked(whole, window[None])), took_ms(network.logits)) for _ in range(_ROUNDS)]
+    rounds = [(took_ms(lambda window: whole.logits(window[None])), took_ms(network.logits)) for _ in range(_ROUNDS)]
     return median(one for one, _ in rounds), median(other for _, other in rounds)
 
 

@@ -158,8 +158,8 @@ class Network:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._whole: Any = None
-        self._cut: Any = None
+        self._whole: Interpreter | None = None
+        self._cut: Interpreter | None = None
         self._spectrogram: Spectrogram | None = None
         try:
             self._load_cut()
@@ -167,7 +167,7 @@ class Network:
             self._cut = self._spectrogram = None
             print(f"BirdNET runs as a whole, which takes twice as long: {error}", file=sys.stderr, flush=True)
         if self._cut is None:
-            self._whole = _interpreter(model_path=str(path))
+            self._whole = Interpreter(model_path=str(path))
 
     @property
     def is_cut(self) -> bool:
@@ -177,11 +177,11 @@ class Network:
     def logits(self, window: Array) -> Array:
         """Return the logit of each label, `[6522]`, for a window of 144,000 samples."""
         bands = None if self._spectrogram is None else self._spectrogram.of(window)
-        if bands is not None:
-            return _invoked(self._cut, bands)
+        if bands is not None and self._cut is not None:
+            return self._cut.logits(bands)
         if self._whole is None:
-            self._whole = _interpreter(model_path=str(self._path))
-        return _invoked(self._whole, window[None])
+            self._whole = Interpreter(model_path=str(self._path))
+        return self._whole.logits(window[None])
 
     def _load_cut(self) -> None:
         model = self._path.read_bytes()
@@ -192,10 +192,10 @@ class Network:
         network, matrices = base.with_suffix(".tflite"), base.with_suffix(".npz")
         try:
             self._spectrogram = Spectrogram.load(matrices, hashlib.sha256(network.read_bytes()).hexdigest())
-            self._cut = _interpreter(model_path=str(network))
+            self._cut = Interpreter(model_path=str(network))
         except Exception:  # not there yet, or damaged
             made, self._spectrogram = cut(model)
-            self._cut = _interpreter(model_content=made)
+            self._cut = Interpreter(model_content=made)
             self._check()
             try:
                 atomic.write_bytes(network, made)
@@ -209,7 +209,7 @@ class Network:
 
         signal = np.random.default_rng(20230509).normal(0, 0.1, _SAMPLES).astype(np.float32)
         one = self.logits(signal)
-        other = _invoked(_interpreter(model_path=str(self._path)), signal[None])
+        other = Interpreter(model_path=str(self._path)).logits(signal[None])
         difference = float(np.abs(confidence(one) - confidence(other)).max())
         if not difference <= _TOLERANCE:
             raise ValueError(f"cut, it gives confidences that differ by {difference:.2g}")
@@ -222,17 +222,20 @@ def confidence(logits: Array) -> np.ndarray[Any, np.dtype[np.float64]]:
     return 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -15, 15)))
 
 
-def _interpreter(**model: Any) -> Any:
-    from ai_edge_litert.interpreter import Interpreter
+class Interpreter:
+    """A model in LiteRT with one input and one output, on one thread: a worker is meant for one core."""
 
-    # One thread: a worker is meant for one core, and more threads gain nothing on one window.
-    made = Interpreter(**model, num_threads=1)
-    made.allocate_tensors()
-    return made
+    def __init__(self, **model: Any) -> None:
+        from ai_edge_litert.interpreter import Interpreter as LiteRt
 
+        self._litert = LiteRt(**model, num_threads=1)
+        self._litert.allocate_tensors()
+        self._input = self._litert.get_input_details()[0]["index"]
+        self._output = self._litert.get_output_details()[0]["index"]
 
-def _invoked(interpreter: Any, value: Array) -> Array:
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], value)
-    interpreter.invoke()
-    logits: Array = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0]
-    return logits
+    def logits(self, value: Array) -> Array:
+        """Return the model's output for an input."""
+        self._litert.set_tensor(self._input, value)
+        self._litert.invoke()
+        logits: Array = self._litert.get_tensor(self._output)[0]
+        return logits

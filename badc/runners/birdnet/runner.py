@@ -18,12 +18,12 @@ from badc.chunks.manifest import Chunk
 from badc.detections.result import ChunkResult, ResultStatus, parse_detections
 from badc.errors import MOST_LISTED, NotInstalledError, RequestError, listed
 from badc.recordings.audio import AudioWindow
+from badc.runners.birdnet.host import WINDOW_S
 from badc.runners.interface import FOUND, ChunkTimeout, RunnerOutput, RunnerSpec, Switch, WorkerPlace
 from badc.runners.process.resident import Host
 from badc.system.texts import read_text, spelling
 
 MODEL_VERSION = "BirdNET_GLOBAL_6K_V2.4_FP32"
-WINDOW_S = 3.0  # what the model hears at once
 _FOLDER = "models/analyzer"
 _MODEL = "BirdNET_GLOBAL_6K_V2.4_Model_FP32.tflite"
 _LABELS = "BirdNET_GLOBAL_6K_V2.4_Labels.txt"

@@ -224,6 +224,7 @@ def _version(root: Path) -> str:
     return " ".join(filter(None, (told, commit))) or "version unknown"
 
 
+@lru_cache(maxsize=8)  # the runs of a dataset ask once for each recording, and checkpoints are large
 def _model_version(root: Path, version: str) -> str:
     return f"HawkEars 1.x {version} {digest_of_checkpoints(root / folder for folder in _CHECKPOINT_FOLDERS)}"
 

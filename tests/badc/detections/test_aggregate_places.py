@@ -80,10 +80,10 @@ def test_chunks_of_their_own_have_the_station_of_their_recording(
 
 
 def test_folders_around_a_study_are_no_places(chunk: MakeChunk, detections_file: Write) -> None:
-    detections_file(chunk("20230509_050000", source_path="/home/me/work/20230509_050000.WAV"), CALL)
+    detections_file(chunk("20230509_050000", source_path="/media/card/birds/20230509_050000.WAV"), CALL)
     table()
     assert stations() == {"20230509_050000": ("", "")}
-    detections_file(chunk("SiteA_1", source_path="/home/me/work/SiteA/SiteA_1.WAV"), CALL)
+    detections_file(chunk("SiteA_1", source_path="/media/card/birds/SiteA/SiteA_1.WAV"), CALL)
     table()
     assert stations() == {"20230509_050000": ("", ""), "SiteA_1": ("SiteA", "")}
 

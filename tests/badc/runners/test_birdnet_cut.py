@@ -11,7 +11,7 @@ import soundfile as sf
 import soxr
 
 from badc.runners.birdnet import cut_model
-from badc.runners.birdnet.cut_model import Network, confidence
+from badc.runners.birdnet.cut_model import Interpreter, Network, confidence
 from badc.runners.birdnet.runner import model_file
 
 pytest.importorskip("ai_edge_litert", reason="the extra birdnet is not installed")
@@ -52,8 +52,8 @@ def network(_cache: None) -> Network:
 
 @pytest.fixture(scope="module")
 def whole() -> Any:
-    interpreter = cut_model._interpreter(model_path=str(model_file()))
-    return lambda window: cut_model._invoked(interpreter, window[None])
+    interpreter = Interpreter(model_path=str(model_file()))
+    return lambda window: interpreter.logits(window[None])
 
 
 def difference(network: Network, whole: Any, window: Any) -> float:

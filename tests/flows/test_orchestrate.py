@@ -124,7 +124,7 @@ def test_prefect_shows_a_subflow_for_each_recording_and_one_table(orchestrate, m
     from tasks.show.artifacts import artifact_key
 
     root = make_dataset("A", "B")
-    orchestrate(root, concurrent_recordings=2)
+    orchestrate(root, use_hawkears=False, concurrent_recordings=2)
     with get_client(sync_client=True) as client:
         key = f"orchestrate-{artifact_key(root.name)}"
         (artifact,) = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))

@@ -145,6 +145,7 @@ def test_prefect_shows_a_subflow_for_each_recording_and_one_table(orchestrate, m
 
 def test_tables_and_reports_follow_each_recording(orchestrate, make_dataset, birds_wav, capsys):
     from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
     from flows.cli.commands.orchestrate import report_outcome
     from tasks.show.artifacts import artifact_key
@@ -168,9 +169,10 @@ def test_tables_and_reports_follow_each_recording(orchestrate, make_dataset, bir
     at = next(number for number, line in enumerate(lines) if line.startswith("label\t"))
     assert lines[at + 1].startswith(f"{best}\t")
     assert lines[at + 2] == ""
+    key = f"orchestrate-reports-{artifact_key(root.name)}"
     with get_client(sync_client=True) as client:
-        artifacts = {a.key: a.data for a in client.read_artifacts()}
-    shown = artifacts[f"orchestrate-reports-{artifact_key(root.name)}"].partition("## Labels")[2].partition("## ")[0]
+        (artifact,) = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
+    shown = str(artifact.data).partition("## Labels")[2].partition("## ")[0]
     assert best in shown
     assert len([line for line in shown.splitlines() if line.startswith("|")]) == 3, "heading, rule, one row"
 

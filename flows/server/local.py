@@ -41,7 +41,8 @@ _RECORDING_PATIENCE_S = 10.0
 _IDS_PER_QUESTION = 200
 _ENDS = ["COMPLETED", "FAILED", "CANCELLED", "CRASHED"]
 # A run asks its own server at the end whether it has everything, so that server writes more often than one that stays.
-_FLUSH_INTERVAL_S = "0.25"
+# Prefect takes whole seconds: below 1 is 0, and it would look without a pause, which takes a third of a core.
+_FLUSH_INTERVAL_S = "1"
 _ended_task_runs: dict[str, int] = {}
 _BACKLOG = 2048
 # By default, Prefect's server records one event of a task run per transaction, and drops events once it is more than

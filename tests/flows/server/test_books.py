@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 import soundfile as sf
 
@@ -54,6 +55,12 @@ def _completed(server: str) -> tuple[int, int]:
         for question in (states, {})
     ]
     return counts[0], counts[1]
+
+
+def test_a_runs_own_server_rests_between_two_looks_at_what_is_to_be_recorded(prefect_api) -> None:
+    (server,) = (p for p in psutil.Process().children() if "flows.server.app" in p.cmdline())
+    interval = server.environ()["PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL"]
+    assert int(float(interval)) >= 1, "Prefect cuts off the fraction: 0 is a busy loop"
 
 
 def test_a_runs_own_server_stops_only_when_it_has_recorded_all(badc, tmp_path) -> None:

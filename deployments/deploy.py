@@ -39,8 +39,8 @@ def main() -> None:
 
 
 def _full_name(deployment: Mapping[str, Any]) -> str:
-    # Each flow is named like its function.
-    return f"{deployment['entrypoint'].rpartition(':')[2]}/{deployment['name']}"
+    # Each flow is named like its function, which ends the dotted path.
+    return f"{deployment['entrypoint'].rpartition('.')[2]}/{deployment['name']}"
 
 
 def _existing(client: SyncPrefectClient, names: Iterable[str]) -> Iterator[DeploymentResponse]:

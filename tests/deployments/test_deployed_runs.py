@@ -139,6 +139,7 @@ def test_a_run_that_failed_goes_on_where_it_was_when_it_is_retried(
             before = {"kind": "command", "runner_cmd": fake("detector")}
             assert lab.ended(lab.start("orchestrate/orchestrate", runner=before, **given))["type"] == "COMPLETED"
         given["recordings"] = {"include_existing": everything}
+        given["chunks"]["replace_results"] = everything  # the words of its command are others
         run_id = lab.start("orchestrate/orchestrate", runner=runner, **given)
         assert lab.ended(run_id)["type"] == "FAILED"
         assert "A_chunk_2000_3000: the command ended with exit code 3" in lab.state_of(run_id)["message"]

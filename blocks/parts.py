@@ -98,7 +98,15 @@ CLUSTER = Part(
     "Workers",
     "The workers of a run: the GPUs and CPU cores of its machine, or those of a Dask scheduler.",
     InferOptions,
-    ("max_gpus", "cpu_workers", "worker_memory_gib", "gpu_sample_interval_s", "gpu_pool", "scheduler"),
+    (
+        "max_gpus",
+        "cpu_workers",
+        "threads_per_worker",
+        "worker_memory_gib",
+        "gpu_sample_interval_s",
+        "gpu_pool",
+        "scheduler",
+    ),
 )
 CHUNKS = Part(
     "Chunks and failures",

@@ -10,13 +10,13 @@ if __name__ == "__main__":
     # would import Prefect with it.
     os.execv(sys.executable, [sys.executable, "-m", "flows", "infer", "run", *sys.argv[1:]])
 
+import math
 import queue
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from prefect import State, Task, flow
 from prefect.exceptions import Pause
@@ -41,6 +41,7 @@ from tasks.infer import InferTasks, RunStoppedError, batch_parameters
 from tasks.plain_log import log_plainly
 from tasks.show.artifacts import RunArtifacts, run_title
 from tasks.silent_workers import SilentWorkers
+from tasks.workers.body import begin_no_more
 from tasks.workers.cluster import Cluster, WorkerLabels, open_cluster
 from tasks.workers.task_runner import ChunkTaskRunner
 
@@ -49,6 +50,10 @@ _IN_FLIGHT_PER_SLOT = 2
 # Tasks that wait for their retry need no worker, but each holds a thread.
 _MOST_UNDER_WAY = 512
 _TICK_S = 0.25
+# By `--chunks-per-task auto` a run has about as many task runs: each costs Prefect 20 kB and some 50 ms of a core.
+_WANTED_TASK_RUNS = 1000
+# And no batch is more than this part of a worker's share of what is left, so that all workers end at the same time.
+_MOST_OF_SHARE = 0.25
 
 
 def name_of_run(manifest: Path, dataset_root: Path | None) -> str:
@@ -125,7 +130,9 @@ class _InferRun:
         self._silent_workers = SilentWorkers(self._ledger, session.say)
         self._stop = session.stop
         self._wakeups: queue.SimpleQueue[PrefectFuture[Any] | None] = queue.SimpleQueue()
+        self._run = uuid.uuid4().hex
         self._batches = InferTasks(
+            self._run,
             self._ledger,
             WorkerLabels(cluster.labels).label_of,
             settings.max_retries,
@@ -133,7 +140,7 @@ class _InferRun:
             lambda: self._wakeups.put(None),
             session.say,
         )
-        self._said_no_worker = False
+        self._said_no_worker = self._told_workers = False
         self._under_way: dict[PrefectFuture[Any], Sequence[PlannedChunk]] = {}
         self._ended_task_runs = 0
         self._errors = self._ledger.errors_of(planned.key for planned, _ in plan.unusable)[:MOST_LISTED]
@@ -170,7 +177,6 @@ class _InferRun:
         )
 
     def _run_chunks(self) -> None:
-        topic = f"badc-{uuid.uuid4().hex}"
         runner = ChunkTaskRunner(
             address=self._cluster.address,
             client_kwargs={"security": self._cluster.security},
@@ -182,15 +188,15 @@ class _InferRun:
         )
         self._batches.limit_worker = runner.limit
         with runner:
-            runner.client.subscribe_topic(topic, self._batches.report)
+            runner.client.subscribe_topic(self._cluster.topic, self._batches.report)
             task = self._batches.task()
-            batches = _batches(self._plan.todo, self._plan.settings.chunks_per_task)
-            self._fill(runner, task, batches, topic)
+            batches = _batches(self._plan.todo, self._plan.settings.chunks_per_task, runner.worker_count)
+            self._fill(runner, task, batches)
             while self._under_way:
                 self._tick(runner)
-                self._fill(runner, task, batches, topic)
+                self._fill(runner, task, batches)
 
-    def _fill(self, runner: ChunkTaskRunner, task: Task[..., Any], batches: Iterator[Any], topic: str) -> None:
+    def _fill(self, runner: ChunkTaskRunner, task: Task[..., Any], batches: Iterator[Any]) -> None:
         """Start just enough tasks for every worker, so that a failure stops the rest and memory stays flat."""
         window = _IN_FLIGHT_PER_SLOT * max(1, runner.worker_count())
         while not self._stop.requested.is_set():
@@ -200,7 +206,8 @@ class _InferRun:
             batch = next(batches, None)
             if batch is None:
                 return
-            future = runner.submit(task, batch_parameters(batch, self._plan.order, topic))
+            order, topic = self._plan.order, self._cluster.topic
+            future = runner.submit(task, batch_parameters(batch, order, topic, self._run))
             self._under_way[future] = batch
             future.add_done_callback(self._wakeups.put)
 
@@ -214,6 +221,9 @@ class _InferRun:
                 future = self._wakeups.get_nowait()
         except queue.Empty:
             pass
+        if self._stop.requested.is_set() and not self._told_workers:
+            self._told_workers = True
+            runner.tell_workers(begin_no_more, self._run)
         if self._stop.out_of_patience:
             runner.abandon()
         if runner.worker_count() == 0 and not (self._said_no_worker or self._stop.requested.is_set()):
@@ -253,7 +263,14 @@ class _InferRun:
         return RunState.INTERRUPTED if self._stop.interrupted else RunState.FAILED
 
 
-def _batches(chunks: Sequence[PlannedChunk], size: int) -> Iterator[tuple[PlannedChunk, ...]]:
-    rest = iter(chunks)
-    while batch := tuple(islice(rest, size)):
-        yield batch
+def _batches(
+    chunks: Sequence[PlannedChunk], size: int | Literal["auto"], workers: Callable[[], int]
+) -> Iterator[tuple[PlannedChunk, ...]]:
+    """Cut the chunks into the batches of task runs; `workers` returns how many tasks are done at once now."""
+    begin = 0
+    while left := len(chunks) - begin:
+        share = left / max(1, workers())
+        auto = max(1, min(math.ceil(len(chunks) / _WANTED_TASK_RUNS), int(share * _MOST_OF_SHARE)))
+        end = min(len(chunks), begin + (auto if size == "auto" else size))
+        yield tuple(chunks[begin:end])
+        begin = end

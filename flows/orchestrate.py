@@ -120,6 +120,9 @@ class _OrchestrateRun:
         self._stop = session.stop
         self._lock = threading.Lock()
         self._waiting = deque(self._plan.todo)
+        # Of the recordings that have ended, and of those that have not begun: nobody walks through all of them again.
+        self._ended_progress = _no_progress(0, 0)
+        self._not_begun = _no_progress(sum(r.chunks for r in self._waiting), sum(r.audio_ms for r in self._waiting))
         self._sessions: dict[str, InferSession] = {}
         self._ended: list[RecordingOutcome] = []
         self._progress: dict[str, Progress] = {}
@@ -150,7 +153,7 @@ class _OrchestrateRun:
                     outcome = future.result()
                     self._ended.append(outcome)
                     self._sessions.pop(outcome.recording_id, None)
-                    self._table.ended(outcome.recording_id, outcome.state, outcome.error)
+                    self._take_in(outcome)
                     if outcome.state is RunState.FAILED and self._plan.settings.fail_fast:
                         self._stop.request(StopReason.FAILED)
                 self._tell()
@@ -159,6 +162,15 @@ class _OrchestrateRun:
         self._table.close()
         if self._plan.settings.bundle or total.rollup is not None:
             show_reports(self._plan, self._pages, total.rollup)
+
+    def _take_in(self, outcome: RecordingOutcome) -> None:
+        with self._lock:
+            progress = self._progress.pop(outcome.recording_id, None)
+            if progress is not None:
+                self._ended_progress += progress
+        if progress is not None:
+            self._table.show({outcome.recording_id: progress})
+        self._table.ended(outcome.recording_id, outcome.state, outcome.error)
 
     def _look_again(self) -> None:
         """Mark recordings as failed whose outputs or logs were deleted while the others ran."""
@@ -237,6 +249,8 @@ class _OrchestrateRun:
     def _subflow(self, recording: RecordingToInfer, plan: InferPlan) -> InferOutcome:
         def note(progress: Progress) -> None:
             with self._lock:
+                if recording.recording_id not in self._progress:
+                    self._not_begun += _no_progress(-recording.chunks, -recording.audio_ms)
                 self._progress[recording.recording_id] = progress
 
         session = InferSession(
@@ -296,22 +310,15 @@ class _OrchestrateRun:
     def _tell(self) -> None:
         """Report the progress of all recordings together."""
         with self._lock:
-            parts = list(self._progress.values())
-            known = set(self._progress)
-        rest = [r for r in self._plan.todo if r.recording_id not in known]
-        self._session.on_progress(
-            Progress(
-                total=sum(part.total for part in parts) + sum(r.chunks for r in rest),
-                done=sum(part.done for part in parts),
-                failed=sum(part.failed for part in parts),
-                skipped=sum(part.skipped for part in parts),
-                audio_ms=sum(part.audio_ms for part in parts),
-                audio_total_ms=sum(part.audio_total_ms for part in parts) + sum(r.audio_ms for r in rest),
-                elapsed_s=time.monotonic() - self._begin,
-                running=sum(part.running for part in parts),
-            )
-        )
-        self._table.show(dict(self._progress))
+            parts = dict(self._progress)
+            total = sum(parts.values(), self._ended_progress + self._not_begun)
+        self._session.on_progress(replace(total, elapsed_s=time.monotonic() - self._begin))
+        self._table.show(parts)
+
+
+def _no_progress(chunks: int, audio_ms: int) -> Progress:
+    """Return the progress of chunks with so much audio, of which none has begun."""
+    return Progress(chunks, 0, 0, 0, 0, audio_ms, 0.0, 0)
 
 
 def _outcome_of(recording_id: str, outcome: InferOutcome, commit: str | None = None) -> RecordingOutcome:

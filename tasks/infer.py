@@ -54,13 +54,15 @@ def backoffs_s(max_retries: int) -> list[float]:
 class InferTasks:
     """What surrounds each attempt of a task in the flow's process: the books, and whether to start.
 
-    `label_of` turns a worker's Dask address, its name and whether it has a GPU into its label. Once `stopping` is set,
-    no attempt starts. `wake` is called when a task begins to wait for its retry, so that its worker can have another;
-    `limit_worker`, with a worker's address, when it says that it takes so many chunks at once only.
+    `run` distinguishes the run from others on its cluster, whose reports have the same topic. `label_of` turns a
+    worker's Dask address, its name and whether it has a GPU into its label. Once `stopping` is set, no attempt starts.
+    `wake` is called when a task begins to wait for its retry, so that its worker can have another; `limit_worker`, with
+    a worker's address, when it says that it takes so many chunks at once only.
     """
 
     def __init__(
         self,
+        run: str,
         ledger: RunLedger,
         label_of: Callable[[str, object, bool], str],
         max_retries: int,
@@ -68,6 +70,7 @@ class InferTasks:
         wake: Callable[[], None],
         say: Callable[[str], None],
     ) -> None:
+        self._run = run
         self._ledger = ledger
         self._label_of = label_of
         self._backoffs_s = backoffs_s(max_retries)
@@ -107,6 +110,7 @@ class InferTasks:
         batch: Sequence[PlannedChunk],
         order: InferOrder,
         topic: str,
+        run: str,
     ) -> int:
         """Run one attempt at the chunks of `batch` that are not done yet; return how many were done.
 
@@ -128,7 +132,8 @@ class InferTasks:
             # for others too cannot do so again.
             order = order if (task_run.run_count or 1) == 1 else replace(order, in_one_call=False, alone=True)
             with self._reports_of(keys) as reported:
-                self._settle(name, on_worker.bound(preferred, reported)(todo, order, topic))
+                reports = on_worker.bound(preferred, reported)(todo, order, topic, run)
+                self._settle(name, reports)
         except FutureCancelledError:
             self._ledger.close_open(keys, "interrupted before it ended")
             raise RunStoppedError("the run was stopped while a worker was busy with it") from None
@@ -138,6 +143,8 @@ class InferTasks:
             # Dask gave up: several workers in a row died while they had this task.
             self._ledger.close_open(keys, "the worker died during this attempt")
             raise self._retried_later(name, backoff_s, str(error)) from None
+        if len(reports) < len(todo):
+            raise RunStoppedError("the run is stopping, so the rest of its chunks were not begun")
         if left := self._ledger.undone(todo):
             reasons = self._ledger.errors_of(planned.key for planned in left)
             raise self._retried_later(name, backoff_s, "\n".join(reasons))
@@ -145,6 +152,8 @@ class InferTasks:
 
     def report(self, event: tuple[float, dict[str, Any]]) -> None:
         """Handle a worker's report of a start or an end, as Dask delivers it."""
+        if event[1]["run"] != self._run:
+            return
         worker, attempt = self._read(event[1])
         if attempt.ok is None:
             self._ledger.started(attempt, worker)
@@ -235,9 +244,9 @@ def _tag(tag: str) -> None:
         context.task_run.tags.append(tag)
 
 
-def batch_parameters(batch: Sequence[PlannedChunk], order: InferOrder, topic: str) -> dict[str, Any]:
+def batch_parameters(batch: Sequence[PlannedChunk], order: InferOrder, topic: str, run: str) -> dict[str, Any]:
     """Return the parameters of a task run, quoted so that Prefect does not search them for futures."""
-    return {"batch": quote(tuple(batch)), "order": quote(order), "topic": topic}
+    return {"batch": quote(tuple(batch)), "order": quote(order), "topic": topic, "run": run}
 
 
 def _name_of_batch(parameters: dict[str, Any]) -> str:

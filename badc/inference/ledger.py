@@ -67,6 +67,19 @@ class Progress:
         """Seconds until the end at this pace; None before anything is done."""
         return (self.audio_total_ms - self.audio_ms) / 1000 / self.times_real_time if self.audio_ms else None
 
+    def __add__(self, other: Progress) -> Progress:
+        """Return the progress of two runs together, which may be at the same time."""
+        return Progress(
+            total=self.total + other.total,
+            done=self.done + other.done,
+            failed=self.failed + other.failed,
+            skipped=self.skipped + other.skipped,
+            audio_ms=self.audio_ms + other.audio_ms,
+            audio_total_ms=self.audio_total_ms + other.audio_total_ms,
+            elapsed_s=max(self.elapsed_s, other.elapsed_s),
+            running=self.running + other.running,
+        )
+
     def describe(self, ended: bool = False) -> str:
         """Return it as one line, with the time left unless the run has ended."""
         left_s = None if ended or self.done + self.failed == self.total else self.left_s

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from badc.runners.interface import ChunkTimeout
 from badc.runners.settings import RunnerSettings
@@ -24,6 +24,14 @@ def _channel(value: str | None) -> str | None:
     if value is None or value in ("mean", "loudest") or re.fullmatch(r"[1-9]\d{0,2}", value, re.ASCII):
         return value
     raise ValueError(f"{value!r} is neither the number of a channel, from 1 on, nor mean, nor loudest")
+
+
+def _number_or_auto(value: object) -> object:
+    if value == "auto" or (isinstance(value, int) and value >= 1 and not isinstance(value, bool)):
+        return value
+    if isinstance(value, str) and re.fullmatch(r"0*[1-9]\d{0,8}", value, re.ASCII):
+        return int(value)
+    raise ValueError(f"{value!r} is neither a number from 1 on, nor auto")
 
 
 class InferOptions(RunnerSettings):
@@ -54,6 +62,14 @@ class InferOptions(RunnerSettings):
         int,
         Field(ge=0, description="CPU workers beside the GPUs. Without a GPU there is at least one, even at 0."),
     ] = 0
+    threads_per_worker: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Threads of the processor that each worker's model may use. Default: the cores divided by the "
+            "workers.",
+        ),
+    ] = None
     gpu_sample_interval_s: Annotated[
         float, Field(ge=0.1, description="Seconds between two readings of a GPU's load while a chunk runs.")
     ] = 1.0
@@ -79,9 +95,13 @@ class InferOptions(RunnerSettings):
         Field(description="Join the Dask scheduler at this address (tcp://host:8786) instead of starting workers."),
     ] = None
     chunks_per_task: Annotated[
-        int,
-        Field(ge=1, description="Chunks per Prefect task run. A retry redoes only those of them that failed."),
-    ] = 1
+        int | Literal["auto"],
+        BeforeValidator(_number_or_auto),
+        Field(
+            description="Chunks per Prefect task run, of which a retry redoes only those that failed. `auto` is 1, and "
+            "more only where a run would have more than some 1,000 task runs."
+        ),
+    ] = "auto"
     chunks_at_once: Annotated[
         int | None,
         Field(

@@ -33,15 +33,21 @@ _KEPT_OUTPUT_CHARS = 500
 _turns = Turns()
 
 
-def infer_chunks(chunks: Sequence[PlannedChunk], order: InferOrder, report: Callable[[Attempt], None]) -> list[Attempt]:
+def infer_chunks(
+    chunks: Sequence[PlannedChunk],
+    order: InferOrder,
+    report: Callable[[Attempt], None],
+    may_begin: Callable[[], bool] = lambda: True,
+) -> list[Attempt]:
     """Analyse chunks on this worker and write their detections; return the ended attempts, in the order of the chunks.
 
     Chunks go to the runner one by one, or in one call if it can do that. A chunk that fails does not keep the others
     from being tried and raises nothing: its attempt says why it failed. `report` is called with each attempt when it
-    starts and when it has ended. Several threads may call this: no more than `order.at_once` are at the runner.
+    starts and when it has ended. Several threads may call this: no more than `order.at_once` are at the runner. Once
+    `may_begin` says no, the chunks that are left get no attempt.
     """
     calls = [chunks] if len(chunks) > 1 and order.in_one_call else [[planned] for planned in chunks]
-    return [attempt for call in calls for attempt in _attempts_at(call, order, report)]
+    return [attempt for call in calls if may_begin() for attempt in _attempts_at(call, order, report)]
 
 
 def _attempts_at(call: Sequence[PlannedChunk], order: InferOrder, report: Callable[[Attempt], None]) -> list[Attempt]:

@@ -7,7 +7,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import typer
 
@@ -108,6 +108,8 @@ def _parameter(name: str, field: Any) -> inspect.Parameter:
         repeatable = get_origin(kind) is tuple
         if repeatable:
             kind = list[get_args(kind)[0]]  # type: ignore[misc]
+        if Literal["auto"] in get_args(kind):  # a number or a word, which the model tells apart
+            kind = str
         shown = not any(field.default is unset for unset in (None, False, ()))
         options = option_names(name, field)
         annotation = Annotated[kind, typer.Option(*options, help=field.description, show_default=shown)]

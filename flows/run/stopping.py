@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 from types import FrameType
+from weakref import WeakSet
 
 from badc.errors import ExitCode
 
@@ -54,7 +55,7 @@ class Stop:
         self._over = False
         self._forced_s: float | None = None
         self._hurried_s: float | None = None
-        self._parts: list[Stop] = []
+        self._parts: WeakSet[Stop] = WeakSet()
 
     def request(self, reason: StopReason) -> None:
         """Let no new chunk start; an interruption replaces an earlier failure as the reason."""
@@ -64,13 +65,13 @@ class Stop:
                 self._deadline = time.monotonic() + self._grace_period_s
         self.requested.set()
         if self.interrupted:
-            for part in self._parts:
+            for part in list(self._parts):
                 part.request(reason)
 
     def part(self) -> Stop:
         """Return the stop of a part of the run, which is interrupted with the whole but fails alone."""
         part = Stop(self._grace_period_s, self._say)
-        self._parts.append(part)
+        self._parts.add(part)
         if self.interrupted and self.reason is not None:
             part.request(self.reason)
         return part

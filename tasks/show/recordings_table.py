@@ -32,10 +32,11 @@ class RecordingsTable:
 
     def __init__(self, plan: OrchestrationPlan) -> None:
         self._key = f"orchestrate-{artifact_key(plan.settings.root.name)}"
+        waiting = {r.recording_id for r in plan.todo}
         self._rows: dict[str, dict[str, Any]] = {
             r.recording_id: {
                 "recording": r.recording_id,
-                "state": "waiting" if r in plan.todo else r.decision.value,
+                "state": "waiting" if r.recording_id in waiting else r.decision.value,
                 "chunks": r.chunks,
                 "done": r.done,
                 "failed": r.failed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
@@ -36,7 +37,8 @@ class Cluster:
 
     `labels` has each worker's label by its Dask name, such as `gpu-0`; it is empty, and `gpu_workers` 0, if the workers
     are not ours. `note` is for the user, such as why no GPU is used. `security` holds the credentials of a cluster
-    started here, and is None if Dask's own configuration has them.
+    started here, and is None if Dask's own configuration has them. Workers report under `topic`, of all runs on it: the
+    scheduler keeps the last thousand events of each topic for as long as it lives.
     """
 
     address: str
@@ -45,6 +47,7 @@ class Cluster:
     gpu_workers: int = 0
     most_at_once: int = 1
     security: Security | None = field(default=None, repr=False)
+    topic: str = field(default_factory=lambda: f"badc-{uuid.uuid4().hex}")
 
 
 # Anyone who can talk to a scheduler or a worker can run code as its owner, and every user of the machine reaches its
@@ -66,8 +69,7 @@ _UNWATCHED = {
     "distributed.diagnostics.nvml": False,
 }
 
-# What torch, LiteRT and the libraries of linear algebra take their number of threads from. Dask leaves alone what the
-# environment already has.
+# What torch, LiteRT and the libraries of linear algebra take their number of threads from.
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -105,16 +107,13 @@ def open_cluster(settings: InferOptions) -> Iterator[Cluster]:
         gpus, reason = _find_gpus()
         gpu_workers, cpu_workers = workers_wanted(settings, len(gpus))
         at_once = chunks_at_once(settings, settings.runner())
-        # Dask's default is one thread for all that a worker starts.
-        threads = str(max(1, len(os.sched_getaffinity(0)) // (gpu_workers + cpu_workers)))
-        environment = {f"distributed.nanny.pre-spawn-environ.{name}": threads for name in _THREADS}
-        stack.enter_context(dask.config.set(environment))
+        environment = _environment(settings, gpu_workers + cpu_workers)
         resource_tracker.ensure_running()  # its start unblocks signals, so not with the first worker
         with leash.children_hear_no_signals():  # until tasks.workers.preload has handlers for them
             cluster = (
-                _gpu_cluster(gpus[:gpu_workers], cpu_workers, at_once, security)
+                _gpu_cluster(gpus[:gpu_workers], cpu_workers, at_once, security, environment)
                 if gpu_workers
-                else _cpu_cluster(cpu_workers, at_once, security)
+                else _cpu_cluster(cpu_workers, at_once, security, environment)
             )
         stack.enter_context(cluster)
         labels: dict[object, str] = {gpu: f"gpu-{number}" for number, gpu in enumerate(gpus[:gpu_workers])}
@@ -125,6 +124,13 @@ def open_cluster(settings: InferOptions) -> Iterator[Cluster]:
         yield Cluster(cluster.scheduler_address, labels, note, gpu_workers, most, security)
 
 
+def _environment(settings: InferOptions, workers: int) -> dict[str, str]:
+    """Return the variables of each worker from which what it starts takes its number of threads (Dask says 1)."""
+    wanted = settings.threads_per_worker
+    share = max(1, len(os.sched_getaffinity(0)) // workers)
+    return {name: str(wanted or os.environ.get(name) or share) for name in _THREADS}
+
+
 def _find_gpus() -> tuple[list[int | str], str]:
     """Return the usable GPUs, as CUDA_VISIBLE_DEVICES names them, and why there are none."""
     try:
@@ -133,7 +139,7 @@ def _find_gpus() -> tuple[list[int | str], str]:
         return [], f"no GPU: {error}"
 
 
-def _cpu_cluster(workers: int, at_once: AtOnce, security: Security) -> Any:
+def _cpu_cluster(workers: int, at_once: AtOnce, security: Security, environment: Mapping[str, str]) -> Any:
     from distributed import Scheduler, SpecCluster
 
     options = {
@@ -145,13 +151,15 @@ def _cpu_cluster(workers: int, at_once: AtOnce, security: Security) -> Any:
     }
     return SpecCluster(
         scheduler={"cls": Scheduler, "options": options},
-        workers=_cpu_workers(workers, at_once, security),
+        workers=_cpu_workers(workers, at_once, security, environment),
         security=security,
         silence_logs=logging.ERROR,
     )
 
 
-def _gpu_cluster(gpus: list[int | str], cpu_workers: int, at_once: AtOnce, security: Security) -> Any:
+def _gpu_cluster(
+    gpus: list[int | str], cpu_workers: int, at_once: AtOnce, security: Security, environment: Mapping[str, str]
+) -> Any:
     from dask_cuda import LocalCUDACluster
 
     class WithoutCudaContext(LocalCUDACluster):  # type: ignore[misc] # dask_cuda has no types
@@ -162,6 +170,7 @@ def _gpu_cluster(gpus: list[int | str], cpu_workers: int, at_once: AtOnce, secur
             for worker in spec.values():
                 options = worker["options"]
                 options["preload_argv"] = [a for a in options["preload_argv"] if a != "--create-cuda-context"]
+                options["env"] = {**options.get("env", {}), **environment}
                 worker["cls"] = _nanny()
             return spec
 
@@ -179,12 +188,14 @@ def _gpu_cluster(gpus: list[int | str], cpu_workers: int, at_once: AtOnce, secur
         preload=["tasks.workers.preload"],
     )
     if cpu_workers:
-        cluster.worker_spec.update(_cpu_workers(cpu_workers, at_once, security))
+        cluster.worker_spec.update(_cpu_workers(cpu_workers, at_once, security, environment))
         cluster.scale(len(cluster.worker_spec))
     return cluster
 
 
-def _cpu_workers(number: int, at_once: AtOnce, security: Security) -> dict[str, dict[str, Any]]:
+def _cpu_workers(
+    number: int, at_once: AtOnce, security: Security, environment: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
     """Return the specification of CPU workers, which see no GPU."""
     options = {
         "nthreads": at_once.cpu,
@@ -195,7 +206,7 @@ def _cpu_workers(number: int, at_once: AtOnce, security: Security) -> dict[str, 
         "security": security,
         "dashboard": False,
         "dashboard_address": f"{_LOCAL}:0",
-        "env": {"CUDA_VISIBLE_DEVICES": ""},
+        "env": {"CUDA_VISIBLE_DEVICES": "", **environment},
         "preload": ["tasks.workers.preload"],
         "silence_logs": logging.ERROR,
     }

@@ -128,6 +128,15 @@ class ChunkTaskRunner(DaskTaskRunner):
         """Give a worker, by its address, no more than so many tasks at once from now on."""
         self._slots.limit(worker, at_once)
 
+    def tell_workers(self, function: Call, *args: Any) -> None:
+        """Call a function on every worker, busy or not; nobody waits for it, or hears that it failed."""
+
+        def tell() -> None:
+            with suppress(Exception):  # a scheduler that is gone or hangs
+                self.client.run(function, *args)
+
+        threading.Thread(target=tell, daemon=True).start()
+
     def abandon(self) -> None:
         """Cancel everything that workers are doing; each task's wait for its worker ends with CancelledError."""
         self._abandoned.set()

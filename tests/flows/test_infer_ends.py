@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,6 +120,26 @@ def test_a_signal_lets_running_chunks_finish_and_leaves_no_orphans(started, numb
     assert "Resume with: badc infer run" in err
     assert "Traceback" not in err
     wait_until(lambda: gone(children), 30)
+
+
+def test_a_run_that_is_interrupted_begins_no_further_chunk_of_a_batch(
+    badc, make_recording, make_manifest, fake, tmp_path
+):
+    log = tmp_path / "run.jsonl"
+    command = fake("detector", "--seconds", 0.5)
+    process = badc(
+        *("infer", "run", make_manifest(make_recording(seconds=60)), "--runner-cmd", command),
+        *("--chunks-per-task", 60, "--grace-period", 600, "--output-dir", "out", "--telemetry-log", log),
+    )
+    wait_until(lambda: successes(log))
+    process.send_signal(signal.SIGINT)
+    wait_until(lambda: "no new chunks" in process.stderr.readline())
+    done = len(successes(log))
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    statuses = Counter(job["status"] for job in read_summary(log)["jobs"].values())
+    assert set(statuses) == {"success", "not_run"}, "neither a failure nor an attempt that was cut off"
+    assert statuses["success"] <= done + 4, "the one that ran, and what began before the worker heard of it"
 
 
 @pytest.mark.long

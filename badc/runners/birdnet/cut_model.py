@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -223,12 +224,12 @@ def confidence(logits: Array) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 class Interpreter:
-    """A model in LiteRT with one input and one output, on one thread: a worker is meant for one core."""
+    """A model in LiteRT with one input and one output, on as many threads as BLAS (`OMP_NUM_THREADS`, default 1)."""
 
     def __init__(self, **model: Any) -> None:
         from ai_edge_litert.interpreter import Interpreter as LiteRt
 
-        self._litert = LiteRt(**model, num_threads=1)
+        self._litert = LiteRt(**model, num_threads=int(os.environ.get("OMP_NUM_THREADS", "1")))
         self._litert.allocate_tensors()
         self._input = self._litert.get_input_details()[0]["index"]
         self._output = self._litert.get_output_details()[0]["index"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -102,8 +103,9 @@ class BirdnetRunner:
         }
         command = [sys.executable, "-m", "badc.runners.birdnet.host", orjson.dumps(options).decode()]
         self._timeout_s = spec.chunk_timeout_s
-        # BLAS would take every core for its products.
-        self._host = Host(command, {**place.environment, "OMP_NUM_THREADS": "1"}, "BirdNET")
+        # BLAS would take every core for its products; what starts a worker says how many are its own.
+        threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+        self._host = Host(command, {**place.environment, **threads}, "BirdNET")
 
     def detect(self, chunk: Chunk, audio: AudioWindow) -> RunnerOutput:
         """Analyse one chunk in the host (see `Runner.detect`)."""

@@ -30,6 +30,8 @@ def refusal(**values: Any) -> str:
         ({"cpu_workers": -1}, "--cpu-workers: "),
         ({"max_gpus": -1}, "--max-gpus: "),
         ({"chunks_per_task": 0}, "--chunks-per-task: "),
+        ({"chunks_per_task": "many"}, "--chunks-per-task: 'many' is neither a number from 1 on, nor auto"),
+        ({"threads_per_worker": 0}, "--threads-per-worker: "),
         ({"chunk_timeout_s": 0}, "--chunk-timeout: "),
         ({"chunk_timeout_s": float("nan")}, "--chunk-timeout: "),
         ({"chunk_timeout_s": float("inf")}, "--chunk-timeout: "),
@@ -43,6 +45,12 @@ def test_a_value_out_of_range_is_named_by_its_option(values: dict[str, Any], opt
     message = refusal(**values)
     assert message.startswith(option)
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(("given", "wanted"), [("auto", "auto"), ("20", 20), (20, 20)])
+def test_chunks_per_task_are_a_number_or_auto(given: object, wanted: object) -> None:
+    assert settings_from(InferSettings, {"manifest": MANIFEST, "chunks_per_task": given}).chunks_per_task == wanted
+    assert InferSettings(manifest=MANIFEST).chunks_per_task == "auto"
 
 
 def test_every_wrong_value_has_a_line() -> None:

@@ -47,6 +47,28 @@ def test_a_cpu_cluster_has_the_workers_that_were_asked_for():
         assert set(client.run(lambda: os.environ.get("CUDA_VISIBLE_DEVICES")).values()) == {""}
 
 
+@pytest.mark.parametrize(
+    ("options", "variable", "wanted"),
+    [
+        ({"cpu_workers": 1}, None, str(len(os.sched_getaffinity(0)))),
+        ({"cpu_workers": 1}, "5", "5"),
+        ({"cpu_workers": 1, "threads_per_worker": 3}, "5", "3"),
+    ],
+    ids=["share", "variable", "option"],
+)
+def test_what_a_worker_starts_has_its_share_of_the_cores(options, variable, wanted, monkeypatch):
+    if variable is None:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    else:
+        monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    with (
+        open_cluster(settings(max_gpus=0, **options)) as cluster,
+        Client(cluster.address, security=cluster.security, set_as_default=False) as client,
+    ):
+        client.wait_for_workers(1)
+        assert list(client.run(lambda: os.environ.get("OMP_NUM_THREADS")).values()) == [wanted]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_worker_lives_through_what_is_sent_to_its_whole_group(number):
     with (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +13,8 @@ from badc.errors import BadcError, ExitCode
 from badc.recordings.endings import lacks_its_end
 from badc.recordings.extent import Extent, as_flac, as_raw
 from badc.recordings.flac import UNKNOWN_FRAMES, find_end
-from badc.recordings.names import CONVERTED_BY
-from badc.recordings.wav import WavSamples, wav_samples
+from badc.recordings.names import CONVERTED_BY, ffmpeg_line
+from badc.recordings.wav import BLOCK_BYTES, HeaderError, WavSamples, says_less, wav_samples
 from badc.system.annex import is_pointer
 
 if TYPE_CHECKING:
@@ -37,6 +36,7 @@ _EXACT_DTYPES = {
     "DOUBLE": "float64",
 }
 _WAV_SUBTYPES = {"PCM_S8": "PCM_U8"}  # WAV has no signed 8-bit samples
+_NO_FILE = 7  # libsndfile's code, also of an MP3 without any whole frame
 _WAV_LIMIT_BYTES = 0xFFFFFFFF - 1024
 
 
@@ -133,28 +133,36 @@ def probe(path: Path, salvage: bool = False) -> AudioInfo:
 def _measured(path: Path, wav: WavSamples | None) -> tuple[AudioInfo, bool]:
     """Return what a file is, and whether its end is there."""
     size = path.stat().st_size
-    if wav is not None and wav.subtype is not None and (wav.claimed is None or wav.understated):
+    if wav is not None and wav.subtype is not None and (wav.claimed is None or wav.understated or not wav.as_is):
         frames = (wav.end - wav.start) // wav.frame_bytes
-        extent = Extent(wav.start, wav.end, size)
-        return AudioInfo(frames, wav.rate, wav.channels, wav.subtype, extent=extent, note=_note_of(wav)), True
+        extent = Extent(wav.start, wav.end, size, wav.big_endian)
+        return AudioInfo(frames, wav.rate, wav.channels, wav.subtype, extent=extent, note=wav.note), not wav.cut_off
     with _open(path) as stream:
         info = _info_of(stream)
-        if info.frames == UNKNOWN_FRAMES:
-            end = find_end(path)
-            frames, byte = (0, 0) if end is None else (end.frames, end.byte)
-            return replace(info, frames=frames, extent=Extent(0, byte, size)), True
         if wav is not None and (wav.cut_off or wav.understated):
-            return replace(info, note=_note_of(wav)), not wav.cut_off
+            return replace(info, note=wav.note), not wav.cut_off
+        end, is_unknown = find_end(path), info.frames == UNKNOWN_FRAMES
+        if end is not None and (is_unknown or end.frames > info.frames):
+            note = "" if is_unknown else says_less(info.duration_ms, end.frames * 1000 // info.rate)
+            return replace(info, frames=end.frames, extent=Extent(0, end.byte, size), note=note), end.is_end
+        if is_unknown:
+            repair = ffmpeg_line(path, "_repaired.flac", "-c:a", "flac")
+            raise AudioError(f"{path}: the FLAC does not say its length, and has no whole frame at its end: {repair}")
         # A FLAC or MP3 that was cut off still claims its full length.
-        return info, not lacks_its_end(path) and (info.frames <= 0 or _can_read(stream, info.frames - 1))
+        if lacks_its_end(path) or (info.frames > 0 and not _can_read(stream, info.frames - 1)):
+            return info, False
+        if wav is None and (unused := _unused_bytes(path)) > BLOCK_BYTES:
+            info = replace(info, note=f"the last {unused} bytes are beyond the length in the header, and not used")
+        return info, True
 
 
-def _note_of(wav: WavSamples) -> str:
-    if not wav.understated:
-        return ""
-    claimed_s, held_s = (wav.ms(size) / 1000 for size in (wav.claimed or 0, wav.end - wav.start))
-    used = "; all of it is used" if wav.subtype is not None else ""
-    return f"the header says {claimed_s:g} s, the file holds {held_s:g} s{used}"
+def _unused_bytes(path: Path) -> int:
+    """Return how much of a file is behind its last frame by the header: other chunks and tags, or samples."""
+    import soundfile as sf
+
+    with path.open("rb") as file, sf.SoundFile(file) as stream:
+        is_read = stream.frames > 0 and _can_read(stream, stream.frames - 1)
+        return path.stat().st_size - file.tell() if is_read else 0
 
 
 def _salvaged(path: Path, wav: WavSamples | None, info: AudioInfo, salvage: bool) -> AudioInfo:
@@ -162,18 +170,18 @@ def _salvaged(path: Path, wav: WavSamples | None, info: AudioInfo, salvage: bool
     whole_ms = wav.ms(wav.claimed) if wav is not None and wav.claimed is not None else info.duration_ms
     if wav is None:
         info = _readable(path, info)
-    whole = "" if wav is None and info.claimed_frames is None and info.extent is None else f" of {whole_ms / 1000:g} s"
+    whole = f" of {whole_ms / 1000:g} s" if whole_ms > info.duration_ms else ""
     readable = f"{info.duration_ms / 1000:g} s{whole} can be read"
     if info.duration_ms < 1:
         raise AudioError(f"{path}: the audio file is truncated or damaged; nothing of it can be read")
     if not salvage:
         codec = "flac" if path.suffix.lower() == ".flac" else "copy"
-        repair = shlex.join(["ffmpeg", "-i", path.name, "-c:a", codec, f"{path.stem}_repaired{path.suffix}"])
+        repair = ffmpeg_line(path, f"_repaired{path.suffix}", "-c:a", codec)
         raise AudioError(
             f"{path}: the audio file is truncated or damaged; {readable}. Give --salvage to use that part, or repair "
             f"the file: {repair}"
         )
-    return replace(info, note=f"salvaged: {readable}")
+    return replace(info, note="; ".join(filter(None, (f"salvaged: {readable}", info.note))))
 
 
 def _readable(path: Path, info: AudioInfo) -> AudioInfo:
@@ -195,11 +203,20 @@ def _decoding(path: Path) -> Iterator[None]:
         yield
     except AudioError:
         raise
+    except HeaderError as error:
+        raise AudioError(f"{path}: {error}") from None
     except Exception as error:
         reason = str(getattr(error, "error_string", error)).rstrip(".") or type(error).__name__
-        converter = CONVERTED_BY.get(path.suffix.lower() or path.name.lower())
-        way_out = f"; {converter} makes WAV or FLAC of it" if converter else ""
-        raise AudioError(f"{path}: cannot be read as audio ({reason}){way_out}") from None
+        if getattr(error, "code", None) == _NO_FILE:
+            reason = "no sound found in it"
+        if converter := CONVERTED_BY.get(path.suffix.lower() or path.name.lower()):
+            raise AudioError(
+                f"{path}: cannot be read as audio ({reason}); {converter} makes WAV or FLAC of it"
+            ) from None
+        raise AudioError(
+            f"{path}: cannot be read as audio ({reason}): it is damaged, or not what its name says. "
+            f"If it can be played, this makes a WAV of it: {ffmpeg_line(path, '_converted.wav')}"
+        ) from None
 
 
 def window_of(path: Path, info: AudioInfo, start_ms: int, end_ms: int) -> AudioWindow:
@@ -309,8 +326,8 @@ def _open(path: Path, source: AudioInfo | None = None) -> Iterator[sf.SoundFile]
             how: dict[str, Any] = {}
         else:
             view = as_raw(file, source.extent)
-            how = {"format": "RAW", "samplerate": source.rate, "channels": source.channels, "endian": "LITTLE"}
-            how["subtype"] = source.subtype
+            how = {"format": "RAW", "samplerate": source.rate, "channels": source.channels}
+            how |= {"subtype": source.subtype, "endian": "BIG" if source.extent.big_endian else "LITTLE"}
         with sf.SoundFile(view, **how) as stream:
             yield stream
 

@@ -12,11 +12,15 @@ from badc.recordings.flac import HEAD_BYTES, head_with_total
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """The bytes `[start, end)` of a file of `file_bytes`: the samples of a WAV, or from 0 on the frames of a FLAC."""
+    """The bytes `[start, end)` of a file of `file_bytes`: the samples of a WAV, or from 0 on the frames of a FLAC.
+
+    `big_endian` is a WAV's byte order.
+    """
 
     start: int
     end: int
     file_bytes: int
+    big_endian: bool = False
 
 
 def as_raw(file: BinaryIO, extent: Extent) -> io.RawIOBase:

@@ -12,11 +12,15 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from badc.recordings.names import ffmpeg_line
+from badc.recordings.wav import HeaderError
+
 UNKNOWN_FRAMES = (1 << 63) - 1  # what libsndfile says of a FLAC of unknown length
 _STREAMINFO_AT = 8
 HEAD_BYTES = _STREAMINFO_AT + 34
 _TOTAL_AT = _STREAMINFO_AT + 13
 _MOST_HEADER_BYTES = 16
+_ID3V1_BYTES = 128
 _MOST_FRAME_BYTES = 1 << 20
 _BLOCK_SIZES = {1: 192, **{code: 576 << (code - 2) for code in range(2, 6)}}
 _BLOCK_SIZES |= {code: 256 << (code - 8) for code in range(8, 16)}
@@ -24,30 +28,39 @@ _BLOCK_SIZES |= {code: 256 << (code - 8) for code in range(8, 16)}
 
 @dataclass(frozen=True, slots=True)
 class FlacEnd:
-    """Where the last whole FLAC frame ends: in samples per channel from the start, and in bytes of the file."""
+    """Where the last whole FLAC frame ends: in samples per channel from the start, and in bytes of the file.
+
+    `is_end` unless something follows that is no tag, such as the beginning of a frame.
+    """
 
     frames: int
     byte: int
+    is_end: bool
 
 
 def find_end(path: Path) -> FlacEnd | None:
     """Find the last whole frame of a FLAC file, checked by its CRC; None if there is none, or it is no FLAC.
 
-    Memory does not grow with the file. OSError when it cannot be read.
+    Memory does not grow with the file. HeaderError when its first frame is not the first by its number, which no
+    decoder finds; OSError when it cannot be read.
     """
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         first = _first_frame(data)
         if first is None:
             return None
+        begin = _samples_of(data[first : first + _MOST_HEADER_BYTES], _fixed_block(data))
+        if begin is not None and begin[0] != 0:
+            repair = ffmpeg_line(path, "_repaired.flac", "-c:a", "flac")
+            raise HeaderError(f"the FLAC was cut out of a longer one; this makes one of its own of it: {repair}")
         sync = data[first : first + 2]
-        ends = [len(data)]
-        at = len(data)
+        at = len(data) - (_ID3V1_BYTES if data[-_ID3V1_BYTES:][:3] == b"TAG" else 0)
+        ends = [at]
         while (at := data.rfind(sync, first, at + 1)) >= 0:
             span = _samples_of(data[at : at + _MOST_HEADER_BYTES], _fixed_block(data))
             if span is not None:
                 end = _whole_until(data, at, ends)
                 if end is not None:
-                    return FlacEnd(span[1], end)
+                    return FlacEnd(span[1], end, end == ends[0])
                 ends.append(at)
             at -= 1
     return None

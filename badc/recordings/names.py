@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
@@ -87,6 +88,11 @@ def recording_id_of(path: Path) -> str:
     if problem := id_problem(stem):
         raise RequestError(f"{path}: the file's name gives no usable recording id: {problem}")
     return stem
+
+
+def ffmpeg_line(path: Path, ending: str, *arguments: str) -> str:
+    """Return the command that makes a file of an audio file that cannot be read; `ending` follows its stem."""
+    return shlex.join(["ffmpeg", "-i", path.name, *arguments, path.stem + ending])
 
 
 def id_problem(identifier: str) -> str | None:

@@ -29,8 +29,10 @@ def samples(frames: int, channels: int = 1) -> np.ndarray[Any, Any]:
     return np.random.default_rng(7).integers(-9000, 9000, (frames, channels)).astype("<i2")
 
 
-def chunk(kind: bytes, content: bytes, size: int | None = None) -> bytes:
-    return kind + struct.pack("<I", len(content) if size is None else size) + content + b"\0" * (len(content) % 2)
+def chunk(kind: bytes, content: bytes, size: int | None = None, order: str = "<") -> bytes:
+    return (
+        kind + struct.pack(f"{order}I", len(content) if size is None else size) + content + b"\0" * (len(content) % 2)
+    )
 
 
 def write_wav(path: Path, data: bytes, claimed: int, tail: bytes = b"", bits: int = 16, channels: int = 1) -> Path:
@@ -180,12 +182,13 @@ def test_the_last_whole_frame_of_a_flac_is_found(tmp_path: Path, lost: bytes) ->
     path = tmp_path / "a.flac"
     sf.write(path, samples(20 * 4096), RATE)
     data = path.read_bytes()
-    assert find_end(path) == FlacEnd(20 * 4096, len(data))
+    assert find_end(path) == FlacEnd(20 * 4096, len(data), is_end=True)
     path.write_bytes(data[:-2000] + lost)
     end = find_end(path)
     # With other bytes behind it, where the last frame ends is not known, so it does not count.
     assert end is not None
     assert end.frames in ((19 * 4096,) if not lost else (18 * 4096, 19 * 4096))
+    assert not end.is_end
 
 
 def cut_off(tmp_path: Path, make_audio: Callable[..., Path], name: str, subtype: str | None = None) -> Path:

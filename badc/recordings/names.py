@@ -34,9 +34,14 @@ AUDIO_SUFFIXES = frozenset(
 # `GNWT-290_20230331_235938` (Song Meter), `SITE_0+1_20220501_050000`, `SITE_20220501$050000` (SM3: with its channels,
 # and of a triggered recording), `20230509_094500` (AudioMoth), `S4A00001_20200101T053000+0100_Dawn`,
 # `S20240815T091156.982648+1000_E…` and `S20210205T035946676+1000_E…` (BAR-LT; from its start S to its end E).
+# Programs write `2024-05-08_02-00-00` too, and `20240508_020000-0500` or `20240508_020000_UTC`.
 _STAMP = re.compile(
-    r"(?:^(?P<station>.+?)(?:_\d?\+\d?)?[_-]|^)S?(?P<date>\d{8})(?P<mark>[_T$-])(?P<time>\d{6})"
-    r"(?:\.(?P<fraction>\d{1,9})|(?P<ms>\d{3})(?=Z|[+-]\d{4}))?(?!\d)(?P<zone>Z(?![A-Za-z\d])|[+-]\d{4}(?!\d))?"
+    r"(?:^(?P<station>.+?)(?:_\d?\+\d?)?[_ -]|^)S?"
+    r"(?P<date>(?:19|20)\d\d(?P<dash>[-_.]?)(?:0[1-9]|1[0-2])(?P=dash)(?:0[1-9]|[12]\d|3[01]))(?P<mark>[_T$ -])"
+    r"(?P<time>(?:[01]\d|2[0-3])(?P<colon>[-_.:]?)[0-5]\d(?P=colon)[0-5]\d)"
+    r"(?:\.(?P<fraction>\d{1,9})|(?P<ms>\d{3})(?=Z|[+-]\d{4}))?(?!\d)"
+    r"(?:(?P<zone>Z|[+-]\d\d:?\d\d|\+\d\d)(?![A-Za-z\d])"
+    r"|[_ -]?(?P<utc>(?:UTC|GMT)(?:[+-]\d{1,2}(?::?\d\d)?)?)(?![A-Za-z\d]))?"
 )
 # Sound that libsndfile does not read, by the end of its name, with what makes WAV or FLAC of it. Frontier Labs'
 # recorders leave a file named `data` when they lose power.
@@ -57,12 +62,13 @@ class RecordingOrigin:
     """Where and when a recording was made, as far as its name or its header says; None for what is unknown.
 
     `station` is what the name has before the date. `recorded_at` is the start by the recorder's own clock, which is
-    `utc_offset_min` minutes ahead of UTC.
+    `utc_offset_min` minutes ahead of UTC; it may be without its seconds.
     """
 
     station: str | None
     recorded_at: datetime | None
     utc_offset_min: int | None = None
+    without_seconds: bool = False
 
     def __str__(self) -> str:
         offset = self.utc_offset_min
@@ -117,8 +123,9 @@ def id_problem(identifier: str) -> str | None:
 def parse_recording_name(recording_id: str) -> RecordingOrigin:
     """Read station and start from a recording id; None for what it does not say.
 
-    `Z` after the time is UTC. Another offset counts only after a time in the ISO form with `T`: elsewhere, four digits
-    after a dash may just as well be a file number. A date of 1970 is that of a clock that was not set.
+    `Z` and `UTC` after the time are UTC. Four digits after a dash may be a file number: unless the time is in the ISO
+    form with `T`, they count as an offset only if it is in whole quarters of an hour, and not 0. A date of 1970 is that
+    of a clock that was not set.
 
     Examples
     --------
@@ -131,15 +138,22 @@ def parse_recording_name(recording_id: str) -> RecordingOrigin:
     if match is None:
         return RecordingOrigin(None, None)
     try:
-        start = datetime.strptime(match["date"] + match["time"], "%Y%m%d%H%M%S")
-    except ValueError:  # eight and six digits that are not a date, such as a serial number
+        start = datetime.strptime(re.sub(r"\D", "", match["date"] + match["time"]), "%Y%m%d%H%M%S")
+    except ValueError:  # the 30th of February
         return RecordingOrigin(None, None)
     if start.year <= UNSET_CLOCK_YEAR:
         return RecordingOrigin(match["station"], None)
-    zone = match["zone"] if match["mark"] == "T" or match["zone"] == "Z" else None
     milliseconds = int(((match["fraction"] or match["ms"] or "") + "000")[:3])
-    start = start.replace(microsecond=1000 * milliseconds)
-    return RecordingOrigin(match["station"], start, None if zone is None else utc_offset_min(zone))
+    return RecordingOrigin(match["station"], start.replace(microsecond=1000 * milliseconds), _offset_in(match))
+
+
+def _offset_in(match: re.Match[str]) -> int | None:
+    if match["utc"]:
+        return utc_offset_min(match["utc"][3:] or "Z")
+    zone = match["zone"]
+    offset = utc_offset_min(zone) if zone else None
+    is_number = match["mark"] != "T" and re.fullmatch(r"-\d{4}", zone or "")
+    return None if is_number and (not offset or offset % 15) else offset
 
 
 def utc_offset_min(text: str) -> int | None:

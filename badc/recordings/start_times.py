@@ -24,7 +24,8 @@ _TEXT_CHUNKS = (b"guan", b"LIST")
 _MOST_TEXT_BYTES = 1 << 20
 _SAME_TIME = timedelta(seconds=2)  # names have whole seconds, and some recorders wait for the next one
 _NOTHING = RecordingOrigin(None, None)
-_ISO = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d+))? ?(Z|[+-][\d:]+)?")
+_MINUTE = timedelta(minutes=1)
+_ISO = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d)(?::(\d\d)(?:[.,](\d+))?)? ?(Z|[+-][\d:]+)?")
 # Firmware 1.0 names no time zone, 1.0.1 has `(UTC)`, later ones `(UTC+2)`, `(UTC-3:30)`, `(UTC+5: 5)`; AudioMoth Live
 # adds milliseconds. Versions 1.2.2 to 1.4 lose the sign of offsets under an hour, `(UTC:30)`, which stay unknown.
 _AUDIOMOTH = re.compile(r"Recorded at (\d\d:\d\d:\d\d)(?:\.(\d+))? (\d\d/\d\d/\d{4})(?: \(UTC([^)]*)\))?")
@@ -98,15 +99,16 @@ def _as_the_same_time(first: RecordingOrigin, other: RecordingOrigin) -> Recordi
     assert first.recorded_at is not None
     assert other.recorded_at is not None
     ahead = first.recorded_at - other.recorded_at
+    apart = _MINUTE if first.without_seconds or other.without_seconds else _SAME_TIME
     ours, theirs = first.utc_offset_min, other.utc_offset_min
     if ours is not None and theirs is not None:
-        return first if abs(ahead - timedelta(minutes=ours - theirs)) <= _SAME_TIME else None
-    if abs(ahead) <= _SAME_TIME:
+        return first if abs(ahead - timedelta(minutes=ours - theirs)) <= apart else None
+    if abs(ahead) <= apart:
         return first if theirs is None else replace(first, utc_offset_min=theirs)
     # The one without an offset may be in UTC.
-    if theirs is not None and abs(ahead + timedelta(minutes=theirs)) <= _SAME_TIME:
+    if theirs is not None and abs(ahead + timedelta(minutes=theirs)) <= apart:
         return replace(first, utc_offset_min=0)
-    if ours is not None and abs(ahead - timedelta(minutes=ours)) <= _SAME_TIME:
+    if ours is not None and abs(ahead - timedelta(minutes=ours)) <= apart:
         return first
     return None
 
@@ -145,13 +147,15 @@ def parse_guano(text: str) -> RecordingOrigin:
     >>> parse_guano("GUANO|Version: 1.0\\nTimestamp: 2020-10-17 13:05:00+1:00").utc_offset_min
     60
     """
-    for line in text.split("\n"):
+    for line in text.removeprefix("\ufeff").split("\n"):
         key, _, value = line.partition(":")
         if key.strip() == "Timestamp":
             match = _ISO.fullmatch(value.strip(" \t\n\v\f\r\0"))
             if match is not None:
-                offset = None if match[4] is None else utc_offset_min(match[4])
-                return _origin(f"{match[1]} {match[2]}", "%Y-%m-%d %H:%M:%S", match[3], offset)
+                offset = None if match[5] is None else utc_offset_min(match[5])
+                time = f"{match[1]} {match[2]}:{match[3] or '00'}"
+                found = _origin(time, "%Y-%m-%d %H:%M:%S", match[4], offset)
+                return replace(found, without_seconds=match[3] is None and found.recorded_at is not None)
     return RecordingOrigin(None, None)
 
 

@@ -101,7 +101,10 @@ def test_other_comments_say_nothing(comment: str) -> None:
         ("2015-12-31T23:59:59.5+0530", datetime(2015, 12, 31, 23, 59, 59, 500_000), 330),
         ("2020-10-17 13:05:00+1:00", datetime(2020, 10, 17, 13, 5), 60),  # Song Meter Mini
         ("  2020-10-17 13:05:00  ", datetime(2020, 10, 17, 13, 5), None),
-        ("2020-10-17 13:05", None, None),
+        ("2020-10-17 13:05", datetime(2020, 10, 17, 13, 5), None),
+        ("2020-10-17T13:05-03:30", datetime(2020, 10, 17, 13, 5), -210),
+        ("2020-10-17T13:05Z", datetime(2020, 10, 17, 13, 5), 0),
+        ("2020-10-17 13", None, None),
         ("2020-13-17T13:05:00", None, None),
         ("", None, None),
     ],
@@ -109,6 +112,11 @@ def test_other_comments_say_nothing(comment: str) -> None:
 def test_guano_timestamps_are_understood(timestamp: str, start: datetime | None, offset: int | None) -> None:
     found = parse_guano(f"GUANO|Version: 1.0\r\nWA|Timestamp: 2001-01-01T00:00:00\nTimestamp: {timestamp}\0\nTE: 1\n")
     assert (found.recorded_at, found.utc_offset_min) == (start, offset)
+
+
+def test_guano_may_begin_with_a_byte_order_mark(wav: Callable[..., Path]) -> None:
+    found = start_in_header(wav(FORMAT, SAMPLES, (b"guan", b"\xef\xbb\xbfTimestamp: 2020-10-17T13:05:00Z\n")))
+    assert found == RecordingOrigin(None, datetime(2020, 10, 17, 13, 5), 0)
 
 
 def test_an_audiomoth_wav_tells_its_start(wav: Callable[..., Path]) -> None:
@@ -229,6 +237,8 @@ def test_a_path_that_leads_nowhere_says_nothing(path: str | None) -> None:
         ("A_20191210_191731", "", "2019-12-10T19:17:30-03:30", "2019-12-10 19:17:31", -210, ""),
         ("A_20191210_191730", "Recorded at 19:17:30 10/12/2019 (UTC) by", "", "2019-12-10 19:17:30", 0, ""),
         ("A_20191210_191730", "Recorded at 19:17:30 10/12/2019 by AudioMoth", "", "2019-12-10 19:17:30", None, ""),
+        ("A_20191210_191730", "", "2019-12-10T19:17+02:00", "2019-12-10 19:17:30", 120, ""),
+        ("A_20191210_191730", "", "2019-12-10T19:19+02:00", "2019-12-10 19:17:30", None, "GUANO 2019-12-10 19:19:00"),
         # The name is in UTC, the header in local time.
         ("A_20191210_171730", AUDIOMOTH, "", "2019-12-10 17:17:30", 0, ""),
         ("A_20191210T171730Z", AUDIOMOTH, "2019-12-10T19:17:30+02:00", "2019-12-10 17:17:30", 0, ""),

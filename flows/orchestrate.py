@@ -177,7 +177,7 @@ class _OrchestrateRun:
         complete = [n for n, outcome in enumerate(self._ended) if outcome.state is RunState.COMPLETED]
         planned = {recording.recording_id: recording for recording in self._plan.todo}
         recordings = [planned[self._ended[n].recording_id] for n in complete]
-        lost = in_threads(partial(lost_since, self._plan), recordings, batch_items=1)
+        lost = in_threads(partial(lost_since, self._plan), recordings)
         for n, reason in zip(complete, lost, strict=True):
             if reason is not None:
                 self._ended[n] = replace(self._ended[n], state=RunState.FAILED, error=reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -78,12 +79,13 @@ def chunk_id_of(recording_id: str, start_ms: int, end_ms: int) -> str:
 
 def manifests_below(folder: Path) -> list[Path]:
     """Return the CSV files at and below a folder, sorted; hidden ones are passed over."""
-    return sorted(
-        Path(base, name)
+    found = (
+        os.path.join(base, name)  # noqa: PTH118 - as a Path it takes five times as long, and to compare two even more
         for base, names in walk(folder)
         for name in names
         if name.endswith(".csv") and not name.startswith(".")
     )
+    return [Path(path) for path in sorted(found, key=lambda path: path.split("/"))]
 
 
 def read_manifest(path: Path, dataset_root: Path | None = None) -> Manifest:

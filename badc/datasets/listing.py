@@ -13,7 +13,7 @@ from pathlib import Path
 
 from badc.errors import RequestError, numbered
 from badc.recordings.names import AUDIO_FOLDER, AUDIO_SUFFIXES, CONVERTED_BY, nfc
-from badc.system.annex import is_pointer
+from badc.system.annex import MOST_POINTER_BYTES, is_pointer
 from badc.system.paths import is_passed_over
 
 _KEY_SIZE = re.compile(r"annex/objects/(?:.*/)?[A-Z0-9_]+-s(\d+)(?:-[A-Za-z]\d+)*--")
@@ -192,7 +192,7 @@ def _audio_file(path: str, entry: os.DirEntry[str]) -> AudioFile | None:
     if not entry.is_file():
         return AudioFile(path, _size_in_key(os.readlink(entry.path)), False) if _is_dangling(entry) else None  # noqa: PTH115
     size = entry.stat().st_size
-    if is_pointer(full := Path(entry.path)):
+    if size <= MOST_POINTER_BYTES and is_pointer(full := Path(entry.path)):  # few are so small: no Path for each
         return AudioFile(path, _size_in_key(full.read_text(errors="replace")), False)
     return AudioFile(path, size, True)
 

@@ -200,7 +200,7 @@ def _locate_audio(
     sources = list(dict.fromkeys(chunk.source_path for _, chunk in chunks))
     found: dict[str, tuple[Path, AudioInfo | str]] = {}
     paths = [manifest.locate(source) for source in sources]
-    opened = in_threads(lambda path: _probe_or_reason(path, settings), paths, batch_items=1)
+    opened = in_threads(lambda path: _probe_or_reason(path, settings), paths)
     for source, path, info in zip(sources, paths, opened, strict=True):
         found[source] = (path, info)
         on_progress(len(found), len(sources))

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 _POINTER = b"/annex/objects/"
-_MOST_POINTER_BYTES = 32768  # git-annex reads no more of a file to see whether it is a pointer
+MOST_POINTER_BYTES = 32768  # git-annex reads no more of a file to see whether it is a pointer
 
 
 def is_locked(path: Path) -> bool:
@@ -22,7 +22,7 @@ def is_locked(path: Path) -> bool:
 
 def is_pointer(path: Path) -> bool:
     """Return whether a file is a git-annex pointer: its content is not here. OSError when it cannot be read."""
-    if not len(_POINTER) <= path.stat().st_size <= _MOST_POINTER_BYTES:
+    if not len(_POINTER) <= path.stat().st_size <= MOST_POINTER_BYTES:
         return False
     with path.open("rb") as stream:
         return stream.read(len(_POINTER)) == _POINTER

@@ -8,18 +8,18 @@ from typing import TypeVar
 
 _THREADS = 8  # opening files is waiting for the disk or the network
 _BATCH_ITEMS = 64
+_BATCHES_PER_THREAD = 8
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 
-def in_threads(
-    function: Callable[[Item], Made], items: Sequence[Item], batch_items: int = _BATCH_ITEMS
-) -> Iterator[Made]:
+def in_threads(function: Callable[[Item], Made], items: Sequence[Item]) -> Iterator[Made]:
     """Apply a function that opens files to each item on several threads; yield the results in order.
 
-    Items are handed over in batches, since handing one over takes longer than opening a small file. With one item in a
-    batch, few items that take longer have their threads too.
+    Many items are handed over in batches, since handing one over takes longer than opening a small file; few go one by
+    one, so that all threads have some.
     """
+    batch_items = max(1, min(_BATCH_ITEMS, len(items) // (_THREADS * _BATCHES_PER_THREAD)))
     batches = [items[start : start + batch_items] for start in range(0, len(items), batch_items)]
     with ThreadPoolExecutor(_THREADS) as pool:
         for made in pool.map(lambda batch: [function(item) for item in batch], batches):

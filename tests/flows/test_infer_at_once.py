@@ -70,7 +70,7 @@ def test_a_number_and_a_worker_without_a_gpu(at_once_run, tmp_path):
 
 
 def test_a_chunk_that_crashes_the_host_fails_alone(at_once_run):
-    crash = {"HAWKEARS2_NETWORK_S": "0.5", "HAWKEARS2_CRASH": "_chunk_4000_"}
+    crash = {"HAWKEARS2_NETWORK_S": "1.5", "HAWKEARS2_CRASH": "_chunk_4000_"}
     ends, err, code = at_once_run("--keep-going", **crash)
     assert code == 1
     failed = [event for event in ends if event.status is EventStatus.FAILURE]

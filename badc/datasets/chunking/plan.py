@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
@@ -162,12 +162,17 @@ def plan_dataset(
     return DatasetPlan(settings, order, opened, listing.unreadable_note(), times.disagreements_note(), places)
 
 
-def not_chunked(settings: ChunkSettings) -> list[RecordingToChunk]:
+def not_chunked(settings: ChunkSettings, listed_audio: Collection[str] = ()) -> list[RecordingToChunk]:
     """Return the recordings of a dataset that no manifest lists, with the reason; none is opened.
 
-    A manifest that cannot be read, or is not here, may list that of its name. Raises as `plan_dataset`.
+    A manifest that cannot be read, or is not here, may list that of its name. If `listed_audio`, paths below the
+    dataset that are known to be listed, is all that there is, no manifest is read. Raises as `plan_dataset`.
     """
     order = replace(ChunkOrder.of(settings), strict=False)
+    if listed_audio:
+        there = list_audio(order.root, settings.pattern)
+        if not there.problems and all(file.in_dataset in listed_audio for file in there.files):
+            return []
 
     def reason(file: AudioFile, identifier: str, found: Chunked | None) -> RecordingToChunk:
         why = "never chunked" if found is None else f"not chunked: {found.missing}"

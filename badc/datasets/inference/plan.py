@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -175,7 +175,10 @@ def plan_orchestration(
     """
     settings, found, rows, not_installed = _looked_at(settings, on_progress)
     known = {recording.recording_id for recording in found}
-    unlisted = [r for r in _not_chunked(settings) if r.recording_id not in known] if rows is None else []
+    listed_audio = {r.source_path for r in found if r.source_path is not None}
+    unlisted = (
+        [] if rows is not None else [r for r in _not_chunked(settings, listed_audio) if r.recording_id not in known]
+    )
     sources = [Source(r.recording_id, r.source_path, (str(settings.root),)) for r in found]
     places = RecordingPlaces(settings.layout, sources, settings.root)
     return OrchestrationPlan(
@@ -203,7 +206,7 @@ def _looked_at(
         spec, not_installed = settings.runner(), str(error)
     made_with = made_by(spec, settings, find_dataset_root(settings.root))
     found: list[RecordingToInfer] = []
-    for recording in in_threads(lambda path: look_at(path, settings, made_with), manifests, batch_items=1):
+    for recording in in_threads(lambda path: look_at(path, settings, made_with), manifests):
         row = None if rows is None else rows[recording.manifest]
         asked = {"telemetry_dir", "sockeye_log_dir"} & settings.model_fields_set
         if row is not None and row.telemetry_log is not None and not asked:
@@ -214,8 +217,8 @@ def _looked_at(
     return settings, found, rows, not_installed
 
 
-def _not_chunked(settings: OrchestrateSettings) -> list[RecordingToInfer]:
-    """Return the recordings of the dataset that none of its manifests lists."""
+def _not_chunked(settings: OrchestrateSettings, listed_audio: Collection[str]) -> list[RecordingToInfer]:
+    """Return the recordings of the dataset that none of its manifests lists; some that they do list are known."""
     if not (settings.root / AUDIO_FOLDER).is_dir():
         return []
     dataset = ChunkSettings(dataset=settings.root, manifest_dir=settings.manifest_dir, chunks_dir=settings.chunks_dir)
@@ -229,7 +232,7 @@ def _not_chunked(settings: OrchestrateSettings) -> list[RecordingToInfer]:
             found.reason,
             log_of(settings, found.recording_id),
         )
-        for found in not_chunked(dataset)
+        for found in not_chunked(dataset, listed_audio)
         if not settings.pattern or wanted(found.recording_id)
     ]
 

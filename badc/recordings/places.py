@@ -49,13 +49,12 @@ _CARD = re.compile(
     r"|data[-_ ]?(?:\d{1,2}|[A-D])?|(?:raw[-_ ]?)?(?:raw|data|audio|wavs?|flacs?|recordings?|sounds?|files?)",
     re.IGNORECASE,
 )
-_RECORDER = re.compile(
-    rf"{_SERIAL}(?:[-_ ](?:[AB]|data))?"
-    r"|(?:recorder|audiomoth|song[-_ ]?meter|sm[234](?:bat)?|sm[-_ ]?(?:mini|micro)|bar(?:-lt)?|swift(?:one)?)"
-    r"(?:[-_ ]?\d{1,3})?",
-    re.IGNORECASE,
-)
+_MAKE = "(?:recorder|audiomoth|song[-_ ]?meter|sm[234](?:bat)?|sm[-_ ]?(?:mini|micro)|bar(?:-lt)?|swift(?:one)?)"
+_RECORDER = re.compile(rf"{_SERIAL}(?:[-_ ](?:[AB]|data))?|{_MAKE}(?:[-_ ]?\d{{1,3}})?", re.IGNORECASE)
 _IS_SERIAL = re.compile(_SERIAL, re.IGNORECASE)
+_IS_MAKE = re.compile(rf"{_MAKE}|rec(?:ording)?|aru", re.IGNORECASE)  # with a number, it may be a site's
+_YEAR = re.compile(r"(?:.*[-_. ])?(?:19|20)\d\d")
+_MONTH_OR_DAY = re.compile(r"\d{1,2}(?:[-_.]\d{1,2})?")
 _SITE_AND_DAY = re.compile(rf"(?P<site>.+?)[-_. ](?:{_DAY}|(?:19|20)\d\d(?:0[1-9]|1[0-2])?)")
 _FIELDS = ("station", "study_area", "name", "_")
 
@@ -125,8 +124,15 @@ def layout_problem(text: str) -> str | None:
         return f"'{{{twice[0]}}}' is in it twice"
     if re.search(r"[{}]", re.sub(r"\{.*?\}", "", text)):
         return f"'{text}' has a brace without its other half"
-    if "" in text.split("/") or text.startswith("audio/"):
+    if "\\" in text:
+        return f"'{text}' has a backslash; write '/' between folders"
+    if "*" in text:
+        return f"'{text}' has a '*'; write {{_}} for anything"
+    parts = text.split("/")
+    if not {"", ".", ".."}.isdisjoint(parts) or text.startswith("audio/"):
         return f"'{text}' is not a path below audio/; begin with its first folder"
+    if parts[-1] in ("{station}", "{study_area}"):
+        return f"'{text}' ends with a folder; add /{{name}} for the files in it"
     return None
 
 
@@ -154,9 +160,10 @@ def _evidence(path: str) -> _Evidence:
     serial = prefix if prefix is not None and _IS_SERIAL.fullmatch(prefix) else None
     staying: list[str] = []
     sites_with_day: list[str] = []
-    after_year = False
+    below_year = after_when = False
     for folder in folders:
-        when = _WHEN.fullmatch(folder) is not None or (after_year and re.fullmatch(r"\d{1,2}", folder) is not None)
+        in_date = (below_year or after_when) and _MONTH_OR_DAY.fullmatch(folder) is not None
+        when = in_date or _WHEN.fullmatch(folder) is not None
         if not when and folder and not _CARD.fullmatch(folder):
             if _RECORDER.fullmatch(folder):
                 serial = serial or folder
@@ -164,10 +171,12 @@ def _evidence(path: str) -> _Evidence:
                 sites_with_day.append(match["site"])
             else:
                 staying.append(folder)
-        after_year = when
+        after_when, below_year = when, below_year or _YEAR.fullmatch(folder) is not None
     # The site of `SiteA_20230509` counts only if no folder is a site's alone: in `SiteA/STUDY_20230509` it is a day's.
     staying = staying or [site for site in sites_with_day if not _RECORDER.fullmatch(site)]
-    return _Evidence(None if prefix == serial else prefix, staying, serial)
+    if prefix is not None and (prefix == serial or _IS_MAKE.fullmatch(prefix)):
+        return _Evidence(None, staying, serial or prefix)
+    return _Evidence(prefix, staying, serial)
 
 
 def _place(found: _Evidence, rule: str) -> Place:

@@ -38,6 +38,14 @@ def places(*paths: str) -> tuple[str, list[tuple[str | None, str | None]]]:
         (["SiteA/20230509_050000.WAV", "SiteB/20230509_050000.WAV"], FOLDER, ["SiteA", "SiteB"]),
         (["SiteA/rec.wav", "SiteB/rec.wav"], FOLDER, ["SiteA", "SiteB"]),
         (["SiteA/2023/05/09/20230509_050000.WAV"], FOLDER, ["SiteA"]),
+        (["2023/SiteA/05/20230509_050000.WAV", "2023/SiteB/5/09/20230509_050000.WAV"], FOLDER, ["SiteA", "SiteB"]),
+        (
+            ["2023/SiteA/05-09/x.WAV", "STUDY_2023/SiteB/A/06/x.WAV", "2023/A/06/x.WAV"],
+            FOLDER,
+            ["SiteA", "SiteB", None],
+        ),
+        (["SiteA_2023/05/20230509_050000.WAV", "SiteB 2023/12/x.WAV"], FOLDER, ["SiteA", "SiteB"]),
+        (["North/5/20230509_050000.WAV", "visit 2/North/6/x.WAV"], FOLDER, ["5", "6"]),
         (["SiteA_20230509/20230509_050000.WAV", "SiteA_20230601/20230601_050000.WAV"], FOLDER, ["SiteA", "SiteA"]),
         (["SiteA/STUDY_20230509/20230509_050000.WAV"], FOLDER, ["SiteA"]),
         (["20230509/20230509_050000.WAV", "A/20230510_050000.WAV"], NAME, [None, None]),
@@ -47,6 +55,13 @@ def places(*paths: str) -> tuple[str, list[tuple[str | None, str | None]]]:
         (["North/ARU01/20230509_050000.WAV", "North/ARU02/20230509_050000.WAV"], FOLDER, ["ARU01", "ARU02"]),
         # A prefix that all share says nothing.
         (["SiteA/REC_20230509_050000.wav", "SiteB/REC_20230509_050000.wav"], FOLDER, ["SiteA", "SiteB"]),
+        # Nor does the make of a recorder; with a number, it may be a site's.
+        (["S1/SwiftOne_20230509_050000.WAV"], FOLDER, ["S1"]),
+        (["S1/AUDIOMOTH_20230509_050000.WAV", "S2/REC_20230509_050000.WAV"], FOLDER, ["S1", "S2"]),
+        (["North/AudioMoth01_20230509_050000.WAV", "North/ARU-2_20230509_050000.WAV"], NAME, ["AudioMoth01", "ARU-2"]),
+        (["P-1_20230509_050000.wav", "SM4_20230509_050000.wav"], NAME, ["P-1", None]),
+        (["SM4_20230509_050000.wav", "Data/SM4_20230510_050000.wav"], RECORDER, ["SM4", "SM4"]),
+        (["24F3190159A2F3B1/AudioMoth_20230509_050000.WAV"], RECORDER, ["24F3190159A2F3B1"]),
         # Serial numbers, in names and folders, are stations only where nothing else is.
         (["SiteA/S4A01234_20230509_050000.wav", "SiteB/S4A01234_20230609_050000.wav"], FOLDER, ["SiteA", "SiteB"]),
         (["SiteA/20230509_050000.WAV", "24F3190159A2F3B1/20230509_050000.WAV"], FOLDER, ["SiteA", None]),
@@ -141,6 +156,11 @@ def test_a_template_says_where_the_names_stand(template, path, place):
         ("{station}/{name", "a brace without its other half"),
         ("/{station}/{name}", "begin with its first folder"),
         ("audio/{station}/{name}", "begin with its first folder"),
+        ("./{station}/{name}", "begin with its first folder"),
+        ("../{station}/{name}", "begin with its first folder"),
+        ("{station}\\{name}", "has a backslash; write '/' between folders"),
+        ("{station}/*/{name}", "has a '*'; write {_} for anything"),
+        ("{study_area}/{station}", "ends with a folder; add /{name} for the files in it"),
     ],
 )
 def test_what_is_no_layout_is_refused(text, says):

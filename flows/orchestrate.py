@@ -211,7 +211,7 @@ class _OrchestrateRun:
             self._session.say("No leaderboards: no recording has a table (--bundle makes one for each)")
             return OrchestrateOutcome(state, ended, not_begun)
         try:
-            return OrchestrateOutcome(state, ended, not_begun, roll_up_bundles(settings))
+            return OrchestrateOutcome(state, ended, not_begun, roll_up_bundles(self._plan))
         except (BadcError, OSError) as error:
             return OrchestrateOutcome(RunState.FAILED, ended, not_begun, rollup_error=str(error))
 

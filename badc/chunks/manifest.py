@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from badc.errors import MOST_LISTED, RequestError, listed
+from badc.errors import MOST_LISTED, RequestError, listed, numbered
 from badc.recordings.locate import find_audio
 from badc.recordings.names import id_problem
 from badc.system import atomic
@@ -232,7 +232,7 @@ def _row_parser(path: Path, header: list[str]) -> Callable[[list[str], int], Chu
 
     def parse(row: list[str], line: int) -> Chunk | str:
         if len(row) < width:
-            return f"{path}:{line}: the row has {len(row)} fields, the manifest's columns need {width}"
+            return f"{path}:{line}: the row has {numbered(len(row), 'field')}, the manifest's columns need {width}"
         recording_id, chunk_id, source = row[recording_at], row[chunk_at], row[source_at]
         if problem := problem_of_recording(recording_id):
             return f"{path}:{line}: recording_id {recording_id!r} cannot be used: {problem}"

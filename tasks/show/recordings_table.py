@@ -105,7 +105,8 @@ class RecordingsTable:
 def show_reports(plan: OrchestrationPlan, pages: Sequence[Path], rollup: Rollup | None) -> None:
     """Write the artifact that links to the report `pages` of a dataset's recordings, and to its leaderboards."""
     settings = plan.settings
-    lines = [f"Everything is in {settings.below(settings.bundle_aggregate_dir)}."]
+    notes = () if rollup is None else rollup.notes
+    lines = [*notes, f"Everything is in {settings.below(settings.bundle_aggregate_dir)}."]
     if len(pages) > _MOST_PAGES:
         lines.append(f"The pages of {_MOST_PAGES} of {len(pages)} recordings are listed.")
     leaderboards = () if rollup is None else rollup.written

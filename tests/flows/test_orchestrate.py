@@ -77,7 +77,7 @@ def test_what_is_deleted_of_a_recording_while_others_run_is_missed(orchestrate, 
     assert outcome.state is RunState.FAILED
     (lost,) = (r for r in outcome.recordings if r.state is RunState.FAILED)
     assert lost.recording_id == "A"
-    assert "3 of its outputs were deleted or emptied after they were written, such as" in lost.error
+    assert "3 outputs were deleted or emptied after being written, such as" in lost.error
 
 
 def test_leaderboards_without_any_table_are_no_failure(orchestrate, make_dataset, fake):
@@ -152,6 +152,7 @@ def test_tables_and_reports_follow_each_recording(orchestrate, make_dataset, bir
 
     root = make_dataset("SITE_20230509_094500", seconds=9)
     shutil.copy(birds_wav, root / "audio" / "SITE_20230509_094500.wav")
+    (root / "audio" / "OTHER_20230509_094500.wav").touch()
     outcome = orchestrate(root, use_birdnet=True, bundle=True, bundle_rollup=True, bundle_rollup_limit=1)
     assert outcome.state is RunState.COMPLETED, outcome.recordings
     made = {path.name for path in (root / "artifacts" / "aggregate").iterdir()}
@@ -163,8 +164,13 @@ def test_tables_and_reports_follow_each_recording(orchestrate, make_dataset, bir
     }
     assert outcome.rollup is not None
     assert outcome.rollup.labels.total > 1, "the limit has something to leave out"
+    board = (root / "artifacts" / "aggregate" / "aggregate_summary" / "recording_summary.csv").read_text()
+    assert "OTHER_20230509_094500,OTHER,0,,,0,0.0,\n" in board
     report_outcome(outcome)
-    lines = capsys.readouterr().out.splitlines()
+    told = capsys.readouterr()
+    unheard = "not analysed: 1 recording without chunks: OTHER_20230509_094500 (never chunked)"
+    assert unheard in told.err
+    lines = told.out.splitlines()
     (best,) = (row["label"] for row in outcome.rollup.labels.as_dicts())
     at = next(number for number, line in enumerate(lines) if line.startswith("label\t"))
     assert lines[at + 1].startswith(f"{best}\t")
@@ -172,6 +178,7 @@ def test_tables_and_reports_follow_each_recording(orchestrate, make_dataset, bir
     key = f"orchestrate-reports-{artifact_key(root.name)}"
     with get_client(sync_client=True) as client:
         (artifact,) = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
+    assert "not analysed: 1 recording without chunks: OTHER" in str(artifact.data)
     shown = str(artifact.data).partition("## Labels")[2].partition("## ")[0]
     assert best in shown
     assert len([line for line in shown.splitlines() if line.startswith("|")]) == 3, "heading, rule, one row"

@@ -7,12 +7,15 @@ from pathlib import Path
 from badc.datasets.inference.plan import OrchestrationPlan
 from badc.datasets.inference.recording import RecordingToInfer
 from badc.datasets.inference.settings import OrchestrateSettings
-from badc.detections.aggregate import aggregate
+from badc.detections.aggregate import NotChunked, aggregate
 from badc.detections.settings import AggregateSettings
 from badc.errors import BadcError, listed, numbered
+from badc.recordings.names import AUDIO_FOLDER
+from badc.recordings.places import Layout
 from badc.reports.bundle import make_bundle
 from badc.reports.rankings.rollup import Rollup, roll_up
 from badc.reports.settings import BundleSettings, RollupSettings
+from badc.system.paths import as_written
 
 
 def table_of(settings: OrchestrateSettings, recording_id: str) -> Path:
@@ -61,16 +64,23 @@ def has_tables(settings: OrchestrateSettings) -> bool:
     return next(settings.below(settings.bundle_aggregate_dir).glob("*.parquet"), None) is not None
 
 
-def roll_up_bundles(settings: OrchestrateSettings) -> Rollup:
-    """Make the leaderboards of every table in the folder of the bundles.
+def roll_up_bundles(plan: OrchestrationPlan) -> Rollup:
+    """Make the leaderboards of every table in the folder of the bundles, and of the recordings that have no chunks.
 
     Raises
     ------
     BadcError
         When there is no table, or one cannot be used.
     """
+    settings, layout, audio = plan.settings, Layout(plan.layout), plan.settings.root / AUDIO_FOLDER
     folder = settings.below(settings.bundle_aggregate_dir)
-    made = roll_up(RollupSettings(folder=folder, limit=settings.bundle_rollup_limit, export_dir=settings.rollup_folder))
+    made = roll_up(
+        RollupSettings(folder=folder, limit=settings.bundle_rollup_limit, export_dir=settings.rollup_folder),
+        [
+            (NotChunked(r.recording_id, r.manifest, r.reason), layout.place_of(as_written(r.manifest, audio)))
+            for r in plan.not_chunked
+        ],
+    )
     if not made.tables:
         raise BadcError(
             listed([f"{folder}: no table in it can be used", *(f"{p}: {why}" for p, why in made.bad_files)])

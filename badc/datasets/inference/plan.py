@@ -304,7 +304,7 @@ def lost_since(plan: OrchestrationPlan, recording: RecordingToInfer) -> str | No
         return f"it cannot be seen whether its outputs are still there: {error}"
     if lost := without_output(settings.below(settings.output_dir), chunks):
         return (
-            f"{len(lost)} of its outputs were deleted or emptied after they were written, such as "
+            f"{numbered(len(lost), 'output was', 'outputs were')} deleted or emptied after being written, such as "
             f"{result_path(settings.below(settings.output_dir), lost[0])}"
         )
     # A link is git-annex's, whether or not its content is here.

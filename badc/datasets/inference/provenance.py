@@ -10,6 +10,7 @@ from badc.datalad.run import DataladRun
 from badc.datalad.worktree import require_clean
 from badc.datasets.inference.plan import OrchestrationPlan
 from badc.datasets.inference.recording import RecordingToInfer
+from badc.errors import numbered
 from badc.inference.provenance import infer_run
 
 
@@ -30,7 +31,7 @@ def fetch_inputs(plan: OrchestrationPlan, recording: RecordingToInfer, say: Call
     run = _run(plan, recording)
     number = fetch(run.root, run.inputs)
     if number:
-        say(f"{recording.recording_id}: {number} dropped files fetched")
+        say(f"{recording.recording_id}: {numbered(number, 'dropped file')} fetched")
 
 
 def record_recording(plan: OrchestrationPlan, recording: RecordingToInfer) -> str | None:

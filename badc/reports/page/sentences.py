@@ -13,7 +13,6 @@ from badc.reports.study.scale import short
 _RUNNERS = {"birdnet": "BirdNET", "hawkears": "HawkEars", "custom": "a custom command", "stub": "the stub"}
 _ANALYSED = ("ok", "no_detections")
 _SURE = 0.5
-_MOST_NAMED = 10
 _STATUS_WORDS = {
     "ok": "analysed with detections",
     "no_detections": "analysed with nothing detected",
@@ -227,13 +226,7 @@ def warnings(found: Findings) -> list[str]:
             f"Not all audio was analysed. Of {numbered(total, 'chunk')}: {parts}. What was sung in them is not in this "
             "report."
         )
-    if making.not_chunked:
-        shown = [f"{name} ({why or 'no reason is known'})" for name, why in making.not_chunked[:_MOST_NAMED]]
-        more = len(making.not_chunked) - len(shown)
-        words.append(
-            f"Not analysed: {numbered(len(making.not_chunked), 'recording')}, which were not cut into chunks: "
-            f"{'; '.join(shown)}{f'; and {more:,} more' if more else ''}."
-        )
+    words += [f"{_sentence(gap)}." for gap in making.gaps]
     if making.untimed_h > 0:
         words.append(
             f"{_sentence(hours_words(making.untimed_h))} of audio have no known date and time; they are missing from "
@@ -244,7 +237,6 @@ def warnings(found: Findings) -> list[str]:
             f"{numbered(making.untimed_detections, 'detection')} without a known date and time "
             f"{'is' if making.untimed_detections == 1 else 'are'} missing from the charts over hours and dates."
         )
-    words += [f"{_sentence(gap)}." for gap in making.gaps]
     if making.unrated_detections:
         words.append(f"{numbered(making.unrated_detections, 'detection')} came without a confidence.")
     return words

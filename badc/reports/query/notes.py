@@ -6,6 +6,7 @@ from pathlib import Path
 
 import duckdb
 
+from badc.detections.tables import NOT_CHUNKED
 from badc.errors import numbered
 from badc.recordings.places import named_few
 from badc.reports.query.runs import mixture, runs_of
@@ -31,8 +32,14 @@ def notes_on_tables(database: duckdb.DuckDBPyConnection, parquet: Path, coverage
 
 
 def notes_on_gaps(database: duckdb.DuckDBPyConnection) -> list[str]:
-    """Return a sentence on what has no station, and one on what has no time; call `choose` first."""
+    """Return a sentence each on what was not analysed, has no station, or has no time; call `choose` first."""
     found = []
+    rows = database.execute(
+        f"SELECT recording_id, any_value(notes) FROM coverage WHERE status = '{NOT_CHUNKED}' GROUP BY ALL ORDER BY ALL"
+    ).fetchall()
+    if rows:
+        names = named_few([f"{name} ({why or 'no reason is known'})" for name, why in rows])
+        found.append(f"not analysed: {numbered(len(rows), 'recording')} without chunks: {names}")
     for what, of_detection, of_chunk, lacking in (
         ("station", "station", "station", "under no station"),
         ("time", "detected_at", "recorded_at", "under no hour and no date"),
@@ -42,7 +49,8 @@ def notes_on_gaps(database: duckdb.DuckDBPyConnection) -> list[str]:
             str(row[0])
             for row in database.execute(
                 f"SELECT recording_id FROM chosen WHERE {of_detection} IS NULL "
-                f"UNION SELECT recording_id FROM coverage WHERE {of_chunk} IS NULL ORDER BY 1"
+                f"UNION SELECT recording_id FROM coverage WHERE {of_chunk} IS NULL "
+                f"AND status IS DISTINCT FROM '{NOT_CHUNKED}' ORDER BY 1"
             ).fetchall()
         ]
         if names:

@@ -10,8 +10,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from badc.detections.tables import coverage_path
+from badc.detections.aggregate import NotChunked
+from badc.detections.tables import NOT_CHUNKED, coverage_path
 from badc.errors import numbered
+from badc.recordings.places import Place
 from badc.reports.query.counts import MS_PER_HOUR
 from badc.reports.query.tables import (
     COVERAGE_COLUMNS,
@@ -22,7 +24,10 @@ from badc.reports.query.tables import (
     source_of,
 )
 
-_USED = "recording_id, station, study_area, recorded_at, start_ms, end_ms, analysed, runner, fingerprint, badc_file"
+_USED = (
+    "recording_id, station, study_area, recorded_at, start_ms, end_ms, status, notes, analysed, runner, fingerprint, "
+    "badc_file"
+)
 
 
 def readable_coverage(table: Path) -> Path | None:
@@ -35,25 +40,43 @@ def readable_coverage(table: Path) -> Path | None:
     return None if lacking else path
 
 
-def count_analysed(database: duckdb.DuckDBPyConnection, tables: Sequence[Path]) -> tuple[str, ...]:
+def count_analysed(
+    database: duckdb.DuckDBPyConnection, tables: Sequence[Path], not_chunked: Sequence[tuple[NotChunked, Place]] = ()
+) -> tuple[str, ...]:
     """Make the view `coverage` of all tables, and the table `analysed`: recording_id, station, hours.
 
     Audio that several chunks or tables share counts once. Recordings are the same as among the detections, whose views
-    must exist; one that is heard in no table is known by its id, place and start. Returns notes for the reader.
+    must exist; one that is heard in no table is known by its id, place and start. Those that were not chunked, as the
+    tables or `not_chunked` say, have 0 hours, unless a table has them. Returns notes for the reader.
     """
     beside = {table: path for table in tables if (path := readable_coverage(table)) is not None}
     alike: dict[str, list[Path]] = defaultdict(list)
     for path in beside.values():
         alike[str(pq.read_schema(path).remove_metadata())].append(path)
     sources = [source_of(database, paths, NEEDED_OF_COVERAGE, "badc_file") for paths in alike.values()]
-    if not sources:
-        columns = COVERAGE_COLUMNS | {"badc_file": "VARCHAR"}
-        database.execute(f"CREATE TABLE nothing ({', '.join(f'{name} {kind}' for name, kind in columns.items())})")
-        sources = [Source("nothing", columns)]
+    columns = COVERAGE_COLUMNS | {"badc_file": "VARCHAR"}
+    database.execute(f"CREATE TABLE others ({', '.join(f'{name} {kind}' for name, kind in columns.items())})")
+    for recording, place in not_chunked:
+        database.execute(
+            "INSERT INTO others (recording_id, station, study_area, status, notes) VALUES (?, ?, ?, ?, ?)",
+            [recording.recording_id, place.station, place.study_area, NOT_CHUNKED, recording.reason],
+        )
+    sources.append(Source("others", columns))
     for number, source in enumerate(sources):
         define_coverage(database, source, (), f"covered_{number}")
     union = " UNION ALL ".join(f"SELECT {_USED} FROM covered_{number}" for number in range(len(sources)))
-    database.execute(f"CREATE VIEW coverage AS {union}")
+    database.execute(
+        f"""
+        CREATE VIEW coverage AS
+        WITH told AS ({union}),
+        found AS (
+          SELECT recording_id, station FROM told WHERE status IS DISTINCT FROM '{NOT_CHUNKED}'
+          UNION SELECT recording_id, station FROM all_rows)
+        SELECT * FROM told WHERE status IS DISTINCT FROM '{NOT_CHUNKED}' OR NOT EXISTS (
+          SELECT 1 FROM found
+          WHERE found.recording_id = told.recording_id AND found.station IS NOT DISTINCT FROM told.station)
+        """
+    )
     numbers = pa.table(
         {
             "badc_file": [str(path) for path in beside.values()],
@@ -88,6 +111,7 @@ def count_analysed(database: duckdb.DuckDBPyConnection, tables: Sequence[Path]) 
             sum(greatest(0, end_ms - greatest(start_ms, coalesce(covered_ms, start_ms)))) / {MS_PER_HOUR} AS hours
           FROM ordered GROUP BY recording_id, origin)
         SELECT recording_id, station, sum(hours) AS hours FROM one GROUP BY ALL
+        UNION SELECT recording_id, station, 0 FROM coverage WHERE status = '{NOT_CHUNKED}'
         """
     )
     without = len(tables) - len(beside)

@@ -18,9 +18,11 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from badc.detections.aggregate import NotChunked
 from badc.detections.fingerprint import MODEL_VERSION, RUNNER, fingerprint_of, settings_of
 from badc.detections.tables import coverage_path
 from badc.errors import RequestError, numbered
+from badc.recordings.places import Place
 from badc.reports.query.connection import connection, explained
 from badc.reports.query.counts import AVERAGES, Ranking, choose, count_detections, ranked, write_csv
 from badc.reports.query.notes import notes_on_gaps
@@ -66,7 +68,7 @@ _BOARDS = {
         FROM analysed LEFT JOIN heard ON heard.station IS NOT DISTINCT FROM analysed.station
         ORDER BY detections DESC, analysed.station NULLS LAST""",
 }
-# Every recording that was heard or analysed.
+# Every recording that was heard or analysed, or was to be.
 _BOARD = f"""
     CREATE TEMP TABLE board AS
     WITH heard AS (
@@ -113,10 +115,11 @@ class _TablesFound:
     schemas: dict[Path, pa.Schema]
 
 
-def roll_up(settings: RollupSettings) -> Rollup:
+def roll_up(settings: RollupSettings, not_chunked: Sequence[tuple[NotChunked, Place]] = ()) -> Rollup:
     """Rank the labels, recordings and stations of every table of detections below a folder.
 
-    A folder without such a table has no leaderboards, and nothing is written.
+    A folder without such a table has no leaderboards, and nothing is written. Recordings of `not_chunked`, with where
+    they were made, are among the others, with 0 hours of analysed audio.
 
     Raises
     ------
@@ -136,7 +139,7 @@ def roll_up(settings: RollupSettings) -> Rollup:
         notes = _define(database, found)
         choose(database, settings.min_confidence)
         count_detections(database)
-        notes += count_analysed(database, found.tables)
+        notes += count_analysed(database, found.tables, not_chunked)
         define_runs(database, [file for table in found.tables for file in (table, coverage_path(table))])
         if (mixed := mixture(runs_of(database))) is not None:
             notes = (mixed, *notes)
@@ -333,7 +336,8 @@ def _notes(database: duckdb.DuckDBPyConnection) -> tuple[str, ...]:
         "SELECT count(*) FROM (SELECT recording_id FROM recordings GROUP BY recording_id "
         "HAVING count(DISTINCT origin) > 1)",
     ):
-        notes.append(f"{several} recording ids stand for recordings of several datasets or folders, which are added up")
+        ids = numbered(several, "recording id stands", "recording ids stand")
+        notes.append(f"{ids} for recordings of several datasets or folders, which are added up")
     if shared := _number(database, "SELECT count(*) FROM shared"):
         notes.append(
             f"{numbered(shared, 'recording is', 'recordings are')} in several tables; of chunks that these share, the "

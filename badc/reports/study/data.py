@@ -60,8 +60,7 @@ class Making:
     untimed_h: float  # the part of `analysed_h` without a known time of day
     untimed_detections: int  # without a date
     unrated_detections: int  # without a confidence
-    not_chunked: tuple[tuple[str, str | None], ...] = ()  # recordings that no manifest lists, and why
-    gaps: tuple[str, ...] = ()  # what has no station or no time, with its recordings, in words
+    gaps: tuple[str, ...] = ()  # what was not analysed, has no station or no time, with its recordings, in words
 
 
 @dataclass(frozen=True, slots=True)

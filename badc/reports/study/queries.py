@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     import duckdb
 
 _MOST_LISTED_RECORDINGS = 5
-_NOT_CHUNKED = f"FROM coverage WHERE status = '{NOT_CHUNKED}'"
 _CHUNKS = f"FROM coverage WHERE status IS DISTINCT FROM '{NOT_CHUNKED}'"
 
 
@@ -142,17 +141,14 @@ class Counts:
         gaps = tuple(notes_on_gaps(self.database))
         heard_in = self.rows("SELECT count(DISTINCT recording_id) FROM pairs")[0][0]
         if not self.has_coverage:
-            return Making(runs, {}, heard_in, heard_in, None, 0.0, untimed or 0, unrated or 0, gaps=gaps)
+            return Making(runs, {}, heard_in, heard_in, None, 0.0, untimed or 0, unrated or 0, gaps)
         chunks = dict(self.rows(f"SELECT coalesce(status, 'unknown'), count(*) {_CHUNKS} GROUP BY ALL ORDER BY ALL"))
-        whole = self.rows(f"SELECT recording_id, any_value(notes) {_NOT_CHUNKED} GROUP BY ALL ORDER BY ALL")
         recordings = self.rows("SELECT count(DISTINCT recording_id) FROM coverage")[0][0]
         analysed, hours, untimed_h = self.rows(
             "SELECT count(DISTINCT recording_id), coalesce(sum(hours), 0), "
             "coalesce(sum(hours) FILTER (date IS NULL), 0) FROM analysed_hours"
         )[0]
-        return Making(
-            runs, chunks, recordings, analysed, hours, untimed_h, untimed or 0, unrated or 0, tuple(whole), gaps
-        )
+        return Making(runs, chunks, recordings, analysed, hours, untimed_h, untimed or 0, unrated or 0, gaps)
 
     def hours(self, labels: Sequence[str]) -> Grid:
         """Return detections of these species by hour of the day, all stations together."""

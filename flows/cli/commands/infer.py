@@ -130,7 +130,7 @@ def aggregate(settings: AggregateSettings) -> int:
 
 def _nothing_to_do(plan: InferPlan) -> int:
     if plan.done:
-        print(f"All {len(plan.done)} chunks of {plan.manifest.path} are done; nothing to run.")
+        print(f"{plan.manifest.path}: {numbered(len(plan.done), 'chunk is', 'chunks are')} done; nothing to run.")
     else:
         print(f"{plan.manifest.path}: no chunks; nothing to run.")
     return 0

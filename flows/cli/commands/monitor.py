@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from badc.errors import numbered
 from badc.system.bars import sparkline
 from badc.system.clock import duration_text, epoch_s
 from badc.system.paths import newest_telemetry_log
@@ -182,11 +183,15 @@ def _head_lines(watched: Monitor, now_s: float) -> list[str]:
     counts, pace, left_s = watched.summary.counts, watched.pace(now_s), watched.left_s(now_s)
     state = "no summary yet" if counts is None else "ended" if counts.state is None else counts.state.value
     if counts is None:
-        progress = f"{watched.done:,} chunks done; their total is not known without {watched.log.name}.summary.json"
+        progress = (
+            f"{numbered(watched.done, 'chunk')} done; their total is not known without {watched.log.name}.summary.json"
+        )
     else:
         share = watched.done / counts.total if counts.total else 1.0
         bar = "█" * int(20 * share) + "░" * (20 - int(20 * share))
-        progress = f"{bar} {watched.done:,} of {counts.total:,} chunks ({share:.1%}), {counts.failure:,} failed"
+        progress = (
+            f"{bar} {watched.done:,} of {numbered(counts.total, 'chunk')} ({share:.1%}), {counts.failure:,} failed"
+        )
     speed = "no chunk ended in the last hour"
     if pace is not None:
         speed = (
@@ -221,7 +226,7 @@ def _notes(watched: Monitor, now_s: float) -> list[str]:
     if watched.truncations:
         notes.append("truncated; counted anew")
     if state.unreadable_lines:
-        notes.append(f"{state.unreadable_lines:,} lines are no events")
+        notes.append(numbered(state.unreadable_lines, "line is no event", "lines are no events"))
     return notes
 
 

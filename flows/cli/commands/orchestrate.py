@@ -198,5 +198,7 @@ def report_outcome(outcome: OrchestrateOutcome) -> None:
         show_rankings(outcome.rollup.rankings)
         for path in outcome.rollup.written:
             print(path)
+        for note in outcome.rollup.notes:
+            print(f"badc: {note}", file=sys.stderr)
     if outcome.rollup_error is not None:
         print(f"badc: the leaderboards could not be made: {outcome.rollup_error}", file=sys.stderr)

@@ -43,7 +43,7 @@ def summary(settings: SummarySettings) -> int:
     made = summarise(settings)
     show_ranking(made.groups, f"Detections by {', '.join(settings.groups)}")
     if made.groups.total > len(made.groups.rows):
-        _say(f"{made.groups.total - len(made.groups.rows)} more groups; --limit 0 prints all")
+        _say(f"{numbered(made.groups.total - len(made.groups.rows), 'more group')}; --limit 0 prints all")
     _end(made.notes, [] if made.written is None else [made.written])
     return 0
 
@@ -146,7 +146,7 @@ def aggregate_dir(settings: RollupSettings) -> int:
 
 def _show_rollup(made: Rollup) -> None:
     show_rankings(made.rankings)
-    copies = f", {len(made.copies)} copies left out" if made.copies else ""
+    copies = f", {numbered(len(made.copies), 'copy', 'copies')} left out" if made.copies else ""
     repeated = f", {made.repeated} left out because a newer table has their chunk" if made.repeated else ""
     tables = numbered(len(made.tables), "table")
     print(f"\n{numbered(made.detections, 'detection')} in {tables}{copies}{repeated}")

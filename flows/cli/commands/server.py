@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from badc.errors import numbered
 from flows.cli.console import counting, print_table
 from flows.cli.options import with_boundary
 
@@ -106,7 +107,7 @@ def prune(
             ),
         )
     counts = ", ".join(f"{count} {name}" for name, count in made.deleted.items())
-    print(f"{made.flow_runs} finished runs; {'to delete' if dry_run else 'deleted'}: {counts}")
+    print(f"{numbered(made.flow_runs, 'finished run')}; {'to delete' if dry_run else 'deleted'}: {counts}")
     if not dry_run:
         print(f"size\t{made.before_bytes / 2**20:.1f} MiB before, {made.after_bytes / 2**20:.1f} MiB after")
     if made.note:

@@ -146,7 +146,7 @@ def test_the_leaderboards_of_a_folder(parquet):
     assert (done.exit_code, done.stderr) == (0, "")
     tables = done.stdout.split("\n\n")
     assert [cells(table)[1][0] for table in tables[:3]] == ["Ovenbird", DAWN, "ST-1"]
-    assert tables[3] == "3 detections in 1 table, 1 copies left out\n"
+    assert tables[3] == "3 detections in 1 table, 1 copy left out\n"
 
 
 def test_a_table_that_cannot_be_read_makes_the_exit_code_1(parquet):

@@ -96,7 +96,7 @@ def test_old_runs_are_cleared_and_younger_ones_stay(prefect_api: str, database: 
 
     only_counted = badc("server", "prune", "--older-than", "30d", "--dry-run", PREFECT_API_URL=prefect_api)
     assert only_counted.returncode == 0, only_counted.stderr
-    assert only_counted.stdout.startswith("1 finished runs; to delete: ")
+    assert only_counted.stdout.startswith("1 finished run; to delete: ")
     assert f", {FOUR_TASKS} task runs, " in only_counted.stdout
     assert tasks_of(old) == FOUR_TASKS
 

@@ -194,7 +194,7 @@ def test_recordings_without_chunks_are_said_and_are_no_chunks(write_detections, 
     write_coverage(parquet, [(NAME, 0, 3_600_000, "ok"), *((name, 0, 0, "not_chunked") for name in ("bad", "new"))])
     words = read(write_page(parquet, tmp_path / "p.html", clips=False)[0]).text
 
-    assert "Not analysed: 2 recordings, which were not cut into chunks: bad (no reason is known); new (no" in words
+    assert "Not analysed: 2 recordings without chunks: bad (no reason is known), new (no" in words
     assert "Every one of 1 chunk has a result." in words
     assert "1 analysed of 3" in words
 

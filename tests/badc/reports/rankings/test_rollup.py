@@ -10,8 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from badc.detections.aggregate import NotChunked
 from badc.detections.tables import COVERAGE_SCHEMA
 from badc.errors import RequestError
+from badc.recordings.places import Place
 from badc.reports.rankings.rollup import Rollup, roll_up
 from badc.reports.settings import RollupSettings
 
@@ -127,7 +129,7 @@ def test_recordings_of_one_name_in_two_datasets_are_two(write_detections):
     write_detections([(audiomoth, 0, "Ovenbird", 0.5)], "data/b.parquet", dataset_root="/b")
     made = roll()
     assert counts(made) == {"Ovenbird": 2}
-    assert made.notes[0] == "1 recording ids stand for recordings of several datasets or folders, which are added up"
+    assert made.notes[0] == "1 recording id stands for recordings of several datasets or folders, which are added up"
 
 
 def test_recordings_of_one_name_in_two_folders_are_two(write_detections):
@@ -228,6 +230,27 @@ def test_silent_recordings_of_one_name_count_for_each_station(write_detections, 
     hours = [(row[0], row[-2]) for row in roll().stations.rows]
     # Without a station, nothing tells the recordings from those of the second table.
     assert hours == ([("station1", 1.0), ("station2", 1.0)] if station else [(None, 1.0)])
+
+
+def test_recordings_without_chunks_are_among_the_others_and_are_said(write_detections, write_coverage):
+    """What a table of coverage says, and what is said besides; `ONE` was cut and analysed later."""
+    first = write_detections([(ONE, 0, "Ovenbird", 0.5)], "data/a.parquet")
+    write_coverage(first, [(ONE, 0, 60 * MINUTE, "ok"), (TWO, 0, 0, "not_chunked")])
+    others = [
+        (NotChunked(ONE, Path(), "never chunked"), Place("ST-1", None)),
+        (NotChunked("bad", Path(), "not chunked: no audio"), Place("ST-2", None)),
+    ]
+    made = roll_up(RollupSettings(folder=Path("data")), others)
+    assert [(row[0], row[1], row[2], *row[-2:]) for row in made.recordings.rows] == [
+        (ONE, "ST-1", 1, 1.0, 1.0),
+        (TWO, "ST-2", 0, 0.0, None),
+        ("bad", "ST-2", 0, 0.0, None),
+    ]
+    assert [(row[0], *row[-2:]) for row in made.stations.rows] == [("ST-1", 1.0, 1.0), ("ST-2", 0.0, None)]
+    assert made.labels.rows[0][-2:] == (1.0, 1.0)
+    assert made.notes == (
+        f"not analysed: 2 recordings without chunks: {TWO} (no reason is known), bad (not chunked: no audio)",
+    )
 
 
 def test_of_a_table_and_a_newer_copy_without_coverage_the_effort_stays(write_detections, write_coverage):

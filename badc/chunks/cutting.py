@@ -12,7 +12,7 @@ from pathlib import Path
 from badc.chunks.manifest import Chunk, chunk_id_of, write_manifest
 from badc.chunks.ownership import refuse_another_recordings_folder, refuse_another_recordings_manifest
 from badc.chunks.status import STATUS_FILE, ChunkState, ChunkStatus, keeping_status
-from badc.errors import RequestError
+from badc.errors import RequestError, numbered
 from badc.recordings.audio import AudioInfo, probe, wav_bytes, window_of
 from badc.recordings.names import id_problem, recording_id_of
 from badc.system import atomic
@@ -183,25 +183,31 @@ def write_virtual_manifest(
     hash_chunks: bool,
     on_chunk: Callable[[int], None] = lambda done: None,
     status_dir: Path | None = None,
+    include_existing: bool = False,
 ) -> None:
     """Write the manifest of a recording's virtual chunks: rows that name the recording.
 
     `hash_chunks` reads all of the audio; `on_chunk` gets the number of chunks hashed so far. In `status_dir`, the
     recording's chunk folder, a chunk status is kept and chunk WAVs of an earlier cut are removed; None does neither.
+    An earlier manifest or chunk WAVs of another cut are only replaced with `include_existing`.
 
     Raises
     ------
     AudioError
         When the audio breaks off.
     RequestError
-        When the manifest or the folder belongs to another recording.
+        When the manifest or the folder belongs to another recording, or holds another cut.
     """
-    refuse_another_recordings_manifest(plan.audio_path, manifest)
+    earlier = refuse_another_recordings_manifest(plan.audio_path, manifest)
+    if not include_existing:
+        _refuse_another_cut(plan, manifest, earlier, "--output")
     if status_dir is None:
         write_virtual_chunks(plan, manifest, hash_chunks, on_chunk)
         return
     folder = absolute(status_dir)
     refuse_another_recordings_folder(plan.audio_path, folder)
+    if not include_existing:
+        _refuse_to_remove(plan, folder, (), "--status-dir")
     root = find_dataset_root(folder)
     status = status_of(plan.recording_id, plan.audio_path, manifest, root, plan.cut, True, hash_chunks)
     with keeping_status(folder / STATUS_FILE, status) as found:
@@ -211,22 +217,32 @@ def write_virtual_manifest(
 
 
 def write_chunk_wavs(
-    plan: ChunkPlan, chunks_dir: Path, manifest: Path, on_chunk: Callable[[int], None] = lambda done: None
+    plan: ChunkPlan,
+    chunks_dir: Path,
+    manifest: Path,
+    on_chunk: Callable[[int], None] = lambda done: None,
+    include_existing: bool = False,
 ) -> list[Chunk]:
     """Write each chunk as a WAV, then the manifest, then remove chunk WAVs of an earlier cut of this recording.
 
     The folder is for this recording alone. Its status file says `in_progress` from the start, `completed` at the end,
     and `failed` with the reason on any error. `on_chunk` gets the number of chunks written so far. The manifest's rows
-    are returned, with hashes and the WAVs' paths.
+    are returned, with hashes and the WAVs' paths. A manifest or WAVs of another cut are only replaced with
+    `include_existing`.
 
     Raises
     ------
     RequestError
-        When the folder or the manifest belongs to another recording.
+        When the folder or the manifest belongs to another recording, or holds another cut.
     """
     folder = absolute(chunks_dir)
     refuse_another_recordings_folder(plan.audio_path, folder)
-    refuse_another_recordings_manifest(plan.audio_path, manifest)
+    earlier = refuse_another_recordings_manifest(plan.audio_path, manifest)
+    if not include_existing:
+        _refuse_another_cut(plan, manifest, earlier, "--manifest and --output-dir")
+        _refuse_to_remove(
+            plan, folder, {f"{chunk.chunk_id}.wav" for chunk in plan.chunks}, "--output-dir and --manifest"
+        )
     status = status_of(plan.recording_id, plan.audio_path, manifest, find_dataset_root(folder), plan.cut, False, True)
     with keeping_status(folder / STATUS_FILE, status) as found:
         chunks = write_real_chunks(plan, folder, manifest, on_chunk)
@@ -261,10 +277,41 @@ def write_real_chunks(
 
 def remove_earlier_cut(recording_id: str, folder: Path, keep: Collection[str] = ()) -> None:
     """Remove a recording's chunk WAVs from its folder, except those named in `keep`, and nothing else."""
+    for path in _earlier_wavs(recording_id, folder, keep):
+        path.unlink()
+
+
+def _earlier_wavs(recording_id: str, folder: Path, keep: Collection[str]) -> list[Path]:
     ours = re.compile(rf"{re.escape(recording_id)}_chunk_\d+_\d+\.wav")
-    for path in folder.iterdir():
-        if ours.fullmatch(path.name) and path.name not in keep:
-            path.unlink()
+    return [path for path in folder.iterdir() if ours.fullmatch(path.name) and path.name not in keep]
+
+
+def _refuse_another_cut(plan: ChunkPlan, manifest: Path, earlier: Sequence[Chunk], option: str) -> None:
+    """Refuse to replace a manifest of other chunks: their results would count in no table any more."""
+    there, asked = ([(chunk.start_ms, chunk.end_ms) for chunk in chunks] for chunks in (earlier, plan.chunks))
+    if there and there != asked:
+        raise RequestError(
+            f"{manifest}: has another cut of {plan.recording_id}, {_shown(earlier)}, where {_shown(plan.chunks)} are "
+            f"asked for; results of the chunks there would count no more. Name another place with {option}, or replace "
+            "it with --include-existing"
+        )
+
+
+def _refuse_to_remove(plan: ChunkPlan, folder: Path, keep: Collection[str], option: str) -> None:
+    """Refuse to remove chunk WAVs, which a manifest elsewhere may list."""
+    if folder.is_dir() and (wavs := _earlier_wavs(plan.recording_id, folder, keep)):
+        raise RequestError(
+            f"{folder}: has {numbered(len(wavs), 'chunk WAV')} of an earlier cut of {plan.recording_id}, such as "
+            f"{min(wavs).name}, where {_shown(plan.chunks)} are asked for. Name another place with {option}, or remove "
+            "them with --include-existing"
+        )
+
+
+def _shown(chunks: Sequence[Chunk]) -> str:
+    overlap_ms = max(chunk.overlap_ms for chunk in chunks)
+    overlap = f" and an overlap of {overlap_ms / 1000:g} s" if overlap_ms else ""
+    longest_ms = max(chunk.duration_ms for chunk in chunks)
+    return f"{numbered(len(chunks), 'chunk')} of up to {longest_ms / 1000:g} s{overlap}"
 
 
 def known_of(plan: ChunkPlan) -> dict[str, int]:

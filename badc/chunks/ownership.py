@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from badc.chunks.manifest import Manifest, read_manifest
+from badc.chunks.manifest import Chunk, Manifest, read_manifest
 from badc.chunks.status import STATUS_FILE, read_chunk_status
 from badc.errors import RequestError
 from badc.system.paths import absolute, as_written, find_dataset_root
@@ -48,14 +49,18 @@ def refuse_another_recordings_folder(audio: Path, folder: Path) -> None:
         )
 
 
-def refuse_another_recordings_manifest(audio: Path, path: Path) -> None:
-    """Refuse (RequestError) to write a manifest over anything but an earlier one of this recording (absolute)."""
+def refuse_another_recordings_manifest(audio: Path, path: Path) -> Sequence[Chunk]:
+    """Refuse (RequestError) to write a manifest over anything but an earlier one of this recording (absolute).
+
+    Returns the chunks of the earlier one; none without one.
+    """
     if not (path.exists() or path.is_symlink()):
-        return
+        return ()
     if path.is_symlink() and not path.exists():
         raise RequestError(f"{path}: its content is not here (a link to nothing); `datalad get` brings it")
     try:
-        others = recordings_of(read_manifest(path)) - {audio}
+        manifest = read_manifest(path)
+        others = recordings_of(manifest) - {audio}
     except RequestError as error:
         raise RequestError(f"{error}\n{path} is in the way of the manifest; remove it, or name another file") from None
     if others:
@@ -63,3 +68,4 @@ def refuse_another_recordings_manifest(audio: Path, path: Path) -> None:
             f"{path}: is the manifest of {min(map(str, others))}, another recording of the same name as "
             f"{audio}; give --recording-id, or name another file"
         )
+    return manifest.chunks

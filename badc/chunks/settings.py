@@ -40,6 +40,13 @@ class _WithId(SplitSettings):
         str | None,
         Field(description="The recording's id, if another recording has the same file name. Default: that name."),
     ] = None
+    include_existing: Annotated[
+        bool,
+        Field(
+            description="Cut a recording anew that has other chunks already, and replace its manifest and chunk WAVs; "
+            "results of its earlier chunks count no more. Without it, that is refused."
+        ),
+    ] = False
 
 
 class ManifestSettings(_WithId):

@@ -76,7 +76,7 @@ def recording_run(order: ChunkOrder, recording: RecordingToChunk) -> DataladRun:
     lengths = {"chunk_duration_s": cut.duration_ms, "overlap_s": cut.overlap_ms, "min_chunk_s": cut.min_chunk_ms}
     for name, length_ms in lengths.items():
         words += [option_name(name), f"{length_ms / 1000:.3f}".rstrip("0").rstrip(".")]
-    words += ["--salvage"] * cut.salvage
+    words += ["--salvage"] * cut.salvage + ["--include-existing"] * (recording.anew is not None)
     if order.virtual:
         words += ["--hash-chunks"] * order.hash_chunks + ["--output", manifest, "--status-dir", folder]
     else:

@@ -41,7 +41,12 @@ def manifest(settings: ManifestSettings) -> None:
     target = settings.output or default_manifest_path(plan.dataset_root, plan.recording_id)
     with counting("chunks hashed") as show:
         write_virtual_manifest(
-            plan, target, settings.hash_chunks, lambda done: show(done, len(plan.chunks)), settings.status_dir
+            plan,
+            target,
+            settings.hash_chunks,
+            lambda done: show(done, len(plan.chunks)),
+            settings.status_dir,
+            settings.include_existing,
         )
     print(_what_it_makes(plan))
     print(target)
@@ -51,7 +56,8 @@ def manifest(settings: ManifestSettings) -> None:
 def run(settings: ChunkWavSettings) -> None:
     """Write each chunk of a recording as a WAV, in the recording's sample format, and the manifest.
 
-    Chunk WAVs of an earlier cut of the same recording are removed. The folder's .chunk_status.json says how it went.
+    Another cut of the same recording is replaced only with --include-existing. The folder's .chunk_status.json says how
+    it went.
     """
     from badc.chunks.cutting import write_chunk_wavs
     from badc.system.paths import default_chunks_dir, default_manifest_path, require_inside
@@ -66,7 +72,7 @@ def run(settings: ChunkWavSettings) -> None:
             print(f"{chunk.chunk_id}\t{chunk.start_ms}\t{chunk.end_ms}\t{folder / chunk.chunk_id}.wav")
         return
     with counting("chunks written") as show:
-        write_chunk_wavs(plan, folder, target, lambda done: show(done, len(plan.chunks)))
+        write_chunk_wavs(plan, folder, target, lambda done: show(done, len(plan.chunks)), settings.include_existing)
     print(_what_it_makes(plan))
     print(folder)
     print(target)
@@ -157,7 +163,8 @@ def _planned(settings: SplitSettings, recording_id: str | None = None) -> ChunkP
 
 def _what_it_makes(plan: ChunkPlan) -> str:
     left_out = f"; the last {plan.left_out_ms} ms are shorter than --min-chunk and left out" if plan.left_out_ms else ""
-    return f"{plan.recording_id}: {len(plan.chunks)} chunks in {plan.recording_ms / 1000:g} s of audio{left_out}"
+    chunks = numbered(len(plan.chunks), "chunk")
+    return f"{plan.recording_id}: {chunks} in {plan.recording_ms / 1000:g} s of audio{left_out}"
 
 
 @contextmanager

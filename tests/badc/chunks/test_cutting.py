@@ -212,7 +212,7 @@ def test_another_cut_removes_the_chunks_of_the_one_before(make_audio: MakeAudio,
     path = make_audio(seconds=4)
     for duration, expected in ((1.0, 4), (2.0, 2), (3.0, 2)):
         plan = plan_chunks(path, duration)
-        write_chunk_wavs(plan, tmp_path / "chunks", tmp_path / "REC.csv")
+        write_chunk_wavs(plan, tmp_path / "chunks", tmp_path / "REC.csv", include_existing=True)
         assert wavs(tmp_path / "chunks") == sorted(f"{chunk.chunk_id}.wav" for chunk in plan.chunks)
         assert len(plan.chunks) == expected == status(tmp_path / "chunks")["manifest_rows"]
 
@@ -223,7 +223,13 @@ def test_another_cut_removes_nothing_else(make_audio: MakeAudio, tmp_path: Path)
     (tmp_path / "chunks").mkdir()
     for name in [*others, "REC_chunk_0_777.wav"]:
         (tmp_path / "chunks" / name).touch()
-    write_chunk_wavs(plan_chunks(path, 2.0), tmp_path / "chunks", tmp_path / "REC.csv")
+    again = plan_chunks(path, 2.0), tmp_path / "chunks", tmp_path / "REC.csv"
+    with pytest.raises(
+        RequestError, match=r"has 1 chunk WAV of an earlier cut of REC, such as REC_chunk_0_777\.wav, w"
+    ):
+        write_chunk_wavs(*again)
+    assert (tmp_path / "chunks" / "REC_chunk_0_777.wav").exists()
+    write_chunk_wavs(*again, include_existing=True)
     left = {entry.name for entry in (tmp_path / "chunks").iterdir()}
     assert left == {*others, "REC_chunk_0_2000.wav", STATUS_FILE}
 
@@ -274,7 +280,29 @@ def test_the_manifest_of_another_recording_of_the_same_name_is_not_replaced(
             write_chunk_wavs(second, tmp_path / "other", tmp_path / "m.csv")
         assert (tmp_path / "m.csv").read_text() == before
         assert not (tmp_path / "other").exists()
-        write_virtual_manifest(plan_chunks(first.audio_path, 2), tmp_path / "m.csv", hash_chunks=False)
+        write_virtual_manifest(first, tmp_path / "m.csv", hash_chunks=False)
+
+
+@pytest.mark.parametrize("cut", [(1.0, 0.0, 0.0), (1.0, 0.5), (0.5,), (5.0,)])
+def test_a_manifest_of_another_cut_is_only_replaced_if_that_is_asked_for(
+    make_audio: MakeAudio, tmp_path: Path, cut: tuple[float, ...]
+) -> None:
+    """One with a last chunk of 300 ms, of an overlap, of half the length, and of one chunk alone."""
+    audio, path = make_audio(seconds=2.3), tmp_path / "m.csv"
+    write_virtual_manifest(plan_chunks(audio, 1.0), path, hash_chunks=False)
+    before, other = path.read_text(), plan_chunks(audio, *cut)
+    words = rf"m\.csv: has another cut of REC, 2 chunks of up to 1 s, where {len(other.chunks)} chunk"
+    with pytest.raises(RequestError, match=rf"{words}.*--output, or replace it with --include-existing"):
+        write_virtual_manifest(other, path, hash_chunks=False)
+    with pytest.raises(RequestError, match=rf"{words}.*--manifest and --output-dir, or replace it with --include-exis"):
+        write_chunk_wavs(other, tmp_path / "chunks", path)
+    assert path.read_text() == before
+    assert not (tmp_path / "chunks").exists()
+    write_virtual_manifest(plan_chunks(audio, 1.0), path, hash_chunks=True)
+    write_virtual_manifest(other, path, hash_chunks=False, include_existing=True)
+    assert len(read_manifest(path).chunks) == len(other.chunks)
+    write_chunk_wavs(plan_chunks(audio, 1.0), tmp_path / "chunks", path, include_existing=True)
+    assert len(wavs(tmp_path / "chunks")) == len(read_manifest(path).chunks) == 2
 
 
 def test_what_is_no_manifest_is_not_replaced(make_audio: MakeAudio, tmp_path: Path) -> None:
@@ -293,7 +321,7 @@ def test_an_annexed_manifest_is_replaced_and_not_written_through(make_audio: Mak
     write_virtual_manifest(plan_chunks(audio, 1), tmp_path / "object", hash_chunks=False)
     before = (tmp_path / "object").read_text()
     (tmp_path / "m.csv").symlink_to("object")
-    write_virtual_manifest(plan_chunks(audio, 2), tmp_path / "m.csv", hash_chunks=False)
+    write_virtual_manifest(plan_chunks(audio, 2), tmp_path / "m.csv", hash_chunks=False, include_existing=True)
     assert (tmp_path / "object").read_text() == before
     assert len(read_manifest(tmp_path / "m.csv").chunks) == 1
 
@@ -302,7 +330,13 @@ def test_a_virtual_manifest_can_keep_a_status(make_audio: MakeAudio, tmp_path: P
     first, second = (make_audio(f"{site}/x.wav", seconds=2) for site in ("s1", "s2"))
     folder = tmp_path / "chunks"
     write_chunk_wavs(plan_chunks(first, 1), folder, tmp_path / "m.csv")
-    write_virtual_manifest(plan_chunks(first, 0.5), tmp_path / "m.csv", hash_chunks=False, status_dir=folder)
+    again = plan_chunks(first, 1), tmp_path / "n.csv"
+    with pytest.raises(RequestError, match=r"has 2 chunk WAVs of an earlier cut of x.*Name .* place with --status-dir"):
+        write_virtual_manifest(*again, hash_chunks=False, status_dir=folder)
+    assert len(wavs(folder)) == 2
+    write_virtual_manifest(
+        plan_chunks(first, 0.5), tmp_path / "m.csv", hash_chunks=False, status_dir=folder, include_existing=True
+    )
     assert (status(folder)["status"], status(folder)["manifest_rows"]) == ("completed", 4)
     assert wavs(folder) == [], "chunk WAVs of the earlier cut are gone"
     with pytest.raises(RequestError, match=r"holds the chunks of .*s1/x\.wav, another recording"):

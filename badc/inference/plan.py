@@ -13,7 +13,7 @@ from badc.detections.result import Standing, result_path, standings_of
 from badc.errors import RequestError, listed, numbered
 from badc.inference.other_results import OtherResults
 from badc.inference.settings import InferOptions, InferSettings
-from badc.recordings.audio import AudioError, AudioInfo, AudioWindow, probe, window_of
+from badc.recordings.audio import SALVAGED, AudioError, AudioInfo, AudioWindow, probe, window_of
 from badc.recordings.channels import require_channel
 from badc.runners.interface import AtOnce, RunnerSpec
 from badc.system.paths import (
@@ -169,7 +169,7 @@ def _read_earlier(settings: InferSettings, manifest: Manifest) -> EarlierJobs | 
     earlier = read_jobs(settings.resume_summary)
     if len(earlier) and not any(earlier.find(chunk) for chunk in manifest.chunks):
         raise RequestError(
-            f"{settings.resume_summary}: none of its {len(earlier)} chunks is in {settings.manifest}; "
+            f"{settings.resume_summary}: none of its {numbered(len(earlier), 'chunk')} is in {settings.manifest}; "
             "it is the run of another manifest"
         )
     return earlier
@@ -196,11 +196,16 @@ def _locate_audio(
     settings: InferSettings,
     on_progress: Callable[[int, int], None],
 ) -> tuple[list[PlannedChunk], list[tuple[PlannedChunk, str]]]:
-    """Open each audio file once, and find every chunk's frames in it."""
+    """Open each audio file once, and find every chunk's frames in it.
+
+    What a manifest says was salvaged when it was cut is salvaged again.
+    """
     sources = list(dict.fromkeys(chunk.source_path for _, chunk in chunks))
     found: dict[str, tuple[Path, AudioInfo | str]] = {}
     paths = [manifest.locate(source) for source in sources]
-    opened = in_threads(lambda path: _probe_or_reason(path, settings), paths)
+    salvaged = {chunk.source_path for _, chunk in chunks if SALVAGED in chunk.notes}
+    wanted = [(path, settings.salvage or source in salvaged) for path, source in zip(paths, sources, strict=True)]
+    opened = in_threads(lambda item: _probe_or_reason(*item, settings.channel), wanted)
     for source, path, info in zip(sources, paths, opened, strict=True):
         found[source] = (path, info)
         on_progress(len(found), len(sources))
@@ -216,10 +221,10 @@ def _locate_audio(
     return todo, unusable
 
 
-def _probe_or_reason(path: Path, settings: InferSettings) -> AudioInfo | str:
+def _probe_or_reason(path: Path, salvage: bool, channel: str | None) -> AudioInfo | str:
     try:
-        info = probe(path, settings.salvage)
-        require_channel(path, info, settings.channel)
+        info = probe(path, salvage)
+        require_channel(path, info, channel)
         return info
     except AudioError as error:
         return str(error)

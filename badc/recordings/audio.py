@@ -37,6 +37,8 @@ _EXACT_DTYPES = {
 }
 _WAV_SUBTYPES = {"PCM_S8": "PCM_U8"}  # WAV has no signed 8-bit samples
 _NO_FILE = 7  # libsndfile's code, also of an MP3 without any whole frame
+# How the note on a recording begins of which only a part could be read; manifests keep it.
+SALVAGED = "salvaged: "
 _WAV_LIMIT_BYTES = 0xFFFFFFFF - 1024
 
 
@@ -181,7 +183,7 @@ def _salvaged(path: Path, wav: WavSamples | None, info: AudioInfo, salvage: bool
             f"{path}: the audio file is truncated or damaged; {readable}. Give --salvage to use that part, or repair "
             f"the file: {repair}"
         )
-    return replace(info, note="; ".join(filter(None, (f"salvaged: {readable}", info.note))))
+    return replace(info, note="; ".join(filter(None, (f"{SALVAGED}{readable}", info.note))))
 
 
 def _readable(path: Path, info: AudioInfo) -> AudioInfo:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
+from badc.chunks.cutting import plan_chunks, write_virtual_manifest
 from badc.errors import RequestError
 from badc.inference.attempt import Attempt
 from badc.inference.plan import plan_inference
@@ -179,4 +180,14 @@ def test_salvage_runs_what_lies_in_the_readable_part(tmp_path: Path, csv_file: C
         plan_inference(InferSettings(manifest=manifest, salvage=True))
     plan = plan_inference(InferSettings(manifest=manifest, salvage=True, keep_going=True))
     assert [planned.key for planned in plan.todo] == ["c0", "c1"]
+    assert {planned.chunk.notes for planned in plan.todo} == {"salvaged: 2.499 s of 4 s can be read"}
+
+
+def test_what_was_cut_with_salvage_runs_without_the_option(tmp_path: Path) -> None:
+    levels(tmp_path / "a.wav", 0.1, seconds=4, subtype="PCM_16")
+    data = (tmp_path / "a.wav").read_bytes()
+    (tmp_path / "a.wav").write_bytes(data[: len(data) * 5 // 8])
+    write_virtual_manifest(plan_chunks(tmp_path / "a.wav", 1.0, salvage=True), tmp_path / "m.csv", hash_chunks=False)
+    plan = plan_inference(InferSettings(manifest=tmp_path / "m.csv"))
+    assert [planned.chunk.end_ms for planned in plan.todo] == [1000, 2000]
     assert {planned.chunk.notes for planned in plan.todo} == {"salvaged: 2.499 s of 4 s can be read"}

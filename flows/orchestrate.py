@@ -138,6 +138,7 @@ class _OrchestrateRun:
         """Run to the end, and set the session's outcome."""
         keep_layout(self._plan.settings.root, self._plan.settings.layout)
         under_way: set[Future[RecordingOutcome]] = set()
+        self._session.say(f"Runner: {self._plan.runner}")
         self._session.say(f"Telemetry: {self._plan.settings.telemetry_folder}, a log for each recording")
         most = self._plan.settings.concurrent_recordings
         with ThreadPoolExecutor(most + _MOST_FOLLOWING) as pool:

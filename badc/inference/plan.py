@@ -16,6 +16,7 @@ from badc.inference.settings import InferOptions, InferSettings
 from badc.recordings.audio import SALVAGED, AudioError, AudioInfo, AudioWindow, probe, window_of
 from badc.recordings.channels import require_channel
 from badc.runners.interface import AtOnce, RunnerSpec
+from badc.system.gpus import NoGpuError, usable_gpus
 from badc.system.paths import (
     absolute,
     as_written,
@@ -114,7 +115,7 @@ def plan_inference(
     manifest = read_manifest(
         settings.manifest, None if settings.dataset_root is None else absolute(settings.dataset_root)
     )
-    spec = settings.runner_spec()
+    spec = prepared_runner(settings)
     root = manifest.dataset_root or _dataset_of_chunks(manifest)
     output_dir = absolute(settings.output_dir) if settings.output_dir else default_output_dir(root)
     log = absolute(settings.telemetry_log) if settings.telemetry_log else new_telemetry_log(manifest.path, root)
@@ -246,6 +247,21 @@ def _unusable_error(unusable: Sequence[tuple[PlannedChunk, str]], total: int) ->
         f"{len(unusable)} of {numbered(total, 'chunk')} {verb} no usable audio; put it right, or give --keep-going to "
         f"run the others:\n{listed(reasons)}"
     )
+
+
+def prepared_runner(settings: InferOptions) -> RunnerSpec:
+    """Return the settings of the runner as the workers of a run get them; raises as `RunnerSpec.prepared`."""
+    return settings.runner_spec().placed(lambda: _has_gpus(settings))
+
+
+def _has_gpus(settings: InferOptions) -> bool:
+    """Whether a run's workers, or some of them, have GPUs; those of a scheduler that already runs are taken to."""
+    if settings.scheduler is not None:
+        return True
+    try:
+        return workers_wanted(settings, len(usable_gpus()))[0] > 0
+    except NoGpuError:
+        return False
 
 
 def workers_wanted(settings: InferOptions, gpus: int) -> tuple[int, int]:

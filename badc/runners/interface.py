@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -190,6 +190,10 @@ class RunnerSpec(BaseModel):
         RequestError
             When the runner is not installed, or a setting names something that is not there.
         """
+        return self
+
+    def placed(self, has_gpus: Callable[[], bool]) -> Self:
+        """Return prepared settings with what depends on whether the run's workers have GPUs; asking that takes time."""
         return self
 
     @property

@@ -14,14 +14,14 @@ from badc.chunks.status import status_path
 from badc.datasets.chunking.plan import not_chunked
 from badc.datasets.chunking.settings import ChunkSettings
 from badc.datasets.inference.recording import InferDecision, RecordingToInfer, log_of, look_at
-from badc.datasets.inference.saved_plan import SavedPlanRow, other_settings, with_saved_plan
+from badc.datasets.inference.saved_plan import other_settings, with_saved_plan
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.datasets.listing import matcher
 from badc.detections.places import RecordingPlaces, Source
 from badc.detections.result import result_path, without_output
 from badc.errors import BadcError, NotInstalledError, RequestError, listed, numbered
 from badc.inference.other_results import OtherResults
-from badc.inference.plan import made_by
+from badc.inference.plan import made_by, prepared_runner
 from badc.inference.settings import InferSettings
 from badc.recordings.names import AUDIO_FOLDER
 from badc.reports.query.sites import read_sites
@@ -60,14 +60,15 @@ class OrchestrationPlan:
     """What to do with a dataset: every requested recording, in the order of the manifests' paths.
 
     `layout` is the rule by which recordings have stations (see `badc.recordings.places`); `places` says it in words,
-    and which recordings have none. `not_installed` says what is missing to run it, if the
-    runner is not installed.
+    and which recordings have none. `runner` is what a run says it uses; `not_installed` says what is missing to run it,
+    if the runner is not installed.
     """
 
     settings: OrchestrateSettings
     recordings: Sequence[RecordingToInfer]
     layout: str
     places: Sequence[str]
+    runner: str = ""
     not_installed: str | None = None
 
     @property
@@ -173,12 +174,12 @@ def plan_orchestration(
         When the dataset or the chunk plan cannot be read, a setting of the runner is wrong, or two manifests are of the
         same recording.
     """
-    settings, found, rows, not_installed = _looked_at(settings, on_progress)
+    looked_at = _look_at_all(settings, on_progress)
+    settings, found = looked_at.settings, looked_at.recordings
     known = {recording.recording_id for recording in found}
     listed_audio = {r.source_path for r in found if r.source_path is not None}
-    unlisted = (
-        [] if rows is not None else [r for r in _not_chunked(settings, listed_audio) if r.recording_id not in known]
-    )
+    unlisted = _not_chunked(settings, listed_audio) if looked_at.whole_dataset else []
+    unlisted = [r for r in unlisted if r.recording_id not in known]
     sources = [Source(r.recording_id, r.source_path, (str(settings.root),)) for r in found]
     places = RecordingPlaces(settings.layout, sources, settings.root)
     return OrchestrationPlan(
@@ -186,22 +187,30 @@ def plan_orchestration(
         [*_limited(found, settings.limit), *unlisted],
         places.layout.text,
         places.describe(sources),
-        not_installed,
+        looked_at.runner,
+        looked_at.not_installed,
     )
 
 
-def _looked_at(
-    settings: OrchestrateSettings, on_progress: Callable[[int, int], None]
-) -> tuple[OrchestrateSettings, list[RecordingToInfer], dict[Path, SavedPlanRow] | None, str | None]:
-    """Return the settings with what a saved plan says, how far each recording is, and the plan's rows.
+@dataclass(frozen=True, slots=True)
+class _LookedAt:
+    """How far each recording is; `settings` have what a saved plan says, without which it is the `whole_dataset`."""
 
-    Last comes what is missing to run the runner, or None.
-    """
+    settings: OrchestrateSettings
+    recordings: list[RecordingToInfer]
+    whole_dataset: bool
+    runner: str
+    not_installed: str | None
+
+
+def _look_at_all(settings: OrchestrateSettings, on_progress: Callable[[int, int], None]) -> _LookedAt:
     settings, rows = with_saved_plan(settings)
     manifests = _chosen(settings, _manifests(settings) if rows is None else list(rows))
     not_installed = None
     try:
-        spec = settings.runner_spec()
+        # Jobs run on other machines, with GPUs or without.
+        for_jobs = settings.slurm_script is not None or settings.slurm_dask is not None
+        spec = settings.runner_spec() if for_jobs else prepared_runner(settings)
     except NotInstalledError as error:
         spec, not_installed = settings.runner(), str(error)
     made_with = made_by(spec, settings, find_dataset_root(settings.root))
@@ -214,7 +223,7 @@ def _looked_at(
         found.append(recording)
         on_progress(len(found), len(manifests))
     _refuse_shared_ids(found)
-    return settings, found, rows, not_installed
+    return _LookedAt(settings, found, rows is None, spec.description, not_installed)
 
 
 def _not_chunked(settings: OrchestrateSettings, listed_audio: Collection[str]) -> list[RecordingToInfer]:
@@ -255,8 +264,9 @@ def require_ready(
         `plan_orchestration`.
     """
     if settings.below(settings.manifest_dir).is_dir():
-        settings, found, _, _ = _looked_at(settings, on_progress)
-        OrchestrationPlan(settings, found, "", ()).require_results_may_go()
+        looked_at = _look_at_all(settings, on_progress)
+        settings = looked_at.settings
+        OrchestrationPlan(settings, looked_at.recordings, "", ()).require_results_may_go()
     try:
         settings.runner_spec()
     except NotInstalledError as error:

@@ -76,7 +76,26 @@ def _check(arguments: list[str], data_root: str | None) -> dict[str, Any]:
         "data_root": str(root),
         "min_score": parameters.get("min_score", config.infer.min_score),
         "window_s": config.audio.spec_duration,
+        "devices": {device: _on_device(device, parameters, str(root)) for device in ("cuda", "cpu")},
     }
+
+
+def _on_device(device: str, parameters: dict[str, Any], data_root: str) -> dict[str, Any]:
+    """Return the parameters that say what HawkEars has on this device, where its configuration differs by device."""
+    from hawkears.core import config_loader
+
+    own_device = config_loader.util.get_device
+    config_loader.util.get_device = lambda: device
+    try:
+        config = _config(parameters, data_root)
+    finally:
+        config_loader.util.get_device = own_device
+    every_model = len(list(Path(config.misc.ckpt_folder).glob("*.ckpt")))
+    found = {
+        "low_band": config.hawkears.low_band_classifier,
+        "max_models": config.infer.max_models or every_model,
+    }
+    return found | {name: parameters[name] for name in found if parameters.get(name) is not None}
 
 
 def _config(parameters: dict[str, Any], data_root: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
@@ -58,6 +58,9 @@ class HawkearsSpec(HawkearsSettings):
     # What HawkEars' own configuration says, where it is known: the lowest score that it keeps, and the model's window.
     min_score: Annotated[float | None, Field(json_schema_extra=FOUND)] = None
     window_s: Annotated[float | None, Field(json_schema_extra=FOUND)] = None
+    # What HawkEars has otherwise on a CPU than on a GPU: the grouse classifier (on or off), and models of the ensemble.
+    low_band: Annotated[str | None, Field(json_schema_extra=FOUND)] = None
+    models: Annotated[int | None, Field(json_schema_extra=FOUND)] = None
 
     @classmethod
     def is_meant(cls, settings: Any) -> bool:
@@ -67,7 +70,12 @@ class HawkearsSpec(HawkearsSettings):
     @property
     def description(self) -> str:
         """See `RunnerSpec.description`."""
-        return f"HawkEars {self.version}, resident in {self.python}, data in {self.data_root}"
+        as_on_cpus = (
+            f"; {self.models} models and the low-band (grouse) classifier off, as HawkEars has it on CPUs "
+            "(--hawkears-arg=--low-band has it on)"
+        )
+        told = f"HawkEars {self.version}, resident in {self.python}, data in {self.data_root}"
+        return told + as_on_cpus if self.low_band == "off" and "--no-low-band" not in self.hawkears_arg else told
 
     def made_with(self, root: Path | None = None) -> dict[str, Any]:
         """See `RunnerSpec.made_with`."""
@@ -78,8 +86,7 @@ class HawkearsSpec(HawkearsSettings):
         python = find_python(self.hawkears_python)
         if python is None:
             raise NotInstalledError(f"HawkEars is not installed; {INSTALL}")
-        data_root = None if self.hawkears_data is None else str(self.hawkears_data.absolute())
-        checked = _check(python, data_root, self.hawkears_arg)
+        checked = self._checked(python)
         found = {
             "python": python,
             "version": checked["version"],
@@ -90,6 +97,22 @@ class HawkearsSpec(HawkearsSettings):
             "window_s": checked["window_s"],
         }
         return self.model_copy(update=found)
+
+    def placed(self, has_gpus: Callable[[], bool]) -> Self:
+        """See `RunnerSpec.placed`; a run with GPUs has its CPU workers, too, do as HawkEars does on a GPU."""
+        found = self._checked(self.python)["devices"]["cuda" if has_gpus() else "cpu"]
+        parameters = orjson.loads(self.parameters) | found
+        return self.model_copy(
+            update={
+                "parameters": orjson.dumps(parameters, option=orjson.OPT_SORT_KEYS).decode(),
+                "low_band": "on" if found["low_band"] else "off",
+                "models": found["max_models"],
+            }
+        )
+
+    def _checked(self, python: str) -> dict[str, Any]:
+        data_root = None if self.hawkears_data is None else str(self.hawkears_data.absolute())
+        return _check(python, data_root, self.hawkears_arg)
 
     def open(self, place: WorkerPlace) -> HawkearsRunner:
         """Make the runner; its host starts at the first chunk."""

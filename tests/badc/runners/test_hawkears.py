@@ -15,6 +15,7 @@ from badc.errors import RequestError
 from badc.inference.plan import InferPlan
 from badc.inference.worker import infer_chunks
 from badc.runners.hawkears import resident, script
+from badc.system.gpus import NoGpuError
 from tests.conftest import FAKES, ROOT
 
 PACKAGE = FAKES / "hawkears2"
@@ -85,6 +86,45 @@ def test_models_are_loaded_once_for_all_chunks(
     assert len(made.todo) == 5
     detections_of(made)
     assert [line.split("\t")[0] for line in (tmp_path / "loads").read_text().splitlines()] == ["classes", "models"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words", "made_with", "call"),
+    [
+        ({}, (), ("off", 3), "False 3"),
+        ({}, ("--low-band", "--models", "2"), ("on", 2), "True 2"),
+        ({"gpus": 1}, (), ("on", 1), "True 1"),
+        ({"gpus": 1, "cpu_workers": 1}, (), ("on", 1), "True 1"),
+        ({"gpus": 1}, ("--no-low-band",), ("off", 1), "False 1"),
+        ({"gpus": 1, "max_gpus": 0}, (), ("off", 3), "False 3"),
+        ({"scheduler": "tcp://127.0.0.1:1"}, (), ("on", 1), "True 1"),
+    ],
+)
+def test_what_differs_between_cpus_and_gpus_is_part_of_the_fingerprint(
+    hawkears_plan: Callable[..., InferPlan],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    words: tuple[str, ...],
+    made_with: tuple[str, int],
+    call: str,
+) -> None:
+    """On CPUs HawkEars has no low-band classifier, and three models; the data root of this test has one."""
+    monkeypatch.setenv("HAWKEARS2_CALLS", str(tmp_path / "calls"))
+    gpus, options = settings.get("gpus", 0), {name: value for name, value in settings.items() if name != "gpus"}
+
+    def usable_gpus() -> tuple[int, ...]:
+        if not gpus:
+            raise NoGpuError("none")
+        return tuple(range(gpus))
+
+    monkeypatch.setattr("badc.inference.plan.usable_gpus", usable_gpus)
+    made = hawkears_plan(seconds=1, hawkears_arg=words, **options)
+    assert (made.order.made_with["low_band"], made.order.made_with["models"]) == made_with
+    said = "low-band (grouse) classifier off, as HawkEars has it on CPUs" in made.order.runner.description
+    assert said == (made_with == ("off", 3))
+    detections_of(made)
+    assert set((tmp_path / "calls").read_text().splitlines()) == {call}
 
 
 @pytest.mark.parametrize(

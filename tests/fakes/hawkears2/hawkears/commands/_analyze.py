@@ -35,6 +35,8 @@ def analyze(
     region=None,
     include=None,
     min_score=None,
+    max_models=None,
+    low_band=None,
     label_field=None,
     quiet=False,
     *,
@@ -48,6 +50,9 @@ def analyze(
     config = deepcopy(SimpleNamespace(ckpt_folder=f"{data_root}/data/ckpt"))
     analyzer.ClassManager(config)
     analyzer.Predictor(config.ckpt_folder, cfg=config)
+    if log := os.environ.get("HAWKEARS2_CALLS"):
+        with Path(log).open("a", encoding="utf-8") as stream:
+            stream.write(f"{low_band} {max_models}\n")
     name = Path(input_path).name
     if network_s := os.environ.get("HAWKEARS2_NETWORK_S"):
         analyze_as_on_a_gpu(input_path, float(network_s))
@@ -89,6 +94,8 @@ def analyze_as_on_a_gpu(path, network_s):
 @click.option("-m", "--min_score", "min_score", type=float)
 @click.option("--include", type=click.Path(exists=True))
 @click.option("--region")
+@click.option("--models", "max_models", type=int)
+@click.option("--low-band/--no-low-band", "low_band", default=None)
 @click.option("--date")
 @click.option("--threads", "num_threads", type=int)
 def _analyze_cmd(**options):

@@ -15,6 +15,7 @@ from typing import Any
 
 from badc.chunks.manifest import Chunk, Manifest, manifests_below, read_manifest
 from badc.detections.chunk_files import json_files, rows_of, without_window
+from badc.detections.fingerprint import described, mixed
 from badc.detections.overlaps import merge_overlaps
 from badc.detections.places import RecordingPlaces, Source
 from badc.detections.repeats import RepeatedChunks
@@ -57,7 +58,8 @@ class NotChunked:
 class Aggregation:
     """The outcome of an aggregation: JSON files read, rows of coverage (`chunks`) and of detections, tables written.
 
-    `notes` say which recordings and detections have no station or no time.
+    `notes` say whether results of several settings are mixed, and which recordings and detections have no station or no
+    time.
 
     `missing` chunks are in the manifests but have no output. `unlisted` chunks have an output, but were left out
     because their recording's manifest does not list them. No manifest lists `not_chunked` recordings. `merged` rows
@@ -174,9 +176,19 @@ def aggregate(
             made.merged = merge_overlaps(detections, coverage)
         made.detections, made.chunks = detections.rows, coverage.rows - made.not_chunked
         made.clocks = times.disagreements_note()
-        made.notes += _unknown(detections, coverage, places.layout)
+        made.notes += [*_mixture(coverage), *_unknown(detections, coverage, places.layout)]
         _publish(detections, coverage, output, settings.parquet, made)
     return made
+
+
+def _mixture(coverage: TableStage) -> Iterator[str]:
+    """Yield a sentence that says that results of several settings are mixed, if they are."""
+    counts = coverage.query(
+        "SELECT fingerprint, count(*) FROM this WHERE fingerprint IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1"
+    )
+    parts = [f"{described(coverage.runs[made])} ({numbered(chunks, 'chunk')})" for made, chunks in counts]
+    if (sentence := mixed(parts)) is not None:
+        yield sentence
 
 
 def _unknown(detections: TableStage, coverage: TableStage, layout: Layout) -> Iterator[str]:

@@ -6,7 +6,7 @@ Two results with different fingerprints are different results, and neither ever 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -57,6 +57,14 @@ def described(settings: Mapping[str, Any]) -> str:
         if name not in (RUNNER, MODEL_VERSION) and value not in (None, [], ())
     ]
     return ", ".join([str(first), *rest])
+
+
+def mixed(parts: Sequence[str]) -> str | None:
+    """Return the sentence that says that a table mixes results of several settings, and which; None if it does not."""
+    if len(parts) < 2:
+        return None
+    told = "; ".join(f"{number}. {part}" for number, part in enumerate(parts, start=1))
+    return f"these results were made with {len(parts)} different settings, which do not compare: {told}"
 
 
 def shown(value: Any) -> str:

@@ -82,7 +82,7 @@ class TableStage:
         self.rows = 0
         self._sorted = True
         self._last: tuple[str, int] = ("", -1)
-        self._runs: dict[str, Mapping[str, Any]] = {}
+        self.runs: dict[str, Mapping[str, Any]] = {}
         self._chunks: list[dict[str, Any]] = []
         self._counts: list[int] = []
         self._found: list[Any] = []
@@ -106,7 +106,7 @@ class TableStage:
             self._sorted = False
         self._last = key
         if chunk["fingerprint"] is not None:
-            self._runs[chunk["fingerprint"]] = chunk["settings"]
+            self.runs[chunk["fingerprint"]] = chunk["settings"]
         self._chunks.append(chunk)
         self._counts.append(count)
         if len(found) > 1:
@@ -165,7 +165,7 @@ class TableStage:
         target.replace(self.path)
 
     def _metadata(self) -> dict[str, str]:
-        return {RUNS_KEY: orjson.dumps(self._runs).decode()}
+        return {RUNS_KEY: orjson.dumps(self.runs).decode()}
 
     def copy_to(self, path: Path) -> None:
         """Copy the table's Parquet file."""

@@ -22,6 +22,7 @@ from badc.recordings.locate import audio_bases, locate_audio
 from badc.recordings.names import id_problem
 from badc.reports.files.export_formats import FORMATS, LineFormat, SourceFile
 from badc.reports.query.counts import choose
+from badc.reports.query.runs import mixture, runs_of
 from badc.reports.query.spreadsheets import text_cell, text_of
 from badc.reports.query.tables import open_tables
 from badc.reports.settings import ExportFormat, ExportSettings
@@ -46,7 +47,7 @@ class Export:
     files: int = 0
     detections: int = 0  # written
     without_times: int = 0  # detections left out because their time in the recording is unknown
-    notes: tuple[str, ...] = ()  # a sentence for each requested label that the table lacks
+    notes: tuple[str, ...] = ()  # what mixes results of several settings, and each requested label that the table lacks
 
 
 def export(settings: ExportSettings) -> Export:
@@ -65,7 +66,11 @@ def export(settings: ExportSettings) -> Export:
         require_inside(table.parent, made.folder)
     form = FORMATS[settings.format]
     with open_tables(settings.parquet) as database:
-        made.notes = choose(database, settings.min_confidence, settings.labels)
+        mixed = mixture(runs_of(database))
+        made.notes = (
+            *([] if mixed is None else [mixed]),
+            *choose(database, settings.min_confidence, settings.labels),
+        )
         left_out = database.execute(f"SELECT count(*) FROM chosen WHERE NOT ({_TIMED})").fetchall()
         made.without_times = left_out[0][0]
         require_writable(made.folder, "folder of the export")

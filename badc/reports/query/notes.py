@@ -38,8 +38,8 @@ def notes_on_gaps(database: duckdb.DuckDBPyConnection) -> list[str]:
         f"SELECT recording_id, any_value(notes) FROM coverage WHERE status = '{NOT_CHUNKED}' GROUP BY ALL ORDER BY ALL"
     ).fetchall()
     if rows:
-        names = named_few([f"{name} ({why or 'no reason is known'})" for name, why in rows])
-        found.append(f"not analysed: {numbered(len(rows), 'recording')} without chunks: {names}")
+        shown = named_few([f"{name} ({why or 'no reason is known'})" for name, why in rows])
+        found.append(f"not analysed: {numbered(len(rows), 'recording')} without chunks: {shown}")
     for what, of_detection, of_chunk, lacking in (
         ("station", "station", "station", "under no station"),
         ("time", "detected_at", "recorded_at", "under no hour and no date"),

@@ -12,7 +12,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from badc.detections.fingerprint import described
+from badc.detections.fingerprint import described, mixed
 from badc.detections.tables import RUNS_KEY
 from badc.errors import numbered
 
@@ -87,10 +87,7 @@ def runs_of(database: duckdb.DuckDBPyConnection) -> tuple[Run, ...]:
 
 def mixture(runs: tuple[Run, ...]) -> str | None:
     """Return the sentence that says that a table mixes results of several settings, and which; None if it does not."""
-    if len(runs) < 2:
-        return None
-    parts = "; ".join(f"{number}. {run.describe()}" for number, run in enumerate(runs, start=1))
-    return f"these results were made with {len(runs)} different settings, which do not compare: {parts}"
+    return mixed([run.describe() for run in runs])
 
 
 def _told_by(files: Iterable[Path]) -> dict[str, dict[str, Any]]:

@@ -111,6 +111,16 @@ def test_a_detection_becomes_a_row_with_all_columns(chunk: MakeChunk, detections
     assert_csv_and_parquet_agree()
 
 
+def test_results_of_several_settings_are_said_first(chunk: MakeChunk, detections_file: Write) -> None:
+    """As an interrupted --replace-results leaves them."""
+    detections_file(chunk("REC", 0, 1000), model_version="v1")
+    detections_file(chunk("REC", 1000, 2000), model_version="v2")
+    detections_file(chunk("REC", 2000, 3000), model_version="v2")
+    assert table().notes[0] == (
+        "these results were made with 2 different settings, which do not compare: 1. v2 (2 chunks); 2. v1 (1 chunk)"
+    )
+
+
 def test_coverage_has_a_row_for_every_chunk(chunk: MakeChunk, detections_file: Write) -> None:
     detections_file(chunk("REC", 0, 1000), ("a", 0.5, 0, 10), ("b", 0.5, 0, 10))
     detections_file(chunk("REC", 1000, 2000))

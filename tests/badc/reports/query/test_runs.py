@@ -16,13 +16,14 @@ from badc.detections.aggregate import aggregate
 from badc.detections.fingerprint import fingerprint_of
 from badc.detections.settings import AggregateSettings
 from badc.reports.files.database import make_database
+from badc.reports.files.export import export
 from badc.reports.page.page import write_page
 from badc.reports.query.counts import choose
 from badc.reports.query.notes import notes_on_tables
 from badc.reports.query.runs import runs_of
 from badc.reports.query.tables import open_tables
 from badc.reports.rankings.rollup import roll_up
-from badc.reports.settings import DatabaseSettings, PlotKind, RollupSettings
+from badc.reports.settings import DatabaseSettings, ExportFormat, ExportSettings, PlotKind, RollupSettings
 
 BIRDNET = {
     "runner": "birdnet",
@@ -65,6 +66,11 @@ def test_a_mixture_is_said_first_with_each_part(mixed: Path) -> None:
     assert "(2 chunks, 1 detection)" in first
     assert "2. BirdNET 2.4, min_confidence 0.1" in first
     assert "(1 chunk, 1 detection)" in first
+
+
+def test_an_export_of_a_mixture_says_so(mixed: Path) -> None:
+    made = export(ExportSettings(parquet=mixed, format=ExportFormat.RAVEN, output_dir=Path("e")))
+    assert made.notes[0].startswith("these results were made with 2 different settings")
 
 
 def test_the_database_lists_the_runs_with_their_settings(mixed: Path) -> None:

@@ -22,6 +22,7 @@ from badc.inference.settings import InferSettings
 from badc.settings.model import option_name
 from badc.system import atomic
 from badc.system.paths import absolute
+from badc.system.texts import read_text
 
 _RUNNER, _HAWKEARS, _PATHS, _BLOCKS = "runner", "hawkears", "paths", "blocks"
 _BLOCK_SUFFIX = "_block"
@@ -55,11 +56,7 @@ def load_run_config(path: Path, changes: Sequence[str] = ()) -> InferSettings:
         When the file cannot be read, or has an unknown key or value.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise RequestError(f"{path}: the run configuration cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise RequestError(f"{path}: the run configuration is not UTF-8 text") from None
+        document = tomllib.loads(read_text(path, "run configuration"))
     except tomllib.TOMLDecodeError as error:
         raise RequestError(f"{path}: not TOML: {error}") from None
     _require_known(document, str(path))

@@ -136,7 +136,7 @@ def test_what_is_wrong_is_named(config: Callable[[str], Path], text: str, reason
 
 
 def test_a_file_that_is_not_there_or_not_text_is_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="cannot be read"):
+    with pytest.raises(RequestError, match="no such run configuration"):
         load_run_config(tmp_path / "none.toml")
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(RequestError, match="not UTF-8"):

@@ -216,8 +216,8 @@ def _decoding(path: Path) -> Iterator[None]:
                 f"{path}: cannot be read as audio ({reason}); {converter} makes WAV or FLAC of it"
             ) from None
         raise AudioError(
-            f"{path}: cannot be read as audio ({reason}): it is damaged, or not what its name says. "
-            f"If it can be played, this makes a WAV of it: {ffmpeg_line(path, '_converted.wav')}"
+            f"{path}: cannot be read as audio ({reason}): damaged, or not what its name says. "
+            f"If it plays elsewhere: {ffmpeg_line(path, '_converted.wav')}"
         ) from None
 
 

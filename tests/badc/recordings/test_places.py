@@ -57,8 +57,8 @@ def places(*paths: str) -> tuple[str, list[tuple[str | None, str | None]]]:
         (["SiteA/REC_20230509_050000.wav", "SiteB/REC_20230509_050000.wav"], FOLDER, ["SiteA", "SiteB"]),
         # Nor does the make of a recorder; with a number, it may be a site's.
         (["S1/SwiftOne_20230509_050000.WAV"], FOLDER, ["S1"]),
-        (["S1/AUDIOMOTH_20230509_050000.WAV", "S2/REC_20230509_050000.WAV"], FOLDER, ["S1", "S2"]),
-        (["North/AudioMoth01_20230509_050000.WAV", "North/ARU-2_20230509_050000.WAV"], NAME, ["AudioMoth01", "ARU-2"]),
+        (["S1/AUDIOMOTH_20230509_050000.WAV", "S2/SM4_20230509_050000.WAV"], FOLDER, ["S1", "S2"]),
+        (["North/AudioMoth01_20230509_050000.WAV", "North/SM4-2_20230509_050000.WAV"], NAME, ["AudioMoth01", "SM4-2"]),
         (["P-1_20230509_050000.wav", "SM4_20230509_050000.wav"], NAME, ["P-1", None]),
         (["SM4_20230509_050000.wav", "Data/SM4_20230510_050000.wav"], RECORDER, ["SM4", "SM4"]),
         (["24F3190159A2F3B1/AudioMoth_20230509_050000.WAV"], RECORDER, ["24F3190159A2F3B1"]),

@@ -334,7 +334,10 @@ def test_reasons_leave_out_the_path_that_stands_beside_them(dataset: Path) -> No
     (dataset / "audio" / "bad.wav").write_bytes(b"not audio " * 30)
     plan = plan_dataset(ChunkSettings(dataset=dataset, pattern=("bad.wav",)), fetching=False)
     (planned,) = plan.recordings
-    assert planned.reason == "cannot be read as audio (Format not recognised)"
+    assert planned.reason == (
+        "cannot be read as audio (Format not recognised): damaged, or not what its name says. If it plays elsewhere: "
+        "ffmpeg -i bad.wav bad_converted.wav"
+    )
     outcome = chunk_recording(planned, plan.order)
     assert outcome.error == planned.reason
     (again,) = plan_dataset(ChunkSettings(dataset=dataset, pattern=("bad.wav",)), fetching=False).recordings

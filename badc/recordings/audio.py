@@ -143,8 +143,9 @@ def _measured(path: Path, wav: WavSamples | None) -> tuple[AudioInfo, bool]:
         info = _info_of(stream)
         if wav is not None and (wav.cut_off or wav.understated):
             return replace(info, note=wav.note), not wav.cut_off
-        end, is_unknown = find_end(path), info.frames == UNKNOWN_FRAMES
-        if end is not None and (is_unknown or end.frames > info.frames):
+        is_unknown = info.frames == UNKNOWN_FRAMES
+        end = find_end(path, beyond=0 if is_unknown else info.frames)
+        if end is not None:
             note = "" if is_unknown else says_less(info.duration_ms, end.frames * 1000 // info.rate)
             return replace(info, frames=end.frames, extent=Extent(0, end.byte, size), note=note), end.is_end
         if is_unknown:
@@ -162,9 +163,10 @@ def _unused_bytes(path: Path) -> int:
     """Return how much of a file is behind its last frame by the header: other chunks and tags, or samples."""
     import soundfile as sf
 
-    with path.open("rb") as file, sf.SoundFile(file) as stream:
-        is_read = stream.frames > 0 and _can_read(stream, stream.frames - 1)
-        return path.stat().st_size - file.tell() if is_read else 0
+    with contextlib.suppress(sf.LibsndfileError), path.open("rb") as file, sf.SoundFile(file) as stream:
+        if stream.frames > 0 and _can_read(stream, stream.frames - 1):
+            return path.stat().st_size - file.tell()
+    return 0
 
 
 def _salvaged(path: Path, wav: WavSamples | None, info: AudioInfo, salvage: bool) -> AudioInfo:
@@ -211,14 +213,10 @@ def _decoding(path: Path) -> Iterator[None]:
         reason = str(getattr(error, "error_string", error)).rstrip(".") or type(error).__name__
         if getattr(error, "code", None) == _NO_FILE:
             reason = "no sound found in it"
+        way_out = f": damaged, or not what its name says. If it plays elsewhere: {ffmpeg_line(path, '_converted.wav')}"
         if converter := CONVERTED_BY.get(path.suffix.lower() or path.name.lower()):
-            raise AudioError(
-                f"{path}: cannot be read as audio ({reason}); {converter} makes WAV or FLAC of it"
-            ) from None
-        raise AudioError(
-            f"{path}: cannot be read as audio ({reason}): damaged, or not what its name says. "
-            f"If it plays elsewhere: {ffmpeg_line(path, '_converted.wav')}"
-        ) from None
+            way_out = f"; {converter} makes WAV or FLAC of it"
+        raise AudioError(f"{path}: cannot be read as audio ({reason}){way_out}") from None
 
 
 def window_of(path: Path, info: AudioInfo, start_ms: int, end_ms: int) -> AudioWindow:

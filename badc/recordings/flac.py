@@ -38,11 +38,12 @@ class FlacEnd:
     is_end: bool
 
 
-def find_end(path: Path) -> FlacEnd | None:
+def find_end(path: Path, beyond: int = 0) -> FlacEnd | None:
     """Find the last whole frame of a FLAC file, checked by its CRC; None if there is none, or it is no FLAC.
 
-    Memory does not grow with the file. HeaderError when its first frame is not the first by its number, which no
-    decoder finds; OSError when it cannot be read.
+    None also, without that check, if it ends by the sample `beyond`. Memory does not grow with the file.
+    HeaderError when its first frame is not the first by its number, which no decoder finds; OSError when it cannot be
+    read.
     """
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         first = _first_frame(data)
@@ -58,6 +59,8 @@ def find_end(path: Path) -> FlacEnd | None:
         while (at := data.rfind(sync, first, at + 1)) >= 0:
             span = _samples_of(data[at : at + _MOST_HEADER_BYTES], _fixed_block(data))
             if span is not None:
+                if span[1] <= beyond:
+                    return None
                 end = _whole_until(data, at, ends)
                 if end is not None:
                     return FlacEnd(span[1], end, end == ends[0])

@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from badc.errors import numbered
 from badc.recordings.names import UNSET_CLOCK_YEAR, RecordingOrigin, nfc, parse_recording_name, utc_offset_min
-from badc.recordings.wav import FORMS, wav_chunks
+from badc.recordings.wav import wav_chunks
 
 _TEXT_CHUNKS = (b"guan", b"LIST")
 _MOST_TEXT_BYTES = 1 << 20
@@ -130,7 +130,7 @@ def _in_header(path: Path) -> Mapping[str, RecordingOrigin]:
     """Return what each source in a file says, in their order."""
     try:
         with path.open("rb") as stream:
-            texts = dict(_texts(stream)) if stream.read(4) in FORMS else None
+            texts = dict(_texts(stream)) if stream.read(4) in (b"RIFF", b"RF64", b"BW64") else None
     except OSError:
         return {}
     if texts is None:

@@ -23,12 +23,13 @@ from badc.recordings.names import ffmpeg_line
 
 # Some recorders count the header as samples, or stop within a block; fewer bytes behind the samples are none.
 BLOCK_BYTES = 4096
-FORMS = (b"RIFF", b"RIFX", b"RF64", b"BW64")
+_FORMS = (b"RIFF", b"RIFX", b"RF64", b"BW64")
 _BIG_ENDIAN = b"RIFX"
 _NOT_IN_LIBSNDFILE = b"BW64"
 _IN_DS64 = 0xFFFFFFFF
 # What programs write that cannot know the length: the largest number, signed or not, or one shortly before.
 _UNKNOWN = (range(0x7FFF0000, 0x80000100), range(0xFFFF0000, 0x100000000))
+_IN_64_BITS = 1 << 63
 _MOST_CHUNKS = 1000  # a damaged file may look like an endless series of empty ones
 _MOST_TAIL_BYTES = 1 << 20
 _ZERO_LOOKS = 64
@@ -170,7 +171,7 @@ def wav_chunks(stream: BinaryIO) -> Iterator[WavChunk]:
     file_bytes = stream.seek(0, os.SEEK_END)
     stream.seek(0)
     head = stream.read(12)
-    if head[:4] not in FORMS or head[8:] != b"WAVE":
+    if head[:4] not in _FORMS or head[8:] != b"WAVE":
         return
     order = _order(head[:4])
     at, in_ds64 = 12, None
@@ -195,7 +196,7 @@ def wav_chunks(stream: BinaryIO) -> Iterator[WavChunk]:
 
 
 def _is_unknown(size: int) -> bool:
-    return any(size in sizes for sizes in _UNKNOWN)
+    return size >= _IN_64_BITS or any(size in sizes for sizes in _UNKNOWN)
 
 
 def _end_of_samples(stream: BinaryIO, start: int, claimed: int, file_bytes: int, order: str) -> int:

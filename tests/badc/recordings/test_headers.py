@@ -77,6 +77,9 @@ def ds64(size: int) -> bytes:
     return chunk(b"ds64", struct.pack("<QQQI", size + 72, size, size // 2, 0))
 
 
+UNKNOWN_DS64 = chunk(b"ds64", b"\xff" * 24 + bytes(4))
+
+
 @pytest.mark.parametrize(
     ("kind", "claimed", "head"),
     [
@@ -85,6 +88,8 @@ def ds64(size: int) -> bytes:
         (b"RIFX", 0xFFFFFFFF, b""),
         (b"BW64", 0xFFFFFFFF, ds64(4 * RATE)),
         (b"BW64", 0xFFFFFFFF, ds64(2 * RATE)),
+        (b"BW64", 0xFFFFFFFF, UNKNOWN_DS64),
+        (b"RF64", 0xFFFFFFFF, UNKNOWN_DS64),
         (b"BW64", 4 * RATE, b""),
         (b"BW64", 4 * RATE, chunk(b"JUNK", bytes(28))),
         (b"RF64", 0xFFFFFFFF, ds64(2 * RATE)),

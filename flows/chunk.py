@@ -31,7 +31,7 @@ from blocks.loading import filled_from_blocks
 from flows.run.prefect_state import final_state, leave_if_suspended, stop_wanted
 from flows.run.sessions import CHUNKING_GRACE_PERIOD_S, ChunkRunOutcome, ChunkSession, current_session
 from flows.run.stopping import Stop
-from flows.server.local import note_task_runs
+from flows.server.local import note_task_run
 from tasks.chunk import BatchChunker, batch_parameters, show_failures
 
 _TICK_S = 0.25
@@ -71,7 +71,6 @@ class _ChunkRun:
         self._done: set[str] = set()
         self._failures: dict[str, str] = {}
         self._not_recorded: list[tuple[str, str]] = []
-        self._ended_task_runs = 0
         self._ended: queue.SimpleQueue[PrefectFuture[Any]] = queue.SimpleQueue()
         session.give_up = self._outcome
 
@@ -117,8 +116,8 @@ class _ChunkRun:
     def _account_for(self, future: PrefectFuture[Any], batch: Sequence[RecordingToChunk]) -> None:
         """Count recordings as failed that an unstopped task run left undone: Prefect itself failed it."""
         future.wait()
-        self._ended_task_runs += future.state.is_final()
-        note_task_runs(str(flow_run.id), self._ended_task_runs)
+        if future.state.is_final():
+            note_task_run(str(flow_run.id))
         if self._session.stop.interrupted:
             return
         with self._lock:

@@ -14,7 +14,9 @@ import math
 import queue
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +26,7 @@ from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from badc.errors import MOST_LISTED, numbered
+from badc.errors import MOST_LISTED, RequestError, numbered
 from badc.inference.ledger import RunLedger
 from badc.inference.plan import InferPlan, PlannedChunk, plan_inference
 from badc.inference.settings import InferSettings
@@ -34,12 +36,12 @@ from badc.telemetry.summary import RunState, resumable
 from blocks.loading import filled_from_blocks
 from flows.run.gpu_pool import turn_at_the_gpus
 from flows.run.prefect_state import begun_before, final_state, leave_if_suspended, stop_of_own_run, stop_wanted
-from flows.run.sessions import InferOutcome, InferSession, current_session
+from flows.run.sessions import InferOutcome, InferSession, OrchestrateOutcome, TogetherSession, current_session
 from flows.run.stopping import StopReason
-from flows.server.local import note_task_runs
-from tasks.infer import InferTasks, RunStoppedError, batch_parameters
+from flows.server.local import note_task_run
+from tasks.infer import InferTasks, RunStoppedError, batch_parameters, open_runner
 from tasks.plain_log import log_plainly
-from tasks.show.artifacts import RunArtifacts, run_title
+from tasks.show.artifacts import RunArtifacts, run_title, show_recordings, shown, tag_flow_run
 from tasks.silent_workers import SilentWorkers
 from tasks.workers.body import begin_no_more
 from tasks.workers.cluster import Cluster, WorkerLabels, open_cluster
@@ -48,7 +50,7 @@ from tasks.workers.task_runner import ChunkTaskRunner
 # Two tasks per slot: while one runs, the next one's engine is up and waits for the worker. More gains nothing.
 _IN_FLIGHT_PER_SLOT = 2
 # Tasks that wait for their retry need no worker, but each holds a thread.
-_MOST_UNDER_WAY = 512
+MOST_UNDER_WAY = 512
 _TICK_S = 0.25
 # By `--chunks-per-task auto` a run has about as many task runs: each costs Prefect 20 kB and some 50 ms of a core.
 _WANTED_TASK_RUNS = 1000
@@ -80,7 +82,7 @@ def infer(settings: InferSettings) -> State:
         if not session.shares_cluster:
             used = session.cluster.gpu_workers > 0
             stack.enter_context(turn_at_the_gpus(session.plan.settings, used, session.stop, session.say))
-        _InferRun(session.plan, session.cluster, session).complete()
+        InferRun(session.plan, session.cluster, session).complete()
     leave_if_suspended(flow_run.id, session.stop)
     outcome = session.outcome
     assert outcome is not None
@@ -89,6 +91,41 @@ def infer(settings: InferSettings) -> State:
     if outcome.progress.skipped:
         message += f", {outcome.progress.skipped} done before"
     return final_state(outcome.state, message, outcome.errors)
+
+
+def _name_of_together() -> str:
+    parameters = flow_run.parameters
+    return f"infer {parameters['dataset']}/{parameters['recordings'][0]} … {parameters['recordings'][-1]}"
+
+
+@flow(name="infer-together", flow_run_name=_name_of_together, persist_result=False, retries=0)
+def infer_together(dataset: str, recordings: list[str]) -> State:
+    """Analyse short recordings of a dataset, for which a flow run each would take longer than the analysis.
+
+    Each keeps its own outputs, telemetry, summary and lock, and fails alone. Only `orchestrate` starts it.
+    """
+    log_plainly()
+    session = current_session(TogetherSession)
+    if session is None:
+        raise RequestError("only a run of a dataset starts this; start orchestrate")
+    session.on_begin()
+    tags = [f"dataset:{dataset}", *(f"recording:{recording}" for recording in recordings)]
+    shown(lambda: tag_flow_run(str(flow_run.id), tags))
+    with (
+        session.stop.while_running(stop_wanted(flow_run.id)),
+        open_runner(session.cluster, MOST_UNDER_WAY, session.slots) as shared,
+        ThreadPoolExecutor(session.at_once) as pool,
+    ):
+        # Through the context, Prefect makes their task runs those of this flow run.
+        under_way = [pool.submit(copy_context().run, run, shared) for run in session.runs]
+        session.outcome = [outcome for future in under_way if (outcome := future.result()) is not None]
+    leave_if_suspended(flow_run.id, session.stop)
+    show_recordings(f"{dataset}/{recordings[0]}", session.outcome)
+    total = OrchestrateOutcome(RunState.COMPLETED, session.outcome, recordings[len(session.outcome) :])
+    failed = any(outcome.state is RunState.FAILED for outcome in session.outcome)
+    whole = not total.not_begun and all(outcome.state is RunState.COMPLETED for outcome in session.outcome)
+    state = RunState.COMPLETED if whole else RunState.FAILED if failed else RunState.INTERRUPTED
+    return final_state(state, total.describe(), total.reasons())
 
 
 @contextmanager
@@ -117,7 +154,9 @@ def _continued(settings: InferSettings) -> InferSettings:
     return settings.model_copy(update={"telemetry_log": log, "resume_summary": resume})
 
 
-class _InferRun:
+class InferRun:
+    """The inference of one manifest within a flow run, which may be that of several."""
+
     def __init__(self, plan: InferPlan, cluster: Cluster, session: InferSession) -> None:
         settings = plan.settings
         self._plan = plan
@@ -126,13 +165,13 @@ class _InferRun:
         self._ledger = RunLedger(plan)
         if not session.shares_cluster:
             session.say(f"Telemetry: {plan.telemetry_log}")
-        self._artifacts = RunArtifacts(plan)
+        # A flow run that several share has a table of them instead.
+        self._artifacts = RunArtifacts(plan) if session.shared is None else None
         self._silent_workers = SilentWorkers(self._ledger, session.say)
         self._stop = session.stop
         self._wakeups: queue.SimpleQueue[PrefectFuture[Any] | None] = queue.SimpleQueue()
         self._run = uuid.uuid4().hex
         self._batches = InferTasks(
-            self._run,
             self._ledger,
             WorkerLabels(cluster.labels).label_of,
             settings.max_retries,
@@ -142,14 +181,14 @@ class _InferRun:
         )
         self._said_no_worker = self._told_workers = False
         self._under_way: dict[PrefectFuture[Any], Sequence[PlannedChunk]] = {}
-        self._ended_task_runs = 0
         self._errors = self._ledger.errors_of(planned.key for planned, _ in plan.unusable)[:MOST_LISTED]
         session.give_up = self._give_up
 
     def complete(self) -> None:
         """Run to the end, and set the session's outcome."""
         state = RunState.FAILED
-        self._artifacts.show_begin()
+        if self._artifacts is not None:
+            self._artifacts.show_begin()
         try:
             if self._plan.todo:
                 self._run_chunks()
@@ -158,7 +197,8 @@ class _InferRun:
             self._ledger.finish(state)
         self._session.outcome = self._outcome()
         self._session.on_progress(self._session.outcome.progress)
-        self._artifacts.show_end(self._ledger)
+        if self._artifacts is not None:
+            self._artifacts.show_end(self._ledger)
 
     def _give_up(self) -> InferOutcome:
         self._ledger.finish(RunState.INTERRUPTED)
@@ -177,18 +217,13 @@ class _InferRun:
         )
 
     def _run_chunks(self) -> None:
-        runner = ChunkTaskRunner(
-            address=self._cluster.address,
-            client_kwargs={"security": self._cluster.security},
-            engine_threads=_MOST_UNDER_WAY,
-            around=self._batches.around,
-            may_start=lambda: not self._stop.requested.is_set(),
-            slots=self._session.slots,
-            most_at_once=self._cluster.most_at_once,
-        )
-        self._batches.limit_worker = runner.limit
-        with runner:
-            runner.client.subscribe_topic(self._cluster.topic, self._batches.report)
+        with ExitStack() as stack:
+            shared = self._session.shared or stack.enter_context(
+                open_runner(self._cluster, MOST_UNDER_WAY, self._session.slots)
+            )
+            runner = shared.runner
+            self._batches.limit_worker = runner.limit
+            stack.enter_context(shared.runs.one(self._run, self._batches))
             task = self._batches.task()
             batches = _batches(self._plan.todo, self._plan.settings.chunks_per_task, runner.worker_count)
             self._fill(runner, task, batches)
@@ -201,7 +236,7 @@ class _InferRun:
         window = _IN_FLIGHT_PER_SLOT * max(1, runner.worker_count())
         while not self._stop.requested.is_set():
             busy = len(self._under_way) - self._batches.waiting
-            if busy >= window or len(self._under_way) >= _MOST_UNDER_WAY:
+            if busy >= window or len(self._under_way) >= MOST_UNDER_WAY:
                 return
             batch = next(batches, None)
             if batch is None:
@@ -233,7 +268,8 @@ class _InferRun:
         self._silent_workers.look()
         progress = self._ledger.progress()
         self._session.on_progress(progress)
-        self._artifacts.show_progress(progress, self._ledger.gpu_utilization())
+        if self._artifacts is not None:
+            self._artifacts.show_progress(progress, self._ledger.gpu_utilization())
 
     def _take_in(self, future: PrefectFuture[Any]) -> None:
         batch = self._under_way.pop(future)
@@ -242,8 +278,8 @@ class _InferRun:
         except Pause:  # Prefect starts no task of a suspended run
             self._stop.request(StopReason.SUSPENDED)
             return
-        self._ended_task_runs += future.state.is_final()
-        note_task_runs(str(flow_run.id), self._ended_task_runs)
+        if future.state.is_final():
+            note_task_run(str(flow_run.id))
         if future.state.is_completed():
             return
         if self._stop.interrupted or isinstance(future.state.result(raise_on_failure=False), RunStoppedError):

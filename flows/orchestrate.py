@@ -8,10 +8,11 @@ import sys
 if __name__ == "__main__":  # become `badc infer orchestrate … --apply`, as flows.infer does
     os.execv(sys.executable, [sys.executable, "-m", "flows", "infer", "orchestrate", *sys.argv[1:], "--apply"])
 
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
@@ -43,7 +44,7 @@ from badc.system.output_lock import output_lock
 from badc.system.threads import in_threads
 from badc.telemetry.summary import RunState
 from blocks.loading import filled_from_blocks
-from flows.infer import infer
+from flows.infer import InferRun, infer, infer_together
 from flows.run.gpu_pool import turn_at_the_gpus
 from flows.run.prefect_state import begun_before, final_state, leave_if_suspended, stop_of_own_run, stop_wanted
 from flows.run.sessions import (
@@ -52,11 +53,13 @@ from flows.run.sessions import (
     OrchestrateOutcome,
     OrchestrateSession,
     RecordingOutcome,
+    TogetherSession,
     current_session,
     error_of,
     handing_over,
 )
 from flows.run.stopping import StopReason
+from tasks.infer import SharedRunner
 from tasks.show.recordings_table import RecordingsTable, show_reports
 from tasks.workers.cluster import open_cluster
 from tasks.workers.slots import WorkerSlots, slots_of
@@ -64,6 +67,10 @@ from tasks.workers.slots import WorkerSlots, slots_of
 _TICK_S = 0.25
 # Recordings whose chunks are done and whose record and reports are being made, which needs no worker.
 _MOST_FOLLOWING = 4
+# Recordings share a flow run up to so many chunks: to start one takes half a second of a core.
+_CHUNKS_OF_A_FLOW_RUN = 100
+_MOST_TOGETHER = 32
+_CHUNKS_PER_SLOT = 3  # one that runs, and two that are ready
 
 
 def _name_of_run() -> str:
@@ -126,7 +133,7 @@ class _OrchestrateRun:
         self._sessions: dict[str, InferSession] = {}
         self._ended: list[RecordingOutcome] = []
         self._progress: dict[str, Progress] = {}
-        self._analysing: set[str] = set()
+        self._analysing = 0
         self._one_report = threading.Lock()
         self._pages: list[Path] = []
         self._starting = threading.Lock()
@@ -137,26 +144,20 @@ class _OrchestrateRun:
     def complete(self) -> None:
         """Run to the end, and set the session's outcome."""
         keep_layout(self._plan.settings.root, self._plan.settings.layout)
-        under_way: set[Future[RecordingOutcome]] = set()
+        under_way: set[Future[None]] = set()
         self._session.say(f"Runner: {self._plan.runner}")
         self._session.say(f"Telemetry: {self._plan.settings.telemetry_folder}, a log for each recording")
         most = self._plan.settings.concurrent_recordings
         with ThreadPoolExecutor(most + _MOST_FOLLOWING) as pool:
             while under_way or (self._waiting and not self._stop.requested.is_set()):
                 while self._waiting and self._may_begin(len(under_way)):
-                    recording = self._waiting.popleft()
                     with self._lock:
-                        self._analysing.add(recording.recording_id)
+                        self._analysing += 1
                     # Through the context, Prefect makes it a subflow of this run.
-                    under_way.add(pool.submit(copy_context().run, self._run_recording, recording))
+                    under_way.add(pool.submit(copy_context().run, self._run_next, self._next()))
                 done, under_way = wait(under_way, timeout=_TICK_S, return_when=FIRST_COMPLETED)
                 for future in done:
-                    outcome = future.result()
-                    self._ended.append(outcome)
-                    self._sessions.pop(outcome.recording_id, None)
-                    self._take_in(outcome)
-                    if outcome.state is RunState.FAILED and self._plan.settings.fail_fast:
-                        self._stop.request(StopReason.FAILED)
+                    future.result()
                 self._tell()
         self._look_again()
         self._session.outcome = total = self._outcome()
@@ -164,14 +165,78 @@ class _OrchestrateRun:
         if self._plan.settings.bundle or total.rollup is not None:
             show_reports(self._plan, self._pages, total.rollup)
 
+    def _next(self) -> list[RecordingToInfer]:
+        """Take the recordings of the next flow run: one, or several that are short.
+
+        Recordings that DataLad records have one each: between them, files are fetched and saved, which takes longer.
+        """
+        taken = [self._waiting.popleft()]
+        chunks = taken[0].chunks
+        while self._waiting and not self._session.recording:
+            chunks += self._waiting[0].chunks
+            if chunks > _CHUNKS_OF_A_FLOW_RUN:
+                break
+            taken.append(self._waiting.popleft())
+        return taken
+
+    def _run_next(self, recordings: Sequence[RecordingToInfer]) -> None:
+        if len(recordings) == 1:
+            self._run_recording(recordings[0], self._analysed)
+            return
+        try:
+            self._run_together(recordings)
+        finally:
+            self._analysed()
+
+    def _analysed(self) -> None:
+        with self._lock:
+            self._analysing -= 1
+
+    def _run_together(self, recordings: Sequence[RecordingToInfer]) -> None:
+        """Run short recordings in one flow run; what could not be run in it waits on, or has failed."""
+        settings = self._plan.settings
+        asked = "concurrent_recordings" in settings.model_fields_set
+        chunks_of_each = sum(recording.chunks for recording in recordings) / len(recordings)
+        wanted = math.ceil(_CHUNKS_PER_SLOT * self._slots.count() / chunks_of_each)
+        session = TogetherSession(
+            runs=[partial(self._run_in, recording) for recording in recordings],
+            at_once=max(1, min(settings.concurrent_recordings if asked else _MOST_TOGETHER, max(2, wanted))),
+            cluster=self._session.cluster,
+            slots=self._slots,
+            stop=self._stop.part(),
+            say=self._session.say,
+        )
+        ids = [recording.recording_id for recording in recordings]
+        with handing_over(session), self._one_start() as session.on_begin:
+            error = error_of(lambda: infer_together(settings.root.name, ids, return_state=True))
+        if session.outcome is None:
+            reason = str(error or "its flow run ended without an outcome")
+            with self._lock:
+                known = {outcome.recording_id for outcome in self._ended}
+            for recording in recordings:
+                if recording.recording_id not in known:
+                    self._take_in(RecordingOutcome.failed_to_run(recording, reason))
+
+    def _run_in(self, recording: RecordingToInfer, shared: SharedRunner) -> RecordingOutcome | None:
+        """Run a recording in a flow run that it shares; return None if the run stops before."""
+        if self._stop.requested.is_set():
+            with self._lock:
+                self._waiting.append(recording)
+            return None
+        return self._run_recording(recording, lambda: None, shared)
+
     def _take_in(self, outcome: RecordingOutcome) -> None:
         with self._lock:
+            self._ended.append(outcome)
+            self._sessions.pop(outcome.recording_id, None)
             progress = self._progress.pop(outcome.recording_id, None)
             if progress is not None:
                 self._ended_progress += progress
         if progress is not None:
-            self._table.show({outcome.recording_id: progress})
+            self._table.note({outcome.recording_id: progress})
         self._table.ended(outcome.recording_id, outcome.state, outcome.error)
+        if outcome.state is RunState.FAILED and self._plan.settings.fail_fast:
+            self._stop.request(StopReason.FAILED)
 
     def _look_again(self) -> None:
         """Mark recordings as failed whose outputs or logs were deleted while the others ran."""
@@ -191,13 +256,13 @@ class _OrchestrateRun:
         known = {outcome.recording_id for outcome in ended}
         for recording_id, session in self._sessions.copy().items():
             if recording_id not in known and (part := session.outcome or session.give_up()) is not None:
-                ended.append(_outcome_of(recording_id, part))
+                ended.append(RecordingOutcome.of(recording_id, part))
         return OrchestrateOutcome(RunState.INTERRUPTED, ended, [r.recording_id for r in self._waiting])
 
     def _may_begin(self, under_way: int) -> bool:
         most = self._plan.settings.concurrent_recordings
         with self._lock:
-            analysing = len(self._analysing)
+            analysing = self._analysing
         return analysing < most and under_way < most + _MOST_FOLLOWING and not self._stop.requested.is_set()
 
     def _outcome(self) -> OrchestrateOutcome:
@@ -216,15 +281,23 @@ class _OrchestrateRun:
         except (BadcError, OSError) as error:
             return OrchestrateOutcome(RunState.FAILED, ended, not_begun, rollup_error=str(error))
 
-    def _run_recording(self, recording: RecordingToInfer) -> RecordingOutcome:
-        """Run one recording and what follows it; any error becomes the failure of this recording alone."""
+    def _run_recording(
+        self, recording: RecordingToInfer, analysed: Callable[[], None], shared: SharedRunner | None = None
+    ) -> RecordingOutcome:
+        """Run a recording, call `analysed`, and do what follows; any error becomes the failure of this one alone."""
+        outcome = self._tried(recording, analysed, shared)
+        self._take_in(outcome)
+        return outcome
+
+    def _tried(
+        self, recording: RecordingToInfer, analysed: Callable[[], None], shared: SharedRunner | None
+    ) -> RecordingOutcome:
         self._table.begun(recording.recording_id)
         try:
             try:
-                outcome = self._infer(recording)
+                outcome = self._infer(recording, shared)
             finally:
-                with self._lock:
-                    self._analysing.discard(recording.recording_id)
+                analysed()
             return self._finished(recording, outcome)
         except BadcError as error:
             reason = str(error)
@@ -233,11 +306,9 @@ class _OrchestrateRun:
         except Exception as error:  # a bug in one recording must not end the run of the others
             reason = f"{type(error).__name__}: {error}"
         self._session.say(f"{recording.recording_id}: {reason}")
-        return RecordingOutcome(
-            recording.recording_id, RunState.FAILED, recording.done, 0, recording.chunks - recording.done, reason
-        )
+        return RecordingOutcome.failed_to_run(recording, reason)
 
-    def _infer(self, recording: RecordingToInfer) -> InferOutcome | None:
+    def _infer(self, recording: RecordingToInfer, shared: SharedRunner | None) -> InferOutcome | None:
         """Run the chunks that are left; return None if there are none."""
         if self._session.recording:
             fetch_inputs(self._plan, recording, self._session.say)
@@ -245,9 +316,11 @@ class _OrchestrateRun:
         if not plan.todo and not plan.unusable:
             return None
         with output_lock(plan.order.output_dir, plan.recordings, plan.telemetry_log):
-            return self._subflow(recording, plan)
+            return self._run_plan(recording, plan, shared)
 
-    def _subflow(self, recording: RecordingToInfer, plan: InferPlan) -> InferOutcome:
+    def _run_plan(self, recording: RecordingToInfer, plan: InferPlan, shared: SharedRunner | None) -> InferOutcome:
+        """Run the chunks of a recording in a flow run of its own, or in the one that `shared` belongs to."""
+
         def note(progress: Progress) -> None:
             with self._lock:
                 if recording.recording_id not in self._progress:
@@ -261,8 +334,13 @@ class _OrchestrateRun:
             on_progress=note,
             say=self._say_of(recording),
             slots=self._slots,
+            shared=shared,
         )
         self._sessions[recording.recording_id] = session
+        if shared is not None:
+            InferRun(plan, session.cluster, session).complete()
+            assert session.outcome is not None
+            return session.outcome
         with handing_over(session), self._one_start() as session.on_begin:
             error = error_of(lambda: infer(plan.settings, return_state=True))
         if session.outcome is None:  # what counts is that the chunks were run, not that the server knows
@@ -303,7 +381,7 @@ class _OrchestrateRun:
                 self._pages += [path for path in made if path.suffix == ".html"]
         if outcome is None:
             return RecordingOutcome(recording.recording_id, state, recording.chunks, 0, 0, commit=commit)
-        return _outcome_of(recording.recording_id, outcome, commit)
+        return RecordingOutcome.of(recording.recording_id, outcome, commit)
 
     def _say_of(self, recording: RecordingToInfer) -> Callable[[str], None]:
         return lambda line: self._session.say(f"{recording.recording_id}: {line}")
@@ -320,10 +398,3 @@ class _OrchestrateRun:
 def _no_progress(chunks: int, audio_ms: int) -> Progress:
     """Return the progress of chunks with so much audio, of which none has begun."""
     return Progress(chunks, 0, 0, 0, 0, audio_ms, 0.0, 0)
-
-
-def _outcome_of(recording_id: str, outcome: InferOutcome, commit: str | None = None) -> RecordingOutcome:
-    progress = outcome.progress
-    done = progress.done + progress.skipped
-    error = outcome.errors[0] if outcome.errors else None
-    return RecordingOutcome(recording_id, outcome.state, done, progress.failed, outcome.left, error, commit)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from distributed import KilledWorker
@@ -23,6 +23,9 @@ from badc.inference.ledger import RunLedger
 from badc.inference.plan import InferOrder, PlannedChunk
 from badc.telemetry.events import FailureKind
 from tasks.workers.body import infer_chunks
+from tasks.workers.cluster import Cluster
+from tasks.workers.slots import WorkerSlots
+from tasks.workers.task_runner import ChunkTaskRunner
 
 
 class CallsWorker(Protocol):
@@ -31,8 +34,16 @@ class CallsWorker(Protocol):
     def __call__(self, *args: Any) -> list[dict[str, Any]]:
         """Call it there."""
 
-    def bound(self, preferred: str | None, reported: Callable[[], list[dict[str, Any]] | None]) -> CallsWorker:
-        """Return the same for the `preferred` worker; `reported` stands in for a result that does not come."""
+    def bound(
+        self,
+        preferred: str | None,
+        reported: Callable[[], list[dict[str, Any]] | None],
+        may_start: Callable[[], bool],
+    ) -> CallsWorker:
+        """Return the same for the `preferred` worker.
+
+        `reported` stands in for a result that does not come; CancelledError is raised once `may_start` says no.
+        """
 
 
 _LONGEST_BACKOFF_S = 60.0
@@ -54,15 +65,13 @@ def backoffs_s(max_retries: int) -> list[float]:
 class InferTasks:
     """What surrounds each attempt of a task in the flow's process: the books, and whether to start.
 
-    `run` distinguishes the run from others on its cluster, whose reports have the same topic. `label_of` turns a
-    worker's Dask address, its name and whether it has a GPU into its label. Once `stopping` is set, no attempt starts.
-    `wake` is called when a task begins to wait for its retry, so that its worker can have another; `limit_worker`, with
-    a worker's address, when it says that it takes so many chunks at once only.
+    `label_of` turns a worker's Dask address, its name and whether it has a GPU into its label. Once `stopping` is set,
+    no attempt starts. `wake` is called when a task begins to wait for its retry, so that its worker can have another;
+    `limit_worker`, with a worker's address, when it says that it takes so many chunks at once only.
     """
 
     def __init__(
         self,
-        run: str,
         ledger: RunLedger,
         label_of: Callable[[str, object, bool], str],
         max_retries: int,
@@ -70,7 +79,6 @@ class InferTasks:
         wake: Callable[[], None],
         say: Callable[[str], None],
     ) -> None:
-        self._run = run
         self._ledger = ledger
         self._label_of = label_of
         self._backoffs_s = backoffs_s(max_retries)
@@ -132,7 +140,8 @@ class InferTasks:
             # for others too cannot do so again.
             order = order if (task_run.run_count or 1) == 1 else replace(order, in_one_call=False, alone=True)
             with self._reports_of(keys) as reported:
-                reports = on_worker.bound(preferred, reported)(todo, order, topic, run)
+                on_worker = on_worker.bound(preferred, reported, lambda: not self._stopping.is_set())
+                reports = on_worker(todo, order, topic, run)
                 self._settle(name, reports)
         except FutureCancelledError:
             self._ledger.close_open(keys, "interrupted before it ended")
@@ -152,8 +161,6 @@ class InferTasks:
 
     def report(self, event: tuple[float, dict[str, Any]]) -> None:
         """Handle a worker's report of a start or an end, as Dask delivers it."""
-        if event[1]["run"] != self._run:
-            return
         worker, attempt = self._read(event[1])
         if attempt.ok is None:
             self._ledger.started(attempt, worker)
@@ -225,6 +232,58 @@ class InferTasks:
                 self._waiting.add(name)
             self._wake()
         return ChunksFailedError(reason)
+
+
+class RunsTogether:
+    """The runs that share a task runner: each attempt, and each report of a worker, belongs to one of them."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, InferTasks] = {}
+
+    @contextmanager
+    def one(self, run: str, tasks: InferTasks) -> Iterator[None]:
+        """Let a run of this name have its part of them during the block."""
+        self._tasks[run] = tasks
+        try:
+            yield
+        finally:
+            del self._tasks[run]
+
+    def around(
+        self, on_worker: CallsWorker, batch: Sequence[PlannedChunk], order: InferOrder, topic: str, run: str
+    ) -> int:
+        """Run one attempt (see `InferTasks.around`)."""
+        return self._tasks[run].around(on_worker, batch, order, topic, run)
+
+    def report(self, event: tuple[float, dict[str, Any]]) -> None:
+        """Handle a worker's report (see `InferTasks.report`); one of a run elsewhere, or that has ended, is ignored."""
+        if (tasks := self._tasks.get(event[1]["run"])) is not None:
+            tasks.report(event)
+
+
+@dataclass(frozen=True, slots=True)
+class SharedRunner:
+    """A task runner that is open, and the runs that have it."""
+
+    runner: ChunkTaskRunner
+    runs: RunsTogether
+
+
+@contextmanager
+def open_runner(cluster: Cluster, engine_threads: int, slots: WorkerSlots | None) -> Iterator[SharedRunner]:
+    """Yield a task runner on a cluster, for one run or several; see `ChunkTaskRunner`."""
+    runs = RunsTogether()
+    runner = ChunkTaskRunner(
+        address=cluster.address,
+        client_kwargs={"security": cluster.security},
+        engine_threads=engine_threads,
+        around=runs.around,
+        slots=slots,
+        most_at_once=cluster.most_at_once,
+    )
+    with runner:
+        runner.client.subscribe_topic(cluster.topic, runs.report)
+        yield SharedRunner(runner, runs)
 
 
 def _tag_task_run(batch: Sequence[PlannedChunk], order: InferOrder) -> None:

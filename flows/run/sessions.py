@@ -22,8 +22,10 @@ if TYPE_CHECKING:  # importing these takes seconds, during which the server can 
 
     from badc.datasets.chunking.plan import DatasetPlan
     from badc.datasets.inference.plan import OrchestrationPlan
+    from badc.datasets.inference.recording import RecordingToInfer
     from badc.inference.plan import InferPlan
     from badc.reports.rankings.rollup import Rollup
+    from tasks.infer import SharedRunner
     from tasks.workers.cluster import Cluster
     from tasks.workers.slots import WorkerSlots
 
@@ -104,14 +106,15 @@ class InferSession(Session[InferOutcome]):
     """The inference of one manifest; the outputs of `plan` are locked.
 
     The command starts `cluster` while the Prefect server comes up. `slots` is set if other runs share the cluster;
-    whoever made it then waited for the GPUs. `on_progress` is called several times a second, `on_begin` once Prefect
-    has made the flow run and its code begins.
+    whoever made it then waited for the GPUs. `shared` is set if they share the flow run too. `on_progress` is called
+    several times a second, `on_begin` once Prefect has made the flow run and its code begins.
     """
 
     plan: InferPlan
     cluster: Cluster
     on_progress: Callable[[Progress], None] = field(default=lambda progress: None)
     slots: WorkerSlots | None = None
+    shared: SharedRunner | None = None
     on_begin: Callable[[], None] = field(default=lambda: None)
 
     @property
@@ -135,6 +138,34 @@ class RecordingOutcome:
     left: int
     error: str | None = None
     commit: str | None = None
+
+    @classmethod
+    def of(cls, recording_id: str, outcome: InferOutcome, commit: str | None = None) -> RecordingOutcome:
+        """Return how a recording ended whose chunks were run."""
+        progress = outcome.progress
+        done = progress.done + progress.skipped
+        error = outcome.errors[0] if outcome.errors else None
+        return cls(recording_id, outcome.state, done, progress.failed, outcome.left, error, commit)
+
+    @classmethod
+    def failed_to_run(cls, recording: RecordingToInfer, reason: str) -> RecordingOutcome:
+        """Return the failure of a recording of which nothing was done."""
+        left = recording.chunks - recording.done
+        return cls(recording.recording_id, RunState.FAILED, recording.done, 0, left, reason)
+
+
+@dataclass(slots=True, kw_only=True)
+class TogetherSession(Session[Sequence[RecordingOutcome]]):
+    """The inference of several short recordings in one flow run.
+
+    `runs` are functions that run a recording each, `at_once` of them at the same time; None of one that was not begun.
+    """
+
+    runs: Sequence[Callable[[SharedRunner], RecordingOutcome | None]]
+    at_once: int
+    cluster: Cluster
+    slots: WorkerSlots
+    on_begin: Callable[[], None] = field(default=lambda: None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
@@ -43,7 +44,8 @@ _ENDS = ["COMPLETED", "FAILED", "CANCELLED", "CRASHED"]
 # A run asks its own server at the end whether it has everything, so that server writes more often than one that stays.
 # Prefect takes whole seconds: below 1 is 0, and it would look without a pause, which takes a third of a core.
 _FLUSH_INTERVAL_S = "1"
-_ended_task_runs: dict[str, int] = {}
+_ended_task_runs: Counter[str] = Counter()
+_noting = threading.Lock()
 _BACKLOG = 2048
 # By default, Prefect's server records one event of a task run per transaction, and drops events once it is more than
 # 10,000 behind: of 10,000 fast chunks, a quarter never appeared in it.
@@ -201,9 +203,10 @@ class _LocalServer:
         return process
 
 
-def note_task_runs(flow_run_id: str, ended: int) -> None:
-    """Note how many task runs of a flow run have ended here; before it stops, the local server must record them."""
-    _ended_task_runs[flow_run_id] = ended
+def note_task_run(flow_run_id: str) -> None:
+    """Note that a task run of a flow run has ended here; before it stops, the local server must record that."""
+    with _noting:
+        _ended_task_runs[flow_run_id] += 1
 
 
 def _wait_until_recorded(url: str) -> None:

@@ -50,15 +50,9 @@ class RunArtifacts:
 
     def show_begin(self) -> None:
         """Tag the flow run, so that it can be found by its runner, recording and dataset."""
-        new = [f"{key}:{value}" for key, value in _tags(self._plan).items()]
-        run_id = UUID(str(flow_run.id))
-
-        def write() -> None:
-            with get_client(sync_client=True) as client:
-                old = client.read_flow_run(run_id).tags
-                client.update_flow_run(run_id, tags=[*old, *(tag for tag in new if tag not in old)])
-
-        self._write(write)
+        tags = [f"{key}:{value}" for key, value in _tags(self._plan).items()]
+        run_id = str(flow_run.id)
+        self._write(lambda: tag_flow_run(run_id, tags))
 
     def show_progress(self, progress: Progress, gpus: Mapping[str, float | None]) -> None:
         """Update the progress artifact, at most once a second."""
@@ -105,6 +99,13 @@ class RunArtifacts:
             update_progress_artifact(artifact_id=self._progress_id, progress=percent, description=text)
 
 
+def tag_flow_run(run_id: str, tags: Sequence[str]) -> None:
+    """Add tags to those of a flow run."""
+    with get_client(sync_client=True) as client:
+        old = client.read_flow_run(UUID(run_id)).tags
+        client.update_flow_run(UUID(run_id), tags=[*old, *(tag for tag in tags if tag not in old)])
+
+
 def shown(write: Callable[[], object]) -> bool:
     """Write an artifact by calling `write`; if that fails, log a warning in the run, and return False."""
     try:
@@ -113,6 +114,23 @@ def shown(write: Callable[[], object]) -> bool:
         get_run_logger().warning("What Prefect shows of the run could not be written: %s", error)
         return False
     return True
+
+
+def show_recordings(title: str, outcomes: Sequence[Any]) -> None:
+    """Write the table of the recordings that one flow run analysed, from their outcomes (`RecordingOutcome`)."""
+    rows = [
+        {
+            "recording": outcome.recording_id,
+            "state": outcome.state.value,
+            "done": outcome.done,
+            "failed": outcome.failed,
+            "left": outcome.left,
+            "note": outcome.error or "",
+        }
+        for outcome in outcomes
+    ]
+    key, text = f"infer-recordings-{artifact_key(title)}", "The recordings that were analysed together"
+    shown(lambda: create_table_artifact(table=rows, key=key, description=text))
 
 
 def show_files(

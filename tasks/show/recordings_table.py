@@ -61,11 +61,15 @@ class RecordingsTable:
         with self._lock:
             self._rows[recording_id] |= {"state": state.value, "note": error or ""}
 
-    def show(self, progress: Mapping[str, Progress]) -> None:
-        """Note how far the running recordings are, and write the table if it is time."""
+    def note(self, progress: Mapping[str, Progress]) -> None:
+        """Note how far recordings are."""
         with self._lock:
             for recording_id, part in progress.items():
                 self._rows[recording_id] |= {"done": part.done + part.skipped, "failed": part.failed}
+
+    def show(self, progress: Mapping[str, Progress]) -> None:
+        """Note how far the running recordings are, and write the table if it is time."""
+        self.note(progress)
         if time.monotonic() >= self._next_s and (self._writing is None or self._writing.done()):
             self._next_s = time.monotonic() + _INTERVAL_S
             self._write()

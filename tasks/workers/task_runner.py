@@ -40,19 +40,21 @@ class OnWorker:
 
     `preferred` is the address of the worker to do it, if that still lives. `reported` returns the function's result
     once it is known in another way, None until then; it replaces a result that the worker then does not hand over.
+    `may_start` is asked while the call waits for a free worker; when it says no, the wait ends with CancelledError.
     """
 
     run: Call
     function: Call
     preferred: str | None = None
     reported: Callable[[], Any] = lambda: None
+    may_start: Callable[[], bool] = lambda: True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.run(self, args, kwargs)
 
-    def bound(self, preferred: str | None, reported: Callable[[], Any]) -> OnWorker:
-        """Return the same with these two."""
-        return replace(self, preferred=preferred, reported=reported)
+    def bound(self, preferred: str | None, reported: Callable[[], Any], may_start: Callable[[], bool]) -> OnWorker:
+        """Return the same with these."""
+        return replace(self, preferred=preferred, reported=reported, may_start=may_start)
 
 
 class ChunkTaskRunner(DaskTaskRunner):
@@ -64,9 +66,8 @@ class ChunkTaskRunner(DaskTaskRunner):
 
     Up to `engine_threads` task runs are under way at once, waiting retries included. If given, `around(on_worker,
     *args, **kwargs)` is called in the task's thread in place of `on_worker(*args, **kwargs)`, which runs the function
-    on a worker: for what must happen here before and after. `may_start` is asked while a task waits for a free worker;
-    when it says no, the wait ends with CancelledError. `slots` are the workers' slots, if several runners share them;
-    else a worker gets up to `most_at_once` tasks at once, if it has as many threads. The others are arguments of
+    on a worker: for what must happen here before and after. `slots` are the workers' slots, if several runners share
+    them; else a worker gets up to `most_at_once` tasks at once, if it has as many threads. The others are arguments of
     `DaskTaskRunner`, such as `address`.
     """
 
@@ -74,13 +75,11 @@ class ChunkTaskRunner(DaskTaskRunner):
         self,
         engine_threads: int = 64,
         around: Callable[..., Any] | None = None,
-        may_start: Callable[[], bool] = lambda: True,
         slots: WorkerSlots | None = None,
         most_at_once: int = 1,
         **dask: Any,
     ) -> None:
         super().__init__(**dask)
-        self._may_start = may_start
         self._engine_threads = engine_threads
         self._around = around
         self._lock = threading.Lock()
@@ -96,7 +95,6 @@ class ChunkTaskRunner(DaskTaskRunner):
         return type(self)(
             engine_threads=self._engine_threads,
             around=self._around,
-            may_start=self._may_start,
             slots=self._shared_slots,
             most_at_once=self._most_at_once,
             address=self.address,
@@ -157,7 +155,7 @@ class ChunkTaskRunner(DaskTaskRunner):
     def _run(self, call: OnWorker, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         # pure=False: two chunks of equal content are still two tasks.
         submit = partial(self.client.submit, call.function, *args, pure=False, **kwargs)
-        with self._slots.one(self._may_wait):
+        with self._slots.one(lambda: not self._abandoned.is_set() and call.may_start()):
             if call.preferred is not None:
                 # Not Dask's allow_other_workers: a task that loses its worker while no other is up stays unassigned.
                 with suppress(_WorkerGoneError):
@@ -186,9 +184,6 @@ class ChunkTaskRunner(DaskTaskRunner):
         finally:
             with self._lock:
                 self._waited_for.discard(future)
-
-    def _may_wait(self) -> bool:
-        return not self._abandoned.is_set() and self._may_start()
 
     def __enter__(self) -> ChunkTaskRunner:
         super().__enter__()  # type: ignore[no-untyped-call]

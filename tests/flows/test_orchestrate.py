@@ -116,31 +116,41 @@ def test_models_are_loaded_once_per_worker_for_the_whole_dataset(orchestrate, ma
     assert len(by_process) == len(set(by_process)) <= 2, "two workers, five recordings"
 
 
-def test_prefect_shows_a_subflow_for_each_recording_and_one_table(orchestrate, make_dataset, prefect_api):
+@pytest.mark.parametrize(
+    ("seconds", "wanted"), [(3, ["infer {}/A … B"]), (60, ["infer {}/A", "infer {}/B"])], ids=["short", "long"]
+)
+def test_prefect_shows_a_subflow_for_a_hundred_chunks_or_so_and_one_table(
+    orchestrate, make_dataset, prefect_api, seconds, wanted
+):
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowRunFilter, FlowRunFilterId
     from prefect.client.schemas.sorting import FlowRunSort
 
     from tasks.show.artifacts import artifact_key
 
-    root = make_dataset("A", "B")
-    orchestrate(root, use_hawkears=False, concurrent_recordings=2)
+    root = make_dataset("A", "B", seconds=seconds)
+    assert orchestrate(root, use_hawkears=False).state is RunState.COMPLETED
     with get_client(sync_client=True) as client:
         key = f"orchestrate-{artifact_key(root.name)}"
         (artifact,) = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
         parent = client.read_flow_run(artifact.flow_run_id)
-        names = {f"infer {root.name}/A", f"infer {root.name}/B"}
+        names = {name.format(root.name) for name in wanted}
         children = [run for run in client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC) if run.name in names]
         of_parent = FlowRunFilter(id=FlowRunFilterId(any_=[parent.id]))
         tasks = {run.id for run in client.read_task_runs(flow_run_filter=of_parent)}
+        mine = [run for run in children if run.parent_task_run_id in tasks]
+        of_mine = FlowRunFilter(id=FlowRunFilterId(any_=[run.id for run in mine]))
+        chunks = client.read_task_runs(flow_run_filter=of_mine)
     rows = json.loads(artifact.data)
     assert [(row["recording"], row["state"], row["done"]) for row in rows] == [
-        ("A", "completed", 3),
-        ("B", "completed", 3),
+        ("A", "completed", seconds),
+        ("B", "completed", seconds),
     ]
     assert parent.name == f"orchestrate {root.name}"
-    mine = [run for run in children if run.parent_task_run_id in tasks]
     assert {run.name for run in mine} == names
+    assert {tag for run in mine for tag in run.tags} >= {"recording:A", "recording:B", f"dataset:{root.name}"}
+    assert len(chunks) == 2 * seconds
+    assert {run.state_name for run in chunks} == {"Completed"}
 
 
 def test_tables_and_reports_follow_each_recording(orchestrate, make_dataset, birds_wav, capsys):

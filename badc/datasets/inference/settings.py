@@ -90,7 +90,12 @@ class DatasetInferOptions(BundleOptions, InferOptions):
     ] = False
     concurrent_recordings: Annotated[
         int,
-        Field(ge=1, le=64, description="Recordings to run at the same time, so that no worker waits between two."),
+        Field(
+            ge=1,
+            le=64,
+            description="Recordings to run at the same time, so that no worker waits between two. Unless it is given, "
+            "of short ones as many as keep the workers busy.",
+        ),
     ] = 2
     fail_fast: Annotated[bool, Field(description="Begin no further recording after one has failed.")] = False
     allow_partial_chunks: Annotated[

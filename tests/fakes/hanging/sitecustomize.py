@@ -8,9 +8,9 @@ import time
 
 
 def _let_hang() -> None:
-    while not hasattr(sys.modules.get("flows.infer"), "_InferRun"):
+    while not hasattr(sys.modules.get("flows.infer"), "InferRun"):
         time.sleep(0.05)
-    run = sys.modules["flows.infer"]._InferRun
+    run = sys.modules["flows.infer"].InferRun
     ticks = run._tick
 
     def tick(self: object, runner: object) -> None:

@@ -37,8 +37,7 @@ _EXACT_DTYPES = {
 }
 _WAV_SUBTYPES = {"PCM_S8": "PCM_U8"}  # WAV has no signed 8-bit samples
 _NO_FILE = 7  # libsndfile's code, also of an MP3 without any whole frame
-# How the note on a recording begins of which only a part could be read; manifests keep it.
-SALVAGED = "salvaged: "
+SALVAGED = "salvaged: "  # begins the note on a recording that could not be read to its end; manifests keep it
 _WAV_LIMIT_BYTES = 0xFFFFFFFF - 1024
 
 

@@ -46,7 +46,10 @@ def with_boundary(function: Callable[..., int | None]) -> Callable[..., None]:
         except BrokenPipeError:  # the reader closed the pipe
             code = ExitCode.FAILED
         except OSError as error:
-            print(f"badc: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+            print(
+                f"badc: {error.filename or 'a file'}: {error.strerror or error or type(error).__name__}",
+                file=sys.stderr,
+            )
             code = ExitCode.WRONG_REQUEST if isinstance(error, _WRONG_PLACE) else ExitCode.FAILED
         except KeyboardInterrupt:
             print("badc: interrupted", file=sys.stderr)

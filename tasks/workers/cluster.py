@@ -6,7 +6,7 @@ import logging
 import os
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from multiprocessing import resource_tracker
@@ -115,13 +115,24 @@ def open_cluster(settings: InferOptions) -> Iterator[Cluster]:
                 if gpu_workers
                 else _cpu_cluster(cpu_workers, at_once, security, environment)
             )
-        stack.enter_context(cluster)
+        stack.enter_context(_closed_in_the_end(cluster))
         labels: dict[object, str] = {gpu: f"gpu-{number}" for number, gpu in enumerate(gpus[:gpu_workers])}
         labels |= {f"cpu-{number}": f"cpu-{number}" for number in range(cpu_workers)}
         counts = [f"{n} {kind} worker{'s' * (n > 1)}" for n, kind in ((gpu_workers, "GPU"), (cpu_workers, "CPU")) if n]
         note = " and ".join(counts) + (f" ({reason})" if reason else "")
         most = max(at_once.gpu, at_once.cpu)
         yield Cluster(cluster.scheduler_address, labels, note, gpu_workers, most, security)
+
+
+@contextmanager
+def _closed_in_the_end(cluster: Any) -> Iterator[None]:
+    """Close a cluster after the block. Workers that take too long on a busy machine end with this process."""
+    cluster.__enter__()
+    try:
+        yield
+    finally:
+        with suppress(TimeoutError):  # the run is over, and what it did is written
+            cluster.close()
 
 
 def _environment(settings: InferOptions, workers: int) -> dict[str, str]:

@@ -99,3 +99,16 @@ def test_foreign_workers_are_numbered_by_kind_as_they_show_up():
     assert labels.label_of("tcp://c:1", "c", True) == "gpu-1"
     assert labels.label_of("tcp://d:1", "d", False) == "cpu-0"
     assert labels.label_of("tcp://c:1", "c", True) == "gpu-1"
+
+
+def test_workers_that_take_too_long_to_end_do_not_fail_the_run(monkeypatch):
+    from distributed import SpecCluster
+
+    close = SpecCluster.close
+
+    def closes_late(cluster, *args, **kwargs):
+        close(cluster, *args, **kwargs)
+        raise TimeoutError
+
+    with open_cluster(settings(cpu_workers=1, max_gpus=0)):
+        monkeypatch.setattr(SpecCluster, "close", closes_late)

@@ -22,7 +22,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from badc.datalad.environment import recording_wanted
 from badc.datalad.record import record
-from badc.datasets.chunking.plan import RecordingToChunk, plan_dataset
+from badc.datasets.chunking.decision import RecordingToChunk
+from badc.datasets.chunking.plan import plan_dataset
 from badc.datasets.chunking.provenance import batch_run, batches, prepared
 from badc.datasets.chunking.recording import ChunkOutcome
 from badc.datasets.chunking.settings import ChunkSettings

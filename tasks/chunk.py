@@ -11,8 +11,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Cancelled, Completed, Failed
 from prefect.utilities.annotations import quote
 
+from badc.datasets.chunking.decision import RecordingToChunk
 from badc.datasets.chunking.existing import ChunkOrder
-from badc.datasets.chunking.plan import RecordingToChunk
 from badc.datasets.chunking.recording import ChunkingInterruptedError, ChunkOutcome, chunk_recording
 from badc.errors import BadcError, listed, numbered
 from tasks.show.artifacts import artifact_key, shown

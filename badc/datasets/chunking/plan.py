@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
 from badc.chunks.cutting import windows
+from badc.datasets.chunking.decision import ChunkDecision, RecordingToChunk, decide
 from badc.datasets.chunking.existing import Chunked, ChunkOrder, find_chunked
 from badc.datasets.chunking.settings import ChunkSettings
 from badc.datasets.ids import assign_ids
@@ -19,7 +19,6 @@ from badc.recordings.dataset_file import kept_layout
 from badc.recordings.names import AUDIO_FOLDER
 from badc.recordings.places import Layout, describe_places, find_layout
 from badc.recordings.start_times import RecordingTimes
-from badc.system.clock import epoch_s, moment
 from badc.system.paths import as_written, require_writable
 from badc.system.row_files import PlanRow
 from badc.system.threads import in_threads
@@ -27,41 +26,8 @@ from badc.system.threads import in_threads
 Progress = Callable[[str, int, int | None], None]
 
 
-class ChunkDecision(StrEnum):
-    """What to do with a recording."""
-
-    CHUNK = "chunk"
-    FETCH = "fetch and chunk"
-    SKIP = "skip"
-    KEEP = "keep"
-    ADOPT = "adopt"
-    LATER = "later"
-    ABSENT = "content not here"
-    UNUSABLE = "unusable"
-
-
-@dataclass(frozen=True, slots=True)
-class RecordingToChunk:
-    """A recording, what to do with it, and why.
-
-    `recording_id` is empty if the name gives none; `audio` is the path below the dataset; length and number of chunks
-    are None if unknown; `resumed` says that an earlier run left it unfinished. `manifest`, absolute, is the one that it
-    has, if any. `anew` is what is there of a recording that is cut anew because that was asked for; None for any other.
-    """
-
-    recording_id: str
-    audio: str
-    decision: ChunkDecision
-    reason: str
-    recording_ms: int | None = None
-    chunks: int | None = None
-    resumed: bool = False
-    manifest: Path | None = None
-    anew: Chunked | None = None
-
-    def manifest_in(self, order: ChunkOrder) -> Path:
-        """Return the path of its manifest, whether or not it is there."""
-        return self.manifest or order.manifest_of(self.recording_id)
+def _untold(what: str, done: int, total: int | None) -> None:
+    """Show no progress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +94,7 @@ class DatasetPlan:
         return notes
 
 
-def plan_dataset(
-    settings: ChunkSettings, fetching: bool, on_progress: Progress = lambda what, done, total: None
-) -> DatasetPlan:
+def plan_dataset(settings: ChunkSettings, fetching: bool, on_progress: Progress = _untold) -> DatasetPlan:
     """Decide what to do with each recording of a dataset; nothing is written.
 
     `fetching` says whether dropped content would be fetched; `on_progress` is called with what is counted, how many are
@@ -143,11 +107,13 @@ def plan_dataset(
         chunk statuses was dropped.
     """
     order = ChunkOrder.of(settings)
-    planned, listing = _looked_at(
+    listing = _listed(settings, order, on_progress)
+    planned = _looked_at(
         settings,
         order,
+        listing,
         on_progress,
-        lambda file, identifier, found: _decide(file, identifier, found, settings, fetching, order),
+        lambda file, identifier, found: decide(file, identifier, found, settings, fetching, order),
     )
     if settings.pattern and not planned:
         raise RequestError(
@@ -169,10 +135,9 @@ def not_chunked(settings: ChunkSettings, listed_audio: Collection[str] = ()) -> 
     dataset that are known to be listed, is all that there is, no manifest is read. Raises as `plan_dataset`.
     """
     order = replace(ChunkOrder.of(settings), strict=False)
-    if listed_audio:
-        there = list_audio(order.root, settings.pattern)
-        if not there.problems and all(file.in_dataset in listed_audio for file in there.files):
-            return []
+    listing = _listed(settings, order, _untold)
+    if listed_audio and not listing.problems and all(file.in_dataset in listed_audio for file in listing.files):
+        return []
 
     def reason(file: AudioFile, identifier: str, found: Chunked | None) -> RecordingToChunk:
         why = "never chunked" if found is None else f"not chunked: {found.missing}"
@@ -181,20 +146,24 @@ def not_chunked(settings: ChunkSettings, listed_audio: Collection[str] = ()) -> 
         decision = ChunkDecision.SKIP if listed else ChunkDecision.UNUSABLE
         return RecordingToChunk(identifier, file.in_dataset, decision, why)
 
-    planned, _ = _looked_at(settings, order, lambda what, done, total: None, reason)
+    planned = _looked_at(settings, order, listing, _untold, reason)
     return [recording for recording in planned if recording.decision is not ChunkDecision.SKIP]
+
+
+def _listed(settings: ChunkSettings, order: ChunkOrder, on_progress: Progress) -> Listing:
+    if not order.root.is_dir():
+        raise RequestError(f"{settings.root}: no such folder; name the dataset, the folder that has audio/")
+    return list_audio(order.root, settings.pattern, lambda found: on_progress("recordings found", found, None))
 
 
 def _looked_at(
     settings: ChunkSettings,
     order: ChunkOrder,
+    listing: Listing,
     on_progress: Progress,
-    decide: Callable[[AudioFile, str, Chunked | None], RecordingToChunk],
-) -> tuple[list[RecordingToChunk], Listing]:
-    """Return what `decide` says of each wanted recording and of what its id has, sorted by path, and the listing."""
-    if not order.root.is_dir():
-        raise RequestError(f"{settings.root}: no such folder; name the dataset, the folder that has audio/")
-    listing = list_audio(order.root, settings.pattern, lambda found: on_progress("recordings found", found, None))
+    decision_of: Callable[[AudioFile, str, Chunked | None], RecordingToChunk],
+) -> list[RecordingToChunk]:
+    """Return what `decision_of` says of each wanted recording and of what its id has, sorted by path."""
     chunked = find_chunked(order, lambda done, total: on_progress("manifests read", done, total))
     paths = {file.path for file in listing.files}
     known = _known_ids(chunked, order, paths)
@@ -208,11 +177,11 @@ def _looked_at(
         if wanted(path)
     ]
     planned += [
-        decide(file, ids[file.path], chunked.get(ids[file.path]))
+        decision_of(file, ids[file.path], chunked.get(ids[file.path]))
         for file in listing.files
         if file.path in ids and wanted(file.path)
     ]
-    return sorted(planned, key=lambda recording: recording.audio), listing
+    return sorted(planned, key=lambda recording: recording.audio)
 
 
 def require_places(plan: DatasetPlan) -> None:
@@ -251,55 +220,6 @@ def _below_audio(audio: Path, root: Path, paths: set[str]) -> str | None:
     return next((tail for tail in tails if tail in paths), None)
 
 
-def _decide(
-    file: AudioFile, identifier: str, found: Chunked | None, settings: ChunkSettings, fetching: bool, order: ChunkOrder
-) -> RecordingToChunk:
-    planned = RecordingToChunk(identifier, file.in_dataset, ChunkDecision.CHUNK, "new")
-    if found is not None:
-        planned = _of_found(planned, file, found, settings, order)
-    if file.here or planned.decision is not ChunkDecision.CHUNK:
-        return planned
-    if fetching:
-        return replace(planned, decision=ChunkDecision.FETCH)
-    reason = f"{planned.reason}; `datalad get` brings the content"
-    return replace(planned, decision=ChunkDecision.ABSENT, reason=reason)
-
-
-def _of_found(
-    planned: RecordingToChunk, file: AudioFile, found: Chunked, settings: ChunkSettings, order: ChunkOrder
-) -> RecordingToChunk:
-    """Decide on a recording that was looked at before. Its chunks are kept, unless cutting them anew was asked for."""
-    manifest = found.manifest if found.manifest_is_in(order) else None
-    planned = replace(planned, resumed=found.unfinished, manifest=manifest)
-    changed = _changed(file, found)
-    missing = found.missing or _other_audio(file, found, order)
-    asked = _asked_again(found, settings)
-    if asked is not None and not found.shared:
-        return replace(planned, reason=missing or changed or asked, anew=found)
-    kept = replace(planned, chunks=found.chunks or None)
-    if asked is not None:
-        reason = f"{found.manifest} lists other recordings too; take its rows out to cut it anew"
-        return replace(kept, decision=ChunkDecision.KEEP, reason=reason)
-    if missing is None and changed is None:
-        return replace(kept, decision=ChunkDecision.SKIP, reason="chunked already")
-    if found.repeatable and missing is not None and changed is None:
-        return replace(planned, reason=missing)
-    decision = ChunkDecision.ADOPT if found.status is None and found.chunks else ChunkDecision.KEEP
-    return replace(kept, decision=decision, reason=changed or missing or "")
-
-
-def _asked_again(found: Chunked, settings: ChunkSettings) -> str | None:
-    """Return why a recording is to be cut whatever it has, or None."""
-    if settings.include_existing:
-        return "chunked before; --include-existing"
-    if settings.redo_before is None:
-        return None
-    at_s = epoch_s(found.status and found.status.completed_at)
-    if at_s is not None and at_s >= moment(settings.redo_before).timestamp():
-        return None
-    return f"chunked before {settings.redo_before}"
-
-
 def _what_becomes(anew: Sequence[Chunked], order: ChunkOrder) -> str:
     """Return what becomes of the chunks, and of their results, of recordings that are cut anew."""
     chunks, others = sum(found.chunks for found in anew), sum(found.others for found in anew)
@@ -315,30 +235,6 @@ def _what_becomes(anew: Sequence[Chunked], order: ChunkOrder) -> str:
     else:
         words += "the new cut has all, and their results stay valid"
     return f"{words}. {numbered(wavs, 'chunk WAV')} {'is' if wavs == 1 else 'are'} removed" if wavs else words
-
-
-def _other_audio(file: AudioFile, found: Chunked, order: ChunkOrder) -> str | None:
-    """Return which other recording, or place of it, a chunked recording's manifest names, or None."""
-    audio = order.root / file.in_dataset
-    if found.audio is None or found.audio == audio or _is_same_file(found.audio, audio):
-        return None
-    return f"its manifest names {found.audio}"
-
-
-def _changed(file: AudioFile, found: Chunked) -> str | None:
-    """Return how a chunked recording has changed since, or None."""
-    size = None if found.status is None else found.status.audio_bytes
-    if size is None or file.size is None or size == file.size:
-        return None
-    return f"the audio has changed since: {file.size} bytes, then {size}; its chunks are those of the earlier file"
-
-
-def _is_same_file(first: Path, second: Path) -> bool:
-    """Return whether two paths lead to one file, such as through another mount of the dataset."""
-    try:
-        return first.samefile(second)
-    except OSError:
-        return False
 
 
 def _limited(planned: Sequence[RecordingToChunk], limit: int | None) -> list[RecordingToChunk]:

@@ -12,8 +12,9 @@ from badc.chunks.status import STATUS_FILE
 from badc.datalad.content import fetch
 from badc.datalad.run import DataladRun, inside
 from badc.datalad.worktree import require_clean
+from badc.datasets.chunking.decision import ChunkDecision, RecordingToChunk
 from badc.datasets.chunking.existing import ChunkOrder
-from badc.datasets.chunking.plan import ChunkDecision, DatasetPlan, RecordingToChunk, require_places
+from badc.datasets.chunking.plan import DatasetPlan, require_places
 from badc.datasets.chunking.settings import ChunkSettings
 from badc.datasets.listing import literal
 from badc.errors import BadcError, RequestError, numbered

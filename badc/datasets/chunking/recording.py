@@ -14,8 +14,8 @@ from badc.chunks.cutting import (
     write_virtual_chunks,
 )
 from badc.chunks.status import ChunkState, ChunkStatus, keeping_status, status_path, write_chunk_status
+from badc.datasets.chunking.decision import ChunkDecision, RecordingToChunk
 from badc.datasets.chunking.existing import ChunkOrder
-from badc.datasets.chunking.plan import ChunkDecision, RecordingToChunk
 from badc.errors import BadcError
 from badc.system.clock import now
 from badc.system.paths import as_written, require_inside

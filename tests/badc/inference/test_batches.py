@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from badc.datasets.chunking.decision import ChunkDecision, RecordingToChunk
 from badc.datasets.chunking.existing import ChunkOrder
-from badc.datasets.chunking.plan import ChunkDecision, RecordingToChunk
 from badc.datasets.chunking.provenance import batch_run, batches
 from badc.datasets.chunking.settings import ChunkSettings
 

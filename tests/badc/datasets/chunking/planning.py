@@ -10,7 +10,8 @@ from typing import Any
 
 from badc.chunks.manifest import read_manifest
 from badc.chunks.status import status_path
-from badc.datasets.chunking.plan import ChunkDecision, DatasetPlan, RecordingToChunk, plan_dataset
+from badc.datasets.chunking.decision import ChunkDecision, RecordingToChunk
+from badc.datasets.chunking.plan import DatasetPlan, plan_dataset
 from badc.datasets.chunking.recording import ChunkOutcome, chunk_recording
 from badc.datasets.chunking.settings import ChunkSettings
 

@@ -13,7 +13,8 @@ import pytest
 from badc.chunks.cutting import plan_chunks, write_chunk_wavs, write_virtual_manifest
 from badc.chunks.manifest import read_manifest
 from badc.chunks.status import ChunkState, read_chunk_status, status_path
-from badc.datasets.chunking.plan import ChunkDecision, plan_dataset
+from badc.datasets.chunking.decision import ChunkDecision
+from badc.datasets.chunking.plan import plan_dataset
 from badc.datasets.chunking.provenance import prepared
 from badc.datasets.chunking.recording import ChunkingInterruptedError, chunk_recording
 from badc.datasets.chunking.settings import ChunkSettings

@@ -15,7 +15,8 @@ from badc.chunks.manifest import read_manifest
 from badc.chunks.status import read_chunk_status, status_path
 from badc.datalad.environment import environment, recording_wanted
 from badc.datalad.record import record
-from badc.datasets.chunking.plan import ChunkDecision, DatasetPlan, plan_dataset
+from badc.datasets.chunking.decision import ChunkDecision
+from badc.datasets.chunking.plan import DatasetPlan, plan_dataset
 from badc.datasets.chunking.provenance import (
     batch_run,
     batches,

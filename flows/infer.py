@@ -36,7 +36,14 @@ from badc.telemetry.summary import RunState, resumable
 from blocks.loading import filled_from_blocks
 from flows.run.gpu_pool import turn_at_the_gpus
 from flows.run.prefect_state import begun_before, final_state, leave_if_suspended, stop_of_own_run, stop_wanted
-from flows.run.sessions import InferOutcome, InferSession, OrchestrateOutcome, TogetherSession, current_session
+from flows.run.sessions import (
+    InferOutcome,
+    InferSession,
+    OrchestrateOutcome,
+    TogetherSession,
+    current_session,
+    state_of,
+)
 from flows.run.stopping import StopReason
 from flows.server.local import note_task_run
 from tasks.infer import InferTasks, RunStoppedError, batch_parameters, open_runner
@@ -121,11 +128,11 @@ def infer_together(dataset: str, recordings: list[str]) -> State:
         session.outcome = [outcome for future in under_way if (outcome := future.result()) is not None]
     leave_if_suspended(flow_run.id, session.stop)
     show_recordings(f"{dataset}/{recordings[0]}", session.outcome)
-    total = OrchestrateOutcome(RunState.COMPLETED, session.outcome, recordings[len(session.outcome) :])
+    known = {outcome.recording_id for outcome in session.outcome}
+    not_begun = [recording for recording in recordings if recording not in known]
     failed = any(outcome.state is RunState.FAILED for outcome in session.outcome)
-    whole = not total.not_begun and all(outcome.state is RunState.COMPLETED for outcome in session.outcome)
-    state = RunState.COMPLETED if whole else RunState.FAILED if failed else RunState.INTERRUPTED
-    return final_state(state, total.describe(), total.reasons())
+    total = OrchestrateOutcome(state_of(session.outcome, not_begun, not failed), session.outcome, not_begun)
+    return final_state(total.state, total.describe(), total.reasons())
 
 
 @contextmanager

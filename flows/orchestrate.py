@@ -57,6 +57,7 @@ from flows.run.sessions import (
     current_session,
     error_of,
     handing_over,
+    state_of,
 )
 from flows.run.stopping import StopReason
 from tasks.infer import SharedRunner
@@ -200,7 +201,7 @@ class _OrchestrateRun:
         wanted = math.ceil(_CHUNKS_PER_SLOT * self._slots.count() / chunks_of_each)
         session = TogetherSession(
             runs=[partial(self._run_in, recording) for recording in recordings],
-            at_once=max(1, min(settings.concurrent_recordings if asked else _MOST_TOGETHER, max(2, wanted))),
+            at_once=min(settings.concurrent_recordings if asked else _MOST_TOGETHER, max(2, wanted)),
             cluster=self._session.cluster,
             slots=self._slots,
             stop=self._stop.part(),
@@ -267,9 +268,7 @@ class _OrchestrateRun:
 
     def _outcome(self) -> OrchestrateOutcome:
         ended, not_begun = self._ended, [recording.recording_id for recording in self._waiting]
-        state = RunState.COMPLETED
-        if not_begun or any(outcome.state is not RunState.COMPLETED for outcome in ended):
-            state = RunState.INTERRUPTED if self._stop.interrupted else RunState.FAILED
+        state = state_of(ended, not_begun, self._stop.interrupted)
         settings = self._plan.settings
         if not settings.bundle_rollup or state is RunState.INTERRUPTED:
             return OrchestrateOutcome(state, ended, not_begun)

@@ -154,6 +154,13 @@ class RecordingOutcome:
         return cls(recording.recording_id, RunState.FAILED, recording.done, 0, left, reason)
 
 
+def state_of(ended: Sequence[RecordingOutcome], not_begun: Sequence[str], interrupted: bool) -> RunState:
+    """Return how a run of several recordings ended; `interrupted` says what one that is not complete is."""
+    if not not_begun and all(outcome.state is RunState.COMPLETED for outcome in ended):
+        return RunState.COMPLETED
+    return RunState.INTERRUPTED if interrupted else RunState.FAILED
+
+
 @dataclass(slots=True, kw_only=True)
 class TogetherSession(Session[Sequence[RecordingOutcome]]):
     """The inference of several short recordings in one flow run.

@@ -229,7 +229,8 @@ class Interpreter:
     def __init__(self, **model: Any) -> None:
         from ai_edge_litert.interpreter import Interpreter as LiteRt
 
-        self._litert = LiteRt(**model, num_threads=int(os.environ.get("OMP_NUM_THREADS", "1")))
+        threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # a list has one for each nested level
+        self._litert = LiteRt(**model, num_threads=int(threads or 1))
         self._litert.allocate_tensors()
         self._input = self._litert.get_input_details()[0]["index"]
         self._output = self._litert.get_output_details()[0]["index"]

@@ -124,3 +124,11 @@ def test_a_cut_model_that_does_not_agree_is_not_used(
     assert not Network(model_file()).is_cut
     assert "confidences that differ by" in capfd.readouterr().err
     assert not list(tmp_path.rglob("*.npz"))
+
+
+@pytest.mark.parametrize("threads", ["", "2", "2,1"])
+def test_threads_are_as_the_environment_says_also_as_a_list(monkeypatch, whole, threads) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    window = np.random.default_rng(1).normal(0, 0.1, 144_000).astype(np.float32)
+    interpreter = Interpreter(model_path=str(model_file()))
+    assert np.allclose(confidence(interpreter.logits(window[None])), confidence(whole(window)), rtol=0, atol=1e-5)

@@ -26,8 +26,10 @@ def _own_fields() -> dict[str, set[str]]:
 
 
 _OWN_FIELDS = _own_fields()
-# The stub has no option of its own, but that which turns another runner off.
-_STUB_OPTION = next(spec.switch.off for spec in RUNNERS if spec.switch is not None and spec.switch.off)
+# The stub has no option of its own, but that which turns another runner off; that switch is None if it is not given.
+_STUB_FIELD, _STUB_OPTION = next(
+    (spec.switch.field, spec.switch.off) for spec in RUNNERS if spec.switch is not None and spec.switch.off
+)
 
 
 class _RunnerChoice(Settings):
@@ -55,8 +57,9 @@ class _RunnerChoice(Settings):
     @model_validator(mode="after")
     def _check_runner(self) -> Self:
         chosen = self._choices()
-        if len(chosen) > 1:
-            raise ValueError(f"{' and '.join(map(option_name, chosen))} exclude each other; give one of them")
+        options = [*map(option_name, chosen), *([_STUB_OPTION] if getattr(self, _STUB_FIELD) is False else [])]
+        if len(options) > 1:
+            raise ValueError(f"{' and '.join(options)} exclude each other; give one of them")
         if self.runner_block is not None:
             return self  # checked when the block has filled in the rest
         for choice, fields in _OWN_FIELDS.items():
@@ -100,12 +103,15 @@ class _RunnerChoice(Settings):
 def _fields() -> dict[str, Any]:
     """Return the options of all runners; what one of them requires is optional here."""
     fields: dict[str, Any] = {}
+    kind: Any
     for spec in RUNNERS:
         if (switch := spec.switch) is not None:
+            kind = bool | None if switch.off else bool
             off = turned_off_by(switch.off) if switch.off else None
-            fields[switch.field] = (bool, Field(default=False, description=switch.description, json_schema_extra=off))
+            default = None if switch.off else False
+            fields[switch.field] = (kind, Field(default=default, description=switch.description, json_schema_extra=off))
         for name, field in spec.own_options().items():
-            kind: Any = field.annotation
+            kind = field.annotation
             if not field.is_required():
                 fields[name] = (kind, field)
             elif get_origin(kind) is tuple:

@@ -20,7 +20,7 @@ from badc.system.annex import content_is_here
 from badc.system.paths import absolute, find_dataset_root
 from badc.system.threads import in_threads
 
-_LENGTHS = frozenset(CutSettings.model_fields)
+_LENGTHS = frozenset(CutSettings.model_fields) - {"salvage"}
 Item = TypeVar("Item")
 
 

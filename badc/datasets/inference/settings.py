@@ -208,7 +208,7 @@ class OrchestrateSettings(SlurmSettings, DatasetInferOptions, LayoutSettings, Da
             value = getattr(self, name)
             # Absolute, as the run may start in another folder.
             values[name] = absolute(value) if isinstance(value, Path) else value
-        values["use_hawkears"] = "use_hawkears" in self._choices()
+        values["use_hawkears"] = True if "use_hawkears" in self._choices() else self.use_hawkears
         return InferSettings(
             **values,
             manifest=manifest,

@@ -128,6 +128,10 @@ def test_a_hawkears_table_is_ignored_while_another_runner_is_chosen(config: Call
         ('[runner]\nmanifest = "m"\nuse_hawkears = true\n[hawkears]\nlow_band = 3', "true or false"),
         ('[runner]\nmanifest = "m"\nuse_hawkears = true\n[hawkears]\nregion = ["a"]', "one number or text"),
         ('[runner]\nmanifest = "m"\nuse_birdnet = true\nrunner_cmd = "x"', "exclude each other"),
+        (
+            '[runner]\nmanifest = "m"\nuse_birdnet = true\nuse_hawkears = false',
+            "--use-birdnet and --stub-runner exclude",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(config: Callable[[str], Path], text: str, reason: str) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from badc.datasets.inference.settings import OrchestrateSettings
+from badc.datasets.pipeline_settings import PipelineSettings
 from badc.detections.settings import AggregateSettings
 from badc.errors import RequestError
 from badc.inference.settings import InferSettings
@@ -64,6 +66,20 @@ def test_an_unknown_key_is_refused() -> None:
 
 def test_two_runners_exclude_each_other() -> None:
     assert refusal(use_birdnet=True, runner_cmd="x").startswith("--runner-cmd and --use-birdnet exclude each other")
+
+
+@pytest.mark.parametrize("chosen", [{"use_birdnet": True}, {"runner_cmd": "x"}])
+@pytest.mark.parametrize("model", [InferSettings, OrchestrateSettings, PipelineSettings])
+def test_the_stub_excludes_the_other_runners(model: Any, chosen: dict[str, Any]) -> None:
+    """The stub is chosen by turning HawkEars off, wherever the settings come from."""
+    place = {"manifest": MANIFEST} if model is InferSettings else {"dataset": Path("ds")}
+    with pytest.raises(RequestError, match="and --stub-runner exclude each other"):
+        settings_from(model, {**place, **chosen, "use_hawkears": False})
+    # What Prefect keeps of a run names every field.
+    again = settings_from(model, settings_from(model, place | chosen).model_dump())
+    assert "--stub-runner" not in again.to_arguments()
+    assert not again.runs_stub
+    assert "--stub-runner" in settings_from(model, {**place, "use_hawkears": False}).to_arguments()
 
 
 @pytest.mark.parametrize(

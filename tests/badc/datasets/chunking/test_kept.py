@@ -87,8 +87,8 @@ def test_a_manifest_without_a_status_is_kept_and_gets_one(dataset: Path, spoil: 
         *(ChunkState.COMPLETED, 4, "manifests/c.csv", "audio/north/c.flac"),
         None,
     )
-    settings = ChunkSettings(dataset=dataset)
-    assert only(plan_dataset(settings, False)).decision is ChunkDecision.SKIP, "no lengths were asked for"
+    for settings in (ChunkSettings(dataset=dataset), ChunkSettings(dataset=dataset, salvage=True)):
+        assert only(plan_dataset(settings, False)).decision is ChunkDecision.SKIP, "no lengths were asked for"
     assert only(plan(dataset)).decision is ChunkDecision.KEEP, "other lengths were"
 
 

@@ -314,7 +314,7 @@ def test_the_slurm_array_has_a_task_for_each_recording_to_run(dataset: Callable[
     (written,) = write_slurm_scripts(made)
     text = written.path.read_text()
     assert written.tasks == 1
-    words = "infer run " + shlex.join(["manifests/o'brien $(x).csv"]) + " --max-retries 1"
+    words = "infer run " + shlex.join(["manifests/o'brien $(x).csv"]) + " --stub-runner --max-retries 1"
     assert words in text
     assert "whole" not in text
     refused = replace(made, recordings=[replace(r, decision=InferDecision.REFUSE) for r in made.recordings])
@@ -337,6 +337,7 @@ def test_sockeye_log_dir_moves_telemetry_and_summaries_and_slurm_log_dir_the_job
     root = dataset("REC")
     made = plan(
         root,
+        use_hawkears=None,
         use_birdnet=True,
         sockeye_log_dir=tmp_path / "scratch",
         slurm_log_dir=tmp_path / "jobs",

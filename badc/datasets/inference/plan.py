@@ -32,6 +32,8 @@ from badc.system.row_files import PlanRow
 from badc.system.threads import in_threads
 from badc.telemetry.summary import resumable
 
+_TO_RUN = (InferDecision.RUN, InferDecision.RESUME)
+
 
 class InferPlanRow(PlanRow):
     """How one recording would be analysed. Paths are relative to the dataset's root, or absolute outside a dataset.
@@ -74,7 +76,7 @@ class OrchestrationPlan:
     @property
     def todo(self) -> list[RecordingToInfer]:
         """The recordings to run."""
-        return [r for r in self.recordings if r.decision in (InferDecision.RUN, InferDecision.RESUME)]
+        return [r for r in self.recordings if r.decision in _TO_RUN]
 
     @property
     def not_chunked(self) -> list[RecordingToInfer]:
@@ -137,7 +139,7 @@ class OrchestrationPlan:
         return self.settings.infer_settings(recording.manifest, recording.log, resume)
 
     def rows(self) -> list[InferPlanRow]:
-        """Return the plan's table: one row for each recording to run."""
+        """Return the plan's table: one row for each recording to run or refused, which is looked at again later."""
         settings, root = self.settings, self.settings.root
         output_dir = settings.below(settings.output_dir)
         runner = settings.runner()
@@ -157,7 +159,8 @@ class OrchestrationPlan:
                 chunk_status_path=as_written(self.chunk_status_path(r), root),
                 settings=other_settings(settings),
             )
-            for r in self.todo
+            for r in self.recordings
+            if r.decision in (*_TO_RUN, InferDecision.REFUSE)
         ]
 
 
@@ -364,7 +367,7 @@ def _refuse_shared_ids(recordings: Sequence[RecordingToInfer]) -> None:
 def _limited(recordings: Sequence[RecordingToInfer], limit: int | None) -> Iterator[RecordingToInfer]:
     left = len(recordings) if limit is None else limit
     for recording in recordings:
-        if recording.decision in (InferDecision.RUN, InferDecision.RESUME):
+        if recording.decision in _TO_RUN:
             if left == 0:
                 recording = replace(recording, decision=InferDecision.LATER, reason=f"beyond --limit {limit}")
             else:

@@ -27,6 +27,8 @@ _NOT_IN_OTHERS = frozenset(
         *("runner_block", "cluster_block", "scheduler", "gpu_pool", "no_wait", "replace_results"),
     }
 )
+# Beside those of the runs, the settings that decide which recordings are run, and how much of each.
+_OF_THE_CHOICE = ("include_existing", "redo_before", "resume_completed", "allow_partial_chunks")
 _RUNNER_FIELDS = frozenset(RunnerSettings.model_fields)
 
 
@@ -45,11 +47,14 @@ class SavedPlanRow(PlanRow):
     settings: dict[str, Any] | None = None
 
 
-def other_settings(settings: InferOptions) -> dict[str, Any]:
-    """Return the settings of the runs, as JSON, that differ from their defaults and have no column of their own."""
+def other_settings(settings: OrchestrateSettings) -> dict[str, Any]:
+    """Return the settings, as JSON, that differ from their defaults and have no column of their own.
+
+    They are those of the runs, and those that decide what is run.
+    """
     found: dict[str, Any] = {}
-    for name, field in InferOptions.model_fields.items():
-        value = getattr(settings, name)
+    for name in (*InferOptions.model_fields, *_OF_THE_CHOICE):
+        field, value = type(settings).model_fields[name], getattr(settings, name)
         if name not in _NOT_IN_OTHERS and value != field.get_default(call_default_factory=True):
             # Absolute, as the plan may be given again in another folder.
             found[name] = str(absolute(value)) if isinstance(value, Path) else value
@@ -60,14 +65,14 @@ def root_of_plan(plan: Path) -> Path:
     """Return the dataset of a plan: the first folder where its first manifest is.
 
     The folder above the plan that has `.datalad`, the working directory and its dataset, then the folders above the
-    plan are looked at. RequestError if none has it.
+    plan are looked at. RequestError if none has it, or the plan has no rows.
     """
-    rows = read_plan(plan, SavedPlanRow)
+    rows = _rows_of(plan)
     full = absolute(plan)
     roots = [find_dataset_root(full), Path.cwd(), find_dataset_root(Path.cwd()), *full.parents]
     places = list(dict.fromkeys(root for root in roots if root is not None))
     for root in places:
-        if not rows or (root / rows[0].manifest_path).exists():
+        if (root / rows[0].manifest_path).exists():
             return root
     raise RequestError(
         f"{plan}: {rows[0].manifest_path} is not below {', '.join(map(str, places))}; name the dataset, and the plan "
@@ -115,6 +120,8 @@ def said_by(plan: Path, rows: Sequence[SavedPlanRow], given: frozenset[str]) -> 
         if others.keys() & _RUNNER_FIELDS:
             found["use_hawkears"] = None
     passed_over = given | (_RUNNER_FIELDS if named_otherwise else frozenset())
+    if "redo_before" in given:  # a run of everything again is resumed
+        passed_over |= {"include_existing"}
     return {name: value for name, value in found.items() if value is not None and name not in passed_over}
 
 
@@ -122,11 +129,21 @@ def with_saved_plan(settings: OrchestrateSettings) -> tuple[OrchestrateSettings,
     """Return the settings with what a saved plan says, and its rows by manifest; None without a plan."""
     if settings.chunk_plan is None:
         return settings, None
-    rows = read_plan(settings.chunk_plan, SavedPlanRow)
+    rows = _rows_of(settings.chunk_plan)
     given = {name: getattr(settings, name) for name in settings.model_fields_set}
     said = said_by(settings.chunk_plan, rows, frozenset(given))
     filled: OrchestrateSettings = settings_from(type(settings), said | given)
     return filled, _manifests_of(settings.chunk_plan, rows, settings.root)
+
+
+def _rows_of(plan: Path) -> list[SavedPlanRow]:
+    """Return the rows of a plan; RequestError if it has none, which says neither which dataset nor which runner."""
+    rows = read_plan(plan, SavedPlanRow)
+    if not rows:
+        raise RequestError(
+            f"{plan}: the plan has no rows: there was nothing to do when it was written; plan the dataset again"
+        )
+    return rows
 
 
 def _manifests_of(plan: Path, rows: Sequence[SavedPlanRow], root: Path) -> dict[Path, SavedPlanRow]:

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from badc.datasets.inference.plan import InferPlanRow, OrchestrationPlan, plan_orchestration
+from badc.chunks.manifest import read_manifest
+from badc.datasets.inference.plan import InferPlanRow, OrchestrationPlan, plan_orchestration, require_runnable
 from badc.datasets.inference.saved_plan import SavedPlanRow, said_by
 from badc.datasets.inference.settings import OrchestrateSettings
+from badc.detections.result import ChunkResult, ResultStatus, result_path, write_result
 from badc.errors import RequestError
 from badc.settings.model import settings_from
 from badc.system.row_files import read_plan, write_plan_csv, write_plan_json
@@ -59,6 +61,28 @@ def test_a_saved_plan_runs_what_it_says(dataset: Path, suffix: str, as_the_datas
     other = planned(dataset, chunk_plan=path, max_retries=1, runner_cmd="detect")
     run = other.infer_settings(other.todo[0])
     assert (run.max_retries, run.runner_cmd, run.use_birdnet, run.cpu_workers) == (1, "detect", False, 2)
+
+
+def test_a_saved_plan_keeps_what_is_refused_and_what_is_run_again(dataset: Path) -> None:
+    for chunk in read_manifest(dataset / "manifests" / "A.csv").chunks:
+        path = result_path(dataset / "artifacts" / "infer", chunk)
+        write_result(path, ChunkResult(chunk, "birdnet", ResultStatus.NO_DETECTIONS))
+    refused = planned(dataset, pattern=("A",), runner_cmd="detect")
+    with pytest.raises(RequestError, match=r"3 results there are of other settings .*asked for \(custom, runner_cmd"):
+        require_runnable(planned(saved(refused, ".csv")))
+    again = planned(dataset, pattern=("A",), use_birdnet=True, include_existing=True, allow_partial_chunks=True)
+    settings = planned(saved(again, ".json")).settings
+    assert (settings.use_birdnet, settings.include_existing, settings.allow_partial_chunks) == (True, True, True)
+    resumed = planned(saved(again, ".json"), redo_before="2026-05-09T20:00:00Z").settings
+    assert not resumed.include_existing, "what was done since is not done again"
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json"])
+def test_a_plan_without_rows_is_refused(dataset: Path, suffix: str) -> None:
+    path = saved(planned(dataset, pattern=("none",), runner_cmd="detect"), suffix)
+    for given in ({"dataset": path}, {"dataset": dataset, "chunk_plan": path, "use_birdnet": True}):
+        with pytest.raises(RequestError, match=rf"infer{suffix}: the plan has no rows"):
+            planned(given.pop("dataset"), **given)
 
 
 def written(dataset: Path, *rows: dict[str, Any]) -> Path:

@@ -146,7 +146,7 @@ class _OrchestrateRun:
         """Run to the end, and set the session's outcome."""
         keep_layout(self._plan.settings.root, self._plan.settings.layout)
         under_way: set[Future[None]] = set()
-        self._session.say(f"Runner: {self._plan.runner}")
+        self._session.say(f"Runner: {self._plan.runner.description}")
         self._session.say(f"Telemetry: {self._plan.settings.telemetry_folder}, a log for each recording")
         most = self._plan.settings.concurrent_recordings
         with ThreadPoolExecutor(most + _MOST_FOLLOWING) as pool:
@@ -311,7 +311,7 @@ class _OrchestrateRun:
         """Run the chunks that are left; return None if there are none."""
         if self._session.recording:
             fetch_inputs(self._plan, recording, self._session.say)
-        plan = plan_inference(self._plan.infer_settings(recording))
+        plan = plan_inference(self._plan.infer_settings(recording), runner=self._plan.runner)
         if not plan.todo and not plan.unusable:
             return None
         with output_lock(plan.order.output_dir, plan.recordings, plan.telemetry_log):

@@ -13,6 +13,8 @@ import orjson
 
 # The settings that are known of every result, also of one written before there were fingerprints.
 RUNNER, MODEL_VERSION = "runner", "model_version"
+# What says which channels were analysed: CHANNEL is the option, and CHOOSE_CHANNEL that HawkEars chooses by itself.
+CHANNEL, CHOOSE_CHANNEL = "channel", "choose_channel"
 _DIGITS = 16
 _MOST_LISTED = 6
 
@@ -46,6 +48,12 @@ def differences(found: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]
         for name, value in asked.items()
         if name in found and _plain(found[name]) != _plain(value)
     ]
+
+
+def differ_in_channels_only(found: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+    """Whether a result differs from those asked for only in the channels, of which some recordings have just one."""
+    channels = (CHANNEL, CHOOSE_CHANNEL)
+    return not differences(found, {name: value for name, value in asked.items() if name not in channels})
 
 
 def described(settings: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from operator import itemgetter
@@ -13,7 +13,13 @@ from typing import Any
 import orjson
 
 from badc.chunks.manifest import Chunk
-from badc.detections.fingerprint import RUNNER, differences, fingerprint_of, settings_of
+from badc.detections.fingerprint import (
+    RUNNER,
+    differ_in_channels_only,
+    differences,
+    fingerprint_of,
+    settings_of,
+)
 from badc.errors import BadcError
 from badc.system import annex, atomic
 from badc.system.clock import moment
@@ -234,10 +240,22 @@ class Standing:
     other: Mapping[str, Any] | None = None
 
 
-def standing_of(path: Path, chunk: Chunk, asked: Mapping[str, Any], redo_before: str | None = None) -> Standing:
+def _not_known(chunk: Chunk) -> bool:
+    """Say of no chunk that its audio has one channel."""
+    return False
+
+
+def standing_of(
+    path: Path,
+    chunk: Chunk,
+    asked: Mapping[str, Any],
+    redo_before: str | None = None,
+    is_mono: Callable[[Chunk], bool] = _not_known,
+) -> Standing:
     """Look at a chunk's output, given the settings that are asked for.
 
-    With `redo_before` (ISO 8601) a file written before that time does not count.
+    With `redo_before` (ISO 8601) a file written before that time does not count. `is_mono` is asked whether the chunk's
+    audio has one channel, where results differ in nothing but the channels.
     """
     try:
         document = orjson.loads(path.read_bytes())
@@ -252,7 +270,8 @@ def standing_of(path: Path, chunk: Chunk, asked: Mapping[str, Any], redo_before:
         has_detections = isinstance(document, dict) and bool(document.get("detections"))
         return Standing(problem, {RUNNER: f"unknown ({problem})"} if has_detections else None)
     found = settings_of(document)
-    if different := differences(found, asked):
+    different = differences(found, asked)
+    if different and not (differ_in_channels_only(found, asked) and is_mono(chunk)):
         return Standing(f"its output is of other settings: {'; '.join(different)}", found)
     if redo_before is not None and path.stat().st_mtime < moment(redo_before).timestamp():
         return Standing(f"its output is from before {redo_before}")
@@ -260,12 +279,16 @@ def standing_of(path: Path, chunk: Chunk, asked: Mapping[str, Any], redo_before:
 
 
 def standings_of(
-    output_dir: Path, chunks: Sequence[Chunk], asked: Mapping[str, Any], redo_before: str | None = None
+    output_dir: Path,
+    chunks: Sequence[Chunk],
+    asked: Mapping[str, Any],
+    redo_before: str | None = None,
+    is_mono: Callable[[Chunk], bool] = _not_known,
 ) -> dict[Chunk, Standing]:
     """Return how the outputs of these chunks stand that are there at all (see `standing_of`)."""
     absent = set(without_output(output_dir, chunks))
     there = [chunk for chunk in chunks if chunk not in absent]
-    return {chunk: standing_of(result_path(output_dir, chunk), chunk, asked, redo_before) for chunk in there}
+    return {chunk: standing_of(result_path(output_dir, chunk), chunk, asked, redo_before, is_mono) for chunk in there}
 
 
 def _problem(document: object, chunk: Chunk) -> str | None:

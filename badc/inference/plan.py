@@ -5,10 +5,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from badc.chunks.manifest import Chunk, Manifest, job_keys, read_manifest
+from badc.detections.fingerprint import CHANNEL
 from badc.detections.result import Standing, result_path, standings_of
 from badc.errors import RequestError, listed, numbered
 from badc.inference.other_results import OtherResults
@@ -100,11 +102,14 @@ class InferPlan:
 
 
 def plan_inference(
-    settings: InferSettings, on_progress: Callable[[int, int], None] = lambda done, total: None
+    settings: InferSettings,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    runner: RunnerSpec | None = None,
 ) -> InferPlan:
     """Read and check everything that a run needs; nothing is written.
 
-    `on_progress` is called with the number of audio files opened so far, and of all.
+    `on_progress` is called with the number of audio files opened so far, and of all. `runner` is that of `settings` as
+    `prepared_runner` returns it, where it is known already: that takes time.
 
     Raises
     ------
@@ -115,7 +120,7 @@ def plan_inference(
     manifest = read_manifest(
         settings.manifest, None if settings.dataset_root is None else absolute(settings.dataset_root)
     )
-    spec = prepared_runner(settings)
+    spec = runner or prepared_runner(settings)
     root = manifest.dataset_root or _dataset_of_chunks(manifest)
     output_dir = absolute(settings.output_dir) if settings.output_dir else default_output_dir(root)
     log = absolute(settings.telemetry_log) if settings.telemetry_log else new_telemetry_log(manifest.path, root)
@@ -125,7 +130,7 @@ def plan_inference(
     keys = job_keys(manifest.chunks)
     earlier = _read_earlier(settings, manifest)
     made_with = made_by(spec, settings, find_dataset_root(manifest.path.parent))
-    standings = standings_of(output_dir, manifest.chunks, made_with, settings.redo_before)
+    standings = standings_of(output_dir, manifest.chunks, made_with, settings.redo_before, mono_in(manifest))
     other = OtherResults(output_dir, made_with)
     other.add(standings.values())
     other.require_leave(settings.replace_results)
@@ -161,7 +166,22 @@ def _dataset_of_chunks(manifest: Manifest) -> Path | None:
 
 def made_by(spec: RunnerSpec, settings: InferOptions, dataset_root: Path | None) -> dict[str, Any]:
     """Return what makes the results of a run with this runner, for their fingerprint."""
-    return {**spec.made_with(dataset_root), "channel": settings.channel}
+    # Asking for what the runner does anyway is no other setting.
+    channel = None if settings.channel == spec.own_channel else settings.channel
+    return {**spec.made_with(dataset_root), CHANNEL: channel}
+
+
+def mono_in(manifest: Manifest) -> Callable[[Chunk], bool]:
+    """Return a function that says whether a chunk's audio has one channel; it opens each file once."""
+
+    @cache
+    def is_mono(source_path: str) -> bool:
+        try:
+            return probe(manifest.locate(source_path), salvage=True).channels == 1
+        except (AudioError, OSError):
+            return False
+
+    return lambda chunk: is_mono(chunk.source_path)
 
 
 def _read_earlier(settings: InferSettings, manifest: Manifest) -> EarlierJobs | None:
@@ -250,12 +270,15 @@ def _unusable_error(unusable: Sequence[tuple[PlannedChunk, str]], total: int) ->
 
 
 def prepared_runner(settings: InferOptions) -> RunnerSpec:
-    """Return the settings of the runner as the workers of a run get them; raises as `RunnerSpec.prepared`."""
-    return settings.runner_spec().placed(lambda: _has_gpus(settings))
+    """Return the settings of the runner as the workers of a run get them; raises as `RunnerSpec.prepared`.
+
+    It runs here, or on a scheduler's workers.
+    """
+    return settings.runner_spec().placed(lambda: has_gpus(settings))
 
 
-def _has_gpus(settings: InferOptions) -> bool:
-    """Whether a run's workers, or some of them, have GPUs; those of a scheduler that already runs are taken to."""
+def has_gpus(settings: InferOptions) -> bool:
+    """Whether the workers of a run here, or some of them, have GPUs; those of a running scheduler are taken to."""
     if settings.scheduler is not None:
         return True
     try:

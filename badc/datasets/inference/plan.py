@@ -21,11 +21,12 @@ from badc.detections.places import RecordingPlaces, Source
 from badc.detections.result import result_path, without_output
 from badc.errors import BadcError, NotInstalledError, RequestError, listed, numbered
 from badc.inference.other_results import OtherResults
-from badc.inference.plan import made_by, prepared_runner
+from badc.inference.plan import has_gpus, made_by, prepared_runner
 from badc.inference.settings import InferSettings
 from badc.recordings.names import AUDIO_FOLDER
 from badc.reports.query.sites import read_sites
 from badc.runners.hawkears.settings import HawkearsSettings
+from badc.runners.interface import RunnerSpec
 from badc.runners.settings import other_runners
 from badc.system.paths import as_written, find_dataset_root, require_inside, require_writable
 from badc.system.row_files import PlanRow
@@ -62,15 +63,14 @@ class OrchestrationPlan:
     """What to do with a dataset: every requested recording, in the order of the manifests' paths.
 
     `layout` is the rule by which recordings have stations (see `badc.recordings.places`); `places` says it in words,
-    and which recordings have none. `runner` is what a run says it uses; `not_installed` says what is missing to run it,
-    if the runner is not installed.
+    and which recordings have none. `runner` is as workers get it, unless `not_installed` says what it lacks to run.
     """
 
     settings: OrchestrateSettings
     recordings: Sequence[RecordingToInfer]
     layout: str
     places: Sequence[str]
-    runner: str = ""
+    runner: RunnerSpec
     not_installed: str | None = None
 
     @property
@@ -202,7 +202,7 @@ class _LookedAt:
     settings: OrchestrateSettings
     recordings: list[RecordingToInfer]
     whole_dataset: bool
-    runner: str
+    runner: RunnerSpec
     not_installed: str | None
 
 
@@ -211,9 +211,7 @@ def _look_at_all(settings: OrchestrateSettings, on_progress: Callable[[int, int]
     manifests = _chosen(settings, _manifests(settings) if rows is None else list(rows))
     not_installed = None
     try:
-        # Jobs run on other machines, with GPUs or without.
-        for_jobs = settings.slurm_script is not None or settings.slurm_dask is not None
-        spec = settings.runner_spec() if for_jobs else prepared_runner(settings)
+        spec = prepared_runner(settings) if _runs_here(settings) else settings.runner_spec()
     except NotInstalledError as error:
         spec, not_installed = settings.runner(), str(error)
     made_with = made_by(spec, settings, find_dataset_root(settings.root))
@@ -226,7 +224,14 @@ def _look_at_all(settings: OrchestrateSettings, on_progress: Callable[[int, int]
         found.append(recording)
         on_progress(len(found), len(manifests))
     _refuse_shared_ids(found)
-    return _LookedAt(settings, found, rows is None, spec.description, not_installed)
+    return _LookedAt(settings, found, rows is None, spec, not_installed)
+
+
+def _runs_here(settings: OrchestrateSettings) -> bool:
+    """Whether it is known on which device it would run: jobs run elsewhere, and so may what a login node plans."""
+    if settings.slurm_script is not None or settings.slurm_dask is not None:
+        return False
+    return settings.apply or settings.max_gpus == 0 or has_gpus(settings)
 
 
 def _not_chunked(settings: OrchestrateSettings, listed_audio: Collection[str]) -> list[RecordingToInfer]:
@@ -269,7 +274,7 @@ def require_ready(
     if settings.below(settings.manifest_dir).is_dir():
         looked_at = _look_at_all(settings, on_progress)
         settings = looked_at.settings
-        OrchestrationPlan(settings, looked_at.recordings, "", ()).require_results_may_go()
+        OrchestrationPlan(settings, looked_at.recordings, "", (), looked_at.runner).require_results_may_go()
     try:
         settings.runner_spec()
     except NotInstalledError as error:

@@ -14,6 +14,7 @@ from badc.datasets.inference.settings import OrchestrateSettings
 from badc.detections.result import Standing, standings_of
 from badc.errors import BadcError
 from badc.inference.other_results import OtherResults
+from badc.inference.plan import mono_in
 from badc.telemetry.summary import JobStatus, read_jobs, resumable
 
 
@@ -66,14 +67,15 @@ def log_of(settings: OrchestrateSettings, recording_id: str) -> Path:
 def look_at(path: Path, settings: OrchestrateSettings, made_with: Mapping[str, Any]) -> RecordingToInfer:
     """Return how far the recording of a manifest is, given what makes the results that are asked for."""
     try:
-        chunks = read_manifest(path, settings.root).chunks
+        manifest = read_manifest(path, settings.root)
     except BadcError as error:
         log = log_of(settings, path.stem)
         return RecordingToInfer(path.stem, path, 0, 0, 0, 0, "", InferDecision.REFUSE, str(error), log)
+    chunks = manifest.chunks
     ids = {chunk.recording_id for chunk in chunks}
     recording_id = ids.pop() if len(ids) == 1 else path.stem
     output_dir = settings.below(settings.output_dir)
-    standings = standings_of(output_dir, chunks, made_with, settings.redo_before)
+    standings = standings_of(output_dir, chunks, made_with, settings.redo_before, mono_in(manifest))
     open_chunks = [chunk for chunk in chunks if standings.get(chunk) != Standing()]
     other = OtherResults(output_dir, made_with)
     other.add(standings.values())

@@ -49,6 +49,7 @@ class BirdnetSpec(RunnerSpec):
     reads = ("species_list",)
     aside = frozenset({"species_list"})
     keeps_model = True
+    own_channel = "mean"
 
     min_confidence: Annotated[
         float, Field(ge=0, le=1, description="BirdNET: leave out detections below this confidence.")

@@ -81,7 +81,10 @@ def _check(arguments: list[str], data_root: str | None) -> dict[str, Any]:
 
 
 def _on_device(device: str, parameters: dict[str, Any], data_root: str) -> dict[str, Any]:
-    """Return the parameters that say what HawkEars has on this device, where its configuration differs by device."""
+    """Return what HawkEars has on this device, where its configuration differs by device.
+
+    They are parameters, but for `choose_channel`: whether it chooses one of two channels, or takes their mean.
+    """
     from hawkears.core import config_loader
 
     own_device = config_loader.util.get_device
@@ -94,6 +97,7 @@ def _on_device(device: str, parameters: dict[str, Any], data_root: str) -> dict[
     found = {
         "low_band": config.hawkears.low_band_classifier,
         "max_models": config.infer.max_models or every_model,
+        "choose_channel": getattr(config.audio, "choose_channel", False),
     }
     return found | {name: parameters[name] for name in found if parameters.get(name) is not None}
 

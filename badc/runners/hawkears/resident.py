@@ -58,9 +58,11 @@ class HawkearsSpec(HawkearsSettings):
     # What HawkEars' own configuration says, where it is known: the lowest score that it keeps, and the model's window.
     min_score: Annotated[float | None, Field(json_schema_extra=FOUND)] = None
     window_s: Annotated[float | None, Field(json_schema_extra=FOUND)] = None
-    # What HawkEars has otherwise on a CPU than on a GPU: the grouse classifier (on or off), and models of the ensemble.
+    # What HawkEars has otherwise on a CPU than on a GPU: the grouse classifier (on or off), models of the ensemble, and
+    # the choice of the cleaner of two channels (on or off).
     low_band: Annotated[str | None, Field(json_schema_extra=FOUND)] = None
     models: Annotated[int | None, Field(json_schema_extra=FOUND)] = None
+    choose_channel: Annotated[str | None, Field(json_schema_extra=FOUND)] = None
 
     @classmethod
     def is_meant(cls, settings: Any) -> bool:
@@ -100,13 +102,15 @@ class HawkearsSpec(HawkearsSettings):
 
     def placed(self, has_gpus: Callable[[], bool]) -> Self:
         """See `RunnerSpec.placed`; a run with GPUs has its CPU workers, too, do as HawkEars does on a GPU."""
-        found = self._checked(self.python)["devices"]["cuda" if has_gpus() else "cpu"]
+        found = dict(self._checked(self.python)["devices"]["cuda" if has_gpus() else "cpu"])
+        choose_channel = found.pop("choose_channel")
         parameters = orjson.loads(self.parameters) | found
         return self.model_copy(
             update={
                 "parameters": orjson.dumps(parameters, option=orjson.OPT_SORT_KEYS).decode(),
                 "low_band": "on" if found["low_band"] else "off",
                 "models": found["max_models"],
+                "choose_channel": "on" if choose_channel else "off",
             }
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,33 @@ def test_a_channel_that_is_not_there_is_refused_before_the_run(tmp_path: Path, r
     levels(tmp_path / "a.wav", 0.1, 0.2)
     with pytest.raises(RequestError, match=r"a\.wav: has no channel 3, but .*2 channels.* \(--channel\)"):
         run(tmp_path / "a.wav", channel="3")
+
+
+def test_a_choice_that_changes_nothing_is_no_other_setting(tmp_path: Path, run: Run) -> None:
+    """One channel is always the same one; of two, only what is analysed anyway is the same."""
+    for channels, choices, same in ((1, ("1", "mean", "loudest"), True), (2, ("1", "mean", "loudest"), False)):
+        (tmp_path / "a.wav").unlink(missing_ok=True)
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        levels(tmp_path / "a.wav", *[0.1] * channels)
+        run(tmp_path / "a.wav")
+        for channel in choices:
+            if same:
+                (attempt,) = run(tmp_path / "a.wav", channel=channel)
+                assert attempt.ok
+            else:
+                with pytest.raises(RequestError, match=f"channel none, asked for {channel}"):
+                    run(tmp_path / "a.wav", channel=channel)
+
+
+def test_the_mean_is_what_birdnet_takes_anyway(tmp_path: Path, csv_file: Callable[..., Path]) -> None:
+    pytest.importorskip("ai_edge_litert", reason="the extra birdnet is not installed")
+    levels(tmp_path / "a.wav", 0.1, 0.2)
+    settings = InferSettings(manifest=csv_file([("R", "c0", "a.wav", 0, 1000)]), use_birdnet=True)
+    made = [
+        plan_inference(settings.model_copy(update={"channel": channel})).order.made_with for channel in (None, "mean")
+    ]
+    assert made[0] == made[1]
+    assert plan_inference(settings.model_copy(update={"channel": "loudest"})).order.made_with["channel"] == "loudest"
 
 
 @pytest.mark.parametrize("wrong", ["0", "-1", "left", "1.5", ""])

@@ -60,7 +60,6 @@ def test_the_stub_never_replaces_a_result(plan: Make, fake: Callable[..., str], 
     [
         ({"min_confidence": 0.9}, "min_confidence 0.25, asked for 0.9"),
         ({"birdnet_overlap_s": 1.5}, "birdnet_overlap_s 0.0, asked for 1.5"),
-        ({"channel": "1"}, "channel none, asked for 1"),
         ({"species": "Tennessee Warbler\n"}, "species none, asked for Leiothlypis peregrina_Tennessee Warbler"),
     ],
 )

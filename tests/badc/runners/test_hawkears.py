@@ -10,9 +10,13 @@ from typing import Any
 
 import pytest
 
-from badc.detections.result import result_path
+from badc.chunks.manifest import read_manifest
+from badc.datasets.inference.plan import plan_orchestration
+from badc.datasets.inference.recording import InferDecision
+from badc.datasets.inference.settings import OrchestrateSettings
+from badc.detections.result import ChunkResult, ResultStatus, result_path, write_result
 from badc.errors import RequestError
-from badc.inference.plan import InferPlan
+from badc.inference.plan import InferPlan, plan_inference
 from badc.inference.worker import infer_chunks
 from badc.runners.hawkears import resident, script
 from badc.system.gpus import NoGpuError
@@ -121,10 +125,43 @@ def test_what_differs_between_cpus_and_gpus_is_part_of_the_fingerprint(
     monkeypatch.setattr("badc.inference.plan.usable_gpus", usable_gpus)
     made = hawkears_plan(seconds=1, hawkears_arg=words, **options)
     assert (made.order.made_with["low_band"], made.order.made_with["models"]) == made_with
+    has_gpus = bool(gpus and options.get("max_gpus") != 0) or "scheduler" in options
+    assert made.order.made_with["choose_channel"] == ("on" if has_gpus else "off")
     said = "low-band (grouse) classifier off, as HawkEars has it on CPUs" in made.order.runner.description
     assert said == (made_with == ("off", 3))
     detections_of(made)
     assert set((tmp_path / "calls").read_text().splitlines()) == {call}
+
+
+def test_a_login_node_without_gpus_plans_with_what_gpus_made(
+    hawkears_plan: Callable[..., InferPlan],
+    make_dataset: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where it runs is known with --apply, and with --max-gpus 0; a recording's run looks for no GPU again."""
+    root = make_dataset("A")
+    gpus = [lambda: (0,)]
+    monkeypatch.setattr("badc.inference.plan.usable_gpus", lambda: gpus[0]())
+    made = hawkears_plan()
+    options = made.settings.model_dump(include={"hawkears_python", "hawkears_data", "hawkears_engine"})
+    settings = OrchestrateSettings(dataset=root, pattern=("A",), use_hawkears=True, **options)
+    assert made.order.made_with["models"] == 1
+    for chunk in read_manifest(root / "manifests" / "A.csv").chunks:
+        result = ChunkResult(chunk, "hawkears", ResultStatus.NO_DETECTIONS, settings=made.order.made_with)
+        write_result(result_path(root / "artifacts" / "infer", chunk), result)
+
+    def no_gpu() -> None:
+        raise NoGpuError("none")
+
+    gpus[0] = no_gpu
+    (recording,) = plan_orchestration(settings).recordings
+    assert recording.decision is InferDecision.SKIP
+    for known in ({"apply": True}, {"max_gpus": 0}):
+        (recording,) = plan_orchestration(settings.model_copy(update=known)).recordings
+        assert recording.decision is InferDecision.REFUSE
+        assert "low_band on, asked for off; models 1, asked for 3; choose_channel on" in recording.reason
+    again = plan_inference(made.settings, runner=made.order.runner)
+    assert again.order == made.order
 
 
 @pytest.mark.parametrize(

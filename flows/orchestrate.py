@@ -18,14 +18,12 @@ from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from prefect import State, flow
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from badc.datalad.environment import recording_wanted
-from badc.datasets.inference.bundles import bundle_recording, has_tables, roll_up_bundles
 from badc.datasets.inference.plan import (
     OrchestrationPlan,
     lost_since,
@@ -47,6 +45,7 @@ from blocks.loading import filled_from_blocks
 from flows.infer import InferRun, infer, infer_together
 from flows.run.gpu_pool import turn_at_the_gpus
 from flows.run.prefect_state import begun_before, final_state, leave_if_suspended, stop_of_own_run, stop_wanted
+from flows.run.reports import DatasetReports
 from flows.run.sessions import (
     InferOutcome,
     InferSession,
@@ -57,7 +56,6 @@ from flows.run.sessions import (
     current_session,
     error_of,
     handing_over,
-    state_of,
 )
 from flows.run.stopping import StopReason
 from tasks.infer import SharedRunner
@@ -135,8 +133,7 @@ class _OrchestrateRun:
         self._ended: list[RecordingOutcome] = []
         self._progress: dict[str, Progress] = {}
         self._analysing = 0
-        self._one_report = threading.Lock()
-        self._pages: list[Path] = []
+        self._reports = DatasetReports(self._plan, session.say)
         self._starting = threading.Lock()
         self._begin = time.monotonic()
         self._table = RecordingsTable(self._plan)
@@ -161,10 +158,15 @@ class _OrchestrateRun:
                     future.result()
                 self._tell()
         self._look_again()
-        self._session.outcome = total = self._outcome()
+        reported, not_begun = self._reports.make_missing(self._stop.requested.is_set)
+        for each in reported:
+            self._table.ended(each.recording_id, each.state, each.error)
+        self._ended += reported
+        not_begun += [recording.recording_id for recording in self._waiting]
+        self._session.outcome = total = self._reports.outcome(self._ended, not_begun, self._stop.interrupted)
         self._table.close()
         if self._plan.settings.bundle or total.rollup is not None:
-            show_reports(self._plan, self._pages, total.rollup)
+            show_reports(self._plan, self._reports.pages, total.rollup)
 
     def _next(self) -> list[RecordingToInfer]:
         """Take the recordings of the next flow run: one, or several that are short.
@@ -266,20 +268,6 @@ class _OrchestrateRun:
             analysing = self._analysing
         return analysing < most and under_way < most + _MOST_FOLLOWING and not self._stop.requested.is_set()
 
-    def _outcome(self) -> OrchestrateOutcome:
-        ended, not_begun = self._ended, [recording.recording_id for recording in self._waiting]
-        state = state_of(ended, not_begun, self._stop.interrupted)
-        settings = self._plan.settings
-        if not settings.bundle_rollup or state is RunState.INTERRUPTED:
-            return OrchestrateOutcome(state, ended, not_begun)
-        if not settings.bundle and not has_tables(settings):
-            self._session.say("No leaderboards: no recording has a table (--bundle makes one for each)")
-            return OrchestrateOutcome(state, ended, not_begun)
-        try:
-            return OrchestrateOutcome(state, ended, not_begun, roll_up_bundles(self._plan))
-        except (BadcError, OSError) as error:
-            return OrchestrateOutcome(RunState.FAILED, ended, not_begun, rollup_error=str(error))
-
     def _run_recording(
         self, recording: RecordingToInfer, analysed: Callable[[], None], shared: SharedRunner | None = None
     ) -> RecordingOutcome:
@@ -374,10 +362,7 @@ class _OrchestrateRun:
         if self._session.recording and outcome is not None and state is RunState.COMPLETED:
             commit = record_recording(self._plan, recording)
         if self._plan.settings.bundle and state is RunState.COMPLETED:
-            with self._one_report:  # each takes a core that the workers need more
-                made = bundle_recording(self._plan, recording)
-            with self._lock:
-                self._pages += [path for path in made if path.suffix == ".html"]
+            self._reports.make(recording)
         if outcome is None:
             return RecordingOutcome(recording.recording_id, state, recording.chunks, 0, 0, commit=commit)
         return RecordingOutcome.of(recording.recording_id, outcome, commit)

@@ -33,6 +33,7 @@ from blocks.loading import filled_from_blocks
 from flows.chunk import chunk
 from flows.orchestrate import orchestrate
 from flows.run.prefect_state import begun_before, final_state, leave_if_suspended, stop_of_own_run, stop_wanted
+from flows.run.reports import missing_reports
 from flows.run.sessions import (
     ChunkRunOutcome,
     ChunkSession,
@@ -114,7 +115,7 @@ def _infer(settings: PipelineSettings, session: PipelineSession) -> tuple[Orches
     require_runnable(runnable)
     require_installed(runnable)
     if not runnable.todo:
-        return plan, None
+        return plan, missing_reports(runnable, session.say, session.stop.requested.is_set)
     recording, _ = recording_wanted(wanted.root, wanted.record_datalad)
     if recording:
         provenance.require_recordable(runnable)

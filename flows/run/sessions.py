@@ -221,7 +221,7 @@ class PipelineOutcome:
     """How a pipeline ended.
 
     `chunked` is None if all was chunked before, `plan` if the inference was never planned, `inferred` if nothing was
-    left to analyse or it was not begun.
+    left to analyse or report, or it was not begun.
     """
 
     state: RunState

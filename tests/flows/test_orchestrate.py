@@ -290,10 +290,14 @@ def test_a_pipeline_goes_from_recordings_to_reports_and_on_from_where_it_is(badc
     (tmp_path / "audio" / "broken.wav").unlink()
     shutil.rmtree(tmp_path / "artifacts" / "chunks" / "broken")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "artifacts" / "infer").rglob("*.json")}
+    page = tmp_path / "artifacts" / "aggregate" / "B_20230509_094500_report.html"
+    page.unlink()
     process = badc(*words)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert "Nothing to analyse" in out
+    assert "Making the reports of 1 recording analysed before" in err
+    assert page.is_file()
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from badc.datasets.inference.plan import OrchestrationPlan
@@ -13,14 +14,9 @@ from badc.errors import BadcError, listed, numbered
 from badc.recordings.names import AUDIO_FOLDER
 from badc.recordings.places import Layout
 from badc.reports.bundle import make_bundle
-from badc.reports.rankings.rollup import Rollup, roll_up
+from badc.reports.rankings.rollup import LAST_BOARD, Rollup, roll_up
 from badc.reports.settings import BundleSettings, RollupSettings
 from badc.system.paths import as_written
-
-
-def table_of(settings: OrchestrateSettings, recording_id: str) -> Path:
-    """Return the path of a recording's Parquet table; its bundle lies beside it."""
-    return settings.below(settings.bundle_aggregate_dir) / f"{recording_id}.parquet"
 
 
 def bundle_recording(plan: OrchestrationPlan, recording: RecordingToInfer) -> list[Path]:
@@ -32,7 +28,7 @@ def bundle_recording(plan: OrchestrationPlan, recording: RecordingToInfer) -> li
         When a file of detections cannot be used, or a report cannot be written.
     """
     settings = plan.settings
-    table = table_of(settings, recording.recording_id)
+    table = settings.table_of(recording.recording_id)
     made = aggregate(
         AggregateSettings(
             detections_dir=settings.below(settings.output_dir) / recording.recording_id,
@@ -61,7 +57,19 @@ def bundle_recording(plan: OrchestrationPlan, recording: RecordingToInfer) -> li
 
 def has_tables(settings: OrchestrateSettings) -> bool:
     """Whether any recording of the dataset, of this run or an earlier one, has a table."""
-    return next(settings.below(settings.bundle_aggregate_dir).glob("*.parquet"), None) is not None
+    return next(_tables(settings), None) is not None
+
+
+def lacks_leaderboards(settings: OrchestrateSettings) -> bool:
+    """Whether leaderboards are wanted and could be made, and are not there, or older than a table."""
+    if not settings.bundle_rollup or not has_tables(settings):
+        return False
+    last = settings.rollup_folder / LAST_BOARD
+    return not last.exists() or any(table.stat().st_mtime > last.stat().st_mtime for table in _tables(settings))
+
+
+def _tables(settings: OrchestrateSettings) -> Iterator[Path]:
+    return (table for table in settings.below(settings.bundle_aggregate_dir).glob("*.parquet") if table.exists())
 
 
 def roll_up_bundles(plan: OrchestrationPlan) -> Rollup:

@@ -79,6 +79,11 @@ class OrchestrationPlan:
         return [r for r in self.recordings if r.decision in _TO_RUN]
 
     @property
+    def to_report(self) -> list[RecordingToInfer]:
+        """The complete recordings whose reports are missing."""
+        return [r for r in self.recordings if r.decision is InferDecision.REPORT]
+
+    @property
     def not_chunked(self) -> list[RecordingToInfer]:
         """The recordings of the dataset that have no manifest, each with the reason."""
         return [r for r in self.recordings if r.decision is InferDecision.NOT_CHUNKED]
@@ -295,13 +300,14 @@ def require_runnable(plan: OrchestrationPlan) -> None:
             "(`badc chunk orchestrate --apply` chunks what is not), leave them out with --pattern, or take those that "
             f"are not completely chunked with --allow-partial-chunks:\n{listed(lines)}"
         )
+    settings = plan.settings
     if plan.todo:
-        settings = plan.settings
         require_writable(settings.below(settings.output_dir), "output folder")
         for folder in {recording.log.parent for recording in plan.todo}:
             require_writable(folder, "telemetry folder")
             if settings.sockeye_log_dir is None:
                 require_inside(settings.below(settings.telemetry_dir), folder)
+    if plan.todo or plan.to_report:
         if settings.bundle or settings.bundle_rollup:
             require_writable(settings.below(settings.bundle_aggregate_dir), "folder of the tables")
             if settings.bundle_rollup_export_dir is None:

@@ -23,6 +23,7 @@ class InferDecision(StrEnum):
 
     RUN = "run"
     RESUME = "resume"
+    REPORT = "report"
     SKIP = "skip"
     LATER = "later"
     REFUSE = "refuse"
@@ -123,6 +124,8 @@ def _decide(recording: RecordingToInfer, settings: OrchestrateSettings) -> tuple
     if other is not None and not other.may_go(settings.replace_results):
         return InferDecision.REFUSE, other.summary()
     if recording.done == recording.chunks and not settings.include_existing:
+        if settings.lacks_reports(recording.recording_id):
+            return InferDecision.REPORT, "complete; its tables and reports are missing"
         return InferDecision.SKIP, "complete: every chunk has a valid output"
     if recording.chunk_status != ChunkState.COMPLETED and not settings.allow_partial_chunks:
         return InferDecision.REFUSE, f"its chunk status is {recording.chunk_status}, not completed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -193,6 +194,15 @@ class OrchestrateSettings(SlurmSettings, DatasetInferOptions, LayoutSettings, Da
     def telemetry_folder(self) -> Path:
         """The folder of the recordings' telemetry logs."""
         return self.below(self.sockeye_log_dir or self.telemetry_dir / "infer")
+
+    def table_of(self, recording_id: str) -> Path:
+        """Return the path of a recording's Parquet table; its bundle lies beside it."""
+        return self.below(self.bundle_aggregate_dir) / f"{recording_id}.parquet"
+
+    def lacks_reports(self, recording_id: str) -> bool:
+        """Whether a recording's reports are wanted and not whole: the page is what is written last."""
+        page = self.table_of(recording_id).with_name(f"{recording_id}_report.html")
+        return self.bundle and not os.path.lexists(page)  # git-annex may have dropped its content
 
     @property
     def rollup_folder(self) -> Path:

@@ -68,6 +68,7 @@ _BOARDS = {
         FROM analysed LEFT JOIN heard ON heard.station IS NOT DISTINCT FROM analysed.station
         ORDER BY detections DESC, analysed.station NULLS LAST""",
 }
+LAST_BOARD = f"{list(_BOARDS)[-1]}.csv"  # of the files, the one that is written last
 # Every recording that was heard or analysed, or was to be.
 _BOARD = f"""
     CREATE TEMP TABLE board AS

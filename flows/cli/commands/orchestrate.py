@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
@@ -139,7 +140,7 @@ def _write_scripts(plan: OrchestrationPlan) -> int:
         print("Submit with:", file=sys.stderr)
         for script in written:
             print(script.submit_line)
-    elif plan.todo:
+    elif plan.todo or plan.to_report:
         print("Nothing was run; --apply runs the plan", file=sys.stderr)
     return 0
 
@@ -155,8 +156,7 @@ def _apply(plan: OrchestrationPlan, began: str) -> int:
     if problem is not None:
         print(f"badc: the runs are not recorded in the dataset: {problem}", file=sys.stderr)
     if not plan.todo:
-        print(f"Nothing to run: {plan.why_nothing}.")
-        return 0
+        return _make_missing_reports(plan, began)
     if recording:
         require_recordable(plan)
     from flows.cli.launch import launch_orchestration
@@ -166,6 +166,17 @@ def _apply(plan: OrchestrationPlan, began: str) -> int:
         outcome, told = launch_orchestration(plan, recording, progress.update, progress.say, by_force)
     _report(plan, outcome, began)
     return end(outcome.state.exit_code, told)
+
+
+def _make_missing_reports(plan: OrchestrationPlan, began: str) -> int:
+    from flows.run.reports import missing_reports
+
+    print(f"Nothing to run: {plan.why_nothing}.")
+    outcome = missing_reports(plan, partial(print, file=sys.stderr, flush=True))
+    if outcome is None:
+        return 0
+    _report(plan, outcome, began)
+    return outcome.state.exit_code
 
 
 def _report(plan: OrchestrationPlan, outcome: OrchestrateOutcome, began: str) -> None:

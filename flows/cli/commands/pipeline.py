@@ -71,10 +71,10 @@ def _report(settings: PipelineSettings, outcome: PipelineOutcome, began: str) ->
             print(f"badc: {name}: {error}", file=sys.stderr)
     if outcome.plan is not None and (lines := outcome.plan.not_analysed):
         print(f"badc: not analysed: {numbered(len(lines), 'recording')}\n{listed(lines)}", file=sys.stderr)
+    if outcome.state is RunState.COMPLETED and outcome.plan is not None and not outcome.plan.todo:
+        print("Nothing to analyse: every recording is complete.")
     if outcome.inferred is not None:
         report_outcome(outcome.inferred)
-    elif outcome.state is RunState.COMPLETED:
-        print("Nothing to analyse: every recording is complete.")
     if outcome.state is not RunState.COMPLETED:
         words = ["badc", "pipeline", "run", *going_on(settings, began).to_arguments()]
         print(f"Resume with: {shlex.join(words)}", file=sys.stderr)

@@ -18,6 +18,6 @@ def aggregate_detections(settings: AggregateSettings) -> Aggregation:
     made = aggregate(settings, not_chunked=not_chunked_beside(settings))
     name = folder_title(settings.detections_dir)
     unusable = [f"{path}: {reason}" for path, reason in made.bad_files]
-    lines = [f"{made.describe()}.", *made.notes, *listed(unusable, made.bad).splitlines()]
+    lines = [*made.notes, f"{made.describe()}.", *listed(unusable, made.bad).splitlines()]
     show_files(f"aggregate-{artifact_key(name)}", f"Tables of {name}", lines, made.written)
     return made

@@ -48,10 +48,14 @@ _MIXTURE_CHARS, _MIXTURE_LINES = 130, 6
 
 @dataclass(frozen=True, slots=True)
 class Plots:
-    """The PNG files that were written, and a sentence for each plot that could not be drawn."""
+    """The PNG files that were written, and a sentence for each plot that could not be drawn.
+
+    `mixture` is the sentence that says that results of several settings are mixed, None where they are not.
+    """
 
     written: list[Path]
     problems: list[str]
+    mixture: str | None
 
 
 def write_plots(
@@ -87,7 +91,7 @@ def write_plots(
             shown = [species.label for species in figures.found.species]
             sightings = counts.sightings(shown[: top or _MOST_SPECTROGRAMS], 1)
     written = plots_of(figures, output_dir, parquet.stem, kinds)
-    problems = [*counts.problems, *filter(None, [mixture(figures.found.making.runs)])]
+    problems = list(counts.problems)
     if not figures.found.species and not problems:
         problems.append("there are no detections to draw")
     bases = audio_bases(parquet, audio_root)
@@ -99,7 +103,7 @@ def write_plots(
             problems.append(f"{clean(sighting.label)}: {error}")
         else:
             written.append(target)
-    return Plots(written, problems)
+    return Plots(written, problems, mixture(figures.found.making.runs))
 
 
 def plots_of(figures: Figures, folder: Path, stem: str, kinds: Sequence[PlotKind]) -> list[Path]:

@@ -185,6 +185,6 @@ def report(
 
     def run() -> State:
         made = report_flow.fn(settings_from(BundleSettings, {"parquet": parquet, **forms.values_of(contents)}))
-        return Completed(message="\n".join([numbered(len(made.written), "file"), *made.notes]))
+        return Completed(message="\n".join([*made.notes, numbered(len(made.written), "file")]))
 
     return _ended(run)

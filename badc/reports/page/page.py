@@ -43,6 +43,7 @@ class Page:
     """Everything the template shows; see `templates/page.html.j2`."""
 
     title: str
+    mixture: str | None
     lede: str
     sections: tuple[tuple[str, str], ...]
     answers: list[tuple[str, str]]
@@ -159,6 +160,7 @@ def page_of(figures: Figures, heard: Listening | None, parquet: Path, target: Pa
     ]
     return Page(
         title=parquet.stem.replace("_", " "),
+        mixture=sentences.mixture_words(found.making),
         lede=sentences.lede(found),
         sections=tuple((id_, name) for id_, name, content in there if content),
         answers=sentences.answers(found),

@@ -81,9 +81,14 @@ def kept_words(making: Making) -> list[str]:
     return [_kept(run) for run in making.runs]
 
 
+def _lowest_kept(run: Run) -> float | None:
+    lowest: float | None = run.settings.get("min_confidence", run.settings.get("min_score"))
+    return lowest
+
+
 def _kept(run: Run) -> str:
     settings = run.settings
-    lowest = settings.get("min_confidence", settings.get("min_score"))
+    lowest = _lowest_kept(run)
     parts = [
         "the lowest confidence that it kept is not known"
         if lowest is None
@@ -214,11 +219,17 @@ def _sentence(words: str) -> str:
     return words[:1].upper() + words[1:]
 
 
+def mixture_words(making: Making) -> str | None:
+    """Return the sentence that comes before all others where results of several settings are mixed."""
+    words = mixture(making.runs)
+    return None if words is None else f"{_sentence(words)}."
+
+
 def warnings(found: Findings) -> list[str]:
     """Return what a reader must know before believing the numbers."""
     making = found.making
     total = sum(making.chunks.values())
-    words = [] if (mixed := mixture(making.runs)) is None else [f"{_sentence(mixed)}."]
+    words = []
     missing = {status: n for status, n in making.chunks.items() if status not in _ANALYSED}
     if missing:
         parts = ", ".join(f"{n:,} {_STATUS_WORDS.get(status, status)}" for status, n in missing.items())
@@ -256,13 +267,26 @@ def facts(found: Findings, table: str, made_at: str) -> list[tuple[str, str]]:
     if making.analysed_h is not None:
         rows.append(("Audio analysed", hours_words(making.analysed_h)))
         rows += [("Chunks", "; ".join(f"{n:,} {_STATUS_WORDS.get(status, status)}" for status, n in by_number))]
-    rows.append(
-        ("Threshold", f"confidence of at least {found.min_confidence:g}" if found.min_confidence > 0 else "none")
-    )
+    rows.append(("Threshold", _threshold(found)))
     zones = sorted({station.timezone for station in found.stations if station.timezone})
     rows.append(("Times", f"local time ({', '.join(zones)})" if zones else "the recorders' own clocks"))
     rows.append(("Report made", made_at))
     return rows
+
+
+def _threshold(found: Findings) -> str:
+    """Return from which confidence on the runners kept detections, and which of those the page counts."""
+    kept = dict.fromkeys((_runner(run), _lowest_kept(run)) for run in found.making.runs)
+    lowest = [one for _, one in kept]
+    parts = [
+        f"the lowest confidence that {who} kept is not known"
+        if one is None
+        else f"{who} kept detections from a confidence of {one:g} on"
+        for who, one in kept
+    ] or ["the lowest confidence that was kept is not known"]
+    everything = found.min_confidence <= min((one or 0.0 for one in lowest), default=0.0)
+    counted = "all of them" if everything else f"those with a confidence of at least {found.min_confidence:g}"
+    return f"{_sentence('; '.join(parts))}; this page counts {counted}."
 
 
 METHOD = (

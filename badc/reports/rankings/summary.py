@@ -18,7 +18,7 @@ class Summary:
     """What a summary found."""
 
     groups: Ranking  # the first groups, with their counts
-    notes: tuple[str, ...]  # labels that do not occur, and what the tables lack
+    notes: tuple[str, ...]  # a mixture of settings first, what the tables lack, labels that do not occur
     written: Path | None  # the CSV with all groups
 
 
@@ -43,7 +43,7 @@ def summarise(settings: SummarySettings) -> Summary:
         order = "SELECT * FROM summary ORDER BY " + ", ".join(_order(settings.groups))
         groups = ranked(database, order, settings.limit)
         written = settings.output and write_csv(database, order, settings.output, settings.for_spreadsheets)
-        return Summary(groups, (*notes, *notes_on_tables(database, settings.parquet, coverage)), written)
+        return Summary(groups, (*notes_on_tables(database, settings.parquet, coverage), *notes), written)
 
 
 def _query(groups: tuple[Group, ...]) -> str:

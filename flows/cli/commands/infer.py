@@ -165,14 +165,14 @@ def _report_aggregation(settings: AggregateSettings, made: Aggregation) -> int:
             f"WARNING: {settings.detections_dir}: no detections files (*.json) in it; nothing written", file=sys.stderr
         )
         return 0
+    for note in made.notes:
+        print(f"badc: {note}", file=sys.stderr)
     print(made.describe())
     for path in made.written:
         print(path)
     if made.merged:
         merged = numbered(made.merged, "detection was", "detections were")
         print(f"{merged} merged into others that overlapping chunks have")
-    for note in made.notes:
-        print(f"badc: {note}", file=sys.stderr)
     for path, reason in made.bad_files:
         print(f"badc: {path}: {reason}", file=sys.stderr)
     if made.bad > len(made.bad_files):

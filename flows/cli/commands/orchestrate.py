@@ -206,10 +206,10 @@ def report_outcome(outcome: OrchestrateOutcome) -> None:
         print(f"{numbered(len(outcome.not_begun), 'recording was', 'recordings were')} not begun", file=sys.stderr)
     if outcome.rollup is not None:
         print()
+        for note in outcome.rollup.notes:
+            print(f"badc: {note}", file=sys.stderr)
         show_rankings(outcome.rollup.rankings)
         for path in outcome.rollup.written:
             print(path)
-        for note in outcome.rollup.notes:
-            print(f"badc: {note}", file=sys.stderr)
     if outcome.rollup_error is not None:
         print(f"badc: the leaderboards could not be made: {outcome.rollup_error}", file=sys.stderr)

@@ -41,10 +41,12 @@ def summary(settings: SummarySettings) -> int:
     from badc.reports.rankings.summary import summarise
 
     made = summarise(settings)
+    _say(*made.notes)
     show_ranking(made.groups, f"Detections by {', '.join(settings.groups)}")
     if made.groups.total > len(made.groups.rows):
         _say(f"{numbered(made.groups.total - len(made.groups.rows), 'more group')}; --limit 0 prints all")
-    _end(made.notes, [] if made.written is None else [made.written])
+    if made.written is not None:
+        print(made.written)
     return 0
 
 
@@ -58,10 +60,11 @@ def quicklook(settings: QuicklookSettings) -> int:
     from badc.reports.rankings.quicklook import quicklook as look
 
     made = look(settings)
+    _say(*made.notes)
     show_rankings({"Labels": made.labels, "Recordings": made.recordings, "By start of the chunk": made.chunks})
     if made.sparkline and _can_print(made.sparkline):
         print(f"\ndetections along the recordings\t|{made.sparkline}|")
-    _end(made.notes, made.written)
+    _list(made.written)
     return 0
 
 
@@ -75,9 +78,10 @@ def parquet(settings: ParquetReportSettings) -> int:
     from badc.reports.rankings.overview import parquet_report
 
     made = parquet_report(settings)
+    _say(*made.notes)
     show_rankings({"Labels": made.labels, "Recordings": made.recordings, "Timeline": made.timeline})
     _show_figures(made.figures)
-    _end(made.notes, made.written)
+    _list(made.written)
     return 0
 
 
@@ -91,9 +95,10 @@ def database(settings: DatabaseSettings) -> int:
     from badc.reports.files.database import make_database
 
     made = make_database(settings)
+    _say(*made.notes)
     show_rankings({"Labels": made.labels, "Recordings": made.recordings, "Timeline": made.timeline})
     print(f"\n{numbered(made.detections, 'detection')}, {numbered(made.chunks, 'chunk')}")
-    _end(made.notes, [made.database, *made.written])
+    _list([made.database, *made.written])
     return 0
 
 
@@ -115,8 +120,9 @@ def bundle(settings: BundleSettings) -> int:
         made = report(settings)
     else:
         made = make_bundle(settings)
+    _say(*made.notes)
     _show_figures(made.figures)
-    _end(made.notes, made.written)
+    _list(made.written)
     return 0
 
 
@@ -145,12 +151,13 @@ def aggregate_dir(settings: RollupSettings) -> int:
 
 
 def _show_rollup(made: Rollup) -> None:
+    _say(*made.notes)
     show_rankings(made.rankings)
     copies = f", {numbered(len(made.copies), 'copy', 'copies')} left out" if made.copies else ""
     repeated = f", {made.repeated} left out because a newer table has their chunk" if made.repeated else ""
     tables = numbered(len(made.tables), "table")
     print(f"\n{numbered(made.detections, 'detection')} in {tables}{copies}{repeated}")
-    _end(made.notes, made.written)
+    _list(made.written)
 
 
 app.command()(export)
@@ -178,12 +185,12 @@ def _can_print(text: str) -> bool:
     return True
 
 
-def _end(notes: Sequence[str], written: Sequence[Path]) -> None:
+def _list(written: Sequence[Path]) -> None:
     for path in written:
         print(path)
+
+
+def _say(*notes: str) -> None:
+    """Print notes; those on what a table holds come before it, so that no number is read without them."""
     for note in notes:
-        _say(note)
-
-
-def _say(text: str) -> None:
-    print(f"badc: {text}", file=sys.stderr)
+        print(f"badc: {note}", file=sys.stderr)

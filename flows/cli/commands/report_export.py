@@ -18,10 +18,10 @@ def export(settings: ExportSettings) -> int:
     from badc.reports.files.export import export as write_files
 
     made = write_files(settings)
-    print(f"{numbered(made.detections, 'detection')} in {numbered(made.files, 'file')}")
-    print(made.folder)
     for note in made.notes:
         print(f"badc: {note}", file=sys.stderr)
+    print(f"{numbered(made.detections, 'detection')} in {numbered(made.files, 'file')}")
+    print(made.folder)
     if made.without_times:
         print(
             f"badc: {numbered(made.without_times, 'detection')} without times in the recording left out; "

@@ -30,6 +30,8 @@ def plot(settings: PlotSettings) -> int:
         top=settings.top,
         audio_root=settings.audio_root,
     )
+    if made.mixture is not None:
+        print(f"badc: {made.mixture}", file=sys.stderr)
     for path in made.written:
         print(path)
     for problem in made.problems:

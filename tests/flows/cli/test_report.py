@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pexpect
@@ -66,6 +68,42 @@ def test_a_summary_can_be_piped(parquet):
     ]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("report", "summary", "--parquet", "x/t.parquet"),
+        ("report", "quicklook", "--parquet", "x/t.parquet"),
+        ("report", "parquet", "--parquet", "x/t.parquet"),
+        ("report", "duckdb", "--parquet", "x/t.parquet", "--database", "d.duckdb"),
+        ("report", "bundle", "--parquet", "x/t.parquet", "--no-html"),
+        ("report", "aggregate-dir", "x"),
+        ("report", "plot", "--parquet", "x/t.parquet", "--kind", "confidence"),
+        ("report", "export", "--parquet", "x/t.parquet", "--format", "raven"),
+        ("infer", "aggregate", "out", "--output", "x/t.csv"),
+    ],
+)
+def test_a_mixture_of_settings_is_said_before_anything_else(parquet, tmp_path, words):
+    chunk = Chunk(DAWN, chunk_id_of(DAWN, 1_800_000, 2_400_000), f"{DAWN}.wav", 1_800_000, 2_400_000)
+    made_with = {"runner": "birdnet", "min_confidence": 0.9}
+    write_result(
+        result_path(tmp_path / "out", chunk),
+        ChunkResult(chunk, "birdnet", ResultStatus.NO_DETECTIONS, settings=made_with),
+    )
+    other = Chunk(DAWN, chunk_id_of(DAWN, 0, 600_000), f"{DAWN}.wav", 0, 600_000)
+    found = (Detection("Ovenbird", 0.5, 0, 3000),)
+    write_result(
+        result_path(tmp_path / "out", other),
+        ChunkResult(other, "birdnet", ResultStatus.OK, found, settings=made_with | {"min_confidence": 0.1}),
+    )
+    aggregate(AggregateSettings(detections_dir=Path("out"), output=Path("x/t.csv"), parquet=parquet))
+
+    said = StringIO()
+    with redirect_stdout(said), redirect_stderr(said), pytest.raises(SystemExit) as end:  # in their order
+        build([words[0]])(list(words))
+
+    assert (end.value.code, said.getvalue().strip()[:46]) == (0, "badc: these results were made with 3 different")
+
+
 def test_groups_by_commas_or_repeated_and_a_note_of_what_is_not_shown(parquet):
     done = report("summary", "--parquet", parquet, "--group-by", "label,hour", "--limit", 1, "--output", "s.csv")
     assert cells(done.stdout)[1][:3] == ["=bad  [31mred ", "5", "1"]
@@ -85,9 +123,9 @@ def test_what_is_missing_is_told_on_stderr(parquet):
     assert done.exit_code == 0
     assert done.stdout == ""
     assert done.stderr.splitlines() == [
-        "badc: detections by label: none",
-        "badc: no detection is labelled 'ovenbrid'; did you mean 'Ovenbird'?",
         "badc: no table of coverage beside x/t.parquet, so detections per analysed hour are not known",
+        "badc: no detection is labelled 'ovenbrid'; did you mean 'Ovenbird'?",
+        "badc: detections by label: none",
     ]
 
 

@@ -90,7 +90,14 @@ def test_the_page_says_what_each_run_kept(mixed: Path, tmp_path: Path) -> None:
     write_page(mixed, tmp_path / "p.html", clips=False)
     page = " ".join((tmp_path / "p.html").read_text().split())
     assert "whatever their confidence" not in page
-    assert "These results were made with 2 different settings" in page
+    body = page.split("<body>")[1]
+    mixture = body.index("These results were made with 2 different settings")
+    assert mixture < body.index("BirdNET detected") < body.index("At a glance")
+    assert (
+        "BirdNET kept detections from a confidence of 0.25 on; BirdNET kept detections from a confidence of 0.1 on; "
+        "this page counts all of them." in page
+    )
+    assert "<dd>none</dd>" not in page
     for words in (
         "BirdNET: detections from a confidence of 0.25 on, windows of 3 s that overlap by 0.5 s, a list of 1 species.",
         "BirdNET: detections from a confidence of 0.1 on, windows of 3 s that overlap by 0.5 s, all its species.",
@@ -100,6 +107,28 @@ def test_the_page_says_what_each_run_kept(mixed: Path, tmp_path: Path) -> None:
         assert words in page
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (0.0, "BirdNET kept detections from a confidence of 0.25 on; this page counts all of them."),
+        (0.2, "BirdNET kept detections from a confidence of 0.25 on; this page counts all of them."),
+        (
+            0.5,
+            "BirdNET kept detections from a confidence of 0.25 on; this page counts those with a confidence of at "
+            "least 0.5.",
+        ),
+    ],
+)
+def test_the_page_tells_the_runners_threshold_from_its_own(
+    tmp_path: Path, chunk: Callable[..., Chunk], detections_file: Callable[..., Path], asked: float, said: str
+) -> None:
+    detections_file(chunk("A_20230501_050000", 0, 1000), ("Ovenbird", 0.5, 0, 10), settings=BIRDNET)
+    table = tmp_path / "d.parquet"
+    aggregate(AggregateSettings(detections_dir=tmp_path / "out", output=tmp_path / "d.csv", parquet=table))
+    write_page(table, tmp_path / "p.html", clips=False, min_confidence=asked)
+    assert f"<dt>Threshold</dt><dd>{said}</dd>" in (tmp_path / "p.html").read_text()
+
+
 def test_plots_say_it_in_the_picture(mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from badc.reports import plots
 
@@ -107,7 +136,8 @@ def test_plots_say_it_in_the_picture(mixed: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(plots, "_save", lambda figure, path: titles.append(figure.get_suptitle()))
     made = plots.write_plots(mixed, tmp_path, [PlotKind.HOURS, PlotKind.CONFIDENCE])
     assert len(titles) == 2
-    for words in (*titles, *made.problems):
+    assert made.problems == []
+    for words in (*titles, str(made.mixture)):
         assert "hese results were made with 2 different settings" in words
         assert "min_confidence 0.25" in " ".join(words.split())
 

@@ -78,12 +78,12 @@ def chunk_id_of(recording_id: str, start_ms: int, end_ms: int) -> str:
 
 
 def manifests_below(folder: Path) -> list[Path]:
-    """Return the CSV files at and below a folder, sorted; hidden ones are passed over."""
+    """Return the CSV files at and below a folder, sorted; see `is_passed_over`."""
     found = (
         os.path.join(base, name)  # noqa: PTH118 - as a Path it takes five times as long, and to compare two even more
         for base, names in walk(folder)
         for name in names
-        if name.endswith(".csv") and not name.startswith(".")
+        if name.endswith(".csv")
     )
     return [Path(path) for path in sorted(found, key=lambda path: path.split("/"))]
 

@@ -63,10 +63,10 @@ def list_audio(
 ) -> Listing:
     """Walk over a dataset's audio.
 
-    Hidden files and folders (also macOS's `._*`) and files of other kinds are skipped, but what matches one of the
-    patterns (see `matcher`) is listed whatever its suffix. A link to a folder is followed, unless that folder was
-    already walked or contains this one: loops end, and nothing is found twice. `on_progress` is called with the number
-    of files found so far.
+    Hidden files and folders and the like (see `is_passed_over`) and files of other kinds are skipped, but what matches
+    a pattern (see `matcher`) that names a suffix or a whole file is listed whatever its kind. A link to a folder is
+    followed, unless that folder was already walked or contains this one: loops end, and nothing is found twice.
+    `on_progress` is called with the number of files found so far.
 
     Raises
     ------
@@ -77,13 +77,13 @@ def list_audio(
     if not folder.is_dir():
         raise RequestError(f"{folder}: no such folder; a dataset has its recordings in the folder {AUDIO_FOLDER}")
     walk = _Walk(folder)
-    asked_for = matcher(patterns) if patterns else None
+    asked_for = matcher([pattern for pattern in patterns if _names_a_suffix(pattern)])
     files: list[AudioFile] = []
     unreadable: Counter[str] = Counter()
     problems = walk.problems
     for path, entry in walk.entries():
         suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - a Path for each is slow
-        if suffix not in AUDIO_SUFFIXES and (asked_for is None or not asked_for(path)):
+        if suffix not in AUDIO_SUFFIXES and not asked_for(path):
             if (kind := suffix or entry.name.lower()) in CONVERTED_BY:
                 unreadable[kind] += 1
             continue
@@ -119,6 +119,12 @@ def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
         return bool(name_matches(path.rpartition("/")[2]) or path_matches(path))
 
     return matches
+
+
+def _names_a_suffix(pattern: str) -> bool:
+    """Whether a pattern says what a file's name ends with: `*.dat`, or `data`, but not `b/*` or `memo.*`."""
+    _, _, ending = pattern.rpartition("/")[2].rpartition(".")
+    return ending != "" and {"*", "?"}.isdisjoint(ending)
 
 
 def literal(path: str) -> str:
@@ -170,7 +176,7 @@ class _Walk:
     def _scan(self, full: str, below: str) -> Sequence[os.DirEntry[str]]:
         try:
             with os.scandir(full) as entries:
-                return [e for e in entries if not e.name.startswith(".") and not is_passed_over(e.name)]
+                return [e for e in entries if not is_passed_over(e.name)]
         except OSError as error:
             self.problems.append((below.rstrip("/") or ".", f"the folder cannot be read ({error.strerror})"))
             return []

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from badc.errors import RequestError
+from badc.system.paths import is_passed_over
 
 AUDIO_FOLDER = "audio"  # of a dataset
 # What libsndfile reads and recorders or archives write.
@@ -108,6 +109,8 @@ def id_problem(identifier: str) -> str | None:
     """
     if identifier in _RESERVED:
         return f"'{identifier}' is not a name"
+    if is_passed_over(identifier):
+        return "files and folders of that name are hidden or a system's, and never searched; give it another"
     if _NOT_IN_NAMES.search(identifier):
         return "it must not contain '/', '\\' or NUL"
     if len(identifier.encode(errors="replace")) > _MOST_BYTES:

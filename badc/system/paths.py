@@ -67,26 +67,29 @@ def default_summary_csv(detections_dir: Path) -> Path:
     return (find_dataset_root(detections_dir) or Path.cwd()) / "artifacts" / "aggregate" / "summary.csv"
 
 
-# Folders that hold no data of a dataset: of git, of DataLad, of ourselves, and of systems that had the disk before.
+# Folders of systems that had the disk before: what was deleted, snapshots, thumbnails, what a repair found. In lower case.
 _NEVER_SEARCHED = frozenset(
     {
-        *(".git", ".datalad", ".badc-lock"),
-        *(".Trashes", ".Spotlight-V100", ".fseventsd", ".TemporaryItems", "System Volume Information", "$RECYCLE.BIN"),
-        "@eaDir",
+        *("system volume information", "$recycle.bin", "recycler", "recycled", "lost+found", "__macosx"),
+        *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@tmp", "~snapshot"),
     }
 )
 
 
 def is_passed_over(name: str) -> bool:
-    """Whether a file or folder of this name is never looked into.
+    """Whether a file or folder of this name is never looked into: hidden ones, and what is not of its user's making.
 
-    macOS leaves a file `._NAME` with what it knows of NAME beside it on disks of other systems.
+    Office programs leave a file `~$NAME` beside NAME while it is open; LibreOffice's `.~lock.NAME#` and macOS's
+    `._NAME` are hidden, as are the folders of git and of DataLad, wastebaskets and versions that programs keep.
     """
-    return name.startswith("._") or name in _NEVER_SEARCHED
+    return name.startswith((".", "~$")) or name.lower() in _NEVER_SEARCHED
 
 
 def walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield each folder at and below `folder`, sorted, with its files' names, unsorted; see `is_passed_over`."""
+    """Yield each folder at and below `folder`, sorted, with its files' names, unsorted; see `is_passed_over`.
+
+    `folder` itself may have any name.
+    """
     for base, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not is_passed_over(name))
         yield base, [name for name in files if not is_passed_over(name)]

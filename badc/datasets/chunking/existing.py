@@ -17,7 +17,7 @@ from badc.chunks.status import ChunkState, ChunkStatus, DroppedContentError, rea
 from badc.datasets.chunking.settings import ChunkSettings
 from badc.errors import MOST_LISTED, RequestError, listed, numbered
 from badc.system.annex import content_is_here
-from badc.system.paths import absolute, find_dataset_root
+from badc.system.paths import absolute, find_dataset_root, is_passed_over
 from badc.system.threads import in_threads
 
 _LENGTHS = frozenset(CutSettings.model_fields) - {"salvage"}
@@ -135,7 +135,7 @@ def find_chunked(
 def _entries(folder: Path) -> list[tuple[str, bool]]:
     try:
         with os.scandir(folder) as entries:
-            return [(e.name, e.is_dir()) for e in entries if not e.name.startswith(".")]
+            return [(e.name, e.is_dir()) for e in entries if not is_passed_over(e.name)]
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -16,7 +16,7 @@ from badc.recordings.places import Layout
 from badc.reports.bundle import make_bundle
 from badc.reports.rankings.rollup import LAST_BOARD, Rollup, roll_up
 from badc.reports.settings import BundleSettings, RollupSettings
-from badc.system.paths import as_written
+from badc.system.paths import as_written, is_passed_over
 
 
 def bundle_recording(plan: OrchestrationPlan, recording: RecordingToInfer) -> list[Path]:
@@ -69,7 +69,8 @@ def lacks_leaderboards(settings: OrchestrateSettings) -> bool:
 
 
 def _tables(settings: OrchestrateSettings) -> Iterator[Path]:
-    return (table for table in settings.below(settings.bundle_aggregate_dir).glob("*.parquet") if table.exists())
+    tables = settings.below(settings.bundle_aggregate_dir).glob("*.parquet")
+    return (table for table in tables if table.exists() and not is_passed_over(table.name))
 
 
 def roll_up_bundles(plan: OrchestrationPlan) -> Rollup:

@@ -48,6 +48,8 @@ def test_every_audio_format_is_found_at_any_depth(put: Put, tmp_path: Path) -> N
 def test_hidden_files_and_other_kinds_are_passed_over(put: Put, tmp_path: Path) -> None:
     for name in ("a.wav", "._a.wav", ".b.wav", ".git/c.wav", "s/.Trashes/d.wav", "notes.txt", "wav", "x.wav.tmp"):
         put(name)
+    for name in ("#recycle/e.wav", "s/@eaDir/f.wav", "lost+found/g.wav", "~$h.wav"):
+        put(name)
     (tmp_path / "audio" / "folder.wav").mkdir()
     os.mkfifo(tmp_path / "audio" / "pipe.wav")
     assert paths(list_audio(tmp_path)) == ["a.wav"]
@@ -77,6 +79,18 @@ def test_a_pattern_can_ask_for_any_suffix(put: Put, tmp_path: Path) -> None:
     for name in ("a.wav", "b.dat", "c.txt"):
         put(name)
     assert paths(list_audio(tmp_path, ["*.DAT"])) == ["a.wav", "b.dat"], "ids depend on all recordings"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "also"),
+    [("b/*", []), ("*", []), ("notes.*", []), ("b/*.tx?", []), ("b/*.TXT", ["b/notes.txt"]), ("data", ["b/data"])],
+)
+def test_a_pattern_that_names_no_suffix_finds_recordings_only(
+    put: Put, tmp_path: Path, pattern: str, also: list[str]
+) -> None:
+    for name in ("b/a.wav", "b/notes.txt", "b/photo.jpg", "b/data"):
+        put(name)
+    assert paths(list_audio(tmp_path, [pattern])) == ["b/a.wav", *also]
 
 
 @pytest.mark.parametrize(

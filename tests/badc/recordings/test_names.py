@@ -59,7 +59,7 @@ def test_a_name_tells_station_and_start_or_nothing(
     assert (found.station, found.recorded_at) == (station, recorded_at)
 
 
-@pytest.mark.parametrize("identifier", ["", ".", "..", "a/b", "/a", "../a", "a\\b", "a\0"])
+@pytest.mark.parametrize("identifier", ["", ".", "..", "a/b", "/a", "../a", "a\\b", "a\0", ".a", "~$a", "lost+found"])
 def test_what_cannot_be_a_file_name_has_a_problem(identifier: str) -> None:
     assert id_problem(identifier)
 

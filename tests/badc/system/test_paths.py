@@ -129,16 +129,17 @@ def test_the_newest_log_is_found_wherever_a_run_wrote_it(tmp_path: Path, monkeyp
 
 
 def test_what_other_systems_left_on_a_disk_is_passed_over(tmp_path: Path) -> None:
-    kept = ("a/REC.json", "a/b/.hidden.json", "REC2.json")
+    root = tmp_path / ".named"
+    kept = ("a/REC.json", "a/b/R#1.json", "REC2.json", "~REC.json")
     left = (
-        "a/._REC.json",
-        "System Volume Information/x.json",
-        ".Trashes/501/y.json",
-        "$RECYCLE.BIN/z.json",
-        ".git/g.json",
+        *("a/._REC.json", "a/.hidden.json", "a/~$REC.json", "a/.~lock.REC.json#"),
+        *("System Volume Information/x.json", "$Recycle.Bin/z.json", "lost+found/l.json", "a/@eaDir/e.json"),
+        *("#recycle/a/REC.json", "#snapshot/s.json", "a/b/@Recycle/r.json", "__MACOSX/m.json"),
+        *(".Trashes/501/y.json", ".Trash-1000/files/t.json", ".git/g.json", ".snapshot/h/REC.json"),
+        *(".ipynb_checkpoints/i.json", "a/.stversions/v.json"),
     )
     for name in (*kept, *left):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    found = [str(Path(base, name).relative_to(tmp_path)) for base, files in walk(tmp_path) for name in files]
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    found = [str(Path(base, name).relative_to(root)) for base, files in walk(root) for name in files]
     assert sorted(found) == sorted(kept)

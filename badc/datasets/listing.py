@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from badc.errors import RequestError, numbered
-from badc.recordings.names import AUDIO_FOLDER, AUDIO_SUFFIXES, CONVERTED_BY, nfc
+from badc.recordings.names import AUDIO_FOLDER, AUDIO_SUFFIXES, converter_of, nfc
 from badc.system.annex import MOST_POINTER_BYTES, is_pointer
 from badc.system.paths import is_passed_over
 
@@ -42,20 +42,21 @@ class Listing:
     """What a walk over a dataset's audio found.
 
     `files`, sorted by path, have a known format or match a pattern. `problems` are paths below `audio` that cannot be
-    used, with the reason. `unreadable` counts files of sound that have to be converted first, by the end of their name.
+    used, with the reason. `unreadable` counts files of sound that have to be converted or unpacked first, by the end of
+    their name and what does it.
     """
 
     files: Sequence[AudioFile]
     problems: Sequence[tuple[str, str]]
-    unreadable: Mapping[str, int] = field(default_factory=dict)
+    unreadable: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     def unreadable_note(self) -> str | None:
         """Return what a person should know of the files that have to be converted, in one line; None without any."""
         if not self.unreadable:
             return None
-        kinds = [f"{count} {kind} ({CONVERTED_BY[kind]} converts)" for kind, count in sorted(self.unreadable.items())]
+        kinds = [f"{count} {kind} (by {program})" for (kind, program), count in sorted(self.unreadable.items())]
         total = sum(self.unreadable.values())
-        return f"{numbered(total, 'file is', 'files are')} passed over, until converted: {', '.join(kinds)}"
+        return f"{numbered(total, 'file is', 'files are')} passed over, until converted or unpacked: {', '.join(kinds)}"
 
 
 def list_audio(
@@ -79,13 +80,13 @@ def list_audio(
     walk = _Walk(folder)
     asked_for = matcher([pattern for pattern in patterns if _names_a_suffix(pattern)])
     files: list[AudioFile] = []
-    unreadable: Counter[str] = Counter()
+    unreadable: Counter[tuple[str, str]] = Counter()
     problems = walk.problems
     for path, entry in walk.entries():
         suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - a Path for each is slow
         if suffix not in AUDIO_SUFFIXES and not asked_for(path):
-            if (kind := suffix or entry.name.lower()) in CONVERTED_BY:
-                unreadable[kind] += 1
+            if (conversion := converter_of(entry.name)) is not None:
+                unreadable[conversion] += 1
             continue
         try:
             path.encode()

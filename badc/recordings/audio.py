@@ -13,7 +13,7 @@ from badc.errors import BadcError, ExitCode
 from badc.recordings.endings import lacks_its_end
 from badc.recordings.extent import Extent, as_flac, as_raw
 from badc.recordings.flac import UNKNOWN_FRAMES, find_end
-from badc.recordings.names import CONVERTED_BY, ffmpeg_line
+from badc.recordings.names import converter_of, ffmpeg_line
 from badc.recordings.wav import BLOCK_BYTES, HeaderError, WavSamples, says_less, wav_samples
 from badc.system.annex import is_pointer
 
@@ -213,8 +213,8 @@ def _decoding(path: Path) -> Iterator[None]:
         if getattr(error, "code", None) == _NO_FILE:
             reason = "no sound found in it"
         way_out = f": damaged, or not what its name says. If it plays elsewhere: {ffmpeg_line(path, '_converted.wav')}"
-        if converter := CONVERTED_BY.get(path.suffix.lower() or path.name.lower()):
-            way_out = f"; {converter} makes WAV or FLAC of it"
+        if (conversion := converter_of(path.name)) is not None:
+            way_out = f"; {conversion[1]} makes a file of it that can be read"
         raise AudioError(f"{path}: cannot be read as audio ({reason}){way_out}") from None
 
 

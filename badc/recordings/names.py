@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import unicodedata
@@ -15,22 +16,10 @@ from badc.system.paths import is_passed_over
 AUDIO_FOLDER = "audio"  # of a dataset
 # What libsndfile reads and recorders or archives write.
 AUDIO_SUFFIXES = frozenset(
-    (
-        ".wav",
-        ".wave",
-        ".w64",
-        ".rf64",
-        ".flac",
-        ".ogg",
-        ".oga",
-        ".opus",
-        ".mp3",
-        ".aif",
-        ".aiff",
-        ".aifc",
-        ".au",
-        ".caf",
-    )
+    {
+        *(".wav", ".wave", ".bwf", ".amb", ".w64", ".rf64", ".bw64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2"),
+        *(".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".sph", ".voc"),
+    }
 )
 # `GNWT-290_20230331_235938` (Song Meter), `SITE_0+1_20220501_050000`, `SITE_20220501$050000` (SM3: with its channels,
 # and of a triggered recording), `20230509_094500` (AudioMoth), `S4A00001_20200101T053000+0100_Dawn`,
@@ -46,11 +35,14 @@ _STAMP = re.compile(
 )
 # Sound that libsndfile does not read, by the end of its name, with what makes WAV or FLAC of it. Frontier Labs'
 # recorders leave a file named `data` when they lose power.
-CONVERTED_BY = {
+_CONVERTED_BY = {
     **dict.fromkeys((".w4v", ".wac"), "Kaleidoscope"),
-    **dict.fromkeys((".m4a", ".mp4", ".aac", ".wma", ".amr", ".3gp"), "ffmpeg"),
+    **dict.fromkeys((".m4a", ".m4b", ".mp4", ".aac", ".wma", ".amr", ".3gp", ".ape", ".tta", ".wv"), "ffmpeg"),
+    **dict.fromkeys((".mka", ".mkv", ".webm", ".mov", ".avi"), "ffmpeg"),
     "data": "EMU",
+    **{".zip": "unzip", ".rar": "unrar", ".7z": "7z", ".tar": "tar", ".tgz": "tar"},
 }
+_UNPACKED_BY = {".gz": "gunzip", ".bz2": "bunzip2", ".xz": "unxz", ".zst": "unzstd"}  # anything, so if it holds sound
 UNSET_CLOCK_YEAR = 1970  # a recorder that lost its time starts there
 _MOST_OFFSET_MIN = 14 * 60  # the Line Islands
 _NOT_IN_NAMES = re.compile(r"[/\\\0]")
@@ -95,6 +87,25 @@ def recording_id_of(path: Path) -> str:
     if problem := id_problem(stem):
         raise RequestError(f"{path}: the file's name gives no usable recording id: {problem}")
     return stem
+
+
+def converter_of(name: str) -> tuple[str, str] | None:
+    """Return how the name of a file ends that holds sound to be converted or unpacked, and the program that does it.
+
+    Examples
+    --------
+    >>> converter_of("S4A01_20230509_000000.W4V")
+    ('.w4v', 'Kaleidoscope')
+    >>> converter_of("a.wav.gz")
+    ('.wav.gz', 'gunzip')
+    """
+    stem, suffix = os.path.splitext(name.lower())  # noqa: PTH122 - a Path for each file of a dataset is slow
+    if suffix in _UNPACKED_BY:
+        inner = os.path.splitext(stem)[1]  # noqa: PTH122
+        unpacker = _UNPACKED_BY[suffix] if inner in AUDIO_SUFFIXES else _CONVERTED_BY.get(inner)
+        return None if unpacker is None else (inner + suffix, unpacker)
+    kind = suffix or stem
+    return (kind, _CONVERTED_BY[kind]) if kind in _CONVERTED_BY else None
 
 
 def ffmpeg_line(path: Path, ending: str, *arguments: str) -> str:

@@ -67,7 +67,7 @@ def default_summary_csv(detections_dir: Path) -> Path:
     return (find_dataset_root(detections_dir) or Path.cwd()) / "artifacts" / "aggregate" / "summary.csv"
 
 
-# Folders of systems that had the disk before: what was deleted, snapshots, thumbnails, what a repair found. In lower case.
+# Folders of systems that had the disk before: what was deleted, snapshots, thumbnails, repairs. In lower case.
 _NEVER_SEARCHED = frozenset(
     {
         *("system volume information", "$recycle.bin", "recycler", "recycled", "lost+found", "__macosx"),

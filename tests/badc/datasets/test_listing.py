@@ -63,16 +63,19 @@ def test_sound_that_has_to_be_converted_is_counted_with_its_converter(put: Put, 
         "memo.m4a",
         "c/data",
         "notes.txt",
+        "notes.csv.gz",
+        "b.wav.gz",
+        "visit.zip",
+        "c.tar.gz",
     ):
         put(name)
     listing = list_audio(tmp_path)
     assert paths(listing) == ["a.wav"]
-    assert listing.unreadable == {".w4v": 2, ".m4a": 1, "data": 1}
     assert listing.unreadable_note() == (
-        "4 files are passed over, until converted: 1 .m4a (ffmpeg converts), 2 .w4v (Kaleidoscope converts), "
-        "1 data (EMU converts)"
+        "7 files are passed over, until converted or unpacked: 1 .m4a (by ffmpeg), 1 .tar.gz (by tar), "
+        "2 .w4v (by Kaleidoscope), 1 .wav.gz (by gunzip), 1 .zip (by unzip), 1 data (by EMU)"
     )
-    assert list_audio(tmp_path, ("*.m4a", "*.w4v", "data")).unreadable == {}
+    assert list_audio(tmp_path, ("*.m4a", "*.w4v", "data", "*.gz", "*.zip")).unreadable == {}
 
 
 def test_a_pattern_can_ask_for_any_suffix(put: Put, tmp_path: Path) -> None:

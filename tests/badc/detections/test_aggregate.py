@@ -233,7 +233,7 @@ def test_hostile_ids_survive(chunk: MakeChunk, detections_file: Write, hostile_i
     assert_csv_and_parquet_agree()
 
 
-@pytest.mark.parametrize("name", [".hidden", "site_hawkears", "x.summary", "artifacts"])
+@pytest.mark.parametrize("name", ["site_hawkears", "x.summary", "artifacts"])
 def test_no_legal_id_is_skipped_in_silence(chunk: MakeChunk, detections_file: Write, name: str) -> None:
     detections_file(chunk(name, chunk_id=name), ("bird", 0.5, 0, 10))
     detections_file(chunk("REC"), ("bird", 0.5, 0, 10))

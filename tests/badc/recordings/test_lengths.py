@@ -192,8 +192,12 @@ def test_the_last_whole_frame_of_a_flac_is_found(tmp_path: Path, lost: bytes) ->
 
 
 def cut_off(tmp_path: Path, make_audio: Callable[..., Path], name: str, subtype: str | None = None) -> Path:
-    path = make_audio("a.ogg" if subtype == "OPUS" else name, seconds=4, rate=16_000, subtype=subtype)
-    path = path.rename(tmp_path / name)
+    if subtype in ("NIST", "VOC"):
+        path = tmp_path / name
+        sf.write(path, samples(64_000), 16_000, "PCM_16", format=subtype)
+    else:
+        path = make_audio("a.ogg" if subtype == "OPUS" else name, seconds=4, rate=16_000, subtype=subtype)
+        path = path.rename(tmp_path / name)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * 5 // 8])
     return path
@@ -201,7 +205,7 @@ def cut_off(tmp_path: Path, make_audio: Callable[..., Path], name: str, subtype:
 
 FORMATS = [
     *(("a.wav", None), ("a.flac", None), ("a.mp3", None), ("a.ogg", None), ("a.opus", "OPUS"), ("a.aiff", None)),
-    *(("a.w64", None), ("a.au", None), ("a.rf64", None)),
+    *(("a.w64", None), ("a.au", None), ("a.rf64", None), ("a.sph", "NIST"), ("a.voc", "VOC")),
 ]
 
 
@@ -214,7 +218,7 @@ def test_a_damaged_end_is_refused_with_what_can_be_read_and_a_way_out(
         probe(path)
     assert str(caught.value).count(str(path)) == 1
     if name not in ("a.ogg", "a.opus"):  # which do not say how long they were
-        assert " of 4 s can be read" in str(caught.value) or name in ("a.aiff", "a.w64", "a.au")
+        assert " of 4 s can be read" in str(caught.value) or name in ("a.aiff", "a.w64", "a.au", "a.sph", "a.voc")
 
 
 @pytest.mark.parametrize(("name", "subtype"), FORMATS)

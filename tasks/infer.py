@@ -25,7 +25,7 @@ from badc.telemetry.events import FailureKind
 from tasks.workers.body import infer_chunks
 from tasks.workers.cluster import Cluster
 from tasks.workers.slots import WorkerSlots
-from tasks.workers.task_runner import ChunkTaskRunner
+from tasks.workers.task_runner import ChunkTaskRunner, WorkersDiedError
 
 
 class CallsWorker(Protocol):
@@ -148,8 +148,8 @@ class InferTasks:
             raise RunStoppedError("the run was stopped while a worker was busy with it") from None
         except CancelledError:
             raise RunStoppedError("the run is stopping, so it was not begun") from None
-        except KilledWorker as error:
-            # Dask gave up: several workers in a row died while they had this task.
+        except (WorkersDiedError, KilledWorker) as error:
+            # The second is Dask's, of a worker that came back each time, at the same address.
             self._ledger.close_open(keys, "the worker died during this attempt")
             raise self._retried_later(name, backoff_s, str(error)) from None
         if len(reports) < len(todo):
@@ -280,6 +280,7 @@ def open_runner(cluster: Cluster, engine_threads: int, slots: WorkerSlots | None
         around=runs.around,
         slots=slots,
         most_at_once=cluster.most_at_once,
+        spare_threads=cluster.spare_threads,
     )
     with runner:
         runner.client.subscribe_topic(cluster.topic, runs.report)

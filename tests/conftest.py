@@ -219,6 +219,7 @@ def make_manifest(tmp_path: Path) -> Callable[..., Path]:
     def make(audio: Path, chunk_s: float = 1.0) -> Path:
         plan = plan_chunks(audio, chunk_s)
         path = tmp_path / "manifests" / f"{plan.recording_id}.csv"
+        path.unlink(missing_ok=True)  # one of another cut would be kept
         write_virtual_manifest(plan, path, hash_chunks=False)
         return path
 

@@ -28,6 +28,7 @@ from badc.system.memory import ADVICE, MemoryLimit, is_gpu_out_of_memory
 from badc.system.paths import as_written, require_inside
 from badc.telemetry.events import FailureKind
 
+_Failure = dict[str, Any]
 _Outcome = tuple[bool, dict[str, Any], dict[str, tuple[int, int, float, float]]]
 _KEPT_OUTPUT_CHARS = 500
 _turns = Turns()
@@ -47,51 +48,61 @@ def infer_chunks(
     `may_begin` says no, the chunks that are left get no attempt.
     """
     calls = [chunks] if len(chunks) > 1 and order.in_one_call else [[planned] for planned in chunks]
-    return [attempt for call in calls if may_begin() for attempt in _attempts_at(call, order, report)]
-
-
-def _attempts_at(call: Sequence[PlannedChunk], order: InferOrder, report: Callable[[Attempt], None]) -> list[Attempt]:
     gpu = _gpu_of_this_process()
-    at_once = order.at_once.gpu if gpu else order.at_once.cpu
-    with _turns.one(order.runner, at_once, order.alone) as turn:
-        return _Call(call, order, gpu, turn, report).attempts(at_once)
+    return [attempt for call in calls if may_begin() for attempt in _Call(call, order, gpu, report).attempts()]
 
 
 class _Call:
     """One call of the runner, and the attempts at the chunks in it."""
 
     def __init__(
-        self,
-        chunks: Sequence[PlannedChunk],
-        order: InferOrder,
-        gpu: Gpu | None,
-        turn: Turn,
-        report: Callable[[Attempt], None],
+        self, chunks: Sequence[PlannedChunk], order: InferOrder, gpu: Gpu | None, report: Callable[[Attempt], None]
     ) -> None:
         self._chunks = chunks
         self._order = order
         self._gpu = gpu
-        self._turn = turn
         self._report = report
+        self._reader = None if gpu is None else _reader_of(gpu)
 
-    def attempts(self, wanted_at_once: int) -> list[Attempt]:
-        """Make the call; return the ended attempts."""
-        gpu = self._gpu
-        started = [Attempt(p.key, gpu.index if gpu else None, gpu.name if gpu else None) for p in self._chunks]
-        for attempt in started:
-            self._report(attempt)
-        clock = time.perf_counter()
-        reader = None if gpu is None else _reader_of(gpu)
-        with (
-            GpuSampler(reader, self._order.gpu_sample_interval_s) as sampler,
-            MemoryLimit(self._order.worker_memory_gib) as memory,
-        ):
-            outcomes = self._outcomes()
+    def attempts(self) -> list[Attempt]:
+        """Make the call once it is its turn; return the ended attempts.
+
+        The next call has its turn while this one's results are written.
+        """
+        gpu, order = self._gpu, self._order
+        wanted_at_once = order.at_once.gpu if gpu else order.at_once.cpu
+        with _turns.one(order.runner, wanted_at_once, order.alone) as turn:
+            started = [Attempt(p.key, gpu.index if gpu else None, gpu.name if gpu else None) for p in self._chunks]
+            for attempt in started:
+                self._report(attempt)
+            clock = time.perf_counter()
+            with (
+                GpuSampler(self._reader, order.gpu_sample_interval_s) as sampler,
+                MemoryLimit(order.worker_memory_gib) as memory,
+            ):
+                outputs = self._outputs(turn)
+            # Each chunk's share of the call, so that sums and means over chunks match the time spent.
+            runtime_s = round((time.perf_counter() - clock) / len(self._chunks), 3)
+            finished_at = now()
+        outcomes = [self._settle(planned.chunk, output) for planned, output in zip(self._chunks, outputs, strict=True)]
         if memory.reason is not None:
             outcomes = [
                 (ok, details if ok else {**details, "error": f"{details['error']}: {memory.reason}"}, found)
                 for ok, details, found in outcomes
             ]
+        shared = self._shared(wanted_at_once, sampler)
+        ended = [
+            replace(
+                attempt, finished_at=finished_at, ok=ok, runtime_s=runtime_s, details={**shared, **details}, found=found
+            )
+            for attempt, (ok, details, found) in zip(started, outcomes, strict=True)
+        ]
+        for attempt in ended:
+            self._report(attempt)
+        return ended
+
+    def _shared(self, wanted_at_once: int, sampler: GpuSampler) -> dict[str, Any]:
+        """Return the details for telemetry that the chunks of the call share."""
         shared: dict[str, Any] = {"runner": self._order.runner.name}
         if len(self._chunks) > 1:
             shared["chunks_in_call"] = len(self._chunks)
@@ -100,33 +111,27 @@ class _Call:
             shared["chunks_at_once"] = now_at_once.at_once
         if now_at_once.why_fewer is not None:
             shared["why_fewer_at_once"] = now_at_once.why_fewer
-        if reader is not None:
+        if self._reader is not None:
             shared["gpu_metrics"] = sampler.metrics()
-            if reader.trouble is not None:
-                shared["gpu_trouble"] = reader.trouble
-        # Each chunk's share of the call, so that sums and means over chunks match the time spent.
-        runtime_s = round((time.perf_counter() - clock) / len(self._chunks), 3)
-        ended = [
-            replace(attempt, finished_at=now(), ok=ok, runtime_s=runtime_s, details={**shared, **details}, found=found)
-            for attempt, (ok, details, found) in zip(started, outcomes, strict=True)
-        ]
-        for attempt in ended:
-            self._report(attempt)
-        return ended
+            if self._reader.trouble is not None:
+                shared["gpu_trouble"] = self._reader.trouble
+        return shared
 
-    def _outcomes(self) -> list[_Outcome]:
-        """Return for each chunk whether it succeeded, its details for telemetry, and the labels found."""
+    def _outputs(self, turn: Turn) -> list[RunnerOutput | _Failure]:
+        """Return for each chunk what the runner gave, or telemetry's details of why there is nothing."""
         ready = [self._ready(planned) for planned in self._chunks]
         items = [item for item in ready if not isinstance(item, Exception)]
-        outputs: Iterator[RunnerOutput | Exception]
+        given: Iterator[RunnerOutput | Exception]
         try:
-            outputs = iter(self._detect(items))
+            given = iter(self._detect(items, turn))
         except Exception as error:
-            outputs = repeat(error)
-        return [
-            self._settle(planned.chunk, item if isinstance(item, Exception) else next(outputs))
-            for planned, item in zip(self._chunks, ready, strict=True)
-        ]
+            given = repeat(error)
+        outputs = [item if isinstance(item, Exception) else next(given) for item in ready]
+        for output in outputs:
+            if isinstance(output, RunnerOutput) and output.fits_at_once is not None:
+                _turns.lower(self._order.runner, output.fits_at_once, output.why_fewer)
+        # A runner that failed is renewed for that before the turn ends, so that no other chunk gets it as it is.
+        return [self._failure(output, turn) if isinstance(output, Exception) else output for output in outputs]
 
     def _ready(self, planned: PlannedChunk) -> tuple[Chunk, AudioWindow] | Exception:
         """Return the chunk and the channels of its window that are to be analysed, or why there are none."""
@@ -137,36 +142,36 @@ class _Call:
             return error
         return planned.chunk.with_note(note), window
 
-    def _detect(self, items: Sequence[tuple[Chunk, AudioWindow]]) -> Sequence[RunnerOutput | Exception]:
+    def _detect(self, items: Sequence[tuple[Chunk, AudioWindow]], turn: Turn) -> Sequence[RunnerOutput | Exception]:
         if not items:
             return ()
-        runner = runner_for(self._order.runner, cuda_environment(self._gpu), self._turn.at_once)
+        runner = runner_for(self._order.runner, cuda_environment(self._gpu), turn.at_once)
         if len(items) > 1:
             assert isinstance(runner, BatchRunner)
             return runner.detect_batch(items)
         return [runner.detect(*items[0])]
 
-    def _settle(self, chunk: Chunk, output: RunnerOutput | Exception) -> _Outcome:
+    def _settle(self, chunk: Chunk, output: RunnerOutput | _Failure) -> _Outcome:
+        """Write what the runner gave; return whether that succeeded, the details for telemetry, the labels found."""
+        if not isinstance(output, RunnerOutput):
+            return False, output, {}
         try:
-            if isinstance(output, Exception):
-                raise output
-            if output.fits_at_once is not None:
-                _turns.lower(self._order.runner, output.fits_at_once, output.why_fewer)
             return True, _write(chunk, output, self._order), label_counts(output.result.detections)
         except Exception as error:
             return False, self._failure(error), {}
 
-    def _failure(self, error: Exception) -> dict[str, Any]:
+    def _failure(self, error: Exception, turn: Turn | None = None) -> _Failure:
         """Return what telemetry keeps of a failure.
 
-        If the GPU ran out of memory, the runner, which holds it, is closed, and the next takes one chunk less at once.
+        If the GPU ran out of memory in a turn, the runner, which holds it, is closed, and the next takes one chunk less
+        at once.
         """
         if isinstance(error, RunnerError):
             details = {"error": str(error), **_process_output(error.stdout, error.stderr, error.returncode)}
-            if is_gpu_out_of_memory(str(error), error.stdout, error.stderr):
+            if turn is not None and is_gpu_out_of_memory(str(error), error.stdout, error.stderr):
                 _turns.renew()
-                if self._turn.at_once > 1:
-                    _turns.lower(self._order.runner, self._turn.at_once - 1, str(error))
+                if turn.at_once > 1:
+                    _turns.lower(self._order.runner, turn.at_once - 1, str(error))
                 details |= {"failure_kind": FailureKind.GPU_OUT_OF_MEMORY.value, "error": f"{error}; {ADVICE}"}
             return details
         if isinstance(error, BadcError):

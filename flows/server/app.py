@@ -16,6 +16,8 @@ from typing import Any
 import uvicorn
 from prefect.server.api.server import create_app
 
+from flows.server.new_database import make_database
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -83,6 +85,7 @@ def _replayed(request: list[Message], receive: Receive) -> Receive:
 
 def main(descriptor: int) -> None:
     """Serve until SIGTERM."""
+    make_database()
     config = uvicorn.Config(RetriedWhenBusy(create_app()), lifespan="on", log_level="critical")
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=descriptor)])
 

@@ -27,13 +27,15 @@ _LOCAL = "127.0.0.1"
 _PROTOCOL = "tls"
 # Nobody waits for the work of a worker that is still busy when the run is over.
 _CLOSE_TIMEOUT_S = 2.0
+# One more than the chunks at once: the next task is on the worker before the last one's result has come back.
+_SPARE_THREADS = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """A cluster that is up; `address` is its scheduler's.
 
-    A worker takes as many tasks at once as it has threads, but no more than `most_at_once`.
+    A worker does as many tasks at once as it has threads besides `spare_threads`, but no more than `most_at_once`.
 
     `labels` has each worker's label by its Dask name, such as `gpu-0`; it is empty, and `gpu_workers` 0, if the workers
     are not ours. `note` is for the user, such as why no GPU is used. `security` holds the credentials of a cluster
@@ -46,6 +48,7 @@ class Cluster:
     note: str
     gpu_workers: int = 0
     most_at_once: int = 1
+    spare_threads: int = 0
     security: Security | None = field(default=None, repr=False)
     topic: str = field(default_factory=lambda: f"badc-{uuid.uuid4().hex}")
 
@@ -121,7 +124,7 @@ def open_cluster(settings: InferOptions) -> Iterator[Cluster]:
         counts = [f"{n} {kind} worker{'s' * (n > 1)}" for n, kind in ((gpu_workers, "GPU"), (cpu_workers, "CPU")) if n]
         note = " and ".join(counts) + (f" ({reason})" if reason else "")
         most = max(at_once.gpu, at_once.cpu)
-        yield Cluster(cluster.scheduler_address, labels, note, gpu_workers, most, security)
+        yield Cluster(cluster.scheduler_address, labels, note, gpu_workers, most, _SPARE_THREADS, security)
 
 
 @contextmanager
@@ -187,7 +190,7 @@ def _gpu_cluster(
 
     cluster = WithoutCudaContext(
         CUDA_VISIBLE_DEVICES=gpus,
-        threads_per_worker=at_once.gpu,
+        threads_per_worker=at_once.gpu + _SPARE_THREADS,
         memory_limit=None,
         device_memory_limit=None,
         host=_LOCAL,
@@ -209,7 +212,7 @@ def _cpu_workers(
 ) -> dict[str, dict[str, Any]]:
     """Return the specification of CPU workers, which see no GPU."""
     options = {
-        "nthreads": at_once.cpu,
+        "nthreads": at_once.cpu + _SPARE_THREADS,
         # Dask would pause or kill a worker by its share of the memory; the models are in processes of their own.
         "memory_limit": None,
         "host": _LOCAL,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
@@ -14,6 +15,9 @@ _LOOK_INTERVAL_S = 2.0
 _FIRST_LOOK_S = 15.0
 _CLOSE_TIMEOUT_S = 5.0
 _WAIT_S = 0.25
+# A worker whose tasks take less gets the next one ahead. At the end of a run it holds that up by no more, and for
+# longer tasks the time between two of them is nothing.
+_QUICK_S = 2.0
 
 
 @contextmanager
@@ -23,27 +27,32 @@ def slots_of(cluster: Cluster) -> Iterator[WorkerSlots]:
 
     client = Client(cluster.address, security=cluster.security, set_as_default=False)
     try:
-        yield WorkerSlots(client.nthreads, cluster.most_at_once)
+        yield WorkerSlots(client.nthreads, cluster.most_at_once, cluster.spare_threads)
     finally:
         with suppress(TimeoutError):  # Dask itself would wait a minute for a scheduler that hangs
             client.close(timeout=_CLOSE_TIMEOUT_S)
 
 
 class WorkerSlots:
-    """As many slots as the workers' threads, but no more than `most_at_once` a worker, or than `limit` said of it.
+    """A slot for each task that a worker can do now, and one for the next if it is quick and has a thread left.
+
+    A worker can do as many at once as it has threads besides `spare_threads`, but no more than `most_at_once`, or than
+    `limit` said of it.
 
     Dask would deal out tasks in advance, and one behind a slow worker's chunk would wait there although a fast worker
     is free. With no more tasks in Dask than slots, each goes to an idle one, and the others wait here. `look` returns
     the addresses of the present workers, with their threads.
     """
 
-    def __init__(self, look: Callable[[], Mapping[str, int]], most_at_once: int = 1) -> None:
+    def __init__(self, look: Callable[[], Mapping[str, int]], most_at_once: int = 1, spare_threads: int = 0) -> None:
         self._look = look
         self._most_at_once = most_at_once
+        self._spare_threads = spare_threads
         self._limits: dict[str, int] = {}
         self._condition = threading.Condition()
         self._workers: Mapping[str, int] = {}
-        self._taken = 0
+        self._taken: Counter[str] = Counter()
+        self._quick: set[str] = set()
         self._looking: threading.Thread | None = None
         self._next_look = 0.0
 
@@ -65,15 +74,52 @@ class WorkerSlots:
         """Return the number of slots."""
         self.workers()
         with self._condition:
-            return sum(
-                min(threads, self._most_at_once, self._limits.get(address, threads))
-                for address, threads in self._workers.items()
-            )
+            return sum(map(self._slots_of, self._workers))
 
     def limit(self, worker: str, at_once: int) -> None:
         """Give a worker no more than so many tasks at once from now on."""
         with self._condition:
             self._limits[worker] = at_once
+
+    @contextmanager
+    def one(self, may_wait: Callable[[], bool], preferred: str | None = None) -> Iterator[str]:
+        """Hold a slot during the block; yield its worker, which is `preferred` as long as that is there.
+
+        Raises CancelledError if `may_wait`, asked several times a second, says no.
+        """
+        with self._condition:
+            while True:
+                if not may_wait():
+                    raise CancelledError
+                if (worker := self._free(preferred)) is not None:
+                    break
+                self._condition.wait(_WAIT_S)
+            self._taken[worker] += 1
+            waiting_for = max(1.0, self._taken[worker] / self._at_once(worker))
+        begin_s = time.monotonic()
+        try:
+            yield worker
+        finally:
+            took_s = (time.monotonic() - begin_s) / waiting_for
+            with self._condition:
+                self._taken[worker] -= 1
+                (self._quick.add if took_s < _QUICK_S else self._quick.discard)(worker)
+                self._condition.notify_all()
+
+    def _free(self, preferred: str | None) -> str | None:
+        """Return the worker that can begin a task first, or None if all have enough."""
+        workers = self.workers()
+        if preferred is not None and preferred in workers:
+            workers = [preferred]
+        free = [worker for worker in workers if self._taken[worker] < self._slots_of(worker)]
+        return min(free, key=lambda worker: self._taken[worker] / self._at_once(worker), default=None)
+
+    def _at_once(self, worker: str) -> int:
+        threads = max(1, self._workers.get(worker, 1) - self._spare_threads)
+        return min(threads, self._most_at_once, self._limits.get(worker, threads))
+
+    def _slots_of(self, worker: str) -> int:
+        return min(self._workers.get(worker, 1), self._at_once(worker) + (worker in self._quick))
 
     def _look_now(self) -> None:
         with suppress(Exception):  # a closed client knows no workers, and nobody needs them
@@ -83,21 +129,3 @@ class WorkerSlots:
         with self._condition:
             self._next_look = time.monotonic() + _LOOK_INTERVAL_S
             self._condition.notify_all()
-
-    @contextmanager
-    def one(self, may_wait: Callable[[], bool]) -> Iterator[None]:
-        """Hold a slot during the block; raise CancelledError if `may_wait`, asked several times a second, says no."""
-        with self._condition:
-            while True:
-                if not may_wait():
-                    raise CancelledError
-                if self._taken < self.count():
-                    break
-                self._condition.wait(_WAIT_S)
-            self._taken += 1
-        try:
-            yield
-        finally:
-            with self._condition:
-                self._taken -= 1
-                self._condition.notify_all()

@@ -30,13 +30,21 @@ _RESULT_PATIENCE_S = 10.0
 _CLOSE_TIMEOUT_S = 5.0
 
 
+# A task that lost so many workers does not get another: it may be what ended them. Dask's own limit is the same.
+_MOST_WORKERS = 4
+
+
 class _WorkerGoneError(Exception):
-    """The worker that a task was bound to has left the cluster."""
+    """The worker that had a task has left the cluster."""
+
+
+class WorkersDiedError(Exception):
+    """Every worker that got the task has left the cluster."""
 
 
 @dataclass(frozen=True, slots=True)
 class OnWorker:
-    """Calls a function on the first free worker, by means of the task runner's `run`.
+    """Calls a function on the first free worker, by means of the task runner's `run`; raises WorkersDiedError.
 
     `preferred` is the address of the worker to do it, if that still lives. `reported` returns the function's result
     once it is known in another way, None until then; it replaces a result that the worker then does not hand over.
@@ -67,8 +75,8 @@ class ChunkTaskRunner(DaskTaskRunner):
     Up to `engine_threads` task runs are under way at once, waiting retries included. If given, `around(on_worker,
     *args, **kwargs)` is called in the task's thread in place of `on_worker(*args, **kwargs)`, which runs the function
     on a worker: for what must happen here before and after. `slots` are the workers' slots, if several runners share
-    them; else a worker gets up to `most_at_once` tasks at once, if it has as many threads. The others are arguments of
-    `DaskTaskRunner`, such as `address`.
+    them; else see `WorkerSlots` for `most_at_once` and `spare_threads`. The others are arguments of `DaskTaskRunner`,
+    such as `address`.
     """
 
     def __init__(
@@ -77,6 +85,7 @@ class ChunkTaskRunner(DaskTaskRunner):
         around: Callable[..., Any] | None = None,
         slots: WorkerSlots | None = None,
         most_at_once: int = 1,
+        spare_threads: int = 0,
         **dask: Any,
     ) -> None:
         super().__init__(**dask)
@@ -86,8 +95,8 @@ class ChunkTaskRunner(DaskTaskRunner):
         self._waited_for: set[Future[Any]] = set()
         self._abandoned = threading.Event()
         self._shared_slots = slots
-        self._most_at_once = most_at_once
-        self._slots = slots or WorkerSlots(lambda: self.client.nthreads(), most_at_once)
+        self._own_slots = {"most_at_once": most_at_once, "spare_threads": spare_threads}
+        self._slots = slots or WorkerSlots(lambda: self.client.nthreads(), **self._own_slots)
         self._engine: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=engine_threads)
 
     def duplicate(self) -> ChunkTaskRunner:
@@ -96,7 +105,7 @@ class ChunkTaskRunner(DaskTaskRunner):
             engine_threads=self._engine_threads,
             around=self._around,
             slots=self._shared_slots,
-            most_at_once=self._most_at_once,
+            **self._own_slots,
             address=self.address,
             cluster_class=self.cluster_class,
             cluster_kwargs=self.cluster_kwargs,
@@ -119,7 +128,7 @@ class ChunkTaskRunner(DaskTaskRunner):
         return self._engine.submit(here, parameters, wait_for, dependencies)
 
     def worker_count(self) -> int:
-        """Return how many tasks the workers can do at once now."""
+        """Return how many tasks the workers can have now."""
         return self._slots.count()
 
     def limit(self, worker: str, at_once: int) -> None:
@@ -155,15 +164,18 @@ class ChunkTaskRunner(DaskTaskRunner):
     def _run(self, call: OnWorker, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         # pure=False: two chunks of equal content are still two tasks.
         submit = partial(self.client.submit, call.function, *args, pure=False, **kwargs)
-        with self._slots.one(lambda: not self._abandoned.is_set() and call.may_start()):
-            if call.preferred is not None:
-                # Not Dask's allow_other_workers: a task that loses its worker while no other is up stays unassigned.
-                with suppress(_WorkerGoneError):
-                    return self._result(submit(workers=[call.preferred]), call.reported, call.preferred)
-            return self._result(submit(), call.reported)
+        for _ in range(_MOST_WORKERS):
+            with self._slots.one(self._may_wait(call), call.preferred) as worker, suppress(_WorkerGoneError):
+                # The worker is chosen here: Dask would also give a second task to one that is slow. Not its
+                # allow_other_workers: a task that loses its worker while no other is up stays unassigned.
+                return self._result(submit(workers=[worker]), call.reported, worker)
+        raise WorkersDiedError(f"{_MOST_WORKERS} workers that had it died, one after the other")
 
-    def _result(self, future: Future[Any], reported: Callable[[], Any], worker: str | None = None) -> Any:
-        """Return a future's result; raise `_WorkerGoneError` once the worker it is bound to has left the cluster."""
+    def _may_wait(self, call: OnWorker) -> Callable[[], bool]:
+        return lambda: not self._abandoned.is_set() and call.may_start()
+
+    def _result(self, future: Future[Any], reported: Callable[[], Any], worker: str) -> Any:
+        """Return a future's result; raise `_WorkerGoneError` once its worker has left the cluster."""
         with self._lock:
             self._waited_for.add(future)
         reported_since_s: float | None = None
@@ -173,7 +185,7 @@ class ChunkTaskRunner(DaskTaskRunner):
                     return future.result(timeout=_LOOK_S)
                 if self._abandoned.is_set():  # a scheduler that hangs confirms nothing
                     raise FutureCancelledError(future.key, "abandoned")
-                if worker is not None and worker not in self._slots.workers():
+                if worker not in self._slots.workers():
                     future.cancel(force=True)
                     raise _WorkerGoneError
                 if (known := reported()) is not None:

@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import FAKES, LAB_AUTH, ROOT, page_of_the_lab
 
-pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.xdist_group("prefect-ui")]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.browser, pytest.mark.xdist_group("prefect-ui")]
 
 # Where set, the pictures of the documentation are taken again.
 PICTURES = ROOT / "docs" / "images" if os.environ.get("BADC_TAKE_PICTURES") else None

@@ -37,6 +37,7 @@ def summary(log: Path) -> dict:
     return json.loads(log.with_name(f"{log.name}.summary.json").read_text())
 
 
+@pytest.mark.long
 def test_an_array_of_hostile_names_fails_where_it_must_and_goes_on_where_it_ended(
     slurm, setup_file, make_task, fake, tmp_path
 ):

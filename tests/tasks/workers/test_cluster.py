@@ -43,7 +43,7 @@ def test_a_cpu_cluster_has_the_workers_that_were_asked_for():
         client.wait_for_workers(2)
         assert cluster.labels == {"cpu-0": "cpu-0", "cpu-1": "cpu-1"}
         assert "2 CPU workers" in cluster.note
-        assert list(client.nthreads().values()) == [1, 1]
+        assert list(client.nthreads().values()) == [2, 2]  # one for the chunk that waits
         assert set(client.run(lambda: os.environ.get("CUDA_VISIBLE_DEVICES")).values()) == {""}
 
 

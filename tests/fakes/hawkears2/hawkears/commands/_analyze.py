@@ -55,7 +55,11 @@ def analyze(
             stream.write(f"{low_band} {max_models}\n")
     name = Path(input_path).name
     if network_s := os.environ.get("HAWKEARS2_NETWORK_S"):
+        begin_s = time.monotonic()
         analyze_as_on_a_gpu(input_path, float(network_s))
+        if log := os.environ.get("HAWKEARS2_SPANS"):
+            with Path(log).open("a", encoding="utf-8") as stream:
+                stream.write(f"{begin_s} {time.monotonic()}\n")
     if (text := os.environ.get("HAWKEARS2_CRASH")) and text in name:
         os._exit(9)
     if "hang" in name:

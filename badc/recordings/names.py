@@ -7,7 +7,7 @@ import re
 import shlex
 import unicodedata
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 from badc.errors import RequestError
@@ -24,14 +24,14 @@ AUDIO_SUFFIXES = frozenset(
 # `GNWT-290_20230331_235938` (Song Meter), `SITE_0+1_20220501_050000`, `SITE_20220501$050000` (SM3: with its channels,
 # and of a triggered recording), `20230509_094500` (AudioMoth), `S4A00001_20200101T053000+0100_Dawn`,
 # `S20240815T091156.982648+1000_E…` and `S20210205T035946676+1000_E…` (BAR-LT; from its start S to its end E).
-# Programs write `2024-05-08_02-00-00` too, and `20240508_020000-0500` or `20240508_020000_UTC`.
+# Programs write `2024-05-08_02-00-00` too, and `20240508_020000-0500`, `20240508_020000_UTC` or `…-Z`.
 _STAMP = re.compile(
     r"(?:^(?P<station>.+?)(?:_\d?\+\d?)?[_ -]|^)S?"
-    r"(?P<date>(?:19|20)\d\d(?P<dash>[-_.]?)(?:0[1-9]|1[0-2])(?P=dash)(?:0[1-9]|[12]\d|3[01]))(?P<mark>[_T$ -])"
+    r"(?P<date>(?:19|20)\d\d(?P<dash>[-_.]?)(?:0[1-9]|1[0-2])(?P=dash)(?:0[1-9]|[12]\d|3[01]))(?P<mark>[_Tt$ -])"
     r"(?P<time>(?:[01]\d|2[0-3])(?P<colon>[-_.:]?)[0-5]\d(?P=colon)[0-5]\d)"
-    r"(?:\.(?P<fraction>\d{1,9})|(?P<ms>\d{3})(?=Z|[+-]\d{4}))?(?!\d)"
-    r"(?:(?P<zone>Z|[+-]\d\d:?\d\d|\+\d\d)(?![A-Za-z\d])"
-    r"|[_ -]?(?P<utc>(?:UTC|GMT)(?:[+-]\d{1,2}(?::?\d\d)?)?)(?![A-Za-z\d]))?"
+    r"(?:[.,](?P<fraction>\d{1,9})|(?P<ms>\d{3})(?=[Zz]|[+-]\d{4}))?(?!\d)"
+    r"(?:(?:[_ ](?=[+-]\d{2}:?\d))?(?P<zone>[+-]\d\d:?\d\d|\+\d\d)(?![A-Za-z\d])"
+    r"|[._ -]?[([]?(?P<utc>(?i:Z|(?:UTC|GMT)(?:[+-]\d{1,2}(?::?\d\d)?)?))(?![A-Za-z\d]))?"
 )
 # Sound that libsndfile does not read, by the end of its name, with what makes WAV or FLAC of it. Frontier Labs'
 # recorders leave a file named `data` when they lose power.
@@ -43,7 +43,9 @@ _CONVERTED_BY = {
     **{".zip": "unzip", ".rar": "unrar", ".7z": "7z", ".tar": "tar", ".tgz": "tar"},
 }
 _UNPACKED_BY = {".gz": "gunzip", ".bz2": "bunzip2", ".xz": "unxz", ".zst": "unzstd"}  # anything, so if it holds sound
-UNSET_CLOCK_YEAR = 1970  # a recorder that lost its time starts there
+# Where the clock of a recorder starts that lost its time: that of Unix, on any day, of FAT, and of clock chips.
+_UNSET_CLOCK_YEAR = 1970
+_UNSET_CLOCK_DAYS = frozenset({date(1980, 1, 1), date(2000, 1, 1)})
 _MOST_OFFSET_MIN = 14 * 60  # the Line Islands
 _NOT_IN_NAMES = re.compile(r"[/\\\0]")
 _MOST_BYTES = 250  # file systems allow 255
@@ -138,8 +140,8 @@ def parse_recording_name(recording_id: str) -> RecordingOrigin:
     """Read station and start from a recording id; None for what it does not say.
 
     `Z` and `UTC` after the time are UTC. Four digits after a dash may be a file number: unless the time is in the ISO
-    form with `T`, they count as an offset only if it is in whole quarters of an hour, and not 0. A date of 1970 is that
-    of a clock that was not set.
+    form with `T`, they count as an offset only if it is in whole quarters of an hour, and not 0. Nor is there a time if
+    the clock was not set.
 
     Examples
     --------
@@ -155,18 +157,23 @@ def parse_recording_name(recording_id: str) -> RecordingOrigin:
         start = datetime.strptime(re.sub(r"\D", "", match["date"] + match["time"]), "%Y%m%d%H%M%S")
     except ValueError:  # the 30th of February
         return RecordingOrigin(None, None)
-    if start.year <= UNSET_CLOCK_YEAR:
+    if clock_was_not_set(start):
         return RecordingOrigin(match["station"], None)
     milliseconds = int(((match["fraction"] or match["ms"] or "") + "000")[:3])
     return RecordingOrigin(match["station"], start.replace(microsecond=1000 * milliseconds), _offset_in(match))
 
 
+def clock_was_not_set(start: datetime) -> bool:
+    """Whether a time is that of a clock which was never set: in 1970, or on the first day of 1980 or 2000."""
+    return start.year <= _UNSET_CLOCK_YEAR or start.date() in _UNSET_CLOCK_DAYS
+
+
 def _offset_in(match: re.Match[str]) -> int | None:
     if match["utc"]:
-        return utc_offset_min(match["utc"][3:] or "Z")
+        return utc_offset_min(match["utc"][3:] or "Z")  # `Z`, `UTC` or `UTC+2`
     zone = match["zone"]
     offset = utc_offset_min(zone) if zone else None
-    is_number = match["mark"] != "T" and re.fullmatch(r"-\d{4}", zone or "")
+    is_number = match["mark"] not in "Tt" and re.fullmatch(r"-\d{4}", zone or "")
     return None if is_number and (not offset or offset % 15) else offset
 
 

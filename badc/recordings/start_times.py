@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from badc.errors import numbered
-from badc.recordings.names import UNSET_CLOCK_YEAR, RecordingOrigin, nfc, parse_recording_name, utc_offset_min
+from badc.recordings.names import RecordingOrigin, clock_was_not_set, nfc, parse_recording_name, utc_offset_min
 from badc.recordings.wav import wav_chunks
 
 _TEXT_CHUNKS = (b"guan", b"LIST")
@@ -25,7 +25,7 @@ _MOST_TEXT_BYTES = 1 << 20
 _SAME_TIME = timedelta(seconds=2)  # names have whole seconds, and some recorders wait for the next one
 _NOTHING = RecordingOrigin(None, None)
 _MINUTE = timedelta(minutes=1)
-_ISO = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d)(?::(\d\d)(?:[.,](\d+))?)? ?(Z|[+-][\d:]+)?")
+_ISO = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d)(?::(\d\d)(?:[.,](\d+))?)? ?([Zz]|[+-][\d:]+)?")
 # Firmware 1.0 names no time zone, 1.0.1 has `(UTC)`, later ones `(UTC+2)`, `(UTC-3:30)`, `(UTC+5: 5)`; AudioMoth Live
 # adds milliseconds. Versions 1.2.2 to 1.4 lose the sign of offsets under an hour, `(UTC:30)`, which stay unknown.
 _AUDIOMOTH = re.compile(r"Recorded at (\d\d:\d\d:\d\d)(?:\.(\d+))? (\d\d/\d\d/\d{4})(?: \(UTC([^)]*)\))?")
@@ -152,7 +152,7 @@ def parse_guano(text: str) -> RecordingOrigin:
         if key.strip() == "Timestamp":
             match = _ISO.fullmatch(value.strip(" \t\n\v\f\r\0"))
             if match is not None:
-                offset = None if match[5] is None else utc_offset_min(match[5])
+                offset = None if match[5] is None else utc_offset_min(match[5].upper())
                 time = f"{match[1]} {match[2]}:{match[3] or '00'}"
                 found = _origin(time, "%Y-%m-%d %H:%M:%S", match[4], offset)
                 return replace(found, without_seconds=match[3] is None and found.recorded_at is not None)
@@ -179,7 +179,7 @@ def _origin(time: str, form: str, fraction: str | None, offset: int | None) -> R
         start = datetime.strptime(time, form)
     except ValueError:
         return RecordingOrigin(None, None)
-    if start.year <= UNSET_CLOCK_YEAR:
+    if clock_was_not_set(start):
         return RecordingOrigin(None, None)
     milliseconds = int(((fraction or "") + "000")[:3])
     return RecordingOrigin(None, start.replace(microsecond=1000 * milliseconds), offset)

@@ -104,6 +104,8 @@ def test_other_comments_say_nothing(comment: str) -> None:
         ("2020-10-17 13:05", datetime(2020, 10, 17, 13, 5), None),
         ("2020-10-17T13:05-03:30", datetime(2020, 10, 17, 13, 5), -210),
         ("2020-10-17T13:05Z", datetime(2020, 10, 17, 13, 5), 0),
+        ("2020-10-17t13:05z", datetime(2020, 10, 17, 13, 5), 0),
+        ("2000-01-01T00:03:00Z", None, None),
         ("2020-10-17 13", None, None),
         ("2020-13-17T13:05:00", None, None),
         ("", None, None),

@@ -61,6 +61,12 @@ def listed(messages: Sequence[str], total: int | None = None) -> str:
     return "\n".join([*lines, f"… and {hidden} more"] if hidden > 0 else lines)
 
 
+def in_a_line(text: str) -> str:
+    """Return a message of several lines for a cell of a table: its first line, and what that announces with a colon."""
+    lines = text.splitlines() or [""]
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+
+
 def numbered(number: int, one: str, many: str | None = None) -> str:
     """Return a number with its noun, such as `1 station` or `1,204 stations`."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -34,7 +34,7 @@ from badc.datasets.inference.plan import (
 from badc.datasets.inference.provenance import fetch_inputs, record_recording, require_recordable
 from badc.datasets.inference.recording import RecordingToInfer
 from badc.datasets.inference.settings import OrchestrateSettings
-from badc.errors import BadcError
+from badc.errors import BadcError, RequestError
 from badc.inference.ledger import Progress
 from badc.inference.plan import InferPlan, plan_inference
 from badc.recordings.dataset_file import keep_layout
@@ -286,6 +286,9 @@ class _OrchestrateRun:
             finally:
                 analysed()
             return self._finished(recording, outcome)
+        except RequestError as error:
+            self._session.say(f"{recording.recording_id}: {error}")
+            return RecordingOutcome.failed_to_run(recording, str(error), needs_mending=True)
         except BadcError as error:
             reason = str(error)
         except OSError as error:

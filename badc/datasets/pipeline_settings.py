@@ -54,9 +54,17 @@ class PipelineSettings(DatasetInferOptions, ChunkOptions, LayoutSettings, Datase
     resume_completed: Annotated[bool, _as_elsewhere("resume_completed")] = True
 
 
-def going_on(settings: PipelineSettings, begun: str) -> PipelineSettings:
-    """Return the settings that resume a pipeline of these that began at this time (ISO 8601)."""
-    changes = redoing(settings, begun, "chunk_") | redoing(settings, begun, "infer_")
+def going_on(
+    settings: PipelineSettings, begun: str, to_chunk: int | None = None, to_infer: int | None = None
+) -> PipelineSettings:
+    """Return the settings that resume a pipeline of these that began at this time (ISO 8601).
+
+    `to_chunk` and `to_infer` are how many recordings each step has left, where that is known.
+    """
+    changes: dict[str, Any] = {**redoing(settings, begun, "chunk_"), **redoing(settings, begun, "infer_")}
+    for name, left in (("chunk_limit", to_chunk), ("infer_limit", to_infer)):
+        if left is not None and getattr(settings, name) is not None:
+            changes[name] = left
     return settings.model_copy(update={"resume_completed": True, **changes})
 
 

@@ -36,24 +36,24 @@ def settings_of(document: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in known.items() if value is not None}
 
 
-def differences(found: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    """Return, one by one, the settings in which a result differs from those asked for; none if it is what is asked for.
+def differing(found: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """Return the names of the settings in which a result differs from those asked for; none if it is what is asked for.
 
-    A setting that is unknown on either side, thus absent, differs in nothing.
+    A setting that is unknown on either side, thus absent, differs in nothing. Those of two runners do not compare.
     """
     if found.get(RUNNER) != asked.get(RUNNER):
-        return [f"runner {found.get(RUNNER)}, asked for {asked.get(RUNNER)}"]
-    return [
-        f"{name} {shown(found[name])}, asked for {shown(value)}"
-        for name, value in asked.items()
-        if name in found and _plain(found[name]) != _plain(value)
-    ]
+        return [RUNNER]
+    return [name for name, value in asked.items() if name in found and _plain(found[name]) != _plain(value)]
+
+
+def differences(found: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """Return, one by one, how a result differs from those asked for (see `differing`)."""
+    return [f"{name} {shown(found.get(name))}, asked for {shown(asked.get(name))}" for name in differing(found, asked)]
 
 
 def differ_in_channels_only(found: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
     """Whether a result differs from those asked for only in the channels, of which some recordings have just one."""
-    channels = (CHANNEL, CHOOSE_CHANNEL)
-    return not differences(found, {name: value for name, value in asked.items() if name not in channels})
+    return set(differing(found, asked)) <= {CHANNEL, CHOOSE_CHANNEL}
 
 
 def described(settings: Mapping[str, Any]) -> str:

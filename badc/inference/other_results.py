@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from badc.detections.fingerprint import RUNNER, described, differences, fingerprint_of
+from badc.detections.fingerprint import RUNNER, described, differences, differing, fingerprint_of
 from badc.detections.result import Standing
 from badc.errors import RequestError, listed, numbered
+from badc.runners.registry import RUNNERS
 from badc.runners.settings import options_that_made
 from badc.runners.stub import StubSpec
 
@@ -68,12 +69,28 @@ class OtherResults:
             else "replace them with --replace-results"
         )
         made_by = {options_that_made(settings) for settings in self._settings.values()}
-        same = f" Options of those there: {'; or '.join(sorted(filter(None, made_by)))}." if any(made_by) else ""
+        same = "; or ".join(sorted(filter(None, made_by)))
+        same = f" To continue as those there were made, give {same}." if same else ""
         are = "is" if len(self) == 1 else "are"
         return (
             f"{self.folder}: {numbered(len(self), 'result')} there {are} of other settings than those asked for "
             f"({described(self.asked)}), and no result is replaced unasked. Write the new ones to another folder with "
-            f"--output-dir, or {replacing}.{same}\n{listed(lines)}"
+            f"--output-dir, or {replacing}.{same}{self._no_run_needed()}\n{listed(lines)}"
+        )
+
+    def _no_run_needed(self) -> str:
+        """Return that those there hold all that is asked for, if only a lower threshold made them."""
+        names = {spec.threshold for spec in RUNNERS if spec.name == self.asked.get(RUNNER)} - {None}
+        differ = {name for found in self._settings.values() for name in differing(found, self.asked)}
+        if not names or not differ or not differ <= names:
+            return ""
+        (name,) = differ
+        kept = max(found[name] for found in self._settings.values())
+        if kept >= self.asked[name]:
+            return ""
+        return (
+            f" No new run is needed: those there have every detection from {kept} on, and --min-confidence "
+            f"{self.asked[name]} of a report leaves out the lower ones."
         )
 
     def _difference(self, key: str) -> str:

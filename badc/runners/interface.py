@@ -141,6 +141,8 @@ class RunnerSpec(BaseModel):
         Whether its runner is a `BatchRunner`, and whether it loads a model at its first chunk and keeps it.
     at_once
         How many chunks at once suit its runner; None if that can take one only.
+    threshold
+        Its setting that is the lowest confidence of what it keeps, among those that `made_with` returns; or None.
     own_channel
         What it does by itself of the choices of `--channel`; None for what is none of them.
     secrets_from
@@ -160,6 +162,7 @@ class RunnerSpec(BaseModel):
     takes_batches: ClassVar[bool] = False
     keeps_model: ClassVar[bool] = False
     at_once: ClassVar[AtOnce | None] = None
+    threshold: ClassVar[str | None] = None
     own_channel: ClassVar[str | None] = None
     secrets_from: ClassVar[str | None] = None
 

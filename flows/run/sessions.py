@@ -128,7 +128,8 @@ class RecordingOutcome:
     """How one recording's run ended.
 
     `state` is also `failed` if what follows the run failed. The counts are of chunks: `done` before or now, `left` not
-    run. `error` is the first thing that went wrong, `commit` the record in the DataLad dataset.
+    run. `error` is the first thing that went wrong, `commit` the record in the DataLad dataset. It `needs_mending` if
+    nothing could be begun, such as because its audio cannot be read.
     """
 
     recording_id: str
@@ -138,6 +139,7 @@ class RecordingOutcome:
     left: int
     error: str | None = None
     commit: str | None = None
+    needs_mending: bool = False
 
     @classmethod
     def of(cls, recording_id: str, outcome: InferOutcome, commit: str | None = None) -> RecordingOutcome:
@@ -148,10 +150,11 @@ class RecordingOutcome:
         return cls(recording_id, outcome.state, done, progress.failed, outcome.left, error, commit)
 
     @classmethod
-    def failed_to_run(cls, recording: RecordingToInfer, reason: str) -> RecordingOutcome:
+    def failed_to_run(cls, recording: RecordingToInfer, reason: str, needs_mending: bool = False) -> RecordingOutcome:
         """Return the failure of a recording of which nothing was done."""
         left = recording.chunks - recording.done
-        return cls(recording.recording_id, RunState.FAILED, recording.done, 0, left, reason)
+        state = RunState.FAILED
+        return cls(recording.recording_id, state, recording.done, 0, left, reason, needs_mending=needs_mending)
 
 
 def state_of(ended: Sequence[RecordingOutcome], not_begun: Sequence[str], interrupted: bool) -> RunState:
@@ -187,6 +190,17 @@ class OrchestrateOutcome:
     not_begun: Sequence[str]
     rollup: Rollup | None = None
     rollup_error: str | None = None
+
+    @property
+    def unfinished(self) -> int:
+        """The number of recordings that are not complete."""
+        return len(self.not_begun) + sum(r.state is not RunState.COMPLETED for r in self.recordings)
+
+    @property
+    def needs_mending(self) -> bool:
+        """Whether resuming can do nothing until somebody puts right what the errors name."""
+        left = [r for r in self.recordings if r.state is not RunState.COMPLETED]
+        return bool(left) and not self.not_begun and all(r.needs_mending for r in left)
 
     def describe(self) -> str:
         """Return the outcome in one line."""

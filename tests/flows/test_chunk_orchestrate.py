@@ -75,7 +75,8 @@ def test_a_dataset_is_planned_chunked_and_then_skipped(badc, dataset, tmp_path, 
     ds = dataset("siteA/20230509_094500.wav", "siteB/20230509_094500.wav", "x.wav")
     (ds / "audio" / "bad.wav").write_bytes(b"no audio")
     (ds / "audio" / "gone.wav").symlink_to("../.git/annex/objects/MD5E-s9--0a.wav")
-    code, out, _ = ended(badc(*ORCHESTRATE, "--plan-csv", "p.csv", "--plan-json", "p.json"))
+    code, out, err = ended(badc(*ORCHESTRATE, "--plan-csv", "p.csv", "--plan-json", "p.json"))
+    assert "Nothing was done; --apply carries the plan out" in err
     assert code == 0
     table = {row["recording"]: row for row in csv.DictReader(out.splitlines()[:-1], delimiter="\t")}
     assert {name: (row["decision"], row["chunks"]) for name, row in table.items()} == {

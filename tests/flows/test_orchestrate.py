@@ -80,6 +80,19 @@ def test_what_is_deleted_of_a_recording_while_others_run_is_missed(orchestrate, 
     assert "3 outputs were deleted or emptied after being written, such as" in lost.error
 
 
+def test_what_resuming_cannot_mend_is_said_with_its_reason(orchestrate, make_dataset, fake, capsys):
+    from flows.cli.commands.orchestrate import report_outcome
+
+    root = make_dataset("A", "B")
+    (root / "audio" / "B.wav").write_bytes(b"")
+    outcome = orchestrate(root, runner_cmd=fake("detector"), max_retries=0)
+    assert (outcome.state, outcome.needs_mending, outcome.unfinished) == (RunState.FAILED, True, 1)
+    report_outcome(outcome)
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("B\t"))
+    assert "run the others: " in row
+    assert "B.wav: " in row
+
+
 def test_leaderboards_without_any_table_are_no_failure(orchestrate, make_dataset, fake):
     outcome = orchestrate(make_dataset("A"), runner_cmd=fake("detector"), bundle_rollup=True)
     assert (outcome.state, outcome.rollup, outcome.rollup_error) == (RunState.COMPLETED, None, None)
@@ -277,6 +290,7 @@ def test_a_pipeline_goes_from_recordings_to_reports_and_on_from_where_it_is(badc
     out, err = process.communicate(timeout=180)
     assert process.returncode == 1, err
     assert "audio/broken.wav: " in err
+    assert "Put right what is named above first" in err
     assert "Resume with: badc pipeline run" in err
     with get_client(sync_client=True) as client:
         runs = client.read_flow_runs(sort="START_TIME_DESC")

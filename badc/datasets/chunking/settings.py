@@ -21,7 +21,7 @@ ChunkPattern = Annotated[
     ),
 ]
 ChunkLimit = Annotated[
-    int | None, Field(ge=1, description="Chunk at most this many recordings; those that are skipped do not count.")
+    int | None, Field(ge=0, description="Chunk at most this many recordings; those that are skipped do not count.")
 ]
 CHUNK_AGAIN = (
     "Cut recordings anew that have chunks already, or keep these. What becomes of their results is said before."
@@ -80,6 +80,10 @@ class ChunkSettings(ChunkOptions, LayoutSettings, DatasetSettings):
         ),
     ] = None
 
-    def going_on(self, begun: str) -> ChunkSettings:
-        """Return the settings that resume a run of these that began at this time (ISO 8601)."""
-        return self.model_copy(update=redoing(self, begun))
+    def going_on(self, begun: str, left: int | None = None) -> ChunkSettings:
+        """Return the settings that resume a run of these that began at this time (ISO 8601).
+
+        `left` is the number of its recordings that are not chunked, where it is known: they come first in the order.
+        """
+        limit = self.limit if left is None or self.limit is None else left
+        return self.model_copy(update={"limit": limit, **redoing(self, begun)})

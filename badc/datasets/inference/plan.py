@@ -13,7 +13,7 @@ from badc.chunks.manifest import manifests_below, read_manifest
 from badc.chunks.status import status_path
 from badc.datasets.chunking.plan import not_chunked
 from badc.datasets.chunking.settings import ChunkSettings
-from badc.datasets.inference.recording import InferDecision, RecordingToInfer, log_of, look_at
+from badc.datasets.inference.recording import TO_RUN, InferDecision, RecordingToInfer, log_of, look_at
 from badc.datasets.inference.saved_plan import other_settings, with_saved_plan
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.datasets.listing import matcher
@@ -32,8 +32,6 @@ from badc.system.paths import as_written, find_dataset_root, require_inside, req
 from badc.system.row_files import PlanRow
 from badc.system.threads import in_threads
 from badc.telemetry.summary import resumable
-
-_TO_RUN = (InferDecision.RUN, InferDecision.RESUME)
 
 
 class InferPlanRow(PlanRow):
@@ -76,7 +74,7 @@ class OrchestrationPlan:
     @property
     def todo(self) -> list[RecordingToInfer]:
         """The recordings to run."""
-        return [r for r in self.recordings if r.decision in _TO_RUN]
+        return [r for r in self.recordings if r.decision in TO_RUN]
 
     @property
     def to_report(self) -> list[RecordingToInfer]:
@@ -115,10 +113,23 @@ class OrchestrationPlan:
             return "what is not complete is refused"
         return "what is chunked is complete" if self.not_chunked else "every recording is complete"
 
-    def require_results_may_go(self) -> None:
-        """Raise RequestError if results of other settings would be replaced unasked."""
+    def require_possible(self) -> None:
+        """Raise RequestError if results of other settings would be replaced unasked, or --channel names none."""
         if self.kept is not None:
             raise RequestError(self.kept.refusal())
+        if lacking := [r.lacks_channel for r in self.recordings if r.lacks_channel is not None]:
+            raise RequestError(listed(lacking))
+
+    def require_complete(self) -> None:
+        """Raise RequestError if recordings are refused, with the reason for each."""
+        self.require_possible()
+        if self.refused:
+            lines = [f"{r.recording_id}: {r.reason}" for r in self.refused]
+            raise RequestError(
+                f"{len(self.refused)} of {numbered(len(self.recordings), 'recording')} cannot be run; put them right "
+                "(`badc chunk orchestrate --apply` chunks what is not), leave them out with --pattern, or take those "
+                f"that are not completely chunked with --allow-partial-chunks:\n{listed(lines)}"
+            )
 
     @property
     def not_analysed(self) -> list[str]:
@@ -165,7 +176,7 @@ class OrchestrationPlan:
                 settings=other_settings(settings),
             )
             for r in self.recordings
-            if r.decision in (*_TO_RUN, InferDecision.REFUSE)
+            if r.decision in (*TO_RUN, InferDecision.REFUSE)
         ]
 
 
@@ -273,13 +284,12 @@ def require_ready(
     Raises
     ------
     RequestError
-        When the runner is not installed, or results of other settings would be replaced unasked. Also as
-        `plan_orchestration`.
+        When the runner is not installed, or as `OrchestrationPlan.require_possible` and `plan_orchestration`.
     """
     if settings.below(settings.manifest_dir).is_dir():
         looked_at = _look_at_all(settings, on_progress)
         settings = looked_at.settings
-        OrchestrationPlan(settings, looked_at.recordings, "", (), looked_at.runner).require_results_may_go()
+        OrchestrationPlan(settings, looked_at.recordings, "", (), looked_at.runner).require_possible()
     try:
         settings.runner_spec()
     except NotInstalledError as error:
@@ -292,14 +302,7 @@ def _not_installed(problem: str, settings: OrchestrateSettings) -> NotInstalledE
 
 def require_runnable(plan: OrchestrationPlan) -> None:
     """Raise RequestError if recordings are refused, with the reason for each, or if an output cannot be written."""
-    plan.require_results_may_go()
-    if plan.refused:
-        lines = [f"{r.recording_id}: {r.reason}" for r in plan.refused]
-        raise RequestError(
-            f"{len(plan.refused)} of {numbered(len(plan.recordings), 'recording')} cannot be run; put them right "
-            "(`badc chunk orchestrate --apply` chunks what is not), leave them out with --pattern, or take those that "
-            f"are not completely chunked with --allow-partial-chunks:\n{listed(lines)}"
-        )
+    plan.require_complete()
     settings = plan.settings
     if plan.todo:
         require_writable(settings.below(settings.output_dir), "output folder")
@@ -378,7 +381,7 @@ def _refuse_shared_ids(recordings: Sequence[RecordingToInfer]) -> None:
 def _limited(recordings: Sequence[RecordingToInfer], limit: int | None) -> Iterator[RecordingToInfer]:
     left = len(recordings) if limit is None else limit
     for recording in recordings:
-        if recording.decision in _TO_RUN:
+        if recording.decision in TO_RUN:
             if left == 0:
                 recording = replace(recording, decision=InferDecision.LATER, reason=f"beyond --limit {limit}")
             else:

@@ -8,13 +8,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from badc.chunks.manifest import Chunk, read_manifest
+from badc.chunks.manifest import Chunk, Manifest, read_manifest
 from badc.chunks.status import ChunkState, read_chunk_status, status_path
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.detections.result import Standing, standings_of
 from badc.errors import BadcError
 from badc.inference.other_results import OtherResults
 from badc.inference.plan import mono_in
+from badc.recordings.audio import AudioError, probe
+from badc.recordings.channels import require_channel
 from badc.telemetry.summary import JobStatus, read_jobs, resumable
 
 
@@ -28,6 +30,9 @@ class InferDecision(StrEnum):
     LATER = "later"
     REFUSE = "refuse"
     NOT_CHUNKED = "not chunked"
+
+
+TO_RUN = (InferDecision.RUN, InferDecision.RESUME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,7 @@ class RecordingToInfer:
     log: Path
     other: OtherResults | None = None
     source_path: str | None = None  # of its first chunk, as the manifest has it
+    lacks_channel: str | None = None  # that its audio does not have the channel that is asked for
 
     @property
     def missing(self) -> int:
@@ -101,7 +107,25 @@ def look_at(path: Path, settings: OrchestrateSettings, made_with: Mapping[str, A
         source_path=chunks[0].source_path if chunks else None,
     )
     decision, reason = _decide(recording, settings)
+    if decision in TO_RUN and (lacks := _lacks_channel(manifest, open_chunks or chunks, settings)) is not None:
+        return replace(recording, decision=InferDecision.REFUSE, reason=lacks, lacks_channel=lacks)
     return replace(recording, decision=decision, reason=reason)
+
+
+def _lacks_channel(manifest: Manifest, chunks: Sequence[Chunk], settings: OrchestrateSettings) -> str | None:
+    """Return that the audio has no channel of the number that is asked for; what cannot be read is the run's matter."""
+    if settings.channel is None or not settings.channel.isdigit():
+        return None
+    for path in {manifest.locate(source) for source in {chunk.source_path for chunk in chunks}}:
+        try:
+            info = probe(path, salvage=True)
+        except (AudioError, OSError):
+            continue
+        try:
+            require_channel(path, info, settings.channel)
+        except AudioError as error:
+            return str(error)
+    return None
 
 
 def _failed(log: Path, open_chunks: Sequence[Chunk]) -> int:

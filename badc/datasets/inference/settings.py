@@ -26,7 +26,7 @@ InferPattern = Annotated[
     ),
 ]
 InferLimit = Annotated[
-    int | None, Field(ge=1, description="Run at most this many recordings; those that are skipped do not count.")
+    int | None, Field(ge=0, description="Run at most this many recordings; those that are skipped do not count.")
 ]
 ANALYSE_AGAIN = "Analyse recordings again whose chunks all have a valid output already, or skip them."
 
@@ -182,9 +182,13 @@ class OrchestrateSettings(SlurmSettings, DatasetInferOptions, LayoutSettings, Da
             raise ValueError(f"{given} is a file; give the dataset's folder with --chunk-plan, or one plan alone")
         return {**values, "dataset": root_of_plan(Path(given)), "chunk_plan": Path(given)}
 
-    def going_on(self, begun: str) -> OrchestrateSettings:
-        """Return the settings that resume a run of these that began at this time (ISO 8601)."""
-        return self.model_copy(update={"resume_completed": True, **redoing(self, begun)})
+    def going_on(self, begun: str, left: int | None = None) -> OrchestrateSettings:
+        """Return the settings that resume a run of these that began at this time (ISO 8601).
+
+        `left` is the number of its recordings that are not complete, where it is known: they come first in the order.
+        """
+        limit = self.limit if left is None or self.limit is None else left
+        return self.model_copy(update={"resume_completed": True, "limit": limit, **redoing(self, begun)})
 
     def below(self, path: Path) -> Path:
         """Return a path of the settings as an absolute one; a relative one lies below the dataset."""

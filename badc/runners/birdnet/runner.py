@@ -49,6 +49,7 @@ class BirdnetSpec(RunnerSpec):
     reads = ("species_list",)
     aside = frozenset({"species_list"})
     keeps_model = True
+    threshold = "min_confidence"
     own_channel = "mean"
 
     min_confidence: Annotated[

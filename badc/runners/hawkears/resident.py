@@ -44,6 +44,7 @@ class HawkearsSpec(HawkearsSettings):
     about = "HawkEars 2.x, one process a worker that keeps its models."
     fixed: ClassVar[Mapping[str, Any]] = {"hawkears_engine": HawkearsEngine.RESIDENT}
     keeps_model = True
+    threshold = "min_score"
     aside = HawkearsSettings.aside | {"hawkears_data", "parameters", "data_root"}
     # HawkEars' own default is three threads for a GPU; on a CPU torch keeps every core busy with one chunk.
     at_once = AtOnce(gpu=3, cpu=1)

@@ -129,6 +129,8 @@ def orchestrate(
         return _print_datalad_lines(plan)
     _show_plan(plan)
     if not apply:
+        if plan.todo:
+            print("Nothing was done; --apply carries the plan out", file=sys.stderr)
         return 0
     if why_not is not None:
         print(f"WARNING: not recorded in the dataset: {why_not}", file=sys.stderr)
@@ -232,7 +234,8 @@ def _report(plan: DatasetPlan, outcome: ChunkRunOutcome, began: str) -> int:
     code = outcome.state.exit_code
     impossible = _report_not_possible(plan)
     if code == ExitCode.INTERRUPTED:
-        words = ["badc", "chunk", "orchestrate", *plan.settings.going_on(began).to_arguments(), "--apply"]
+        again = plan.settings.going_on(began, outcome.left + outcome.failed)
+        words = ["badc", "chunk", "orchestrate", *again.to_arguments(), "--apply"]
         print(f"Resume with: {shlex.join(words)}", file=sys.stderr)
     return code or impossible
 

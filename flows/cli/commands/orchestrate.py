@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from badc.datasets.inference.settings import OrchestrateSettings
-from badc.errors import RequestError, listed, numbered
+from badc.errors import RequestError, in_a_line, listed, numbered
 from badc.telemetry.summary import RunState
 from flows.cli.console import RunProgress, counting, end, print_table, show_rankings, warn_of_stub
 from flows.cli.options import options_of
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from flows.run.sessions import OrchestrateOutcome
 
 _MOST_SHOWN = 50
+MEND_FIRST = "Put right what is named above first, or leave it out: resuming only tries it again"
 
 
 @options_of(OrchestrateSettings)
@@ -102,7 +103,7 @@ def _show_plan(plan: OrchestrationPlan) -> None:
             "missing": r.missing,
             "chunk status": r.chunk_status,
             "decision": r.decision.value,
-            "reason": r.reason.splitlines()[0],
+            "reason": in_a_line(r.reason),
         }
         for r in plan.recordings
     ]
@@ -140,9 +141,18 @@ def _write_scripts(plan: OrchestrationPlan) -> int:
         print("Submit with:", file=sys.stderr)
         for script in written:
             print(script.submit_line)
+    elif plan.refused:
+        _tell_of_refusal(plan)
     elif plan.todo or plan.to_report:
         print("Nothing was run; --apply runs the plan", file=sys.stderr)
     return 0
+
+
+def _tell_of_refusal(plan: OrchestrationPlan) -> None:
+    try:
+        plan.require_complete()
+    except RequestError as error:
+        print(f"badc: nothing was run, and --apply would refuse this plan: {error}", file=sys.stderr)
 
 
 def _apply(plan: OrchestrationPlan, began: str) -> int:
@@ -182,7 +192,9 @@ def _make_missing_reports(plan: OrchestrationPlan, began: str) -> int:
 def _report(plan: OrchestrationPlan, outcome: OrchestrateOutcome, began: str) -> None:
     report_outcome(outcome)
     if outcome.state is not RunState.COMPLETED:
-        words = ["badc", "infer", "orchestrate", *plan.settings.going_on(began).to_arguments()]
+        if outcome.needs_mending:
+            print(MEND_FIRST, file=sys.stderr)
+        words = ["badc", "infer", "orchestrate", *plan.settings.going_on(began, outcome.unfinished).to_arguments()]
         print(f"Resume with: {shlex.join(words)}", file=sys.stderr)
 
 
@@ -197,7 +209,7 @@ def report_outcome(outcome: OrchestrateOutcome) -> None:
             "failed": r.failed,
             "not run": r.left,
             "record": (r.commit or "")[:12],
-            "error": (r.error or "").splitlines()[0] if r.error else "",
+            "error": in_a_line(r.error or ""),
         }
         for r in sorted(outcome.recordings, key=lambda r: r.recording_id)
     ]

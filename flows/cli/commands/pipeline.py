@@ -11,7 +11,7 @@ import typer
 from badc.datasets.pipeline_settings import PipelineSettings
 from badc.errors import listed, numbered
 from badc.telemetry.summary import RunState
-from flows.cli.commands.orchestrate import report_outcome
+from flows.cli.commands.orchestrate import MEND_FIRST, report_outcome
 from flows.cli.console import RunProgress, counting, end, warn_of_stub
 from flows.cli.options import options_of
 
@@ -61,6 +61,14 @@ def run(
     return end(code, told)
 
 
+def _is_stuck(outcome: PipelineOutcome) -> bool:
+    """Whether resuming can do nothing until somebody puts right what the errors name."""
+    chunked, inferred = outcome.chunked, outcome.inferred
+    if outcome.state is not RunState.FAILED or outcome.plan is None or (chunked is not None and chunked.left):
+        return False
+    return inferred is None or inferred.needs_mending or not inferred.unfinished
+
+
 def _report(settings: PipelineSettings, outcome: PipelineOutcome, began: str) -> None:
     from badc.datasets.pipeline_settings import going_on
 
@@ -76,5 +84,10 @@ def _report(settings: PipelineSettings, outcome: PipelineOutcome, began: str) ->
     if outcome.inferred is not None:
         report_outcome(outcome.inferred)
     if outcome.state is not RunState.COMPLETED:
-        words = ["badc", "pipeline", "run", *going_on(settings, began).to_arguments()]
+        chunked, inferred = outcome.chunked, outcome.inferred
+        to_chunk = None if chunked is None else chunked.left + chunked.failed
+        if _is_stuck(outcome):
+            print(MEND_FIRST, file=sys.stderr)
+        again = going_on(settings, began, to_chunk, None if inferred is None else inferred.unfinished)
+        words = ["badc", "pipeline", "run", *again.to_arguments()]
         print(f"Resume with: {shlex.join(words)}", file=sys.stderr)

@@ -51,7 +51,7 @@ def test_what_is_unknown_does_not_differ() -> None:
     assert differences(old, BIRDNET) == []
     assert differences(BIRDNET, {"runner": "birdnet"}) == []
     assert differences(old, BIRDNET | {"model_version": "v3"}) == ["model_version v2.4, asked for v3"]
-    assert differences({}, BIRDNET) == ["runner None, asked for birdnet"]
+    assert differences({}, BIRDNET) == ["runner none, asked for birdnet"]
 
 
 @pytest.mark.parametrize("settings", [None, [], "x"])

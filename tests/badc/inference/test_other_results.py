@@ -59,6 +59,8 @@ def test_the_stub_never_replaces_a_result(plan: Make, fake: Callable[..., str], 
     ("changed", "said"),
     [
         ({"min_confidence": 0.9}, "min_confidence 0.25, asked for 0.9"),
+        ({"min_confidence": 0.1}, "min_confidence 0.25, asked for 0.1"),
+        ({"min_confidence": 0.9, "birdnet_overlap_s": 1.5}, "birdnet_overlap_s 0.0, asked for 1.5"),
         ({"birdnet_overlap_s": 1.5}, "birdnet_overlap_s 0.0, asked for 1.5"),
         ({"species": "Tennessee Warbler\n"}, "species none, asked for Leiothlypis peregrina_Tennessee Warbler"),
     ],
@@ -76,7 +78,10 @@ def test_a_result_of_another_threshold_overlap_or_list_is_kept(
     assert said in message
     assert "--output-dir" in message
     assert "--replace-results" in message
-    assert "Options of those there: --use-birdnet." in message
+    assert "To continue as those there were made, give --use-birdnet." in message
+    # A higher threshold alone only leaves some out.
+    only_higher = changed == {"min_confidence": 0.9}
+    assert ("every detection from 0.25 on, and --min-confidence 0.9 of a report leaves" in message) == only_higher
     assert outputs(first) == before
     assert len(plan(use_birdnet=True, replace_results=True, **changed).todo) == len(before)
     # Elsewhere nothing is in the way, and the same settings may run again.

@@ -36,7 +36,7 @@ def test_a_dataset_with_results_is_not_run_again_with_another_runner(analysed, b
     assert code == 2, err
     assert "3 results there are of other settings than those asked for" in err
     assert "runner custom, asked for " + ("stub" if runner else "hawkears") in err
-    assert "Options of those there: --runner-cmd " in err
+    assert "To continue as those there were made, give --runner-cmd " in err
     assert ("--replace-results" in err) == (not runner)
     assert "--output-dir" in err
     assert "Traceback" not in err
@@ -48,6 +48,8 @@ def test_a_plan_shows_results_of_other_settings_and_takes_hawkears_by_default(an
     assert code == 0
     assert "refuse" in out
     assert "3 results of other settings: runner custom, asked for hawkears" in out
+    assert "badc: nothing was run, and --apply would refuse this plan: " in err
+    assert "--output-dir, or replace them with --replace-results" in err
     assert "Runner: HawkEars" in err
     assert "as no other is named" in err
 

@@ -16,7 +16,7 @@ import pytest
 from badc.chunks.cutting import plan_chunks, write_virtual_manifest
 from badc.chunks.manifest import read_manifest
 from badc.chunks.status import ChunkState, ChunkStatus, status_path, write_chunk_status
-from badc.datasets.inference.plan import InferPlanRow, plan_orchestration, require_runnable
+from badc.datasets.inference.plan import InferPlanRow, plan_orchestration, require_ready, require_runnable
 from badc.datasets.inference.recording import InferDecision
 from badc.datasets.inference.scripts import write_slurm_scripts
 from badc.datasets.inference.settings import OrchestrateSettings
@@ -147,6 +147,28 @@ def test_chunks_that_failed_in_the_last_run_are_counted(dataset: Callable[..., P
     write_summary(summary_path(log), RunSummary(str(log), "m", "stub", "t", "t", jobs=jobs))
     (recording,) = plan(root).recordings
     assert (recording.done, recording.failed, recording.missing) == (1, 1, 1)
+
+
+def test_a_channel_that_is_not_there_is_refused_before_anything_runs(dataset: Callable[..., Path]) -> None:
+    root = dataset("A", "whole")
+    write_outputs(root, "whole", 3)
+    assert plan(root, channel="1").refused == []
+    made = plan(root, channel="9")
+    assert [r.recording_id for r in made.refused] == ["A"]
+    for refuse in (lambda: require_runnable(made), lambda: require_ready(made.settings)):
+        with pytest.raises(RequestError, match=r"^\S+A\.wav: has no channel 9, but .*\(--channel\)$"):
+            refuse()
+
+
+def test_what_is_left_of_a_limit_is_resumed_and_no_more() -> None:
+    settings = OrchestrateSettings(dataset=Path("ds"), use_hawkears=False, limit=8)
+    assert settings.going_on("2026-05-09T20:00:00Z", 5).limit == 5
+    assert settings.going_on("2026-05-09T20:00:00Z").limit == 8
+    assert settings.model_copy(update={"limit": None}).going_on("2026-05-09T20:00:00Z", 5).limit is None
+    pipeline = PipelineSettings(dataset=Path("ds"), chunk_limit=8, infer_limit=8)
+    rest = going_on(pipeline, "2026-05-09T20:00:00Z", to_chunk=0, to_infer=3)
+    assert (chunk_settings(rest).limit, orchestrate_settings(rest).limit) == (0, 3)
+    assert {"--chunk-limit", "0", "--infer-limit", "3"} <= set(rest.to_arguments())
 
 
 @pytest.mark.parametrize("status", [None, ChunkState.IN_PROGRESS, ChunkState.FAILED])

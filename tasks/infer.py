@@ -205,6 +205,8 @@ class InferTasks:
         details = attempt.details
         if (trouble := details.get("gpu_trouble")) is not None:
             self._say_once(worker, "gpu", trouble)
+        if (note := details.get("note")) is not None:
+            self._say_once(worker, "note", f"{attempt.key}: {note} (said once; the chunks' notes have the others)")
         if (reason := details.get("why_fewer_at_once")) is not None:
             at_once = details["chunks_at_once"]
             self.limit_worker(address, at_once)

@@ -151,7 +151,7 @@ def plan_inference(
         made_with,
         spec.takes_batches,
         settings.worker_memory_gib,
-        settings.channel,
+        _channel(spec, settings),
         chunks_at_once(settings, spec),
     )
     return InferPlan(settings, order, manifest, log, keys, todo, done, unusable, earlier)
@@ -166,9 +166,12 @@ def _dataset_of_chunks(manifest: Manifest) -> Path | None:
 
 def made_by(spec: RunnerSpec, settings: InferOptions, dataset_root: Path | None) -> dict[str, Any]:
     """Return what makes the results of a run with this runner, for their fingerprint."""
-    # Asking for what the runner does anyway is no other setting.
-    channel = None if settings.channel == spec.own_channel else settings.channel
-    return {**spec.made_with(dataset_root), CHANNEL: channel}
+    return {**spec.made_with(dataset_root), CHANNEL: _channel(spec, settings)}
+
+
+def _channel(spec: RunnerSpec, settings: InferOptions) -> str | None:
+    """Return the choice of channels, None for what the runner does anyway: asking for that is no other setting."""
+    return None if settings.channel == spec.own_channel else settings.channel
 
 
 def mono_in(manifest: Manifest) -> Callable[[Chunk], bool]:

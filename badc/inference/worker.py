@@ -199,7 +199,10 @@ def _write(chunk: Chunk, output: RunnerOutput, order: InferOrder) -> dict[str, A
     path = result_path(order.output_dir, chunk)
     require_inside(order.output_dir, path.parent)  # again: the folder may have become a link since the run was planned
     result = replace(
-        output.result, dataset_root=None if root is None else str(root), settings=_made_with(output.result, order)
+        output.result,
+        chunk=output.result.chunk.with_note(output.note),
+        dataset_root=None if root is None else str(root),
+        settings=_made_with(output.result, order),
     )
     if output.raw_files:
         folder = path.with_name(f"{chunk.chunk_id}_{result.runner}")
@@ -212,6 +215,7 @@ def _write(chunk: Chunk, output: RunnerOutput, order: InferOrder) -> dict[str, A
         "output": as_written(path, root),
         "status": result.status.value,
         "detections": len(result.detections),
+        **({"note": output.note} if output.note else {}),
         **_process_output(output.stdout, output.stderr, output.returncode),
     }
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from badc.recordings.audio import AudioError, AudioInfo, AudioWindow, not_finite, read_frames
 
+if TYPE_CHECKING:
+    import numpy as np
+
 _FLOATS = ("FLOAT", "DOUBLE")
+_LEAST_LEVEL = 1e-4  # three steps of 16 bits; what is quieter has nothing to lose
+_LEAST_KEPT = 0.1
 
 
 def with_channels(window: AudioWindow, choice: str | None = None) -> tuple[AudioWindow, str]:
@@ -29,7 +35,7 @@ def with_channels(window: AudioWindow, choice: str | None = None) -> tuple[Audio
         require_channel(window.path, source, choice)
         wanted = [int(choice) - 1]
     kept, note = wanted, ""
-    if source.subtype in _FLOATS or (choice == "loudest" and len(wanted) > 1):
+    if source.subtype in _FLOATS or (choice in ("loudest", "mean") and len(wanted) > 1):
         samples, _ = read_frames(window, "float64", finite=False)
         kept = [channel for channel in wanted if np.isfinite(samples[:, channel]).all()]
         if not kept:
@@ -37,6 +43,8 @@ def with_channels(window: AudioWindow, choice: str | None = None) -> tuple[Audio
         if len(kept) < len(wanted):
             lost = [str(channel + 1) for channel in wanted if channel not in kept]
             note = f"left out, because samples are not finite: channel {', '.join(lost)} of {source.channels}"
+        if choice == "mean":
+            note = "; ".join(filter(None, [note, cancelling(samples[:, kept])]))
         if choice == "loudest":
             kept = [max(kept, key=lambda channel: float(samples[:, channel].std()))]
             note = "; ".join([*filter(None, [note]), f"the loudest channel is {kept[0] + 1} of {source.channels}"])
@@ -44,6 +52,24 @@ def with_channels(window: AudioWindow, choice: str | None = None) -> tuple[Audio
     if len(kept) == source.channels and not mean:
         return window, note
     return replace(window, whole_file=False, channels=tuple(kept), mean=mean), note
+
+
+def cancelling(samples: np.ndarray[Any, Any]) -> str:
+    """Return a note if channels cancel each other in their mean, as with one plug wired the wrong way round, else "".
+
+    `samples` are in -1..1, of shape `(frames, channels)`.
+    """
+    channels = samples.shape[1]
+    if channels < 2:
+        return ""
+    powers = samples.var(axis=0)
+    if powers.max() < _LEAST_LEVEL**2:
+        return ""
+    # The sum of channels that have nothing in common has the sum of their powers, and so has one beside silent ones.
+    kept = channels**2 * samples.mean(axis=1).var() / powers.sum()
+    if kept >= _LEAST_KEPT:
+        return ""
+    return "the channels cancel each other, so their mean is nearly silent; --channel 1, or loudest, analyses one"
 
 
 def require_channel(path: Path, info: AudioInfo, choice: str | None) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from badc.recordings.audio import AudioWindow, read_samples
+from badc.recordings.channels import cancelling
 from badc.runners.birdnet.cut_model import Network, confidence
 from badc.runners.process.serve import serve
 from badc.system.json_lines import Message
@@ -40,7 +41,7 @@ class _Birdnet:
         self._network = Network(Path(options["model"]))
 
     def handle(self, request: Message) -> Message:
-        samples = _mono_48k(AudioWindow.from_json(request))
+        samples, note = _mono_48k(AudioWindow.from_json(request))
         detections = []
         for start_s, piece in _windows(samples, self._hop_s):
             end_s = min(start_s + WINDOW_S, len(samples) / RATE_HZ)
@@ -56,7 +57,7 @@ class _Birdnet:
                         "confidence": sure,
                     }
                 )
-        return {"detections": detections}
+        return {"detections": detections, "note": note}
 
     def _classify(self, piece: np.ndarray[Any, Any]) -> list[tuple[int, float]]:
         """Return the wanted labels of one 3 s window that are confident enough, most confident first."""
@@ -68,8 +69,8 @@ class _Birdnet:
         return [(int(index), round(float(sure[index]), 6)) for index in ordered]
 
 
-def _mono_48k(window: AudioWindow) -> np.ndarray[Any, Any]:
-    """Return a window as float32 of shape `(frames,)` at 48 kHz, channels averaged."""
+def _mono_48k(window: AudioWindow) -> tuple[np.ndarray[Any, Any], str]:
+    """Return a window as float32 of shape `(frames,)` at 48 kHz, channels averaged, and a note if they cancel."""
     import numpy as np
     import soxr
 
@@ -77,7 +78,7 @@ def _mono_48k(window: AudioWindow) -> np.ndarray[Any, Any]:
     mono = samples.mean(axis=1, dtype=np.float32)
     if rate != RATE_HZ:
         mono = soxr.resample(mono, rate, RATE_HZ, quality="HQ")
-    return np.asarray(mono, dtype=np.float32)
+    return np.asarray(mono, dtype=np.float32), cancelling(samples)
 
 
 def _windows(samples: np.ndarray[Any, Any], hop_s: float) -> list[tuple[float, np.ndarray[Any, Any]]]:

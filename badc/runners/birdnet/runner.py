@@ -116,7 +116,8 @@ class BirdnetRunner:
         detections = parse_detections(answer["detections"])
         status = ResultStatus.OK if detections else ResultStatus.NO_DETECTIONS
         version = self._host.greeting["model_version"]
-        return RunnerOutput(ChunkResult(chunk, self.name, status, detections, model_version=version))
+        result = ChunkResult(chunk, self.name, status, detections, model_version=version)
+        return RunnerOutput(result, note=answer["note"])
 
     def close(self) -> None:
         """End the host."""

@@ -19,6 +19,7 @@ from badc.inference.attempt import Attempt
 from badc.inference.plan import plan_inference
 from badc.inference.settings import InferSettings
 from badc.inference.worker import infer_chunks
+from badc.recordings.channels import cancelling
 from badc.settings.model import settings_from
 
 pytestmark = pytest.mark.usefixtures("_fresh_runner")
@@ -146,16 +147,39 @@ def test_channels_that_cancel_are_heard_one_by_one(birds_wav: Path, tmp_path: Pa
     birds, rate = sf.read(birds_wav, stop=9 * 32_000)
     sf.write(tmp_path / "a.wav", np.stack([birds, -birds], axis=1), rate)
     found = {}
-    for channel in (None, "2", "loudest"):
+    for channel in (None, "mean", "2", "loudest"):
         manifest = tmp_path / "m.csv"
         manifest.write_text("recording_id,chunk_id,source_path,start_ms,end_ms\nR,c0,a.wav,0,9000\n")
         out = Path(f"out-{channel}")
         settings = InferSettings(manifest=manifest, output_dir=out, use_birdnet=True, channel=channel)
         plan = plan_inference(settings)
-        infer_chunks(plan.todo, plan.order, lambda attempt: None)
-        found[channel] = [d["label"] for d in json.loads((out / "R" / "c0.json").read_bytes())["detections"]]
+        (attempt,) = infer_chunks(plan.todo, plan.order, lambda attempt: None)
+        document = json.loads((out / "R" / "c0.json").read_bytes())
+        found[channel] = [d["label"] for d in document["detections"]]
+        assert ("--channel 1" in document["chunk"]["notes"]) == (channel in (None, "mean"))
+        assert ("--channel 1" in attempt.details.get("note", "")) == (channel in (None, "mean"))
     birds_heard = ["Bay-breasted Warbler", "Tennessee Warbler", "Blackburnian Warbler"]
-    assert found == {None: [], "2": birds_heard, "loudest": birds_heard}
+    assert found == {None: [], "mean": [], "2": birds_heard, "loudest": birds_heard}
+
+
+def test_a_mean_that_is_nearly_silent_is_noted_for_every_runner(tmp_path: Path, run: Run) -> None:
+    noise = 0.1 * np.random.default_rng(1).standard_normal(RATE)
+    sf.write(tmp_path / "a.wav", np.stack([noise, -0.9 * noise], axis=1), RATE, subtype="PCM_16")
+    run(tmp_path / "a.wav", channel="mean")
+    assert result()[1] == (
+        "the channels cancel each other, so their mean is nearly silent; --channel 1, or loudest, analyses one"
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 16])
+def test_only_channels_that_cancel_are_said_to(channels: int) -> None:
+    noise = 0.1 * np.random.default_rng(1).standard_normal((RATE, channels)).astype(np.float32)
+    assert cancelling(noise) == ""  # of different sounds
+    assert cancelling(noise * ([1] + [0] * (channels - 1))) == ""  # one beside dead ones
+    assert cancelling(np.repeat(noise[:, :1], channels, axis=1)) == ""
+    opposite = noise[:, :1] * np.resize([1, -1], channels)
+    assert (cancelling(opposite + 0.2 * noise) != "") == (channels > 1)
+    assert cancelling(1e-4 * opposite) == "", "silence"
 
 
 def test_a_channel_that_is_not_there_is_refused_before_the_run(tmp_path: Path, run: Run) -> None:

@@ -22,6 +22,8 @@ _TOTAL_AT = _STREAMINFO_AT + 13
 _MOST_HEADER_BYTES = 16
 _ID3V1_BYTES = 128
 _MOST_FRAME_BYTES = 1 << 20
+_PLACES = 11  # no round number: joined files are often of one size
+_SAMPLE_SIZE = 0x0F
 _BLOCK_SIZES = {1: 192, **{code: 576 << (code - 2) for code in range(2, 6)}}
 _BLOCK_SIZES |= {code: 256 << (code - 8) for code in range(8, 16)}
 
@@ -42,8 +44,8 @@ def find_end(path: Path, beyond: int = 0) -> FlacEnd | None:
     """Find the last whole frame of a FLAC file, checked by its CRC; None if there is none, or it is no FLAC.
 
     None also, without that check, if it ends by the sample `beyond`. Memory does not grow with the file.
-    HeaderError when its first frame is not the first by its number, which no decoder finds; OSError when it cannot be
-    read.
+    HeaderError when its first frame is not the first by its number, which no decoder finds, or frames are numbered
+    anew, which decoders mistake when they look for a sample; OSError when it cannot be read.
     """
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         first = _first_frame(data)
@@ -53,6 +55,11 @@ def find_end(path: Path, beyond: int = 0) -> FlacEnd | None:
         if begin is not None and begin[0] != 0:
             repair = ffmpeg_line(path, "_repaired.flac", "-c:a", "flac")
             raise HeaderError(f"the FLAC was cut out of a longer one; this makes one of its own of it: {repair}")
+        if _is_joined(data, first):
+            raise HeaderError(
+                "several FLAC files were joined to this one, of which programs play the first; cut it into its parts, "
+                "each of which begins with the letters fLaC"
+            )
         sync = data[first : first + 2]
         at = len(data) - (_ID3V1_BYTES if data[-_ID3V1_BYTES:][:3] == b"TAG" else 0)
         ends = [at]
@@ -86,6 +93,22 @@ def _first_frame(data: mmap.mmap) -> int | None:
         if is_last:
             return at if data[at : at + 2] in (b"\xff\xf8", b"\xff\xf9") else None
     return None
+
+
+def _is_joined(data: mmap.mmap, first: int) -> bool:
+    """Whether frames do not stand in the order of their numbers, as far as some places in the file show."""
+    alike = data[first : first + 3]
+    seen_at = seen = -1
+    for part in range(1, _PLACES):
+        before = first + (len(data) - first) * part // _PLACES
+        at = data.rfind(alike, max(first, before - _MOST_FRAME_BYTES), before)
+        span = _samples_of(data[at : at + _MOST_HEADER_BYTES], _fixed_block(data)) if at > seen_at else None
+        if span is None or (data[at + 3] ^ data[first + 3]) & _SAMPLE_SIZE:
+            continue  # samples that look like a frame's beginning
+        if span[0] <= seen:
+            return True
+        seen_at, seen = at, span[0]
+    return False
 
 
 def _fixed_block(data: mmap.mmap) -> int:

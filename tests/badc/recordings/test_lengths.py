@@ -191,6 +191,29 @@ def test_the_last_whole_frame_of_a_flac_is_found(tmp_path: Path, lost: bytes) ->
     assert not end.is_end
 
 
+@pytest.mark.parametrize("lengths", [(9, 9), (9, 5), (5, 9), (5, 5, 5), (3,) * 11, (3,) * 22])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_joined_flacs_of_which_decoders_find_one_are_refused(
+    tmp_path: Path, lengths: tuple[int, ...], channels: int
+) -> None:
+    data = b""
+    for seconds in lengths:
+        sf.write(tmp_path / "part.flac", samples(seconds * RATE, channels), RATE, "PCM_16")
+        assert probe(tmp_path / "part.flac").frames == seconds * RATE
+        data += (tmp_path / "part.flac").read_bytes()
+    (tmp_path / "a.flac").write_bytes(data)
+    with pytest.raises(AudioError, match=r"a\.flac: several FLAC files were joined"):
+        probe(tmp_path / "a.flac")
+
+
+@pytest.mark.parametrize("frames", [1, 100, 4096, 4097, 20 * 4096, 20 * RATE])
+@pytest.mark.parametrize("loudness", [0, 0.001, 1])
+def test_one_flac_is_not_taken_for_several(tmp_path: Path, frames: int, loudness: float) -> None:
+    quiet_and_loud = samples(frames) * loudness * (np.arange(frames)[:, None] > frames * 3 // 4)
+    sf.write(tmp_path / "a.flac", quiet_and_loud.astype("<i2"), RATE, "PCM_16")
+    assert probe(tmp_path / "a.flac").frames == frames
+
+
 def cut_off(tmp_path: Path, make_audio: Callable[..., Path], name: str, subtype: str | None = None) -> Path:
     if subtype in ("NIST", "VOC"):
         path = tmp_path / name

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from badc.errors import BadcError, ExitCode
+from badc.recordings.caf import unclosed_caf_samples
 from badc.recordings.endings import lacks_its_end
 from badc.recordings.extent import Extent, as_flac, as_raw
 from badc.recordings.flac import UNKNOWN_FRAMES, find_end
@@ -124,7 +125,7 @@ def probe(path: Path, salvage: bool = False) -> AudioInfo:
     """
     _require_content(path)
     with _decoding(path):
-        wav = wav_samples(path)
+        wav = wav_samples(path) or unclosed_caf_samples(path)
         info, is_whole = _measured(path, wav)
         if info.frames <= 0 or info.rate <= 0:
             raise AudioError(f"{path}: the audio file holds no samples")

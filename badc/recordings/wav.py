@@ -74,7 +74,9 @@ class _Format:
 
 @dataclass(frozen=True, slots=True)
 class WavSamples:
-    """The samples of a WAV: bytes `[start, end)` of the file; `claimed` is their number by the header (see `WavChunk`).
+    """The samples of a WAV, or of a CAF that was not closed: bytes `[start, end)` of the file.
+
+    `claimed` is their number by the header (see `WavChunk`).
 
     `subtype` is libsndfile's name of the sample format, None for one whose samples have no size of their own. A decoder
     that sees the file `as_is` reads the right samples, though perhaps not all of them. `is_mended` if its header says

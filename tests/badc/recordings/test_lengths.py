@@ -191,6 +191,30 @@ def test_the_last_whole_frame_of_a_flac_is_found(tmp_path: Path, lost: bytes) ->
     assert not end.is_end
 
 
+@pytest.mark.parametrize("subtype", ["PCM_S8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
+@pytest.mark.parametrize("endian", ["LITTLE", "BIG"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_caf_that_was_not_closed_is_read(tmp_path: Path, subtype: str, endian: str, channels: int) -> None:
+    path = tmp_path / "a.caf"
+    sf.write(path, samples(RATE, channels), RATE, subtype, endian)
+    whole, _ = read_samples(window_of(path, probe(path), 0, 1000))
+    data = path.read_bytes()
+    at = data.index(b"data") + 4
+    path.write_bytes(data[:at] + b"\xff" * 8 + data[at + 8 :])
+    info = probe(path)
+    assert (info.frames, info.rate, info.channels, info.subtype, info.note) == (RATE, RATE, channels, subtype, "")
+    np.testing.assert_array_equal(read_samples(window_of(path, info, 0, 1000))[0], whole)
+
+
+def test_a_compressed_caf_that_was_not_closed_is_refused(tmp_path: Path) -> None:
+    sf.write(tmp_path / "a.caf", samples(RATE), RATE, "ULAW")
+    data = (tmp_path / "a.caf").read_bytes()
+    at = data.index(b"data") + 4
+    (tmp_path / "a.caf").write_bytes(data[:at] + b"\xff" * 8 + data[at + 8 :])
+    with pytest.raises(AudioError, match=r"a\.caf: cannot be read as audio .*: ffmpeg -i a\.caf"):
+        probe(tmp_path / "a.caf")
+
+
 @pytest.mark.parametrize("lengths", [(9, 9), (9, 5), (5, 9), (5, 5, 5), (3,) * 11, (3,) * 22])
 @pytest.mark.parametrize("channels", [1, 2])
 def test_joined_flacs_of_which_decoders_find_one_are_refused(
@@ -228,7 +252,7 @@ def cut_off(tmp_path: Path, make_audio: Callable[..., Path], name: str, subtype:
 
 FORMATS = [
     *(("a.wav", None), ("a.flac", None), ("a.mp3", None), ("a.ogg", None), ("a.opus", "OPUS"), ("a.aiff", None)),
-    *(("a.w64", None), ("a.au", None), ("a.rf64", None), ("a.sph", "NIST"), ("a.voc", "VOC")),
+    *(("a.w64", None), ("a.au", None), ("a.rf64", None), ("a.sph", "NIST"), ("a.voc", "VOC"), ("a.caf", None)),
 ]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from distributed import Future
 from distributed.client import FutureCancelledError
 from prefect.client.schemas.objects import RunInput
+from prefect.context import FlowRunContext
 from prefect.futures import PrefectConcurrentFuture, PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task
@@ -32,6 +33,12 @@ _CLOSE_TIMEOUT_S = 5.0
 
 # A task that lost so many workers does not get another: it may be what ended them. Dask's own limit is the same.
 _MOST_WORKERS = 4
+
+
+def _forget(engine: ThreadPoolTaskRunner[Any], flow: FlowRunContext | None, future: PrefectFuture[Any]) -> None:
+    """Have Prefect forget a task run that has ended: it would keep 2 kB of each until the flow run's end."""
+    getattr(engine, "_cancel_events", {}).pop(future.task_run_id, None)
+    getattr(flow, "task_run_assets", {}).pop(future.task_run_id, None)
 
 
 class _WorkerGoneError(Exception):
@@ -125,7 +132,9 @@ class ChunkTaskRunner(DaskTaskRunner):
         """Start a task run; return its future at once."""
         here = copy(task)
         here.fn = self._from_here(task.fn)
-        return self._engine.submit(here, parameters, wait_for, dependencies)
+        future = self._engine.submit(here, parameters, wait_for, dependencies)
+        future.add_done_callback(partial(_forget, self._engine, FlowRunContext.get()))
+        return future
 
     def worker_count(self) -> int:
         """Return how many tasks the workers can have now."""

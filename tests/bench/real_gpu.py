@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 
-from tests.bench.hawkears import PYTHON, WORDS
+from tests.bench.hawkears import PYTHON, WORDS, own_rate
 from tests.conftest import ROOT
 
 CHUNKS, CHUNK_S = 240, 15
@@ -31,7 +31,7 @@ def measure(scratch: Path) -> str:
     subprocess.run([PYTHON, ROOT / "tests/hawkears/untrained_ensemble.py", data_root], check=True)
     os.environ["HAWKEARS_DATA_DIR"] = str(data_root)
     wavs = _wavs(scratch)
-    own = {number: _own_rate(data_root, wavs, number) for number in AT_ONCE}
+    own = {number: own_rate(data_root, wavs, number) for number in AT_ONCE}
     ours = {number: _rate(scratch, number) for number in AT_ONCE}
     versions = "import torch; print(torch.__version__)"
     torch = subprocess.run([PYTHON, "-c", versions], capture_output=True, text=True, check=True).stdout.strip()
@@ -66,11 +66,6 @@ def _wavs(scratch: Path) -> Path:
     for number, part in enumerate(np.split(samples, CHUNKS)):
         sf.write(folder / f"{number:03}.wav", part, rate, subtype="PCM_16")
     return folder
-
-
-def _own_rate(data_root: Path, wavs: Path, threads: int) -> float:
-    words = [PYTHON, "-P", ROOT / "tests/bench/hawkears_own.py", data_root, wavs, str(threads)]
-    return float(subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
 
 
 def _rate(scratch: Path, at_once: int) -> tuple[float, float]:

@@ -6,6 +6,8 @@ checkpoint each time; here the objects that read files are made at the first cal
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import inspect
 import json
 import sys
@@ -83,7 +85,8 @@ def _check(arguments: list[str], data_root: str | None) -> dict[str, Any]:
 def _on_device(device: str, parameters: dict[str, Any], data_root: str) -> dict[str, Any]:
     """Return what HawkEars has on this device, where its configuration differs by device.
 
-    They are parameters, but for `choose_channel`: whether it chooses one of two channels, or takes their mean.
+    They are parameters, but for `choose_channel`, whether it chooses one of two channels or takes their mean, and
+    `openvino`, the version of the library that it then runs its models with, if that is installed.
     """
     from hawkears.core import config_loader
 
@@ -93,11 +96,13 @@ def _on_device(device: str, parameters: dict[str, Any], data_root: str) -> dict[
         config = _config(parameters, data_root)
     finally:
         config_loader.util.get_device = own_device
-    every_model = len(list(Path(config.misc.ckpt_folder).glob("*.ckpt")))
+    with_openvino = device == "cpu" and importlib.util.find_spec("openvino") is not None
+    every_model = len(list(Path(config.misc.ckpt_folder).glob("*.onnx" if with_openvino else "*.ckpt")))
     found = {
         "low_band": config.hawkears.low_band_classifier,
         "max_models": config.infer.max_models or every_model,
         "choose_channel": getattr(config.audio, "choose_channel", False),
+        "openvino": importlib.metadata.version("openvino") if with_openvino else None,
     }
     return found | {name: parameters[name] for name in found if parameters.get(name) is not None}
 

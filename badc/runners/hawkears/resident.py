@@ -64,6 +64,8 @@ class HawkearsSpec(HawkearsSettings):
     low_band: Annotated[str | None, Field(json_schema_extra=FOUND)] = None
     models: Annotated[int | None, Field(json_schema_extra=FOUND)] = None
     choose_channel: Annotated[str | None, Field(json_schema_extra=FOUND)] = None
+    # The version of OpenVINO, with which HawkEars runs its models on a CPU where it is installed: scores then differ.
+    openvino: Annotated[str | None, Field(json_schema_extra=FOUND)] = None
 
     @classmethod
     def is_meant(cls, settings: Any) -> bool:
@@ -104,7 +106,7 @@ class HawkearsSpec(HawkearsSettings):
     def placed(self, has_gpus: Callable[[], bool]) -> Self:
         """See `RunnerSpec.placed`; a run with GPUs has its CPU workers, too, do as HawkEars does on a GPU."""
         found = dict(self._checked(self.python)["devices"]["cuda" if has_gpus() else "cpu"])
-        choose_channel = found.pop("choose_channel")
+        choose_channel, openvino = found.pop("choose_channel"), found.pop("openvino")
         parameters = orjson.loads(self.parameters) | found
         return self.model_copy(
             update={
@@ -112,6 +114,7 @@ class HawkearsSpec(HawkearsSettings):
                 "low_band": "on" if found["low_band"] else "off",
                 "models": found["max_models"],
                 "choose_channel": "on" if choose_channel else "off",
+                "openvino": openvino,
             }
         )
 

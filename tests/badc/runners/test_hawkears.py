@@ -133,6 +133,25 @@ def test_what_differs_between_cpus_and_gpus_is_part_of_the_fingerprint(
     assert set((tmp_path / "calls").read_text().splitlines()) == {call}
 
 
+def test_openvino_is_part_of_what_made_results_of_cpus(
+    hawkears_plan: Callable[..., InferPlan], python: Path, tmp_path: Path
+) -> None:
+    """HawkEars uses it wherever it is installed, with models in files of their own."""
+    library = tmp_path / "library"
+    (library / "openvino").mkdir(parents=True)
+    (library / "openvino" / "__init__.py").touch()
+    (library / "openvino-2026.4.1.dist-info").mkdir()
+    (library / "openvino-2026.4.1.dist-info" / "METADATA").write_text("Name: openvino\nVersion: 2026.4.1\n")
+    python.write_text(python.read_text().replace(f"PYTHONPATH={PACKAGE}", f"PYTHONPATH={PACKAGE}:{library}"))
+    (tmp_path / "data-root" / "data" / "ckpt" / "model.onnx").write_bytes(b"graph")
+    with_it = hawkears_plan(max_gpus=0).order.made_with
+    assert with_it["openvino"] == "2026.4.1"
+    python.write_text(python.read_text().replace(f":{library}", ""))
+    resident._check.cache_clear()
+    without = hawkears_plan(max_gpus=0).order.made_with
+    assert "openvino" not in without
+
+
 def test_a_login_node_without_gpus_plans_with_what_gpus_made(
     hawkears_plan: Callable[..., InferPlan],
     make_dataset: Callable[..., Path],

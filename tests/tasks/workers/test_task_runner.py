@@ -8,6 +8,7 @@ import time
 import pytest
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext
 
 from tasks.workers.task_runner import ChunkTaskRunner
 from tests.fakes.bodies import fail_until, sleep, where_am_i
@@ -54,6 +55,18 @@ def test_a_final_failure_is_the_tasks_state(runner, tmp_path):
     failed, message = once()
     assert failed
     assert "ValueError: try 1" in message
+
+
+def test_prefect_keeps_nothing_of_a_task_run_that_has_ended(runner):
+    body = task(where_am_i, cache_policy=NO_CACHE, persist_result=False)
+
+    @flow
+    def three() -> tuple[int, int]:
+        for future in [runner.submit(body, {"number": n}) for n in range(3)]:
+            future.wait()
+        return len(runner._engine._cancel_events), len(FlowRunContext.get().task_run_assets)
+
+    assert three() == (0, 0)
 
 
 def test_around_sees_each_attempt_in_this_process(prefect_api, dask_scheduler):

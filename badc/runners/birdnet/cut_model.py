@@ -11,7 +11,7 @@ import hashlib
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -62,10 +62,20 @@ class Spectrogram:
     """
 
     def __init__(self, tensor: Callable[[int], Any]) -> None:
-        self._branches = [
+        self._use(
             _Branch(_folded(tensor(window), tensor(mel)), float(tensor(power)), step)
             for window, mel, power, step in _BRANCHES
-        ]
+        )
+
+    def _use(self, branches: Iterable[_Branch]) -> None:
+        import numpy as np
+
+        self._branches = list(branches)
+        # Kept from window to window: to get megabytes from the system each time takes as long as the sums in them.
+        self._scaled = np.empty(_SAMPLES, np.float32)
+        self._folded = [np.empty((_FRAMES, branch.matrix.shape[0]), np.float32) for branch in self._branches]
+        self._bands = np.empty((_FRAMES, _BANDS), np.float32)
+        self._made = np.empty((1, _BANDS, _FRAMES, 2), np.float32)
 
     @classmethod
     def load(cls, path: Path, network_sha256: str) -> Self:
@@ -76,10 +86,10 @@ class Spectrogram:
         with np.load(path) as file:
             if str(file["network_sha256"]) != network_sha256:
                 raise ValueError(f"{path}: was made for another network")
-            made._branches = [
+            made._use(
                 _Branch(file[f"matrix_{number}"], float(file[f"power_{number}"]), step)
                 for number, (*_, step) in enumerate(_BRANCHES)
-            ]
+            )
         return made
 
     def save(self, path: Path, network_sha256: str) -> None:
@@ -94,28 +104,30 @@ class Spectrogram:
         atomic.write_bytes(path, stream.getvalue())
 
     def of(self, window: Array) -> Array | None:
-        """Return the network's input, `[1, 96, 511, 2]`, for 144,000 samples.
+        """Return the network's input, `[1, 96, 511, 2]`, for 144,000 samples; the next call writes over it.
 
         None for a window with digital silence, also in part: its bands hold nothing but the rounding of the model's own
         Fourier transform, which the power makes large and no other computation gives again.
         """
         import numpy as np
 
-        lowest = window.min()
-        shifted = window - lowest
-        scaled = (shifted / (shifted.max() + np.float32(1e-6)) - np.float32(0.5)) * np.float32(2)
-        made = np.empty((1, _BANDS, _FRAMES, 2), np.float32)
-        for number, branch in enumerate(self._branches):
+        scaled, bands = self._scaled, self._bands
+        np.subtract(window, window.min(), out=scaled)
+        scaled /= scaled.max() + np.float32(1e-6)
+        scaled -= np.float32(0.5)
+        scaled *= np.float32(2)
+        for number, (branch, folded) in enumerate(zip(self._branches, self._folded, strict=True)):
             half = branch.matrix.shape[0] - 1
             frames = np.lib.stride_tricks.sliding_window_view(scaled, 2 * half)[:: branch.step][:_FRAMES]
-            folded = np.empty((_FRAMES, half + 1), np.float32)
             folded[:, 0], folded[:, half] = frames[:, 0], frames[:, half]
             np.add(frames[:, 1:half], frames[:, :half:-1], out=folded[:, 1:half])
-            bands = folded @ branch.matrix
-            if np.count_nonzero(np.abs(bands) < _EMPTY) > _MOST_EMPTY[number] * bands.size:
+            np.matmul(folded, branch.matrix, out=bands)
+            np.square(bands, out=bands)
+            if np.count_nonzero(bands < _EMPTY**2) > _MOST_EMPTY[number] * bands.size:
                 return None
-            made[0, :, :, number] = np.power(bands * bands, np.float32(branch.power)).T
-        return made
+            np.power(bands, np.float32(branch.power), out=bands)
+            self._made[0, :, :, number] = bands.T
+        return self._made
 
 
 def _folded(window: Any, mel: Any) -> Array:

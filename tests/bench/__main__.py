@@ -9,7 +9,18 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import aggregation, birdnet, gpus, hawkears, orchestration, real_gpu, reports, start_up, task_runners
+from tests.bench import (
+    aggregation,
+    birdnet,
+    gpus,
+    hawkears,
+    orchestration,
+    planning,
+    real_gpu,
+    reports,
+    start_up,
+    task_runners,
+)
 from tests.conftest import ROOT
 
 BENCHMARKS = {
@@ -17,6 +28,7 @@ BENCHMARKS = {
     "birdnet": birdnet,
     "hawkears": hawkears,
     "orchestrate": orchestration,
+    "planning": planning,
     "aggregate": aggregation,
     "reports": reports,
     "gpus": gpus,

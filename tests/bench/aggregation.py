@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -10,11 +11,12 @@ from pathlib import Path
 
 import orjson
 
-SIZES = (20_000, 100_000)
+SIZES = (20_000, 100_000, 1_000_000)
+CHUNKS_OF_EACH = 10
 
 
 def measure(scratch: Path) -> str:
-    """Aggregate 20,000 and 100,000 files of five detections each, in a process of its own each time."""
+    """Aggregate files of five detections each, with their manifests, in a process of its own each time."""
     rows = []
     duckdb = 0.0
     for size in SIZES:
@@ -24,14 +26,16 @@ def measure(scratch: Path) -> str:
             duckdb = _with_read_json(folder)
         seconds, mib = _aggregate(folder)
         rows.append((size, seconds, size / seconds, mib))
-    growth = rows[1][3] / rows[0][3] - 1
+        shutil.rmtree(folder)
+    growth = rows[-1][3] / rows[0][3] - 1
     lines = [f"| {n:,} | {seconds:.1f} | {rate:,.0f} | {mib:.0f} MiB |" for n, seconds, rate, mib in rows]
     return (
         "## Aggregation\n\n"
         "`python -m tests.bench aggregate`: files of five detections each, read into CSV and Parquet, detections and "
-        "coverage. The memory is the largest that the process had.\n\n"
+        f"coverage, with a manifest for each {CHUNKS_OF_EACH} of them. The memory is the largest that the process "
+        "had.\n\n"
         "| files | seconds | files/s | memory |\n|---|---|---|---|\n" + "\n".join(lines) + "\n\n"
-        f"From {SIZES[0]:,} to {SIZES[1]:,} files memory changes by {growth:+.0%}. For comparison, in the same run: "
+        f"From {SIZES[0]:,} to {SIZES[-1]:,} files memory changes by {growth:+.0%}. For comparison, in the same run: "
         f"DuckDB's `read_json` over the {SIZES[0]:,} files takes {duckdb:.1f} s, {duckdb / rows[0][1]:.1f} times as "
         "long, and writes nothing yet."
     )
@@ -39,7 +43,8 @@ def measure(scratch: Path) -> str:
 
 def _write(folder: Path, size: int) -> None:
     for number in range(size):
-        recording, start = f"ST-{number // 100:04d}_20230509_094500", number % 100 * 60_000
+        recording = f"ST-{number // CHUNKS_OF_EACH:06d}_20230509_094500"
+        start = number % CHUNKS_OF_EACH * 60_000
         chunk = f"{recording}_chunk_{start}_{start + 60_000}"
         detections = [
             {
@@ -62,9 +67,15 @@ def _write(folder: Path, size: int) -> None:
             "runner": "birdnet",
             "model_version": "BirdNET",
         }
-        path = folder / recording / f"{chunk}.json"
+        path = folder / "infer" / recording / f"{chunk}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(orjson.dumps(document))
+        manifest = folder / "manifests" / f"{recording}.csv"
+        manifest.parent.mkdir(exist_ok=True)
+        with manifest.open("a") as stream:
+            if not start:
+                stream.write("recording_id,chunk_id,source_path,start_ms,end_ms,overlap_ms,sha256,notes\n")
+            stream.write(f"{recording},{chunk},audio/{recording}.wav,{start},{start + 60_000},0,,\n")
 
 
 def _aggregate(folder: Path) -> tuple[float, float]:
@@ -79,7 +90,9 @@ def _with_read_json(folder: Path) -> float:
     import duckdb
 
     begin = time.perf_counter()
-    duckdb.sql(f"SELECT chunk_id, unnest(detections, recursive := true) FROM read_json('{folder}/*/*.json')").fetchall()
+    duckdb.sql(
+        f"SELECT chunk_id, unnest(detections, recursive := true) FROM read_json('{folder}/infer/*/*.json')"
+    ).fetchall()
     return time.perf_counter() - begin
 
 
@@ -88,7 +101,12 @@ def _in_this_process(folder: Path) -> None:
     from badc.detections.settings import AggregateSettings
 
     out = folder.with_name(f"{folder.name}-tables")
-    settings = AggregateSettings(detections_dir=folder, output=out / "t.csv", parquet=out / "t.parquet")
+    settings = AggregateSettings(
+        detections_dir=folder / "infer",
+        output=out / "t.csv",
+        parquet=out / "t.parquet",
+        manifest=(folder / "manifests",),
+    )
     begin = time.perf_counter()
     made = aggregate(settings)
     seconds = time.perf_counter() - begin

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from flows.run.sessions import OrchestrateOutcome
 
 _MOST_SHOWN = 50
+# A task of an array takes about as long to start as it takes for so many chunks.
+_FEW_CHUNKS = 20
 MEND_FIRST = "Put right what is named above first, or leave it out: resuming only tries it again"
 
 
@@ -130,6 +132,17 @@ def _write_plan(plan: OrchestrationPlan, out: TextIO) -> None:
         print(f"plan\t{settings.plan_json}", file=out)
 
 
+def _tell_of_short_recordings(plan: OrchestrationPlan) -> None:
+    chunks_of_each = sum(recording.chunks for recording in plan.todo) / len(plan.todo)
+    if len(plan.todo) > 1 and chunks_of_each < _FEW_CHUNKS:
+        chunks = "chunk" if chunks_of_each == 1 else "chunks on average"
+        print(
+            f"badc: each of the {len(plan.todo)} tasks starts BADC and loads the model for {chunks_of_each:.3g} "
+            f"{chunks}; --slurm-dask instead of --slurm-script writes one job that does so once",
+            file=sys.stderr,
+        )
+
+
 def _write_scripts(plan: OrchestrationPlan) -> int:
     from badc.datasets.inference.scripts import write_slurm_scripts
 
@@ -138,6 +151,8 @@ def _write_scripts(plan: OrchestrationPlan) -> int:
         print(f"script\t{script.path}")
         print(f"logs\t{script.log_dir}")
     if written:
+        if plan.settings.slurm_dask is None:
+            _tell_of_short_recordings(plan)
         print("Submit with:", file=sys.stderr)
         for script in written:
             print(script.submit_line)

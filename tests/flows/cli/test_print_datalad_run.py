@@ -82,3 +82,12 @@ def test_chunking_prints_what_it_would_run_and_says_the_rest(badc, dataset):
     assert all(line.startswith("datalad -C ") for line in done.stdout.splitlines())
     assert "A: keep: cut differently: chunks of 1 s, overlap 0 s" in done.stderr
     assert Path("p.csv").exists()
+
+
+@pytest.mark.parametrize("scripts", [("--slurm-script",), ("--slurm-script", "--slurm-dask")])
+def test_an_array_of_short_recordings_is_told_of_the_one_job(badc, make_dataset, scripts):
+    words = [word for option in scripts for word in (option, f"{option[2:]}.sh")]
+    done = badc("infer", "orchestrate", make_dataset("A", "B"), "--use-birdnet", *words)
+    assert done.exit_code == 0, done.output
+    told = "each of the 2 tasks starts BADC and loads the model for 3 chunks on average; --slurm-dask" in done.stderr
+    assert told == (len(scripts) == 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from copy import copy
@@ -171,13 +172,14 @@ class ChunkTaskRunner(DaskTaskRunner):
         return body
 
     def _run(self, call: OnWorker, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        # pure=False: two chunks of equal content are still two tasks.
-        submit = partial(self.client.submit, call.function, *args, pure=False, **kwargs)
+        submit = partial(self.client.submit, call.function, *args, **kwargs)
         for _ in range(_MOST_WORKERS):
             with self._slots.one(self._may_wait(call), call.preferred) as worker, suppress(_WorkerGoneError):
                 # The worker is chosen here: Dask would also give a second task to one that is slow. Not its
                 # allow_other_workers: a task that loses its worker while no other is up stays unassigned.
-                return self._result(submit(workers=[worker]), call.reported, worker)
+                # Dask keeps what it knows of each group of tasks; that of such a key is its first part.
+                key = (call.function.__name__, uuid.uuid4().hex)
+                return self._result(submit(key=key, workers=[worker]), call.reported, worker)
         raise WorkersDiedError(f"{_MOST_WORKERS} workers that had it died, one after the other")
 
     def _may_wait(self, call: OnWorker) -> Callable[[], bool]:

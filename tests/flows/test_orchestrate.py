@@ -98,6 +98,17 @@ def test_leaderboards_without_any_table_are_no_failure(orchestrate, make_dataset
     assert (outcome.state, outcome.rollup, outcome.rollup_error) == (RunState.COMPLETED, None, None)
 
 
+def test_reports_that_are_missing_of_earlier_recordings_are_made_in_the_same_run(orchestrate, make_dataset, fake):
+    root = make_dataset("A", "B")
+    command = fake("detector")
+    assert orchestrate(root, runner_cmd=command, pattern=("A",)).state is RunState.COMPLETED
+    before = (root / "artifacts" / "infer" / "A" / "A_chunk_0_1000.json").stat().st_mtime_ns
+    outcome = orchestrate(root, runner_cmd=command, bundle=True)
+    assert {r.recording_id: r.state for r in outcome.recordings} == dict.fromkeys("AB", RunState.COMPLETED)
+    assert all((root / "artifacts" / "aggregate" / f"{name}_report.html").is_file() for name in "AB")
+    assert (root / "artifacts" / "infer" / "A" / "A_chunk_0_1000.json").stat().st_mtime_ns == before
+
+
 def test_fail_fast_begins_no_further_recording(orchestrate, make_dataset, fake):
     root = make_dataset("A", "B", "C", "D")
     outcome = orchestrate(

@@ -171,7 +171,8 @@ class InferRun:
         self._session = session
         self._ledger = RunLedger(plan)
         if not session.shares_cluster:
-            session.say(f"Telemetry: {plan.telemetry_log}")
+            for line in (f"Telemetry: {plan.telemetry_log}", *plan.audio_notes):
+                session.say(line)
         # A flow run that several share has a table of them instead.
         self._artifacts = RunArtifacts(plan) if session.shared is None else None
         self._silent_workers = SilentWorkers(self._ledger, session.say)

@@ -143,8 +143,9 @@ class _OrchestrateRun:
         """Run to the end, and set the session's outcome."""
         keep_layout(self._plan.settings.root, self._plan.settings.layout)
         under_way: set[Future[None]] = set()
-        self._session.say(f"Runner: {self._plan.runner.description}")
-        self._session.say(f"Telemetry: {self._plan.settings.telemetry_folder}, a log for each recording")
+        logs = f"Telemetry: {self._plan.settings.telemetry_folder}, a log for each recording"
+        for line in (f"Runner: {self._plan.runner.description}", logs, *self._plan.audio_notes):
+            self._session.say(line)
         most = self._plan.settings.concurrent_recordings
         with ThreadPoolExecutor(most + _MOST_FOLLOWING) as pool:
             while under_way or (self._waiting and not self._stop.requested.is_set()):

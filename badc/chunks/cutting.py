@@ -252,11 +252,18 @@ def write_chunk_wavs(
 
 
 def write_virtual_chunks(
-    plan: ChunkPlan, manifest: Path, hash_chunks: bool, on_chunk: Callable[[int], None] = lambda done: None
+    plan: ChunkPlan,
+    manifest: Path,
+    hash_chunks: bool,
+    on_chunk: Callable[[int], None] = lambda done: None,
+    root: Path | None = None,
 ) -> list[Chunk]:
-    """Write a manifest as `write_virtual_manifest` does, over any earlier one; return its rows."""
+    """Write a manifest as `write_virtual_manifest` does, over any earlier one; return its rows.
+
+    `root` is the dataset that the manifest lies in, if it has no `.datalad`.
+    """
     # Relative to the manifest's own dataset, which need not be the recording's.
-    source = as_written(plan.audio_path, find_dataset_root(manifest))
+    source = as_written(plan.audio_path, find_dataset_root(manifest) or root)
     chunks = [replace(chunk, source_path=source) for chunk in plan.chunks]
     if hash_chunks:
         for number, chunk in enumerate(plan.chunks):
@@ -267,10 +274,17 @@ def write_virtual_chunks(
 
 
 def write_real_chunks(
-    plan: ChunkPlan, folder: Path, manifest: Path, on_chunk: Callable[[int], None] = lambda done: None
+    plan: ChunkPlan,
+    folder: Path,
+    manifest: Path,
+    on_chunk: Callable[[int], None] = lambda done: None,
+    root: Path | None = None,
 ) -> list[Chunk]:
-    """Write WAVs and manifest as `write_chunk_wavs` does, over any earlier ones, and remove none."""
-    chunks = _write_wavs(plan, folder, find_dataset_root(manifest), on_chunk)
+    """Write WAVs and manifest as `write_chunk_wavs` does, over any earlier ones, and remove none.
+
+    `root` is as for `write_virtual_chunks`.
+    """
+    chunks = _write_wavs(plan, folder, find_dataset_root(manifest) or root, on_chunk)
     write_manifest(manifest, chunks)
     return chunks
 

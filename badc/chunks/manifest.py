@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from badc.errors import MOST_LISTED, RequestError, listed, numbered
-from badc.recordings.locate import find_audio
+from badc.recordings.locate import dataset_of, find_audio, in_dataset
 from badc.recordings.names import id_problem
 from badc.system import atomic
 from badc.system.paths import absolute, find_dataset_root, walk
@@ -60,15 +60,21 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A manifest that was read and found valid: its absolute path, its dataset or None, and its rows in order."""
+    """A manifest that was read and found valid: its absolute path, its dataset or None, and its rows in order.
+
+    `audio_root` is the folder that the audio is looked for in: the dataset, also one without `.datalad`, or None.
+    """
 
     path: Path
     dataset_root: Path | None
     chunks: Sequence[Chunk]
+    audio_root: Path | None = None
 
     def locate(self, source_path: str) -> Path:
-        """Return where a row's audio is: below the dataset root, else beside the manifest, else here."""
-        root = [] if self.dataset_root is None else [self.dataset_root]
+        """Return where a row's audio is: in the dataset, else beside the manifest, else here (see `in_dataset`)."""
+        if Path(source_path).is_absolute():
+            return in_dataset(source_path, self.audio_root)
+        root = [] if self.audio_root is None else [self.audio_root]
         return find_audio(source_path, [*root, self.path.parent, Path.cwd()])
 
 
@@ -111,7 +117,8 @@ def read_manifest(path: Path, dataset_root: Path | None = None) -> Manifest:
                 problems.append(item)
     if problems:
         raise RequestError(listed(problems, total))
-    return Manifest(full, dataset_root or find_dataset_root(full), chunks)
+    root = dataset_root or find_dataset_root(full)
+    return Manifest(full, root, chunks, root or dataset_of(full))
 
 
 def write_manifest(path: Path, chunks: Iterable[Chunk]) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from badc.chunks.manifest import Chunk, Manifest, read_manifest
 from badc.chunks.status import STATUS_FILE, read_chunk_status
 from badc.errors import RequestError
-from badc.system.paths import absolute, as_written, find_dataset_root
+from badc.recordings.locate import dataset_of, in_dataset
+from badc.system.paths import as_written
 
 
 def recordings_of(manifest: Manifest) -> set[Path]:
@@ -26,7 +27,7 @@ def recordings_of(manifest: Manifest) -> set[Path]:
             folders.add(path.parent)
             status = read_chunk_status(manifest.locate(source).parent / STATUS_FILE)
             if status is not None and status.audio_path is not None:
-                found.add(absolute((manifest.dataset_root or Path.cwd()) / status.audio_path))
+                found.add(in_dataset(status.audio_path, manifest.audio_root))
     return found
 
 
@@ -41,8 +42,8 @@ def refuse_another_recordings_folder(audio: Path, folder: Path) -> None:
         return
     if status is None or status.audio_path is None:
         return
-    root = find_dataset_root(folder)
-    if absolute((root or Path.cwd()) / status.audio_path) != audio:
+    root = dataset_of(folder / STATUS_FILE)
+    if in_dataset(status.audio_path, root) != audio:
         raise RequestError(
             f"{folder}: holds the chunks of {status.audio_path}, another recording of the same name as "
             f"{as_written(audio, root)}; give --recording-id, or other places for chunks and manifest"

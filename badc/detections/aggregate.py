@@ -31,11 +31,12 @@ from badc.detections.tables import (
     write_csv,
 )
 from badc.errors import BadcError, RequestError, numbered
+from badc.recordings.locate import dataset_of
 from badc.recordings.names import nfc
 from badc.recordings.places import Layout, named_few
 from badc.recordings.start_times import RecordingTimes
 from badc.system import atomic
-from badc.system.paths import absolute, default_summary_csv, find_dataset_root
+from badc.system.paths import absolute, default_summary_csv
 
 _BATCH_CHUNKS = 5000
 _MOST_BAD_FILES_KEPT = 10_000
@@ -106,13 +107,17 @@ class Aggregation:
 
 @dataclass(slots=True)
 class _Staging:
-    """The tables while they are built in `scratch`; `overlapping` once any chunk is said to overlap the one before."""
+    """The tables while they are built in `scratch`; `overlapping` once any chunk is said to overlap the one before.
+
+    `dataset` is the one that the results lie in, or None.
+    """
 
     scratch: Path
     times: RecordingTimes
     places: RecordingPlaces
     made: Aggregation
     strict: bool
+    dataset: str | None
     overlapping: bool = False
     detections: DetectionsStage = field(init=False)
     coverage: CoverageStage = field(init=False)
@@ -159,10 +164,11 @@ def aggregate(
         return made
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".badc-aggregate-", dir=output.parent) as scratch:
-        dataset = find_dataset_root(folder)
+        dataset = dataset_of(folder)
         times = RecordingTimes([Path.cwd()] if dataset is None else [dataset, Path.cwd()])
         places = RecordingPlaces(settings.layout, _sources(folder, manifests, dataset), dataset)
-        staging = _Staging(Path(scratch), times, places, made, settings.strict)
+        here = None if dataset is None else str(dataset)
+        staging = _Staging(Path(scratch), times, places, made, settings.strict, here)
         detections, coverage = staging.detections, staging.coverage
         listed = _list(manifests, staging) if manifests else None
         _stage(folder, staging, listed, on_progress)
@@ -233,7 +239,8 @@ def _stage(folder: Path, staging: _Staging, listed: ListedStage | None, on_progr
                 if first is not None:
                     staging.leave_out(path, f"the same chunk as {first}")
                     continue
-                roots = (chunk["dataset_root"],)
+                # Where the dataset is now comes before where it was then: of a copy, the copy is read.
+                roots = (staging.dataset, chunk["dataset_root"])
                 chunk["origin"] = origin_of(recording_id, chunk["source_path"], roots)
                 chunk["place"] = place_of(Source(recording_id, chunk["source_path"], roots))
                 if chunk["overlapping"]:
@@ -359,5 +366,5 @@ def _columns_of(chunk: Chunk, manifest: Manifest, staging: _Staging) -> dict[str
 
 
 def _source_of(chunk: Chunk, manifest: Manifest) -> Source:
-    root = None if manifest.dataset_root is None else str(manifest.dataset_root)
+    root = None if manifest.audio_root is None else str(manifest.audio_root)
     return Source(chunk.recording_id, chunk.source_path, (root, str(manifest.path.parent)))

@@ -17,6 +17,7 @@ from badc.inference.other_results import OtherResults
 from badc.inference.settings import InferOptions, InferSettings
 from badc.recordings.audio import SALVAGED, AudioError, AudioInfo, AudioWindow, probe, window_of
 from badc.recordings.channels import require_channel
+from badc.recordings.locate import notes_on_places
 from badc.runners.interface import AtOnce, RunnerSpec
 from badc.system.gpus import NoGpuError, usable_gpus
 from badc.system.paths import (
@@ -96,6 +97,12 @@ class InferPlan:
         again = self.settings.model_copy(update={"resume_summary": summary_path(self.telemetry_log)})
         return shlex.join(["badc", "infer", "run", *again.to_arguments()])
 
+    @property
+    def audio_notes(self) -> list[str]:
+        """What a person should know of where the audio is (see `notes_on_places`)."""
+        sources = dict.fromkeys(planned.chunk.source_path for planned in self.todo)
+        return notes_on_places(((source, self.manifest.locate(source)) for source in sources), self.manifest.audio_root)
+
     def output_of(self, chunk: Chunk) -> str:
         """Return the path of a chunk's detections as telemetry and summary record it."""
         return as_written(result_path(self.order.output_dir, chunk), self.order.dataset_root)
@@ -146,7 +153,7 @@ def plan_inference(
     order = InferOrder(
         spec,
         output_dir,
-        root,
+        root or _plain_dataset(manifest),
         settings.gpu_sample_interval_s,
         made_with,
         spec.takes_batches,
@@ -162,6 +169,11 @@ def _dataset_of_chunks(manifest: Manifest) -> Path | None:
     sources = {chunk.source_path for chunk in manifest.chunks}
     roots = {find_dataset_root(folder) for folder in {manifest.locate(source).parent for source in sources}}
     return roots.pop() if len(roots) == 1 else None
+
+
+def _plain_dataset(manifest: Manifest) -> Path | None:
+    """Return the dataset without `.datalad` that a manifest's relative paths refer to: results must name it."""
+    return None if all(Path(chunk.source_path).is_absolute() for chunk in manifest.chunks) else manifest.audio_root
 
 
 def made_by(spec: RunnerSpec, settings: InferOptions, dataset_root: Path | None) -> dict[str, Any]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from badc.errors import numbered
+from badc.recordings.names import AUDIO_FOLDER
 from badc.system.paths import absolute, find_dataset_root
 
 
@@ -20,6 +23,76 @@ def find_audio(source_path: str, roots: Sequence[Path], moved_to: Sequence[Path]
     return next((c for c in candidates if c.exists() or c.is_symlink()), candidates[0])
 
 
+def dataset_of(path: Path) -> Path | None:
+    """Return the dataset that relative paths in a file refer to, with `.datalad` or without; None outside of one.
+
+    A dataset without `.datalad` is the nearest folder above with `audio`, and `manifests` or `artifacts`.
+    """
+    if (root := find_dataset_root(path)) is not None:
+        return root
+    return next((folder for folder in absolute(path).parents if _is_plain_dataset(folder)), None)
+
+
+def _is_plain_dataset(folder: Path) -> bool:
+    return (folder / AUDIO_FOLDER).is_dir() and any((folder / name).is_dir() for name in ("manifests", "artifacts"))
+
+
+def in_dataset(written: str, root: Path | None) -> Path:
+    """Return where a file is that a file of the dataset `root` names, by a relative path or an absolute one.
+
+    An absolute path may be from before the dataset was moved or copied: the file counts that is below `root` by the end
+    of that path, unless one of another size is where the path says.
+    """
+    path = Path(written)
+    if not path.is_absolute():
+        return absolute((root or Path.cwd()) / path)
+    if root is None or path.is_relative_to(root):
+        return path
+    ends = (root.joinpath(*path.parts[at:]) for at in range(1, len(path.parts) - 1))
+    here = next((end for end in ends if os.path.lexists(end)), None)
+    return path if here is None or _size(path) not in (None, _size(here)) else here
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def notes_on_places(found: Iterable[tuple[str, Path]], root: Path | None) -> list[str]:
+    """Return a sentence each on audio of a dataset that is not where its manifests say, and on audio outside of it.
+
+    `found` has the path in a manifest, and where it was found.
+    """
+    if root is None:
+        return []
+    named = [(Path(written), path) for written, path in found if Path(written).is_absolute()]
+    moved = [(written, path) for written, path in named if path != written and not is_same_file(written, path)]
+    outside = [path for _, path in named if not path.is_relative_to(root)]
+    notes = []
+    if moved:
+        written, path = moved[0]
+        notes.append(
+            f"{numbered(len(moved), 'file')} of audio found in {root}, where the dataset is now: {path}, where the "
+            f"manifest says {written}" + (", and so on" if len(moved) > 1 else "")
+        )
+    if outside:
+        notes.append(
+            f"{numbered(len(outside), 'file')} of audio read from outside of {root}, as the manifests say: {outside[0]}"
+            + (", and so on" if len(outside) > 1 else "")
+        )
+    return notes
+
+
+def is_same_file(first: Path, second: Path) -> bool:
+    """Whether two paths lead to one file, such as through another mount of the dataset."""
+    try:
+        return first.samefile(second)
+    except OSError:
+        return False
+
+
 def locate_audio(source_path: str, dataset_root: str | None, bases: Sequence[Path]) -> Path:
     """Return where a table's audio is (see `find_audio`).
 
@@ -27,6 +100,9 @@ def locate_audio(source_path: str, dataset_root: str | None, bases: Sequence[Pat
     folder that the user names, and those around the table (see `audio_bases`).
     """
     roots = [*bases, *([Path(dataset_root)] if dataset_root else []), Path.cwd()]
+    if (path := Path(source_path)).is_absolute():
+        copies = (in_dataset(source_path, base) for base in bases)
+        source_path = str(next((copy for copy in copies if copy != path), path))
     return find_audio(source_path, roots, moved_to=bases)
 
 
@@ -34,6 +110,6 @@ def audio_bases(table: Path, audio_root: Path | None) -> list[Path]:
     """Return the folders where a table's audio may be: the given one, the table's dataset, the table's own folder."""
     folder = absolute(table).parent
     found = [absolute(audio_root)] if audio_root is not None else []
-    if (dataset := find_dataset_root(folder)) is not None:
+    if (dataset := dataset_of(folder / table.name)) is not None:
         found.append(dataset)
     return [*found, folder]

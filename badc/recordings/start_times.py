@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from badc.errors import numbered
+from badc.recordings.locate import in_dataset
 from badc.recordings.names import RecordingOrigin, clock_was_not_set, nfc, parse_recording_name, utc_offset_min
 from badc.recordings.wav import wav_chunks
 
@@ -75,12 +76,12 @@ class RecordingTimes:
         return replace(found, station=sources["name"].station)
 
     def _read(self, source_path: str, roots: tuple[str | None, ...]) -> Mapping[str, RecordingOrigin]:
-        # Joining an absolute path to "/" leaves it unchanged.
-        known = [root for root in (*roots, *self._bases) if root is not None]
-        for base in ["/"] if Path(source_path).is_absolute() else known:
-            path = os.path.join(base, source_path)  # noqa: PTH118
+        known = [Path(root) for root in (*roots, *self._bases) if root is not None]
+        places = [in_dataset(source_path, root) for root in known] or [Path(source_path)]
+        # Of an absolute path, one that is found below a dataset comes first.
+        for path in sorted(places, key=lambda place: str(place) == source_path):
             if os.path.exists(path):  # noqa: PTH110 - Path.exists raises for a name that is too long
-                return _in_header(Path(path))
+                return _in_header(path)
         return {}
 
 

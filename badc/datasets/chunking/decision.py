@@ -9,6 +9,7 @@ from pathlib import Path
 from badc.datasets.chunking.existing import Chunked, ChunkOrder
 from badc.datasets.chunking.settings import ChunkSettings
 from badc.datasets.listing import AudioFile
+from badc.recordings.locate import is_same_file
 from badc.system.clock import epoch_s, moment
 
 
@@ -105,7 +106,7 @@ def _asked_again(found: Chunked, settings: ChunkSettings) -> str | None:
 def _other_audio(file: AudioFile, found: Chunked, order: ChunkOrder) -> str | None:
     """Return which other recording, or place of it, a chunked recording's manifest names, or None."""
     audio = order.root / file.in_dataset
-    if found.audio is None or found.audio == audio or _is_same_file(found.audio, audio):
+    if found.audio is None or found.audio == audio or is_same_file(found.audio, audio):
         return None
     return f"its manifest names {found.audio}"
 
@@ -116,11 +117,3 @@ def _changed(file: AudioFile, found: Chunked) -> str | None:
     if size is None or file.size is None or size == file.size:
         return None
     return f"the audio has changed since: {file.size} bytes, then {size}; its chunks are those of the earlier file"
-
-
-def _is_same_file(first: Path, second: Path) -> bool:
-    """Return whether two paths lead to one file, such as through another mount of the dataset."""
-    try:
-        return first.samefile(second)
-    except OSError:
-        return False

@@ -16,6 +16,7 @@ from badc.chunks.settings import CutSettings
 from badc.chunks.status import ChunkState, ChunkStatus, DroppedContentError, read_chunk_status, status_path
 from badc.datasets.chunking.settings import ChunkSettings
 from badc.errors import MOST_LISTED, RequestError, listed, numbered
+from badc.recordings.locate import in_dataset
 from badc.system.annex import content_is_here
 from badc.system.paths import absolute, find_dataset_root, is_passed_over
 from badc.system.threads import in_threads
@@ -28,10 +29,10 @@ Item = TypeVar("Item")
 class ChunkOrder:
     """How to chunk a dataset's recordings. Paths are absolute.
 
-    Written paths are relative to `dataset_root`, the folder with `.datalad` at or above `root`, or None. `chunks_dir`
-    has a folder for each recording. With `virtual`, only manifests are written and no WAVs; `hash_chunks` is for these.
-    With `any_lengths`, nobody asked for the lengths of `cut`: those of chunked recordings are not compared with them.
-    `strict` refuses manifests and chunk statuses whose content was dropped.
+    `dataset_root` is the folder with `.datalad` at or above `root`, or None. `chunks_dir` has a folder for each
+    recording. With `virtual`, only manifests are written and no WAVs; `hash_chunks` is for these. With `any_lengths`,
+    nobody asked for the lengths of `cut`: those of chunked recordings are not compared with them. `strict` refuses
+    manifests and chunk statuses whose content was dropped.
     """
 
     root: Path
@@ -58,6 +59,10 @@ class ChunkOrder:
             hash_chunks=settings.hash_chunks,
             any_lengths=not settings.model_fields_set & _LENGTHS,
         )
+
+    def root_of(self, path: Path) -> Path | None:
+        """Return the folder that paths in a file are relative to; None if the file is in no dataset."""
+        return self.dataset_root or (self.root if path.is_relative_to(self.root) else None)
 
     def manifest_of(self, recording_id: str) -> Path:
         """Return the path of the manifest that is written for a recording."""
@@ -162,7 +167,7 @@ def _of_manifest(order: ChunkOrder, path: Path) -> list[Chunked]:
             raise DroppedContentError(gone)
         return [Chunked(path.stem, manifest=path, missing=gone, repeatable=False)]
     try:
-        manifest = read_manifest(path, order.dataset_root)
+        manifest = read_manifest(path, order.root_of(path))
     except RequestError as error:
         status, _ = _status_of(order, path.stem)
         broken = f"its manifest is broken: {str(error).splitlines()[0]}"
@@ -241,7 +246,7 @@ def _status_of(order: ChunkOrder, recording_id: str) -> tuple[ChunkStatus | None
 def _audio_of(order: ChunkOrder, status: ChunkStatus | None) -> Path | None:
     if status is None or status.audio_path is None:
         return None
-    return absolute((order.dataset_root or order.root) / status.audio_path)
+    return in_dataset(status.audio_path, order.dataset_root or order.root)
 
 
 def _unfinished(status: ChunkStatus | None) -> str | None:

@@ -76,7 +76,7 @@ def _cut(recording: RecordingToChunk, order: ChunkOrder, interrupted: Callable[[
         identifier,
         audio,
         manifest,
-        order.dataset_root,
+        order.root_of(path),
         order.cut,
         order.virtual,
         order.hash_chunks or not order.virtual,
@@ -89,9 +89,9 @@ def _cut(recording: RecordingToChunk, order: ChunkOrder, interrupted: Callable[[
     with keeping_status(path, status) as found:
         plan = plan_cut(audio, identifier, order.cut, order.dataset_root)
         if order.virtual:
-            chunks = write_virtual_chunks(plan, manifest, order.hash_chunks, after_chunk)
+            chunks = write_virtual_chunks(plan, manifest, order.hash_chunks, after_chunk, order.root_of(manifest))
         else:
-            chunks = write_real_chunks(plan, path.parent, manifest, after_chunk)
+            chunks = write_real_chunks(plan, path.parent, manifest, after_chunk, order.root_of(manifest))
         if recording.anew is not None:
             kept = () if order.virtual else {f"{chunk.chunk_id}.wav" for chunk in chunks}
             remove_earlier_cut(identifier, path.parent, kept)
@@ -103,15 +103,16 @@ def _adopt(recording: RecordingToChunk, order: ChunkOrder) -> int:
     """Write the chunk status that a manifest lacks which a person or another tool made; how it was cut is not known."""
     at = now()
     audio, manifest = order.root / recording.audio, recording.manifest_in(order)
+    path = status_path(order.chunks_dir, recording.recording_id)
     status = ChunkStatus(
         recording_id=recording.recording_id,
-        audio_path=as_written(audio, order.dataset_root),
-        manifest_path=as_written(manifest, order.dataset_root),
+        audio_path=as_written(audio, order.root_of(path)),
+        manifest_path=as_written(manifest, order.root_of(path)),
         state=ChunkState.COMPLETED,
         started_at=at,
         completed_at=at,
         updated_at=at,
         manifest_rows=recording.chunks,
     )
-    write_chunk_status(status_path(order.chunks_dir, recording.recording_id), status)
+    write_chunk_status(path, status)
     return recording.chunks or 0

@@ -23,6 +23,7 @@ from badc.errors import BadcError, NotInstalledError, RequestError, listed, numb
 from badc.inference.other_results import OtherResults
 from badc.inference.plan import has_gpus, made_by, prepared_runner
 from badc.inference.settings import InferSettings
+from badc.recordings.locate import notes_on_places
 from badc.recordings.names import AUDIO_FOLDER
 from badc.reports.query.sites import read_sites
 from badc.runners.hawkears.settings import HawkearsSettings
@@ -75,6 +76,12 @@ class OrchestrationPlan:
     def todo(self) -> list[RecordingToInfer]:
         """The recordings to run."""
         return [r for r in self.recordings if r.decision in TO_RUN]
+
+    @property
+    def audio_notes(self) -> list[str]:
+        """What a person should know of where the audio is (see `notes_on_places`)."""
+        found = ((r.source_path, r.audio) for r in self.todo if r.source_path is not None and r.audio is not None)
+        return notes_on_places(found, self.settings.root)
 
     @property
     def to_report(self) -> list[RecordingToInfer]:

@@ -115,7 +115,8 @@ def _show_plan(plan: OrchestrationPlan) -> None:
         print(f"… and {len(rows) - len(shown)} more; --plan-csv writes those to run, a pipe shows all")
     counts = ", ".join(f"{number} {decision.value}" for decision, number in plan.counts().items())
     print(f"{numbered(len(rows), 'recording')}: {counts or 'none'}", file=sys.stderr)
-    for note in plan.places if rows else ():
+    # A run says by itself where its audio is.
+    for note in (*plan.places, *(() if plan.settings.apply else plan.audio_notes)) if rows else ():
         print(f"badc: {note}", file=sys.stderr)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -284,21 +285,40 @@ def test_chunks_of_the_single_commands_are_known(dataset: Path) -> None:
     assert only(plan(dataset)).decision is ChunkDecision.SKIP
 
 
-def test_outside_of_datalad_paths_are_absolute_and_a_moved_dataset_keeps_its_ids(dataset: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("virtual", [True, False])
+@pytest.mark.parametrize("absolute", [False, True], ids=["as written now", "absolute, as written once"])
+def test_a_dataset_without_datalad_can_be_moved_and_copied(
+    dataset: Path, tmp_path: Path, virtual: bool, absolute: bool
+) -> None:
     shutil.rmtree(dataset / ".datalad")
-    run(dataset)
-    source = read_manifest(dataset / "manifests" / "c.csv").chunks[0].source_path
-    assert source == str(dataset / "audio" / "north" / "c.flac")
-    assert plan(dataset).rows() == []
+    run(dataset, virtual=virtual)
+    manifest, status = dataset / "manifests" / "c.csv", status_path(dataset / "artifacts" / "chunks", "c")
+    source = "audio/north/c.flac" if virtual else "artifacts/chunks/c/c_chunk_0_1000.wav"
+    assert read_manifest(manifest).chunks[0].source_path == source
+    assert read_manifest(manifest).locate(source) == dataset / source
+    assert json.loads(status.read_bytes())["audio_path"] == "audio/north/c.flac"
+    assert json.loads(status.read_bytes())["manifest_path"] == "manifests/c.csv"
+    assert plan(dataset, virtual=virtual).rows() == []
+    if absolute:
+        for path in (manifest, status):
+            path.write_text(re.sub(r'(?<=[,"])(audio|artifacts|manifests)/', rf"{dataset}/\1/", path.read_text()))
+        assert str(dataset) in manifest.read_text()
+        assert str(dataset) in status.read_text()
+    shutil.copytree(dataset, tmp_path / "copy")
     dataset.rename(tmp_path / "moved")
-    found = decisions(plan(tmp_path / "moved"))
-    assert set(found) == {"c", "siteA_20230509_094500", "siteB_20230509_094500"}
-    assert {d for d, _ in found.values()} == {ChunkDecision.CHUNK}
-    assert "its manifest names" in found["c"][1]
-    run(tmp_path / "moved")
-    assert {d for d, _ in decisions(plan(tmp_path / "moved")).values()} == {ChunkDecision.SKIP}
     (tmp_path / "mount").symlink_to("moved")
-    assert {d for d, _ in decisions(plan(tmp_path / "mount")).values()} == {ChunkDecision.SKIP}, "another way to it"
+    for place in ("copy", "moved", "mount"):
+        found = decisions(plan(tmp_path / place, virtual=virtual))
+        assert set(found) == {"c", "siteA_20230509_094500", "siteB_20230509_094500"}
+        assert {d for d, _ in found.values()} == {ChunkDecision.SKIP}, found
+        read = read_manifest(tmp_path / place / "manifests" / "c.csv")
+        assert read.locate(read.chunks[0].source_path) == tmp_path / place / source
+
+
+def test_a_manifest_outside_of_its_dataset_has_absolute_paths(dataset: Path, tmp_path: Path) -> None:
+    shutil.rmtree(dataset / ".datalad")
+    run(dataset, manifest_dir=tmp_path / "lists")
+    assert read_manifest(tmp_path / "lists" / "c.csv").chunks[0].source_path == str(dataset / "audio/north/c.flac")
 
 
 def test_hostile_names_are_chunked_and_read_back(

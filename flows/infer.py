@@ -10,7 +10,6 @@ if __name__ == "__main__":
     # would import Prefect with it.
     os.execv(sys.executable, [sys.executable, "-m", "flows", "infer", "run", *sys.argv[1:]])
 
-import math
 import queue
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -59,8 +58,9 @@ _IN_FLIGHT_PER_SLOT = 2
 # Tasks that wait for their retry need no worker, but each holds a thread.
 MOST_UNDER_WAY = 512
 _TICK_S = 0.25
-# By `--chunks-per-task auto` a run has about as many task runs: each costs Prefect 20 kB and some 50 ms of a core.
-_WANTED_TASK_RUNS = 1000
+# By `--chunks-per-task auto` a run of more chunks has up to twice as many task runs: each costs Prefect 20 kB and some
+# 50 ms of a core.
+_FEWEST_TASK_RUNS = 500
 # And no batch is more than this part of a worker's share of what is left, so that all workers end at the same time.
 _MOST_OF_SHARE = 0.25
 
@@ -314,7 +314,7 @@ def _batches(
     begin = 0
     while left := len(chunks) - begin:
         share = left / max(1, workers())
-        auto = max(1, min(math.ceil(len(chunks) / _WANTED_TASK_RUNS), int(share * _MOST_OF_SHARE)))
+        auto = max(1, min(len(chunks) // _FEWEST_TASK_RUNS, int(share * _MOST_OF_SHARE)))
         end = min(len(chunks), begin + (auto if size == "auto" else size))
         yield tuple(chunks[begin:end])
         begin = end

@@ -99,7 +99,7 @@ class InferOptions(RunnerSettings):
         BeforeValidator(_number_or_auto),
         Field(
             description="Chunks per Prefect task run, of which a retry redoes only those that failed. `auto` is 1, and "
-            "more only where a run would have more than some 1,000 task runs."
+            "more only where a run would have 1,000 task runs or more."
         ),
     ] = "auto"
     chunks_at_once: Annotated[

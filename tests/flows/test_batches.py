@@ -16,16 +16,16 @@ def sizes(chunks: int, size: int | Literal["auto"], workers: int = 2) -> list[in
     return [len(batch) for batch in batches]
 
 
-@pytest.mark.parametrize("chunks", [0, 1, 500, 1000])
+@pytest.mark.parametrize("chunks", [0, 1, 500, 999])
 def test_by_default_each_chunk_has_a_task_run(chunks: int) -> None:
     assert sizes(chunks, "auto") == [1] * chunks
 
 
-@pytest.mark.parametrize("chunks", [1001, 5000, 50_000])
+@pytest.mark.parametrize("chunks", [1000, 5000, 50_000])
 @pytest.mark.parametrize("workers", [1, 2, 16])
-def test_a_large_run_has_a_thousand_task_runs_or_so(chunks: int, workers: int) -> None:
+def test_a_large_run_has_some_500_to_1000_task_runs(chunks: int, workers: int) -> None:
     made = sizes(chunks, "auto", workers)
-    assert 500 <= len(made) <= 2000
+    assert 500 <= len(made) <= 1100
     assert made[-1] == 1, "the last ones are small, so that all workers end together"
     assert sorted(made, reverse=True) == made
 

@@ -18,17 +18,21 @@ from tests.bench import (
     planning,
     real_gpu,
     reports,
+    short_recordings,
     start_up,
+    study,
     task_runners,
 )
 from tests.conftest import ROOT
 
 BENCHMARKS = {
+    "study": study,
     "tasks": task_runners,
     "birdnet": birdnet,
     "hawkears": hawkears,
     "orchestrate": orchestration,
     "planning": planning,
+    "short": short_recordings,
     "aggregate": aggregation,
     "reports": reports,
     "gpus": gpus,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +13,9 @@ from typing import Any
 import orjson
 import psutil
 import pytest
+
+from tests.fakes.postgresql import postgresql as run_postgresql
+from tests.fakes.postgresql import programs
 
 
 @pytest.fixture
@@ -77,26 +78,10 @@ def dask(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 @pytest.fixture
 def postgresql(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[str]:
     """A real PostgreSQL of this test's own: its URL for Prefect."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
-    programs = found[-1].parent if found else Path(shutil.which("postgres") or "/nowhere/postgres").parent
-    if not (programs / "initdb").exists():
+    if programs() is None:
         pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
-    data, port = tmp_path / "pg", free_port()
-    user: str | None = None
-    if os.geteuid() == 0:  # PostgreSQL refuses root
-        user = "postgres"
-        for folder in (tmp_path, *tmp_path.parents):
-            if folder.stat().st_mode & 0o777 == 0o700:  # those of pytest
-                folder.chmod(0o755)
-        data.mkdir()
-        os.chown(data, pwd.getpwnam(user).pw_uid, -1)
-    options: dict[str, Any] = {"user": user, "check": True, "capture_output": True, "cwd": "/"}
-    subprocess.run([programs / "initdb", "-D", data, "-U", "badc", "--auth=trust"], **options)
-    start = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={data}"
-    control = [programs / "pg_ctl", "-D", data, "-w"]
-    subprocess.run([*control, "-o", start, "-l", data / "log", "start"], **options)
-    yield f"postgresql+asyncpg://badc:secret@127.0.0.1:{port}/postgres"
-    subprocess.run([*control, "-m", "immediate", "stop"], **options | {"check": False})  # it may be gone already
+    with run_postgresql(tmp_path, free_port()) as url:
+        yield url
 
 
 @pytest.fixture

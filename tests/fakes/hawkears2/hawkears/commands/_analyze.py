@@ -60,6 +60,7 @@ def analyze(
         if log := os.environ.get("HAWKEARS2_SPANS"):
             with Path(log).open("a", encoding="utf-8") as stream:
                 stream.write(f"{begin_s} {time.monotonic()}\n")
+    time.sleep(float(os.environ.get("HAWKEARS2_SLEEP_S", 0)))
     if (text := os.environ.get("HAWKEARS2_CRASH")) and text in name:
         os._exit(9)
     if "hang" in name:

@@ -122,10 +122,10 @@ def id_problem(identifier: str) -> str | None:
     """
     if identifier in _RESERVED:
         return f"'{identifier}' is not a name"
-    if is_passed_over(identifier):
-        return "files and folders of that name are hidden or a system's, and never searched; give it another"
     if _NOT_IN_NAMES.search(identifier):
         return "it must not contain '/', '\\' or NUL"
+    if is_passed_over(identifier):
+        return "files and folders of that name are hidden or a system's, and never searched; give it another"
     if len(identifier.encode(errors="replace")) > _MOST_BYTES:
         return f"it is longer than {_MOST_BYTES} bytes, too long for a file name with its suffix"
     if not identifier.isascii():

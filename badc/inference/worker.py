@@ -49,7 +49,7 @@ def infer_chunks(
     """
     calls = [chunks] if len(chunks) > 1 and order.in_one_call else [[planned] for planned in chunks]
     gpu = _gpu_of_this_process()
-    return [attempt for call in calls if may_begin() for attempt in _Call(call, order, gpu, report).attempts()]
+    return [attempt for call in calls for attempt in _Call(call, order, gpu, report).attempts(may_begin)]
 
 
 class _Call:
@@ -64,14 +64,16 @@ class _Call:
         self._report = report
         self._reader = None if gpu is None else _reader_of(gpu)
 
-    def attempts(self) -> list[Attempt]:
-        """Make the call once it is its turn; return the ended attempts.
+    def attempts(self, may_begin: Callable[[], bool]) -> list[Attempt]:
+        """Make the call once it is its turn, if it may begin then; return the ended attempts.
 
         The next call has its turn while this one's results are written.
         """
         gpu, order = self._gpu, self._order
         wanted_at_once = order.at_once.gpu if gpu else order.at_once.cpu
         with _turns.one(order.runner, wanted_at_once, order.alone) as turn:
+            if not may_begin():
+                return []
             started = [Attempt(p.key, gpu.index if gpu else None, gpu.name if gpu else None) for p in self._chunks]
             for attempt in started:
                 self._report(attempt)

@@ -47,6 +47,9 @@ def bundle_recording(plan: OrchestrationPlan, recording: RecordingToInfer) -> li
         )
     )
     if made.bad:
+        for path in bundle.written:
+            if path.suffix == ".html":
+                path.unlink()  # with it, the reports would count as whole, and the next run would say nothing
         reasons = [f"{path}: {reason}" for path, reason in made.bad_files]
         raise BadcError(
             f"{numbered(made.bad, 'file')} of detections could not be used, the others are in:\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -204,9 +203,20 @@ class OrchestrateSettings(SlurmSettings, DatasetInferOptions, LayoutSettings, Da
         return self.below(self.bundle_aggregate_dir) / f"{recording_id}.parquet"
 
     def lacks_reports(self, recording_id: str) -> bool:
-        """Whether a recording's reports are wanted and not whole: the page is what is written last."""
+        """Whether a recording's reports are wanted, and not whole or older than its results.
+
+        The page is what is written last. Each result that is written changes its folder's time. Git keeps no times, so
+        in its repositories a page that is there counts.
+        """
+        if not self.bundle:
+            return False
         page = self.table_of(recording_id).with_name(f"{recording_id}_report.html")
-        return self.bundle and not os.path.lexists(page)  # git-annex may have dropped its content
+        try:
+            made = page.lstat().st_mtime  # git-annex may have dropped its content
+            changed = (self.below(self.output_dir) / recording_id).stat().st_mtime
+        except FileNotFoundError:
+            return True
+        return changed > made and not (self.root / ".git").exists()
 
     @property
     def rollup_folder(self) -> Path:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from badc.inference import turns as module
+from badc.inference import worker
 from badc.inference.turns import Turns
 
 
@@ -122,3 +123,20 @@ def test_a_runner_to_be_renewed_is_closed_when_it_is_empty_and_not_before(crowd:
     crowd.let_go("2")
     assert crowd.inside == ["3"]
     assert len(closed) == 1
+
+
+def test_a_chunk_whose_turn_comes_after_the_stop_is_not_begun(plan) -> None:
+    """As one that waits on a worker for the chunk before it."""
+    made = plan(seconds=1)
+    order, stopped, ended = made.order, threading.Event(), []
+    with worker._turns.one(order.runner, order.at_once.cpu):
+        waiting = threading.Thread(
+            target=lambda: ended.append(
+                worker.infer_chunks(made.todo, order, lambda attempt: None, lambda: not stopped.is_set())
+            )
+        )
+        waiting.start()
+        waiting.join(0.3)
+        stopped.set()
+    waiting.join(10)
+    assert ended == [[]]

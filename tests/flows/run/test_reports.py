@@ -74,3 +74,26 @@ def test_a_report_that_cannot_be_made_fails_its_recording_alone(planned: Callabl
     states = {r.recording_id: (r.state, bool(r.error)) for r in outcome.recordings}
     assert states == {"A": (RunState.FAILED, True), "B": (RunState.COMPLETED, False)}
     assert outcome.state is RunState.FAILED
+
+
+def test_reports_older_than_the_results_are_made_again_but_not_in_git(planned: Callable[[], OrchestrationPlan]) -> None:
+    first = planned()
+    assert missing_reports(first, lambda line: None) is not None
+    root = first.settings.root
+    (chunk, *_) = read_manifest(root / "manifests" / "A.csv").chunks
+    write_result(result_path(root / "artifacts" / "infer", chunk), ChunkResult(chunk, "stub", ResultStatus.STUB))
+    assert [r.recording_id for r in planned().to_report] == ["A"]
+    (root / ".git").mkdir()
+    assert planned().to_report == []
+
+
+def test_results_that_cannot_be_read_are_told_each_time(planned: Callable[[], OrchestrationPlan]) -> None:
+    root = planned().settings.root
+    (root / "artifacts" / "infer" / "A" / "damaged.json").write_text('{"chunk_id":')
+    for left in (["A", "B"], ["A"]):
+        made = planned()
+        assert [r.recording_id for r in made.to_report] == left
+        outcome = missing_reports(made, lambda line: None)
+        assert outcome is not None
+        assert outcome.state is RunState.FAILED
+        assert "damaged.json" in outcome.reasons()[0]

@@ -77,18 +77,20 @@ def prefect_api(_own_prefect_home: None) -> Iterator[str]:
         api.stop()
 
 
-@pytest.fixture(scope="session")
-def free_port() -> Callable[[], int]:
-    """Return a function that returns a TCP port which is free now."""
+def find_free_port() -> int:
+    """Return a TCP port which is free now."""
     import socket
 
-    def find() -> int:
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            port: int = taken.getsockname()[1]
-            return port
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
 
-    return find
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """Return `find_free_port`."""
+    return find_free_port
 
 
 @pytest.fixture(scope="session")

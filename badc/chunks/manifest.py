@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from badc.errors import MOST_LISTED, RequestError, listed, numbered
-from badc.recordings.locate import dataset_of, find_audio, in_dataset
+from badc.recordings.locate import find_audio, in_dataset, plain_dataset_of
 from badc.recordings.names import id_problem
 from badc.system import atomic
 from badc.system.paths import absolute, find_dataset_root, walk
@@ -118,7 +118,7 @@ def read_manifest(path: Path, dataset_root: Path | None = None) -> Manifest:
     if problems:
         raise RequestError(listed(problems, total))
     root = dataset_root or find_dataset_root(full)
-    return Manifest(full, root, chunks, root or dataset_of(full))
+    return Manifest(full, root, chunks, root or plain_dataset_of(full))
 
 
 def write_manifest(path: Path, chunks: Iterable[Chunk]) -> None:

@@ -101,7 +101,7 @@ class InferPlan:
     def audio_notes(self) -> list[str]:
         """What a person should know of where the audio is (see `notes_on_places`)."""
         sources = dict.fromkeys(planned.chunk.source_path for planned in self.todo)
-        return notes_on_places(((source, self.manifest.locate(source)) for source in sources), self.manifest.audio_root)
+        return notes_on_places(sources, self.manifest.audio_root)
 
     def output_of(self, chunk: Chunk) -> str:
         """Return the path of a chunk's detections as telemetry and summary record it."""

@@ -26,10 +26,13 @@ def find_audio(source_path: str, roots: Sequence[Path], moved_to: Sequence[Path]
 def dataset_of(path: Path) -> Path | None:
     """Return the dataset that relative paths in a file refer to, with `.datalad` or without; None outside of one.
 
-    A dataset without `.datalad` is the nearest folder above with `audio`, and `manifests` or `artifacts`.
+    One without is looked for as `plain_dataset_of` does.
     """
-    if (root := find_dataset_root(path)) is not None:
-        return root
+    return find_dataset_root(path) or plain_dataset_of(path)
+
+
+def plain_dataset_of(path: Path) -> Path | None:
+    """Return the nearest folder above a file with `audio`, and `manifests` or `artifacts`; None if there is none."""
     return next((folder for folder in absolute(path).parents if _is_plain_dataset(folder)), None)
 
 
@@ -60,14 +63,14 @@ def _size(path: Path) -> int | None:
         return None
 
 
-def notes_on_places(found: Iterable[tuple[str, Path]], root: Path | None) -> list[str]:
+def notes_on_places(sources: Iterable[str], root: Path | None) -> list[str]:
     """Return a sentence each on audio of a dataset that is not where its manifests say, and on audio outside of it.
 
-    `found` has the path in a manifest, and where it was found.
+    `sources` are paths as manifests have them; only absolute ones can be elsewhere.
     """
     if root is None:
         return []
-    named = [(Path(written), path) for written, path in found if Path(written).is_absolute()]
+    named = [(Path(source), in_dataset(source, root)) for source in sources if Path(source).is_absolute()]
     moved = [(written, path) for written, path in named if path != written and not is_same_file(written, path)]
     outside = [path for _, path in named if not path.is_relative_to(root)]
     notes = []
@@ -110,6 +113,6 @@ def audio_bases(table: Path, audio_root: Path | None) -> list[Path]:
     """Return the folders where a table's audio may be: the given one, the table's dataset, the table's own folder."""
     folder = absolute(table).parent
     found = [absolute(audio_root)] if audio_root is not None else []
-    if (dataset := dataset_of(folder / table.name)) is not None:
+    if (dataset := dataset_of(table)) is not None:
         found.append(dataset)
     return [*found, folder]

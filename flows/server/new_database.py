@@ -19,6 +19,7 @@ from prefect.server.database import provide_database_interface
 from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
 from sqlalchemy.engine import make_url
 
+from badc.system.atomic import replacing
 from badc.system.paths import cache_dir
 
 
@@ -35,13 +36,9 @@ def make_database() -> None:
         _put(kept, file)
     else:
         asyncio.run(provide_database_interface().create_db())
-        with suppress(OSError, sqlite3.Error):  # the next one is made anew, too
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
-                copy = Path(folder, "copy.db")
-                with closing(sqlite3.connect(file)) as database:
-                    database.execute("VACUUM INTO ?", (str(copy),))
-                copy.replace(kept)
+        # If it cannot be kept, the next one is made anew, too.
+        with suppress(OSError, sqlite3.Error), replacing(kept) as copy, closing(sqlite3.connect(file)) as database:
+            database.execute("VACUUM INTO ?", (str(copy),))
 
 
 def _is_sound(kept: Path) -> bool:

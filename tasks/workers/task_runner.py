@@ -174,16 +174,16 @@ class ChunkTaskRunner(DaskTaskRunner):
     def _run(self, call: OnWorker, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         submit = partial(self.client.submit, call.function, *args, **kwargs)
         for _ in range(_MOST_WORKERS):
-            with self._slots.one(self._may_wait(call), call.preferred) as worker, suppress(_WorkerGoneError):
+            with (
+                self._slots.one(lambda: not self._abandoned.is_set() and call.may_start(), call.preferred) as worker,
+                suppress(_WorkerGoneError),
+            ):
                 # The worker is chosen here: Dask would also give a second task to one that is slow. Not its
                 # allow_other_workers: a task that loses its worker while no other is up stays unassigned.
                 # Dask keeps what it knows of each group of tasks; that of such a key is its first part.
                 key = (call.function.__name__, uuid.uuid4().hex)
                 return self._result(submit(key=key, workers=[worker]), call.reported, worker)
         raise WorkersDiedError(f"{_MOST_WORKERS} workers that had it died, one after the other")
-
-    def _may_wait(self, call: OnWorker) -> Callable[[], bool]:
-        return lambda: not self._abandoned.is_set() and call.may_start()
 
     def _result(self, future: Future[Any], reported: Callable[[], Any], worker: str) -> Any:
         """Return a future's result; raise `_WorkerGoneError` once its worker has left the cluster."""

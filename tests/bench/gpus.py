@@ -17,15 +17,6 @@ from tests.conftest import FAKES
 CHUNKS = 30
 SEVERAL_CHUNKS, SEVERAL_CHUNK_S = 120, 15
 READINGS = 2000
-STAND_IN = [
-    "--use-hawkears",
-    "--hawkears-engine",
-    "resident",
-    "--hawkears-python",
-    "./python",
-    "--hawkears-data",
-    "root",
-]
 WAIT_CHUNKS, WAIT_S = 500, 0.05
 SLOW_S = 8.0
 
@@ -53,8 +44,9 @@ def measure(scratch: Path) -> str:
         subprocess.run([sys.executable, "-c", _SAMPLER], env=environment, capture_output=True, check=True).stdout
     )
     fast_s, slow_s, tail_s = _run(scratch, environment)
-    several = _several_at_once(scratch, environment)
-    waits = _waits(scratch, environment)
+    runner = stand_in(scratch)
+    several = _several_at_once(scratch, environment, runner)
+    waits = _waits(scratch, environment, runner)
     return (
         "## GPUs (simulated driver)\n\n"
         "`python -m tests.bench gpus`.\n\n"
@@ -67,12 +59,22 @@ def measure(scratch: Path) -> str:
     )
 
 
-def _waits(scratch: Path, environment: dict[str, str]) -> str:
+def stand_in(folder: Path) -> list[str]:
+    """Write what the stand-in for HawkEars 2.x needs to a folder; return the options that take it as the runner."""
+    python = folder / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={FAKES / "hawkears2"} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    (folder / "root" / "data" / "ckpt").mkdir(parents=True)
+    words = ["--use-hawkears", "--hawkears-engine", "resident", "--hawkears-python", str(python)]
+    return [*words, "--hawkears-data", str(folder / "root")]
+
+
+def _waits(scratch: Path, environment: dict[str, str], runner: list[str]) -> str:
     """Return how much of the time a host is busy that takes some 50 ms a chunk, one after the other."""
     manifest = _manifest(scratch, "SHORT", np.zeros(WAIT_CHUNKS * 8000, dtype=np.int16), 8000, 1)
     spans = scratch / "spans"
     variables = environment | {"HAWKEARS2_NETWORK_S": str(WAIT_S), "HAWKEARS2_SPANS": str(spans)}
-    _infer(scratch, variables, manifest, [*STAND_IN, "--chunks-at-once", "1", "--output-dir", "out-short"])
+    _infer(scratch, variables, manifest, [*runner, "--chunks-at-once", "1", "--output-dir", "out-short"])
     times = np.loadtxt(spans)[1:]  # the first warms the model up
     assert len(times) == WAIT_CHUNKS
     busy = float((times[:, 1] - times[:, 0]).sum() / (times[-1, 1] - times[0, 0]))
@@ -83,21 +85,17 @@ def _waits(scratch: Path, environment: dict[str, str]) -> str:
     )
 
 
-def _several_at_once(scratch: Path, environment: dict[str, str]) -> str:
+def _several_at_once(scratch: Path, environment: dict[str, str], runner: list[str]) -> str:
     """Return a table of chunks per minute of a host that waits 100 ms for its network, at 1, 2 and 3 at once."""
     from badc.telemetry.events import EventStatus, read_events
 
     rate = 32_000
     noise = np.random.default_rng(2).normal(0, 3000, SEVERAL_CHUNKS * SEVERAL_CHUNK_S * rate).astype(np.int16)
     manifest = _manifest(scratch, "LONG", noise, rate, SEVERAL_CHUNK_S)
-    python = scratch / "python"
-    python.write_text(f'#!/bin/sh\nPYTHONPATH={FAKES / "hawkears2"} exec {sys.executable} "$@"\n')
-    python.chmod(0o755)
-    (scratch / "root" / "data" / "ckpt").mkdir(parents=True)
     rows = []
     for number in (1, 2, 3):
         log = f"{number}.jsonl"
-        words = [*STAND_IN, "--chunks-at-once", str(number), "--output-dir", f"out-{number}", "--telemetry-log", log]
+        words = [*runner, "--chunks-at-once", str(number), "--output-dir", f"out-{number}", "--telemetry-log", log]
         _infer(scratch, environment | {"HAWKEARS2_NETWORK_S": "0.1"}, manifest, words)
         ends = [e for e in read_events(scratch / log) if e.status is EventStatus.SUCCESS]
         finished = sorted(datetime.fromisoformat(str(event.finished_at)) for event in ends)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -16,7 +15,8 @@ import numpy as np
 import psutil
 import soundfile as sf
 
-from tests.conftest import FAKES
+from tests.bench.gpus import stand_in
+from tests.conftest import find_free_port
 from tests.fakes.postgresql import postgresql, programs
 
 TRIVIAL = 1000
@@ -41,7 +41,7 @@ def measure(scratch: Path) -> str:
     trivial = _dataset(scratch / "trivial", TRIVIAL, seconds=2)
     runs = {"SQLite": _run(trivial, scratch, "sqlite", "--stub-runner")}
     if programs() is not None:
-        with postgresql(scratch, _free_port()) as url:
+        with postgresql(scratch, find_free_port()) as url:
             runs["PostgreSQL"] = _run(
                 trivial, scratch, "postgresql", "--stub-runner", PREFECT_API_DATABASE_CONNECTION_URL=url
             )
@@ -88,13 +88,7 @@ def _dataset(root: Path, recordings: int, seconds: int) -> Path:
 
 def _busy(scratch: Path) -> _Run:
     dataset = _dataset(scratch / "busy", RECORDINGS, MINUTES * 60)
-    python = scratch / "python"
-    python.write_text(f'#!/bin/sh\nPYTHONPATH={FAKES / "hawkears2"} exec {sys.executable} "$@"\n')
-    python.chmod(0o755)
-    (scratch / "root" / "data" / "ckpt").mkdir(parents=True)
-    words = ["--use-hawkears", "--hawkears-engine", "resident", "--hawkears-python", str(python)]
-    words += ["--hawkears-data", str(scratch / "root")]
-    return _run(dataset, scratch, "busy", *words, HAWKEARS2_SLEEP_S=str(HOST_S))
+    return _run(dataset, scratch, "busy", *stand_in(scratch), HAWKEARS2_SLEEP_S=str(HOST_S))
 
 
 def _run(dataset: Path, scratch: Path, name: str, *words: str, **environment: str) -> _Run:
@@ -158,10 +152,3 @@ def _environment(scratch: Path, name: str) -> dict[str, str]:
     """Return the environment of a command with a Prefect of its own."""
     known = {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"}
     return known | {"PREFECT_HOME": str(scratch / f"prefect-{name}")}
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port

@@ -80,8 +80,7 @@ class OrchestrationPlan:
     @property
     def audio_notes(self) -> list[str]:
         """What a person should know of where the audio is (see `notes_on_places`)."""
-        found = ((r.source_path, r.audio) for r in self.todo if r.source_path is not None and r.audio is not None)
-        return notes_on_places(found, self.settings.root)
+        return notes_on_places((r.source_path for r in self.todo if r.source_path is not None), self.settings.root)
 
     @property
     def to_report(self) -> list[RecordingToInfer]:

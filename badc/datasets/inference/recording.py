@@ -58,7 +58,6 @@ class RecordingToInfer:
     log: Path
     other: OtherResults | None = None
     source_path: str | None = None  # of its first chunk, as the manifest has it
-    audio: Path | None = None  # where that was found
     lacks_channel: str | None = None  # that its audio does not have the channel that is asked for
 
     @property
@@ -106,7 +105,6 @@ def look_at(path: Path, settings: OrchestrateSettings, made_with: Mapping[str, A
         log=log_of(settings, recording_id),
         other=other if other else None,
         source_path=chunks[0].source_path if chunks else None,
-        audio=manifest.locate(chunks[0].source_path) if chunks else None,
     )
     decision, reason = _decide(recording, settings)
     if decision in TO_RUN and (lacks := _lacks_channel(manifest, open_chunks or chunks, settings)) is not None:

@@ -6,6 +6,7 @@ the files is not that of the rows, or manifests have to fill gaps, DuckDB sorts 
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -170,6 +171,9 @@ def aggregate(
         here = None if dataset is None else str(dataset)
         staging = _Staging(Path(scratch), times, places, made, settings.strict, here)
         detections, coverage = staging.detections, staging.coverage
+        if settings.parquet is not None:
+            tables = os.path.realpath(absolute(settings.parquet).parent)
+            detections.made_of = coverage.made_of = os.path.relpath(os.path.realpath(folder), tables)
         listed = _list(manifests, staging) if manifests else None
         _stage(folder, staging, listed, on_progress)
         if listed is not None:

@@ -63,6 +63,8 @@ COVERAGE_SCHEMA = pa.schema(
 )
 # The key in a table's Parquet metadata under which stands what made its results: JSON, settings by fingerprint.
 RUNS_KEY = "badc.runs"
+# The key there of the folder of detections that a table was made of, relative to the table's own.
+DETECTIONS_DIR_KEY = "badc.detections_dir"
 # The status of a recording that no manifest lists; its row has no chunk, and says in `notes` why.
 NOT_CHUNKED = "not_chunked"
 # What a manifest knows about a chunk: the columns above, and these for the detections.
@@ -73,7 +75,10 @@ _ROWS_PER_READ = 50_000
 
 
 class TableStage:
-    """A table that grows on disk at `path`, in Parquet, until it is published; `rows` have been written so far."""
+    """A table that grows on disk at `path`, in Parquet, until it is published; `rows` have been written so far.
+
+    `made_of` is the folder of the detections for `DETECTIONS_DIR_KEY`.
+    """
 
     schema: ClassVar[pa.Schema]
 
@@ -83,6 +88,7 @@ class TableStage:
         self._sorted = True
         self._last: tuple[str, int] = ("", -1)
         self.runs: dict[str, Mapping[str, Any]] = {}
+        self.made_of: str | None = None
         self._chunks: list[dict[str, Any]] = []
         self._counts: list[int] = []
         self._found: list[Any] = []
@@ -165,7 +171,8 @@ class TableStage:
         target.replace(self.path)
 
     def _metadata(self) -> dict[str, str]:
-        return {RUNS_KEY: orjson.dumps(self.runs).decode()}
+        told = {RUNS_KEY: orjson.dumps(self.runs).decode()}
+        return told if self.made_of is None else {**told, DETECTIONS_DIR_KEY: self.made_of}
 
     def copy_to(self, path: Path) -> None:
         """Copy the table's Parquet file."""

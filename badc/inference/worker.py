@@ -10,7 +10,7 @@ from itertools import repeat
 from typing import Any
 
 from badc.chunks.manifest import Chunk
-from badc.detections.fingerprint import MODEL_VERSION
+from badc.detections.fingerprint import CHANNEL, MODEL_VERSION
 from badc.detections.result import ChunkResult, result_path, write_result
 from badc.errors import BadcError, RunnerError
 from badc.inference.attempt import Attempt
@@ -86,7 +86,7 @@ class _Call:
             # Each chunk's share of the call, so that sums and means over chunks match the time spent.
             runtime_s = round((time.perf_counter() - clock) / len(self._chunks), 3)
             finished_at = now()
-        outcomes = [self._settle(planned.chunk, output) for planned, output in zip(self._chunks, outputs, strict=True)]
+        outcomes = [self._settle(planned, output) for planned, output in zip(self._chunks, outputs, strict=True)]
         if memory.reason is not None:
             outcomes = [
                 (ok, details if ok else {**details, "error": f"{details['error']}: {memory.reason}"}, found)
@@ -153,12 +153,12 @@ class _Call:
             return runner.detect_batch(items)
         return [runner.detect(*items[0])]
 
-    def _settle(self, chunk: Chunk, output: RunnerOutput | _Failure) -> _Outcome:
+    def _settle(self, planned: PlannedChunk, output: RunnerOutput | _Failure) -> _Outcome:
         """Write what the runner gave; return whether that succeeded, the details for telemetry, the labels found."""
         if not isinstance(output, RunnerOutput):
             return False, output, {}
         try:
-            return True, _write(chunk, output, self._order), label_counts(output.result.detections)
+            return True, _write(planned, output, self._order), label_counts(output.result.detections)
         except Exception as error:
             return False, self._failure(error), {}
 
@@ -196,15 +196,15 @@ def _reader_of(gpu: Gpu) -> GpuReader:
     return GpuReader(gpu)
 
 
-def _write(chunk: Chunk, output: RunnerOutput, order: InferOrder) -> dict[str, Any]:
-    root = order.dataset_root
+def _write(planned: PlannedChunk, output: RunnerOutput, order: InferOrder) -> dict[str, Any]:
+    chunk, root = planned.chunk, order.dataset_root
     path = result_path(order.output_dir, chunk)
     require_inside(order.output_dir, path.parent)  # again: the folder may have become a link since the run was planned
     result = replace(
         output.result,
         chunk=output.result.chunk.with_note(output.note),
         dataset_root=None if root is None else str(root),
-        settings=_made_with(output.result, order),
+        settings=_made_with(output.result, planned.audio, order),
     )
     if output.raw_files:
         folder = path.with_name(f"{chunk.chunk_id}_{result.runner}")
@@ -222,9 +222,13 @@ def _write(chunk: Chunk, output: RunnerOutput, order: InferOrder) -> dict[str, A
     }
 
 
-def _made_with(result: ChunkResult, order: InferOrder) -> dict[str, Any]:
-    version = {} if result.model_version is None else {MODEL_VERSION: result.model_version}
-    return {**order.made_with, **version}
+def _made_with(result: ChunkResult, audio: AudioWindow | None, order: InferOrder) -> dict[str, Any]:
+    made = dict(order.made_with)
+    if result.model_version is not None:
+        made[MODEL_VERSION] = result.model_version
+    if audio is not None and audio.source.channels == 1:
+        made[CHANNEL] = None  # the choice makes no difference here, so it must make no other fingerprint
+    return made
 
 
 def _process_output(stdout: str, stderr: str, returncode: int | None) -> dict[str, Any]:

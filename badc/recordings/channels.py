@@ -69,7 +69,7 @@ def cancelling(samples: np.ndarray[Any, Any]) -> str:
     kept = channels**2 * samples.mean(axis=1).var() / powers.sum()
     if kept >= _LEAST_KEPT:
         return ""
-    return "the channels cancel each other, so their mean is nearly silent; --channel 1, or loudest, analyses one"
+    return "the channels cancel each other, so their mean is nearly silent (--channel 1, or loudest, analyses one)"
 
 
 def require_channel(path: Path, info: AudioInfo, choice: str | None) -> None:

@@ -16,6 +16,7 @@ from badc.datasets.chunking.settings import ChunkSettings
 from badc.datasets.inference.recording import TO_RUN, InferDecision, RecordingToInfer, log_of, look_at
 from badc.datasets.inference.saved_plan import other_settings, with_saved_plan
 from badc.datasets.inference.settings import OrchestrateSettings
+from badc.datasets.inference.tables import require_own_tables
 from badc.datasets.listing import matcher
 from badc.detections.places import RecordingPlaces, Source
 from badc.detections.result import result_path, without_output
@@ -120,9 +121,10 @@ class OrchestrationPlan:
         return "what is chunked is complete" if self.not_chunked else "every recording is complete"
 
     def require_possible(self) -> None:
-        """Raise RequestError if results of other settings would be replaced unasked, or --channel names none."""
+        """Raise RequestError if others' results or tables would be replaced unasked, or --channel names none."""
         if self.kept is not None:
             raise RequestError(self.kept.refusal())
+        require_own_tables(self.settings, self.recordings)
         if lacking := [r.lacks_channel for r in self.recordings if r.lacks_channel is not None]:
             raise RequestError(listed(lacking))
 

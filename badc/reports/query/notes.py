@@ -32,7 +32,7 @@ def notes_on_tables(database: duckdb.DuckDBPyConnection, parquet: Path, coverage
 
 
 def notes_on_gaps(database: duckdb.DuckDBPyConnection) -> list[str]:
-    """Return a sentence each on what was not analysed, has no station, or has no time; call `choose` first."""
+    """Return a sentence each on what was not analysed or not as it is, has no station, or no time; `choose` first."""
     found = []
     rows = database.execute(
         f"SELECT recording_id, any_value(notes) FROM coverage WHERE status = '{NOT_CHUNKED}' GROUP BY ALL ORDER BY ALL"
@@ -40,6 +40,7 @@ def notes_on_gaps(database: duckdb.DuckDBPyConnection) -> list[str]:
     if rows:
         shown = named_few([f"{name} ({why or 'no reason is known'})" for name, why in rows])
         found.append(f"not analysed: {numbered(len(rows), 'recording')} without chunks: {shown}")
+    found += _notes_on_audio(database)
     for what, of_detection, of_chunk, lacking in (
         ("station", "station", "station", "under no station"),
         ("time", "detected_at", "recorded_at", "under no hour and no date"),
@@ -57,6 +58,26 @@ def notes_on_gaps(database: duckdb.DuckDBPyConnection) -> list[str]:
             counts = f"{numbered(number, 'detection')}, {numbered(len(names), 'recording')}"
             found.append(f"no {what}: {counts} ({named_few(names)}): counted, but {lacking}")
     return found
+
+
+def _notes_on_audio(database: duckdb.DuckDBPyConnection) -> list[str]:
+    """Return a sentence for each kind of note on the audio of chunks, such as that only a part of it can be read.
+
+    Notes are of one kind if they differ in nothing but their numbers.
+    """
+    rows = database.execute(
+        f"""
+        WITH one AS (
+          SELECT DISTINCT recording_id, start_ms, unnest(string_split(notes, '; ')) AS note FROM coverage
+          WHERE notes <> '' AND status IS DISTINCT FROM '{NOT_CHUNKED}')
+        SELECT min(note), count(DISTINCT note), count(*), list(DISTINCT recording_id ORDER BY recording_id)
+        FROM one GROUP BY regexp_replace(note, '[0-9.,]+', '', 'g') ORDER BY count(*) DESC, 1
+        """
+    ).fetchall()
+    return [
+        f"{note}{'' if different == 1 else ', or the like'} ({numbered(chunks, 'chunk')} of {named_few(recordings)})"
+        for note, different, chunks, recordings in rows
+    ]
 
 
 def _stations_without_site(database: duckdb.DuckDBPyConnection) -> list[str]:

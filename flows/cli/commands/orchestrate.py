@@ -157,18 +157,19 @@ def _write_scripts(plan: OrchestrationPlan) -> int:
         print("Submit with:", file=sys.stderr)
         for script in written:
             print(script.submit_line)
-    elif plan.refused:
-        _tell_of_refusal(plan)
-    elif plan.todo or plan.to_report:
-        print("Nothing was run; --apply runs the plan", file=sys.stderr)
+    else:
+        _tell_of_apply(plan)
     return 0
 
 
-def _tell_of_refusal(plan: OrchestrationPlan) -> None:
+def _tell_of_apply(plan: OrchestrationPlan) -> None:
     try:
         plan.require_complete()
     except RequestError as error:
         print(f"badc: nothing was run, and --apply would refuse this plan: {error}", file=sys.stderr)
+    else:
+        if plan.todo or plan.to_report:
+            print("Nothing was run; --apply runs the plan", file=sys.stderr)
 
 
 def _apply(plan: OrchestrationPlan, began: str) -> int:

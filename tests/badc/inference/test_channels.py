@@ -57,6 +57,12 @@ def result(name: str = "c0") -> tuple[str, str]:
     return document["detections"][0]["label"], document["chunk"]["notes"]
 
 
+def fingerprint(name: str = "c0") -> str:
+    """Return the fingerprint of a chunk's result."""
+    found: str = json.loads(Path("out", "R", f"{name}.json").read_bytes())["fingerprint"]
+    return found
+
+
 def levels(path: Path, *values: float, seconds: int = 1, subtype: str = "FLOAT") -> Path:
     """Write a WAV whose channels have these levels."""
     samples = np.tile(np.array(values), (seconds * RATE, 1))
@@ -167,7 +173,7 @@ def test_a_mean_that_is_nearly_silent_is_noted_for_every_runner(tmp_path: Path, 
     sf.write(tmp_path / "a.wav", np.stack([noise, -0.9 * noise], axis=1), RATE, subtype="PCM_16")
     run(tmp_path / "a.wav", channel="mean")
     assert result()[1] == (
-        "the channels cancel each other, so their mean is nearly silent; --channel 1, or loudest, analyses one"
+        "the channels cancel each other, so their mean is nearly silent (--channel 1, or loudest, analyses one)"
     )
 
 
@@ -195,10 +201,12 @@ def test_a_choice_that_changes_nothing_is_no_other_setting(tmp_path: Path, run: 
         shutil.rmtree(tmp_path / "out", ignore_errors=True)
         levels(tmp_path / "a.wav", *[0.1] * channels)
         run(tmp_path / "a.wav")
+        made = fingerprint()
         for channel in choices:
             if same:
                 (attempt,) = run(tmp_path / "a.wav", channel=channel)
                 assert attempt.ok
+                assert fingerprint() == made, "tables would say that settings are mixed"
             else:
                 with pytest.raises(RequestError, match=f"channel none, asked for {channel}"):
                     run(tmp_path / "a.wav", channel=channel)

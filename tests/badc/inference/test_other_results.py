@@ -124,6 +124,7 @@ def test_the_options_of_results_are_those_that_made_them(tmp_path: Path) -> None
     made = settings.runner().made_with()
     assert made == {"runner": "hawkears", "hawkears_arg": ["--min_score", "0.6"]}
     assert options_that_made(made) == "--use-hawkears --hawkears-arg=--min_score --hawkears-arg 0.6"
+    assert options_that_made(made | {"channel": "1"}).endswith(" 0.6 --channel 1")
     assert options_that_made({"runner": "another tool"}) is None
 
 

@@ -33,11 +33,11 @@ def write_detections(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def write_coverage() -> Callable[..., Path]:
-    """Return a function that writes the coverage beside a table: (recording, start ms, end ms, status) each."""
+    """Return a function that writes the coverage beside a table: (recording, start ms, end ms, status, notes or not)."""
 
-    def write(parquet: Path, chunks: Sequence[tuple[str, int, int, str]]) -> Path:
+    def write(parquet: Path, chunks: Sequence[tuple[Any, ...]]) -> Path:
         rows = []
-        for recording, start, end, status in chunks:
+        for recording, start, end, status, *notes in chunks:
             origin = parse_recording_name(recording)
             rows.append(
                 {
@@ -46,6 +46,7 @@ def write_coverage() -> Callable[..., Path]:
                     "start_ms": start,
                     "end_ms": end,
                     "status": status,
+                    "notes": notes[0] if notes else None,
                     "station": origin.station,
                     "recorded_at": origin.recorded_at,
                     "recorded_utc_offset_min": origin.utc_offset_min,

@@ -199,6 +199,20 @@ def test_recordings_without_chunks_are_said_and_are_no_chunks(write_detections, 
     assert "1 analysed of 3" in words
 
 
+def test_what_was_noted_of_the_audio_is_said_first(write_detections, write_coverage, tmp_path):
+    parquet = write_detections([(NAME, 0, "x", 0.5)])
+    cancel = "the channels cancel each other"
+    notes = [f"salvaged: 36.5 s of 60 s can be read; {cancel}", f"salvaged: 2 s of 60 s can be read; {cancel}", cancel]
+    chunks = [(NAME, 60_000 * n, 60_000 * (n + 1), "no_detections", note) for n, note in enumerate((None, *notes))]
+    write_coverage(parquet, chunks)
+    words = " ".join(read(write_page(parquet, tmp_path / "p.html", clips=False)[0]).text.split())
+
+    cancelling = f"The channels cancel each other (3 chunks of {NAME})."
+    assert f"{cancelling} Salvaged: 2 s of 60 s can be read, or the like (2 chunks of {NAME})." in " ".join(
+        words.split()
+    )
+
+
 def test_a_threshold_is_said_and_marked(study, tmp_path):
     outline = read(write_page(study, tmp_path / "p.html", clips=False, min_confidence=0.6)[0])
 

@@ -1,0 +1,71 @@
+"""Whose tables there are in a dataset's folder of tables, before those of a run take their place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from badc.datasets.inference.recording import TO_RUN, InferDecision, RecordingToInfer
+from badc.datasets.inference.settings import OrchestrateSettings
+from badc.detections.tables import DETECTIONS_DIR_KEY, DETECTIONS_SCHEMA
+from badc.errors import RequestError
+from badc.settings.model import option_name
+
+_COLUMNS = DETECTIONS_SCHEMA.names[:2]
+
+
+def require_own_tables(settings: OrchestrateSettings, recordings: Iterable[RecordingToInfer]) -> None:
+    """Raise RequestError if tables of these recordings, where theirs are wanted, are of another folder of detections.
+
+    That is so with an output folder of its own, whose tables would replace those of the first. Tables of another
+    program, or of an earlier version, do not say which folder they are of, and count as those of this one.
+    """
+    for option, folder in _wanted(settings):
+        looked = False
+        for recording in recordings:
+            made = recording.decision in (*TO_RUN, InferDecision.REPORT)
+            if not made and looked:
+                continue  # one tells of the others: they were made together
+            table = folder / f"{recording.recording_id}.parquet"
+            problem = _problem(table, settings.below(settings.output_dir) / recording.recording_id)
+            looked = looked or table.exists()
+            if problem is not None:
+                raise RequestError(
+                    f"{problem}. What is there is not replaced: give those of {settings.output_dir} a folder of their "
+                    f"own with {option}"
+                )
+
+
+def _wanted(settings: OrchestrateSettings) -> list[tuple[str, Path]]:
+    """Return each folder in which tables are made or read, with the option that names it."""
+    folders = []
+    if settings.bundle or settings.bundle_rollup:
+        folders.append((option_name("bundle_aggregate_dir"), settings.below(settings.bundle_aggregate_dir)))
+    if settings.slurm_bundle:
+        folder = settings.slurm_bundle_aggregate_dir or type(settings).model_fields["bundle_aggregate_dir"].default
+        folders.append((option_name("slurm_bundle_aggregate_dir"), settings.below(folder)))
+    return folders
+
+
+def _problem(table: Path, results: Path) -> str | None:
+    """Return why a recording's tables are not those of these results; None if they are, or are not there."""
+    try:
+        if table.exists():  # git-annex may have dropped its content
+            metadata = pq.read_metadata(table)
+            if metadata.schema.names[: len(_COLUMNS)] != _COLUMNS:
+                return f"{table}: is no table of detections"
+            told = (metadata.metadata or {}).get(DETECTIONS_DIR_KEY.encode())
+            of = None if told is None else Path(os.path.normpath(os.path.realpath(table.parent) / Path(told.decode())))
+            if of is not None and of != Path(os.path.realpath(results)):
+                return f"{table}: is the table of the detections in {of}"
+        elif (csv := table.with_suffix(".csv")).is_file():
+            with csv.open("rb") as stream:
+                if not stream.readline().startswith(",".join(_COLUMNS).encode()):
+                    return f"{csv}: is no table of detections"
+    except (pa.ArrowInvalid, OSError) as error:
+        return f"{table}: cannot be read as a table of detections ({error})"
+    return None

@@ -90,8 +90,8 @@ def _chunk(settings: PipelineSettings, session: PipelineSession) -> ChunkRunOutc
         session.say(f"the runs are not recorded in the dataset: {problem}")
     plan = plan_dataset(wanted, recording)
     if not plan.recordings and not plan.order.manifest_dir.is_dir():
-        note = f"; {plan.note}" if plan.note else ""
-        raise RequestError(f"{plan.order.root / AUDIO_FOLDER}: no recordings are in it{note}")
+        notes = "".join(f"; {note}" for note in plan.audio_notes)
+        raise RequestError(f"{plan.order.root / AUDIO_FOLDER}: no recordings are in it{notes}")
     for note in (*plan.places, *plan.notes("--chunk-include-existing")):
         session.say(note)
     session.not_possible = len(plan.not_possible)

@@ -14,7 +14,7 @@ from pathlib import Path
 from badc.errors import RequestError, numbered
 from badc.recordings.names import AUDIO_FOLDER, AUDIO_SUFFIXES, converter_of, nfc
 from badc.system.annex import MOST_POINTER_BYTES, is_pointer
-from badc.system.paths import is_passed_over
+from badc.system.paths import is_passed_over, passed_over_note
 
 _KEY_SIZE = re.compile(r"annex/objects/(?:.*/)?[A-Z0-9_]+-s(\d+)(?:-[A-Za-z]\d+)*--")
 
@@ -43,15 +43,19 @@ class Listing:
 
     `files`, sorted by path, have a known format or match a pattern. `problems` are paths below `audio` that cannot be
     used, with the reason. `unreadable` counts files of sound that have to be converted or unpacked first, by the end of
-    their name and what does it.
+    their name and what does it. `passed_over` is the note on folders with audio that were (see `passed_over_note`).
     """
 
     files: Sequence[AudioFile]
     problems: Sequence[tuple[str, str]]
     unreadable: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    passed_over: str | None = None
 
-    def unreadable_note(self) -> str | None:
-        """Return what a person should know of the files that have to be converted, in one line; None without any."""
+    def notes(self) -> list[str]:
+        """Return what a person should know: of files that have to be converted, and of folders passed over."""
+        return [note for note in (self._unreadable_note(), self.passed_over) if note is not None]
+
+    def _unreadable_note(self) -> str | None:
         if not self.unreadable:
             return None
         kinds = [f"{count} {kind} (by {program})" for (kind, program), count in sorted(self.unreadable.items())]
@@ -99,7 +103,8 @@ def list_audio(
             )
         except OSError as error:
             problems.append((path, f"cannot be read ({error.strerror})"))
-    return Listing(sorted(files, key=lambda file: file.path), sorted(problems), unreadable)
+    passed_over = passed_over_note(folder, sorted(walk.passed), AUDIO_SUFFIXES)
+    return Listing(sorted(files, key=lambda file: file.path), sorted(problems), unreadable, passed_over)
 
 
 def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
@@ -144,6 +149,7 @@ class _Walk:
 
     def __init__(self, top: Path) -> None:
         self.problems: list[tuple[str, str]] = []
+        self.passed: list[str] = []  # folders that were passed over
         self._top = top
         self._seen: set[tuple[int, int]] = set()
         # A link to a folder that contains this one would lead back into it, and to chunks on the way.
@@ -176,8 +182,10 @@ class _Walk:
 
     def _scan(self, full: str, below: str) -> Sequence[os.DirEntry[str]]:
         try:
-            with os.scandir(full) as entries:
-                return [e for e in entries if not is_passed_over(e.name)]
+            with os.scandir(full) as scanned:
+                entries = list(scanned)
+            self.passed += [e.path for e in entries if is_passed_over(e.name) and e.is_dir(follow_symlinks=False)]
+            return [e for e in entries if not is_passed_over(e.name)]
         except OSError as error:
             self.problems.append((below.rstrip("/") or ".", f"the folder cannot be read ({error.strerror})"))
             return []

@@ -37,7 +37,7 @@ from badc.recordings.names import nfc
 from badc.recordings.places import Layout, named_few
 from badc.recordings.start_times import RecordingTimes
 from badc.system import atomic
-from badc.system.paths import absolute, default_summary_csv
+from badc.system.paths import absolute, default_summary_csv, passed_over_note
 
 _BATCH_CHUNKS = 5000
 _MOST_BAD_FILES_KEPT = 10_000
@@ -161,7 +161,9 @@ def aggregate(
         raise RequestError(f"{output}: --output and --parquet must be two files")
     manifests = [path for given in settings.manifest for path in _manifests_at(given)]
     made = Aggregation()
-    if not manifests and next(json_files(folder), None) is None:
+    passed: list[str] = []
+    if not manifests and next(json_files(folder, passed), None) is None:
+        made.notes += _passed_over(folder, passed)
         return made
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".badc-aggregate-", dir=output.parent) as scratch:
@@ -175,7 +177,7 @@ def aggregate(
             tables = os.path.realpath(absolute(settings.parquet).parent)
             detections.made_of = coverage.made_of = os.path.relpath(os.path.realpath(folder), tables)
         listed = _list(manifests, staging) if manifests else None
-        _stage(folder, staging, listed, on_progress)
+        passed = _stage(folder, staging, listed, on_progress)
         if listed is not None:
             _fill_in(listed, staging)
         if not_chunked:
@@ -186,7 +188,8 @@ def aggregate(
             made.merged = merge_overlaps(detections, coverage)
         made.detections, made.chunks = detections.rows, coverage.rows - made.not_chunked
         made.clocks = times.disagreements_note()
-        made.notes += [*_mixture(coverage), *_unknown(detections, coverage, places.layout)]
+        unknown = _unknown(detections, coverage, places.layout)
+        made.notes += [*_mixture(coverage), *unknown, *_passed_over(folder, passed)]
         _publish(detections, coverage, output, settings.parquet, made)
     return made
 
@@ -229,11 +232,14 @@ def _publish(detections: TableStage, coverage: TableStage, csv: Path, parquet: P
             made.written.append(path)
 
 
-def _stage(folder: Path, staging: _Staging, listed: ListedStage | None, on_progress: Callable[[int], None]) -> None:
-    """Read every file of the folder into the two tables."""
+def _stage(
+    folder: Path, staging: _Staging, listed: ListedStage | None, on_progress: Callable[[int], None]
+) -> list[str]:
+    """Read every file of the folder into the two tables; return the folders that were passed over."""
     detections, coverage, made = staging.detections, staging.coverage, staging.made
     origin_of, place_of = staging.times.of, staging.places.of
-    files = json_files(folder)
+    passed: list[str] = []
+    files = json_files(folder, passed)
     with RepeatedChunks(staging.scratch / "files.parquet") as repeated, detections, coverage:
         while batch := list(islice(files, _BATCH_CHUNKS)):
             made.files += len(batch)
@@ -256,6 +262,12 @@ def _stage(folder: Path, staging: _Staging, listed: ListedStage | None, on_progr
             repeated.flush()
             on_progress(made.files)
     repeated.drop_from(detections, coverage, lambda path, first: staging.leave_out(path, f"the same chunk as {first}"))
+    return passed
+
+
+def _passed_over(folder: Path, passed: Sequence[str]) -> list[str]:
+    note = passed_over_note(folder, passed, {".json"})
+    return [] if note is None else [note]
 
 
 def _read(paths: Sequence[str], staging: _Staging) -> Iterator[_FileRead]:

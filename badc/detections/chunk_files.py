@@ -25,9 +25,12 @@ _WITH_SHORT_CODES = ("hawkears",)
 _NO_DETECTIONS = (ResultStatus.STUB, ResultStatus.NO_OUTPUT)
 
 
-def json_files(folder: Path) -> Iterator[str]:
-    """Yield the JSON files below a folder, those of each recording in the order of their chunks' starts."""
-    for base, files in walk(folder):
+def json_files(folder: Path, passed: list[str] | None = None) -> Iterator[str]:
+    """Yield the JSON files below a folder, those of each recording in the order of their chunks' starts.
+
+    For `passed` see `walk`.
+    """
+    for base, files in walk(folder, passed):
         names = [name for name in files if name.endswith(".json") and not name.endswith(_OTHER_FILES)]
         names.sort(key=_start_and_name)
         for name in names:

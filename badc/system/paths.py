@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import chain, count
 from pathlib import Path
@@ -74,6 +74,8 @@ _NEVER_SEARCHED = frozenset(
         *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@tmp", "~snapshot"),
     }
 )
+_OF_DATALAD = frozenset({".git", ".datalad"})
+_MOST_PASSED = 5
 
 
 def is_passed_over(name: str) -> bool:
@@ -85,14 +87,34 @@ def is_passed_over(name: str) -> bool:
     return name.startswith((".", "~$")) or name.lower() in _NEVER_SEARCHED
 
 
-def walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
+def walk(folder: Path, passed: list[str] | None = None) -> Iterator[tuple[str, list[str]]]:
     """Yield each folder at and below `folder`, sorted, with its files' names, unsorted; see `is_passed_over`.
 
-    `folder` itself may have any name.
+    `folder` itself may have any name. Folders that are passed over are added to `passed`.
     """
     for base, folders, files in os.walk(folder):
+        if passed is not None:
+            passed += [f"{base}{os.sep}{name}" for name in sorted(folders) if is_passed_over(name)]
         folders[:] = sorted(name for name in folders if not is_passed_over(name))
         yield base, [name for name in files if not is_passed_over(name)]
+
+
+def passed_over_note(top: Path, passed: Iterable[str], suffixes: Collection[str]) -> str | None:
+    """Return what a person should know of folders below `top` that were passed over; None if there is nothing.
+
+    Those count that hold a file with one of the suffixes (in lower case). Git's and DataLad's own are not looked into.
+    """
+    found = [
+        os.path.relpath(folder, top)
+        for folder in passed
+        if os.path.basename(folder) not in _OF_DATALAD  # noqa: PTH119
+        and any(os.path.splitext(name)[1].lower() in suffixes for _, _, files in os.walk(folder) for name in files)  # noqa: PTH122
+    ]
+    if not found:
+        return None
+    more = f" and {len(found) - _MOST_PASSED:,} more" if len(found) > _MOST_PASSED else ""
+    names = ", ".join(found[:_MOST_PASSED])
+    return f"passed over, as hidden or not of a user's making: {names}{more}; rename those that are wanted"
 
 
 def first_free(folder: Path, stem: str, at: datetime | None = None) -> Path:

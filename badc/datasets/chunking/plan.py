@@ -40,7 +40,7 @@ class DatasetPlan:
     settings: ChunkSettings
     order: ChunkOrder
     recordings: Sequence[RecordingToChunk]
-    note: str | None = None
+    audio_notes: Sequence[str] = ()
     clocks: str | None = None
     places: Sequence[str] = ()
 
@@ -82,7 +82,7 @@ class DatasetPlan:
 
     def notes(self, again: str) -> list[str]:
         """Return what a person should know before the plan is carried out; `again` is the option that cuts anew."""
-        notes = [note for note in (self.note, self.clocks) if note is not None]
+        notes = [*self.audio_notes, *([] if self.clocks is None else [self.clocks])]
         if kept := [r for r in self.recordings if r.decision in (ChunkDecision.KEEP, ChunkDecision.ADOPT)]:
             lines = [f"{r.recording_id}: {r.reason}" for r in kept]
             verb = "keeps its chunks" if len(kept) == 1 else "keep their chunks"
@@ -125,7 +125,7 @@ def plan_dataset(settings: ChunkSettings, fetching: bool, on_progress: Progress 
     kept = settings.layout or kept_layout(order.root)
     layout = Layout(kept) if kept else find_layout(paths)
     places = describe_places(layout, [(path, layout.place_of(path)) for path in paths]) if paths else []
-    return DatasetPlan(settings, order, opened, listing.unreadable_note(), times.disagreements_note(), places)
+    return DatasetPlan(settings, order, opened, listing.notes(), times.disagreements_note(), places)
 
 
 def not_chunked(settings: ChunkSettings, listed_audio: Collection[str] = ()) -> list[RecordingToChunk]:

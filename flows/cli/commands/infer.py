@@ -164,9 +164,10 @@ def _report_aggregation(settings: AggregateSettings, made: Aggregation) -> int:
         print(
             f"WARNING: {settings.detections_dir}: no detections files (*.json) in it; nothing written", file=sys.stderr
         )
-        return 0
     for note in made.notes:
         print(f"badc: {note}", file=sys.stderr)
+    if not made.written:
+        return 0
     print(made.describe())
     for path in made.written:
         print(path)

@@ -52,7 +52,12 @@ def test_hidden_files_and_other_kinds_are_passed_over(put: Put, tmp_path: Path) 
         put(name)
     (tmp_path / "audio" / "folder.wav").mkdir()
     os.mkfifo(tmp_path / "audio" / "pipe.wav")
-    assert paths(list_audio(tmp_path)) == ["a.wav"]
+    listing = list_audio(tmp_path)
+    assert paths(listing) == ["a.wav"]
+    assert listing.notes() == [
+        "passed over, as hidden or not of a user's making: #recycle, lost+found, s/.Trashes, s/@eaDir; "
+        "rename those that are wanted"
+    ], "those with audio; git's own is never meant"
 
 
 def test_sound_that_has_to_be_converted_is_counted_with_its_converter(put: Put, tmp_path: Path) -> None:
@@ -71,10 +76,10 @@ def test_sound_that_has_to_be_converted_is_counted_with_its_converter(put: Put, 
         put(name)
     listing = list_audio(tmp_path)
     assert paths(listing) == ["a.wav"]
-    assert listing.unreadable_note() == (
+    assert listing.notes() == [
         "7 files are passed over, until converted or unpacked: 1 .m4a (by ffmpeg), 1 .tar.gz (by tar), "
         "2 .w4v (by Kaleidoscope), 1 .wav.gz (by gunzip), 1 .zip (by unzip), 1 data (by EMU)"
-    )
+    ]
     assert list_audio(tmp_path, ("*.m4a", "*.w4v", "data", "*.gz", "*.zip")).unreadable == {}
 
 

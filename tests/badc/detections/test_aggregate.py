@@ -151,6 +151,21 @@ def test_files_that_macos_left_beside_others_are_passed_over(
     assert (made.files, made.bad, made.detections) == (1, 0, 1)
 
 
+def test_folders_passed_over_with_results_are_named(chunk: MakeChunk, detections_file: Write) -> None:
+    detections_file(chunk("A"))
+    for name in (".x", "Recycled/B", ".git"):
+        Path("out", name).mkdir(parents=True)
+        Path("out", name, "B_chunk_0_1000.json").write_text("{}")
+    Path("out", ".empty").mkdir()
+    note = "passed over, as hidden or not of a user's making: {}; rename those that are wanted"
+    made = table()
+    assert (made.files, made.notes[-1]) == (1, note.format(".x, Recycled"))
+    Path("out/Recycled").rename("Recycled")
+    Path("none").mkdir()
+    Path("Recycled").rename("none/Recycled")
+    assert (table(Path("none")).written, table(Path("none")).notes) == ([], [note.format("Recycled")])
+
+
 def test_placeholders_are_coverage_and_no_detections(chunk: MakeChunk, detections_file: Write) -> None:
     ghost = ("placeholder", 1.0, 0, 10)
     detections_file(chunk("REC", 0, 1000), ghost, status=ResultStatus.STUB, runner="stub")

@@ -33,7 +33,7 @@ def write_detections(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def write_coverage() -> Callable[..., Path]:
-    """Return a function that writes the coverage beside a table: (recording, start ms, end ms, status, notes or not)."""
+    """Return a function that writes the coverage beside a table: (recording, start ms, end ms, status, maybe notes)."""
 
     def write(parquet: Path, chunks: Sequence[tuple[Any, ...]]) -> Path:
         rows = []

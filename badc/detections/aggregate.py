@@ -14,6 +14,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from badc.chunks.manifest import Chunk, Manifest, manifests_below, read_manifest
 from badc.detections.chunk_files import json_files, rows_of, without_window
 from badc.detections.fingerprint import described, mixed
@@ -29,6 +31,7 @@ from badc.detections.tables import (
     ListedStage,
     TableStage,
     coverage_path,
+    stage_database,
     write_csv,
 )
 from badc.errors import BadcError, RequestError, numbered
@@ -110,10 +113,11 @@ class Aggregation:
 class _Staging:
     """The tables while they are built in `scratch`; `overlapping` once any chunk is said to overlap the one before.
 
-    `dataset` is the one that the results lie in, or None.
+    `database` is that of `stage_database`, and `dataset` the one that the results lie in, or None.
     """
 
     scratch: Path
+    database: duckdb.DuckDBPyConnection
     times: RecordingTimes
     places: RecordingPlaces
     made: Aggregation
@@ -124,8 +128,8 @@ class _Staging:
     coverage: CoverageStage = field(init=False)
 
     def __post_init__(self) -> None:
-        self.detections = DetectionsStage(self.scratch / "detections.parquet")
-        self.coverage = CoverageStage(self.scratch / "coverage.parquet")
+        self.detections = DetectionsStage(self.scratch / "detections.parquet", self.database)
+        self.coverage = CoverageStage(self.scratch / "coverage.parquet", self.database)
 
     def leave_out(self, path: str, reason: str) -> None:
         if self.strict:
@@ -166,12 +170,15 @@ def aggregate(
         made.notes += _passed_over(folder, passed)
         return made
     output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".badc-aggregate-", dir=output.parent) as scratch:
+    with (
+        tempfile.TemporaryDirectory(prefix=".badc-aggregate-", dir=output.parent) as scratch,
+        stage_database(Path(scratch)) as database,
+    ):
         dataset = dataset_of(folder)
         times = RecordingTimes([Path.cwd()] if dataset is None else [dataset, Path.cwd()])
         places = RecordingPlaces(settings.layout, _sources(folder, manifests, dataset), dataset)
         here = None if dataset is None else str(dataset)
-        staging = _Staging(Path(scratch), times, places, made, settings.strict, here)
+        staging = _Staging(Path(scratch), database, times, places, made, settings.strict, here)
         detections, coverage = staging.detections, staging.coverage
         if settings.parquet is not None:
             tables = os.path.realpath(absolute(settings.parquet).parent)
@@ -240,7 +247,7 @@ def _stage(
     origin_of, place_of = staging.times.of, staging.places.of
     passed: list[str] = []
     files = json_files(folder, passed)
-    with RepeatedChunks(staging.scratch / "files.parquet") as repeated, detections, coverage:
+    with RepeatedChunks(staging.scratch / "files.parquet", staging.database) as repeated, detections, coverage:
         while batch := list(islice(files, _BATCH_CHUNKS)):
             made.files += len(batch)
             for path, chunk, rows in _named(list(_read(batch, staging)), listed, staging):
@@ -327,7 +334,7 @@ def _manifests_at(path: Path) -> list[Path]:
 
 def _list(manifests: Sequence[Path], staging: _Staging) -> ListedStage:
     """Return the chunks of the manifests."""
-    listed = ListedStage(staging.scratch / "listed.parquet")
+    listed = ListedStage(staging.scratch / "listed.parquet", staging.database)
     with listed:
         for path in manifests:
             manifest = read_manifest(path)
@@ -350,7 +357,7 @@ def _fill_in(listed: ListedStage, staging: _Staging) -> None:
 
 def _add_not_chunked(recordings: Sequence[NotChunked], staging: _Staging) -> None:
     """Add to the coverage a row for each recording that no manifest lists."""
-    others = CoverageStage(staging.scratch / "not_chunked.parquet")
+    others = CoverageStage(staging.scratch / "not_chunked.parquet", staging.database)
     with others:
         for recording in recordings:
             row = dict.fromkeys(("chunk_id", "chunk_start_ms", "chunk_end_ms", "runner", "fingerprint"))

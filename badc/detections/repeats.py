@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from badc.detections.tables import TableStage, database_of
+from badc.detections.tables import TableStage, seeing
 
 _SCHEMA = pa.schema([("path", pa.string())])
 _ROWS_PER_READ = 50_000
@@ -21,11 +22,12 @@ class RepeatedChunks:
 
     Files of one recording nearly always follow each other, so repeats are found at once among the recording being read.
     Only if a recording comes back later does DuckDB compare all files at the end, from a table at `path`. Memory holds
-    one recording's ids, however many files there are.
+    one recording's ids, however many files there are. `database` is that of `stage_database`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, database: duckdb.DuckDBPyConnection) -> None:
         self._path = path
+        self._database = database
         self._recording = ""
         self._files: dict[str, str] = {}
         self._comes_back = False
@@ -69,24 +71,23 @@ class RepeatedChunks:
             return
         dropped: list[np.ndarray[Any, Any]] = []
         # Row by row, the files are those of coverage.
-        with database_of(self._path.parent, {"files": self._path, "chunks": coverage.path}) as database:
-            found = database.sql(
-                """
-                WITH suspects AS (
-                  SELECT hash(recording_id, chunk_id) AS key FROM chunks GROUP BY ALL HAVING count(*) > 1),
-                ranked AS (
-                  SELECT file_row_number, path, first_value(path) OVER same AS first_path,
-                    row_number() OVER same AS place
-                  FROM chunks JOIN files USING (file_row_number)
-                  WHERE hash(recording_id, chunk_id) IN (SELECT key FROM suspects)
-                  WINDOW same AS (PARTITION BY recording_id, chunk_id ORDER BY file_row_number))
-                SELECT file_row_number, path, first_path FROM ranked WHERE place > 1 ORDER BY file_row_number
-                """
-            )
-            for batch in found.to_arrow_reader(_ROWS_PER_READ):
-                for _, path, first in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                    on_repeated(path, first)
-                dropped.append(batch.column(0).to_numpy())
+        found = seeing(self._database, {"files": self._path, "chunks": coverage.path}).sql(
+            """
+            WITH suspects AS (
+              SELECT hash(recording_id, chunk_id) AS key FROM chunks GROUP BY ALL HAVING count(*) > 1),
+            ranked AS (
+              SELECT file_row_number, path, first_value(path) OVER same AS first_path,
+                row_number() OVER same AS place
+              FROM chunks JOIN files USING (file_row_number)
+              WHERE hash(recording_id, chunk_id) IN (SELECT key FROM suspects)
+              WINDOW same AS (PARTITION BY recording_id, chunk_id ORDER BY file_row_number))
+            SELECT file_row_number, path, first_path FROM ranked WHERE place > 1 ORDER BY file_row_number
+            """
+        )
+        for batch in found.to_arrow_reader(_ROWS_PER_READ):
+            for _, path, first in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                on_repeated(path, first)
+            dropped.append(batch.column(0).to_numpy())
         if dropped:
             _drop(detections, coverage, np.concatenate(dropped))
 

@@ -77,13 +77,14 @@ _ROWS_PER_READ = 50_000
 class TableStage:
     """A table that grows on disk at `path`, in Parquet, until it is published; `rows` have been written so far.
 
-    `made_of` is the folder of the detections for `DETECTIONS_DIR_KEY`.
+    `database` is that of `stage_database`. `made_of` is the folder of the detections for `DETECTIONS_DIR_KEY`.
     """
 
     schema: ClassVar[pa.Schema]
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, database: duckdb.DuckDBPyConnection) -> None:
         self.path = path
+        self._database = database
         self.rows = 0
         self._sorted = True
         self._last: tuple[str, int] = ("", -1)
@@ -141,9 +142,8 @@ class TableStage:
 
     def query(self, query: str) -> list[tuple[Any, ...]]:
         """Return the rows of an SQL query over the table (`this`)."""
-        with database_of(self.path.parent, {"this": self.path}) as database:
-            rows: list[tuple[Any, ...]] = database.execute(query).fetchall()
-            return rows
+        rows: list[tuple[Any, ...]] = seeing(self._database, {"this": self.path}).execute(query).fetchall()
+        return rows
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Yield the table, or some of its columns, piece by piece in order."""
@@ -157,8 +157,7 @@ class TableStage:
     def rewrite(self, query: str, others: dict[str, TableStage]) -> None:
         """Replace the table by the result of an SQL query over it (`this`) and other stages."""
         paths = {"this": self.path, **{name: stage.path for name, stage in others.items()}}
-        with database_of(self.path.parent, paths) as database:
-            self._replace(database.sql(query).to_arrow_reader(_ROWS_PER_READ))
+        self._replace(seeing(self._database, paths).sql(query).to_arrow_reader(_ROWS_PER_READ))
 
     def _replace(self, batches: Iterable[pa.RecordBatch]) -> None:
         target = self.path.with_suffix(".rewritten")
@@ -195,13 +194,13 @@ class ListedStage(TableStage):
 
     def recordings_of(self, chunk_ids: Sequence[str]) -> dict[str, list[str]]:
         """Return the recordings that have a chunk of this id, for each id that is listed."""
-        with database_of(self.path.parent, {"this": self.path}) as database:
-            database.register("wanted", pa.table({"chunk_id": chunk_ids}))
-            found = database.execute(
-                "SELECT chunk_id, list_sort(list(DISTINCT recording_id)) FROM this SEMI JOIN wanted USING (chunk_id) "
-                "GROUP BY chunk_id"
-            )
-            return dict(found.fetchall())
+        database = seeing(self._database, {"this": self.path})
+        database.register("wanted", pa.table({"chunk_id": chunk_ids}))
+        found = database.execute(
+            "SELECT chunk_id, list_sort(list(DISTINCT recording_id)) FROM this SEMI JOIN wanted USING (chunk_id) "
+            "GROUP BY chunk_id"
+        )
+        return dict(found.fetchall())
 
     def _table(self, chunks: list[dict[str, Any]], counts: list[int], found: list[Any]) -> pa.Table:
         columns = _chunk_columns(chunks, counts)
@@ -365,16 +364,24 @@ def _nfc(names: list[str | None]) -> pa.Array:
     return pc.utf8_normalize(pa.array(names, pa.string()), form="NFC")
 
 
-def database_of(scratch: Path, tables: dict[str, Path]) -> duckdb.DuckDBPyConnection:
-    """Return a DuckDB connection that sees Parquet files by these names and spills to disk rather than grow.
+def stage_database(scratch: Path) -> duckdb.DuckDBPyConnection:
+    """Return the connection for all stages of a folder, which spills to disk rather than grow.
+
+    To open one takes longer than most of their queries.
+    """
+    # Stages are rewritten under the same name, so nothing of a file may be kept.
+    return connect(":memory:", scratch / "spill", _SQL_MEMORY, threads=2, enable_external_file_cache=False)
+
+
+def seeing(database: duckdb.DuckDBPyConnection, tables: dict[str, Path]) -> duckdb.DuckDBPyConnection:
+    """Return the connection, which now sees Parquet files by these names.
 
     Each table has an additional column `file_row_number`, from 0.
     """
-    database = connect(":memory:", scratch / "spill", _SQL_MEMORY, threads=2)
     for name, path in tables.items():
         # By path rather than as an Arrow dataset, which would be read two million rows ahead.
         source = f"read_parquet({quoted_path(path)}, file_row_number = true)"
-        database.execute(f"CREATE VIEW {name} AS SELECT * FROM {source}")
+        database.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM {source}")
     return database
 
 

@@ -82,6 +82,7 @@ def _write_page(settings: BundleSettings, coverage: Path | None, target: Path) -
         coverage=coverage,
         sites=settings.sites,
         clips=not settings.no_clips,
+        plots=not settings.no_plots,
         min_confidence=settings.min_confidence,
         audio_root=settings.audio_root,
     )

@@ -184,6 +184,9 @@ class BundleSettings(CsvSettings, ReportSettings):
         ),
     ] = False
     no_html: Annotated[bool, Field(description="Leave out PREFIX_report.html and its plots.")] = False
+    no_plots: Annotated[
+        bool, Field(description="Leave out the page's charts as PNG files; `badc report plot` draws them at any time.")
+    ] = False
     no_clips: Annotated[bool, Field(description="Make a small page, without audio clips and their spectrograms.")] = (
         False
     )

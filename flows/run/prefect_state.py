@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from uuid import UUID
 
 from prefect import State
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import Pause
+from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelled, Completed, Failed
 
 from badc.telemetry.summary import RunState
@@ -76,5 +78,10 @@ def final_state(state: RunState, message: str, reasons: Sequence[str]) -> State:
 
 
 def _ask(run_id: str) -> FlowRun:
-    with get_client(sync_client=True) as client:
-        return client.read_flow_run(UUID(run_id))
+    return _client_of(PREFECT_API_URL.value()).read_flow_run(UUID(run_id))
+
+
+@cache
+def _client_of(api_url: str | None) -> SyncPrefectClient:
+    """Return a client that stays open: each run asks every two seconds, and a new client reads all certificates."""
+    return get_client(sync_client=True).__enter__()

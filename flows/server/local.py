@@ -54,10 +54,15 @@ RECORDER_SETTINGS = {
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "2",
 }
-# What a server for one run has no use for: schedules, workers, automations. Idle, they took half of its CPU time.
+# What a server for one run has no use for: schedules, workers, automations, of which, idle, half of its CPU time was;
+# and the types of every block of Prefect's, whose registration was half of its start. It must not be noted as done
+# either: a server that stays registers them in the same database.
 _NOT_FOR_ONE_RUN = {
     f"PREFECT_SERVER_SERVICES_{service}_ENABLED": "false"
     for service in ("SCHEDULER", "LATE_RUNS", "FOREMAN", "TRIGGERS", "PAUSE_EXPIRATIONS")
+} | {
+    "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
+    "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
 }
 
 

@@ -44,6 +44,7 @@ def bundle_recording(plan: OrchestrationPlan, recording: RecordingToInfer) -> li
             sites=None if settings.bundle_sites is None else settings.below(settings.bundle_sites),
             bucket_minutes=settings.bundle_bucket_minutes,
             audio_root=settings.root,
+            no_plots=True,  # four files a recording that few look at, and most of the time that its reports take
         )
     )
     if made.bad:

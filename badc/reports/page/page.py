@@ -73,10 +73,11 @@ def write_page(
     coverage: Path | None = None,
     sites: Path | None = None,
     clips: bool = True,
+    plots: bool = True,
     min_confidence: float = 0.0,
     audio_root: Path | None = None,
 ) -> list[Path]:
-    """Write the report of a table of detections as an HTML file, and its plots as PNG files; return all of them.
+    """Write the report of a table of detections as an HTML file, and its charts as PNG files; return all of them.
 
     The page makes no network request, and its content security policy allows none. If a large study does not fit, the
     page says so and gives the command that lists everything. The plots are `<stem>_hours.png` and so on, beside the
@@ -90,6 +91,8 @@ def write_page(
         Sites CSV: study areas, time zones, and coordinates for the daylight.
     clips
         Whether to embed the strongest detections as spectrograms and sound. The page names unreadable recordings.
+    plots
+        Whether to write the charts as PNG files, too.
     min_confidence
         Detections below it count in the histograms of confidence only.
     audio_root
@@ -110,7 +113,7 @@ def write_page(
         sightings = counts.sightings(labels, listen.EACH) if clips else []
     heard = _listening(sightings, figures, parquet, audio_root) if clips else None
     atomic.write_text(target, render(page_of(figures, heard, parquet, target)))
-    return [target, *plots_of(figures, target.parent, target.stem, DEFAULT_KINDS)]
+    return [target, *(plots_of(figures, target.parent, target.stem, DEFAULT_KINDS) if plots else ())]
 
 
 def _listening(sightings: list[Sighting], figures: Figures, parquet: Path, audio_root: Path | None) -> Listening | None:

@@ -120,7 +120,9 @@ def webp_bytes(picture: Spectrogram) -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(255 - picture.levels[::-1]).save(buffer, "WEBP", quality=50, method=6)
+    Image.fromarray(255 - picture.levels[::-1]).save(
+        buffer, "WEBP", quality=50, method=4
+    )  # a third of the time of 6, a tenth more bytes
     return buffer.getvalue()
 
 

@@ -111,7 +111,7 @@ def test_the_bundle_follows_with_paths_that_are_nested_once(write: Callable[...,
     assert Run(write(task, slurm_bundle=True)).end().words == [
         list(task.infer_words[1:]),
         [*aggregate, "--output", f"{table}.csv", "--parquet", f"{table}.parquet"],
-        ["report", "bundle", "--parquet", f"{table}.parquet", "--bucket-minutes", "60"],
+        ["report", "bundle", "--parquet", f"{table}.parquet", "--bucket-minutes", "60", "--no-plots"],
     ]
 
 
@@ -216,7 +216,8 @@ def test_the_bundle_is_made_again_only_after_a_run_that_did_something(
     script = write(task, slurm_bundle=True, slurm_bundle_aggregate_dir="tables of all", slurm_bundle_bucket_minutes=5)
     writes = {"infer run": str(tmp_path / task.telemetry_log)}
     first = Run(script, FAKE_BADC_WRITES=json.dumps(writes)).end()
-    assert first.words[2] == ["report", "bundle", "--parquet", "tables of all/REC.parquet", "--bucket-minutes", "5"]
+    made = ["report", "bundle", "--parquet", "tables of all/REC.parquet", "--bucket-minutes", "5", "--no-plots"]
+    assert first.words[2] == made
 
     assert len(Run(script).end().words) == 3  # there is no bundle, so it is made
     (tmp_path / "tables of all").mkdir()

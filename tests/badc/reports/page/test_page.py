@@ -170,6 +170,11 @@ def test_nothing_detected_is_a_page_too(write_detections, write_coverage, tmp_pa
     assert [path.name for path in written] == ["p.html", "p_dates.png"]
 
 
+def test_the_plots_can_be_left_out(study, tmp_path):
+    assert write_page(study, tmp_path / "p.html", clips=False, plots=False) == [tmp_path / "p.html"]
+    assert [path.name for path in tmp_path.iterdir()] == ["p.html"]
+
+
 def test_without_coverage_effort_is_called_unknown(write_detections, tmp_path):
     outline = read(write_page(write_detections([(NAME, 0, "x", 0.5)]), tmp_path / "p.html", clips=False)[0])
 

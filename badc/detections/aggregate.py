@@ -206,7 +206,10 @@ def _mixture(coverage: TableStage) -> Iterator[str]:
     counts = coverage.query(
         "SELECT fingerprint, count(*) FROM this WHERE fingerprint IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1"
     )
-    parts = [f"{described(coverage.runs[made])} ({numbered(chunks, 'chunk')})" for made, chunks in counts]
+    parts = [
+        (coverage.runs[made], f"{described(coverage.runs[made])} ({numbered(chunks, 'chunk')})")
+        for made, chunks in counts
+    ]
     if (sentence := mixed(parts)) is not None:
         yield sentence
 

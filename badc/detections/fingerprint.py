@@ -15,6 +15,8 @@ import orjson
 RUNNER, MODEL_VERSION = "runner", "model_version"
 # What says which channels were analysed: CHANNEL is the option, and CHOOSE_CHANNEL that HawkEars chooses by itself.
 CHANNEL, CHOOSE_CHANNEL = "channel", "choose_channel"
+# What CHANNEL says of several channels without a choice. Of one channel it says nothing, whatever was chosen.
+ALL_CHANNELS = "all"
 _DIGITS = 16
 _MOST_LISTED = 6
 
@@ -43,7 +45,10 @@ def differing(found: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
     """
     if found.get(RUNNER) != asked.get(RUNNER):
         return [RUNNER]
-    return [name for name, value in asked.items() if name in found and _plain(found[name]) != _plain(value)]
+    known = dict(found)
+    if known.get(CHANNEL) == ALL_CHANNELS:
+        known[CHANNEL] = None
+    return [name for name, value in asked.items() if name in known and _plain(known[name]) != _plain(value)]
 
 
 def differences(found: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
@@ -67,11 +72,20 @@ def described(settings: Mapping[str, Any]) -> str:
     return ", ".join([str(first), *rest])
 
 
-def mixed(parts: Sequence[str]) -> str | None:
-    """Return the sentence that says that a table mixes results of several settings, and which; None if it does not."""
-    if len(parts) < 2:
+def mixed(parts: Sequence[tuple[Mapping[str, Any], str]]) -> str | None:
+    """Return the sentence that says that a table mixes results of several settings, and which; None if it does not.
+
+    Each part has its settings, and what is said of it. Recordings with one channel compare with a choice of channels.
+    """
+    channels: dict[str, set[tuple[Any, Any]]] = {}
+    for settings, _ in parts:
+        others = {name: value for name, value in settings.items() if name not in (CHANNEL, CHOOSE_CHANNEL)}
+        chosen = channels.setdefault(fingerprint_of(others), set())
+        if settings.get(CHANNEL) is not None:
+            chosen.add((settings[CHANNEL], settings.get(CHOOSE_CHANNEL)))
+    if len(channels) < 2 and all(len(chosen) < 2 for chosen in channels.values()):
         return None
-    told = "; ".join(f"{number}. {part}" for number, part in enumerate(parts, start=1))
+    told = "; ".join(f"{number}. {part}" for number, (_, part) in enumerate(parts, start=1))
     return f"these results were made with {len(parts)} different settings, which do not compare: {told}"
 
 

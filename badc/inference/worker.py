@@ -10,7 +10,7 @@ from itertools import repeat
 from typing import Any
 
 from badc.chunks.manifest import Chunk
-from badc.detections.fingerprint import CHANNEL, MODEL_VERSION
+from badc.detections.fingerprint import ALL_CHANNELS, CHANNEL, MODEL_VERSION
 from badc.detections.result import ChunkResult, result_path, write_result
 from badc.errors import BadcError, RunnerError
 from badc.inference.attempt import Attempt
@@ -228,6 +228,8 @@ def _made_with(result: ChunkResult, audio: AudioWindow | None, order: InferOrder
         made[MODEL_VERSION] = result.model_version
     if audio is not None and audio.source.channels == 1:
         made[CHANNEL] = None  # the choice makes no difference here, so it must make no other fingerprint
+    elif made.get(CHANNEL) is None:
+        made[CHANNEL] = ALL_CHANNELS
     return made
 
 

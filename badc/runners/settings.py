@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias, get_origin
 from pydantic import Field, create_model, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-from badc.detections.fingerprint import CHANNEL, RUNNER
+from badc.detections.fingerprint import ALL_CHANNELS, CHANNEL, RUNNER
 from badc.runners.interface import ChunkTimeout, RunnerSpec
 from badc.runners.registry import RUNNERS
 from badc.settings.model import Settings, option_name, option_words, turned_off_by
@@ -146,7 +146,7 @@ def options_that_made(settings: Mapping[str, Any]) -> str | None:
         if value is not None and field.get_default() != (tuple(value) if isinstance(value, list) else value):
             for item in value if isinstance(value, list | tuple) else (value,):
                 words += option_words(name, item, field)
-    if words and (channel := settings.get(CHANNEL)) is not None:
+    if words and (channel := settings.get(CHANNEL)) not in (None, ALL_CHANNELS):
         words += [option_name(CHANNEL), channel]
     return shlex.join(words) or f"the runner '{spec.name}'"
 

@@ -242,6 +242,11 @@ def _look_at_all(settings: OrchestrateSettings, on_progress: Callable[[int, int]
     found: list[RecordingToInfer] = []
     for recording in in_threads(lambda path: look_at(path, settings, made_with), manifests):
         row = None if rows is None else rows[recording.manifest]
+        if row is not None and row.recording_id not in (None, recording.recording_id):
+            raise RequestError(
+                f"{settings.chunk_plan}: {row.manifest_path} is of the recording {recording.recording_id}, and not of "
+                f"{row.recording_id}"
+            )
         asked = {"telemetry_dir", "sockeye_log_dir"} & settings.model_fields_set
         if row is not None and row.telemetry_log is not None and not asked:
             recording = replace(recording, log=settings.below(Path(row.telemetry_log)))

@@ -36,7 +36,9 @@ class SavedPlanRow(PlanRow):
     """What a row of either kind of plan says; only `manifest_path` is required."""
 
     manifest_path: str
+    recording_id: str | None = None
     output_dir: str | None = None
+    recording_output_dir: str | None = None
     telemetry_log: str | None = None
     use_hawkears: bool | None = None
     hawkears_args: tuple[str, ...] | None = None
@@ -88,7 +90,8 @@ def said_by(plan: Path, rows: Sequence[SavedPlanRow], given: frozenset[str]) -> 
     Raises
     ------
     RequestError
-        When rows differ in a setting, or the plan is of a runner that it does not name.
+        When rows differ in a setting, a recording has another folder than its own below the output folder, or the plan
+        is of a runner that it does not name.
     """
 
     def one(column: str, value_of: Callable[[SavedPlanRow], Any]) -> Any:
@@ -100,6 +103,12 @@ def said_by(plan: Path, rows: Sequence[SavedPlanRow], given: frozenset[str]) -> 
             )
         return values[0] if values else None
 
+    for row in rows:
+        if row.recording_output_dir is not None and Path(row.recording_output_dir) != (own := _own_folder(row)):
+            raise RequestError(
+                f"{plan}: recording_output_dir {row.recording_output_dir}: a recording's detections are in {own}, "
+                "below output_dir, which is the same in all rows; change that, or give --output-dir"
+            )
     others = one("settings", lambda row: row.settings)
     found = {
         "output_dir": one("output_dir", lambda row: row.output_dir),
@@ -132,7 +141,10 @@ def with_saved_plan(settings: OrchestrateSettings) -> tuple[OrchestrateSettings,
     rows = _rows_of(settings.chunk_plan)
     given = {name: getattr(settings, name) for name in settings.model_fields_set}
     said = said_by(settings.chunk_plan, rows, frozenset(given))
-    filled: OrchestrateSettings = settings_from(type(settings), said | given)
+    try:
+        filled: OrchestrateSettings = settings_from(type(settings), said | given)
+    except RequestError as error:
+        raise RequestError(f"{settings.chunk_plan}, with the options given: {error}") from None
     return filled, _manifests_of(settings.chunk_plan, rows, settings.root)
 
 
@@ -150,6 +162,13 @@ def _manifests_of(plan: Path, rows: Sequence[SavedPlanRow], root: Path) -> dict[
     """Return the rows of a plan by their manifests, absolute: below the dataset, else here, else beside the plan."""
     roots = [root, Path.cwd(), absolute(plan).parent]
     return {absolute(find_audio(row.manifest_path, roots)): row for row in rows}
+
+
+def _own_folder(row: SavedPlanRow) -> Path:
+    """Return the folder of a recording's detections, as far as the row says it."""
+    found = Path(row.recording_output_dir or "")
+    output_dir = found.parent if row.output_dir is None else Path(row.output_dir)
+    return output_dir / (row.recording_id or found.name)
 
 
 def _chunks_dir(row: SavedPlanRow) -> str | None:

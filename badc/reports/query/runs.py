@@ -87,7 +87,7 @@ def runs_of(database: duckdb.DuckDBPyConnection) -> tuple[Run, ...]:
 
 def mixture(runs: tuple[Run, ...]) -> str | None:
     """Return the sentence that says that a table mixes results of several settings, and which; None if it does not."""
-    return mixed([run.describe() for run in runs])
+    return mixed([(run.settings, run.describe()) for run in runs])
 
 
 def _told_by(files: Iterable[Path]) -> dict[str, dict[str, Any]]:

@@ -14,6 +14,7 @@ import pytest
 import soundfile as sf
 
 from badc.chunks.cutting import plan_chunks, write_virtual_manifest
+from badc.detections.fingerprint import mixed
 from badc.errors import RequestError
 from badc.inference.attempt import Attempt
 from badc.inference.plan import plan_inference
@@ -196,7 +197,11 @@ def test_a_channel_that_is_not_there_is_refused_before_the_run(tmp_path: Path, r
 
 def test_a_choice_that_changes_nothing_is_no_other_setting(tmp_path: Path, run: Run) -> None:
     """One channel is always the same one; of two, only what is analysed anyway is the same."""
-    for channels, choices, same in ((1, ("1", "mean", "loudest"), True), (2, ("1", "mean", "loudest"), False)):
+    for channels, choices, same in (
+        (1, ("1", "mean", "loudest", None), True),
+        (2, (None,), True),
+        (2, ("1", "mean", "loudest"), False),
+    ):
         (tmp_path / "a.wav").unlink(missing_ok=True)
         shutil.rmtree(tmp_path / "out", ignore_errors=True)
         levels(tmp_path / "a.wav", *[0.1] * channels)
@@ -208,8 +213,22 @@ def test_a_choice_that_changes_nothing_is_no_other_setting(tmp_path: Path, run: 
                 assert attempt.ok
                 assert fingerprint() == made, "tables would say that settings are mixed"
             else:
-                with pytest.raises(RequestError, match=f"channel none, asked for {channel}"):
+                with pytest.raises(RequestError, match=f"channel all, asked for {channel}"):
                     run(tmp_path / "a.wav", channel=channel)
+
+
+def test_one_channel_compares_with_every_choice_of_several() -> None:
+    def said(*channels: str | None) -> bool:
+        return mixed([({"runner": "birdnet", "channel": channel}, str(channel)) for channel in channels]) is not None
+
+    assert not said(None)
+    assert not said(None, "1")
+    assert not said(None, "all")
+    assert said("all", "1")
+    assert said(None, "1", "2")
+    assert mixed([({"runner": name, "channel": None}, name) for name in ("birdnet", "hawkears")]) is not None
+    kept = [({"channel": "all", "choose_channel": chosen}, chosen) for chosen in ("on", "off")]
+    assert mixed(kept) is not None, "HawkEars took one of two, or their mean"
 
 
 def test_the_mean_is_what_birdnet_takes_anyway(tmp_path: Path, csv_file: Callable[..., Path]) -> None:

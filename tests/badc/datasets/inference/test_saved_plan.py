@@ -63,6 +63,35 @@ def test_a_saved_plan_runs_what_it_says(dataset: Path, suffix: str, as_the_datas
     assert (run.max_retries, run.runner_cmd, run.use_birdnet, run.cpu_workers) == (1, "detect", False, 2)
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        (
+            "recording_output_dir",
+            "elsewhere/A",
+            r"infer\.json: recording_output_dir elsewhere/A: .* are in artifacts/infer/A",
+        ),
+        ("recording_id", "OTHER", r"infer\.json: manifests/A\.csv is of the recording A, and not of OTHER"),
+        (
+            "settings",
+            {"use_birdnet": True, "min_confidnce": 0.5},
+            r"infer\.json, with the options given: .*min-confidnce",
+        ),
+    ],
+)
+def test_what_a_plan_cannot_say_is_refused_and_the_plan_named(
+    dataset: Path, column: str, value: Any, said: str
+) -> None:
+    path = saved(planned(dataset, pattern=("A",), use_birdnet=True), ".json")
+    rows = json.loads(path.read_text())
+    rows[0][column] = value
+    if column == "recording_id":
+        rows[0]["recording_output_dir"] = "artifacts/infer/OTHER"
+    path.write_text(json.dumps(rows))
+    with pytest.raises(RequestError, match=said):
+        planned(path)
+
+
 def test_a_saved_plan_keeps_what_is_refused_and_what_is_run_again(dataset: Path) -> None:
     for chunk in read_manifest(dataset / "manifests" / "A.csv").chunks:
         path = result_path(dataset / "artifacts" / "infer", chunk)

@@ -22,7 +22,7 @@ NAME, FOLDER, RECORDER = "name", "folder", "recorder"
 _WORDS = {
     NAME: "the file names, else the folders",
     FOLDER: "the folders, else the file names",
-    RECORDER: "the recorders, as neither folders nor file names say a site",
+    RECORDER: "the recorders' own names and serial numbers",
 }
 _MOST_NAMED = 5
 

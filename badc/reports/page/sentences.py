@@ -78,7 +78,7 @@ def _version(run: Run) -> str:
 
 def kept_words(making: Making) -> list[str]:
     """Return what each run kept: from which confidence on, in which windows, and of which species."""
-    return [_kept(run) for run in making.runs]
+    return list(dict.fromkeys(_kept(run) for run in making.runs))
 
 
 def _lowest_kept(run: Run) -> float | None:

@@ -342,7 +342,6 @@ def _notes(database: duckdb.DuckDBPyConnection) -> tuple[str, ...]:
     if shared := _number(database, "SELECT count(*) FROM shared"):
         notes.append(
             f"{numbered(shared, 'recording is', 'recordings are')} in several tables; of chunks that these share, the "
-            "newest file counts (a "
-            "recording that was cut into other chunks in between counts twice)"
+            "newest file counts (what was cut into other chunks, or analysed with other settings, counts each time)"
         )
     return tuple(notes)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _MOST_SHOWN = 50
 # A task of an array takes about as long to start as it takes for so many chunks.
 _FEW_CHUNKS = 20
-MEND_FIRST = "Put right what is named above first, or leave it out: resuming only tries it again"
+MEND_FIRST = "Put right what is named above first, or move it out of audio: resuming only tries it again"
 
 
 @options_of(OrchestrateSettings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -124,12 +125,20 @@ def _listening(sightings: list[Sighting], figures: Figures, parquet: Path, audio
 
 def render(page: Page) -> str:
     """Return the page as HTML."""
+    environment = _environment()
+    style = environment.get_template("page.css").render()
+    return environment.get_template("page.html.j2").render(page=page, style=Markup(style))
+
+
+@cache
+def _environment() -> Environment:
+    """Return the templates, compiled once in a process."""
 
     def tidy(value: Any) -> Any:
         # Markup is ours and already clean; other text may contain anything that a label or a file name can.
         return clean(value) if type(value) is str else value
 
-    environment = Environment(
+    return Environment(
         loader=PackageLoader("badc.reports.page"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -138,8 +147,6 @@ def render(page: Page) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    style = environment.get_template("page.css").render()
-    return environment.get_template("page.html.j2").render(page=page, style=Markup(style))
 
 
 def page_of(figures: Figures, heard: Listening | None, parquet: Path, target: Path) -> Page:

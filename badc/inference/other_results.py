@@ -68,14 +68,15 @@ class OtherResults:
             if is_stub
             else "replace them with --replace-results"
         )
-        made_by = {options_that_made(settings) for settings in self._settings.values()}
-        same = "; or ".join(sorted(filter(None, made_by)))
-        same = f" To continue as those there were made, give {same}." if same else ""
+        made_by = sorted(filter(None, {options_that_made(settings) for settings in self._settings.values()}))
+        # A choice of channels is also right for recordings with one channel, whose results do not tell it.
+        same = [one for one in made_by if not any(other.startswith(f"{one} --channel ") for other in made_by)]
+        continuing = f" To continue as those there were made, give {same[0]}." if len(same) == 1 else ""
         are = "is" if len(self) == 1 else "are"
         return (
             f"{self.folder}: {numbered(len(self), 'result')} there {are} of other settings than those asked for "
             f"({described(self.asked)}), and no result is replaced unasked. Write the new ones to another folder with "
-            f"--output-dir, or {replacing}.{same}{self._no_run_needed()}\n{listed(lines)}"
+            f"--output-dir, or {replacing}.{continuing}{self._no_run_needed()}\n{listed(lines)}"
         )
 
     def _no_run_needed(self) -> str:

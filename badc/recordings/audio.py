@@ -182,8 +182,8 @@ def _salvaged(path: Path, wav: WavSamples | None, info: AudioInfo, salvage: bool
         codec = "flac" if path.suffix.lower() == ".flac" else "copy"
         repair = ffmpeg_line(path, f"_repaired{path.suffix}", "-c:a", codec)
         raise AudioError(
-            f"{path}: the audio file is truncated or damaged; {readable}. Give --salvage to use that part, or repair "
-            f"the file: {repair}"
+            f"{path}: the audio file is truncated or damaged; {readable}. Give --salvage to use that part, or put a "
+            f"repaired file in its place: {repair}"
         )
     return replace(info, note="; ".join(filter(None, (f"{SALVAGED}{readable}", info.note))))
 

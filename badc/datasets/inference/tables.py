@@ -34,9 +34,10 @@ def require_own_tables(settings: OrchestrateSettings, recordings: Iterable[Recor
             problem = _problem(table, settings.below(settings.output_dir) / recording.recording_id)
             looked = looked or table.exists()
             if problem is not None:
+                without = "" if settings.bundle or settings.slurm_bundle else ", or make none (--no-bundle-rollup)"
                 raise RequestError(
                     f"{problem}. What is there is not replaced: give those of {settings.output_dir} a folder of their "
-                    f"own with {option}"
+                    f"own with {option}{without}"
                 )
 
 

@@ -208,10 +208,14 @@ def _make_missing_reports(plan: OrchestrationPlan, began: str) -> int:
 
 def _report(plan: OrchestrationPlan, outcome: OrchestrateOutcome, began: str) -> None:
     report_outcome(outcome)
+    settings = plan.settings
+    print(f"detections\t{settings.below(settings.output_dir)}")
+    if settings.bundle:
+        print(f"tables\t{settings.below(settings.bundle_aggregate_dir)}")
     if outcome.state is not RunState.COMPLETED:
         if outcome.needs_mending:
             print(MEND_FIRST, file=sys.stderr)
-        words = ["badc", "infer", "orchestrate", *plan.settings.going_on(began, outcome.unfinished).to_arguments()]
+        words = ["badc", "infer", "orchestrate", *settings.going_on(began, outcome.unfinished).to_arguments()]
         print(f"Resume with: {shlex.join(words)}", file=sys.stderr)
 
 

@@ -133,7 +133,7 @@ class _OrchestrateRun:
         self._ended: list[RecordingOutcome] = []
         self._progress: dict[str, Progress] = {}
         self._analysing = 0
-        self._reports = DatasetReports(self._plan, session.say)
+        self._reports = DatasetReports(self._plan, session.say, lambda: not self._total().left)
         self._starting = threading.Lock()
         self._begin = time.monotonic()
         self._table = RecordingsTable(self._plan)
@@ -376,11 +376,14 @@ class _OrchestrateRun:
 
     def _tell(self) -> None:
         """Report the progress of all recordings together."""
+        self._session.on_progress(replace(self._total(), elapsed_s=time.monotonic() - self._begin))
         with self._lock:
             parts = dict(self._progress)
-            total = sum(parts.values(), self._ended_progress + self._not_begun)
-        self._session.on_progress(replace(total, elapsed_s=time.monotonic() - self._begin))
         self._table.show(parts)
+
+    def _total(self) -> Progress:
+        with self._lock:
+            return sum(self._progress.values(), self._ended_progress + self._not_begun)
 
 
 def _no_progress(chunks: int, audio_ms: int) -> Progress:

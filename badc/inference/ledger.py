@@ -63,6 +63,11 @@ class Progress:
         return self.audio_ms / 1000 / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
     @property
+    def left(self) -> int:
+        """Chunks that are not done and have not failed."""
+        return self.total - self.done - self.failed
+
+    @property
     def left_s(self) -> float | None:
         """Seconds until the end at this pace; None before anything is done."""
         return (self.audio_total_ms - self.audio_ms) / 1000 / self.times_real_time if self.audio_ms else None
@@ -82,7 +87,7 @@ class Progress:
 
     def describe(self, ended: bool = False) -> str:
         """Return it as one line, with the time left unless the run has ended."""
-        left_s = None if ended or self.done + self.failed == self.total else self.left_s
+        left_s = self.left_s if self.left and not ended else None
         return (
             f"{self.done}/{self.total} chunks, {self.failed} failed, "
             f"{self.audio_ms / 3.6e6:.2f} h of audio, {self.times_real_time:.0f} × real time"

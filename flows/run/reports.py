@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from badc.datasets.inference.bundles import bundle_recording, has_tables, lacks_leaderboards, roll_up_bundles
@@ -13,21 +15,47 @@ from badc.errors import BadcError, numbered
 from badc.telemetry.summary import RunState
 from flows.run.sessions import OrchestrateOutcome, RecordingOutcome, state_of
 
+_TICK_S = 0.2
+
 
 class DatasetReports:
-    """Makes the reports of a dataset's recordings, one at a time; `pages` are those made so far."""
+    """Makes the reports of a dataset's recordings; `pages` are those made so far.
 
-    def __init__(self, plan: OrchestrationPlan, say: Callable[[str], None]) -> None:
+    They are made one at a time while workers are busy, which need the cores more. Once `workers_are_idle`, as many are
+    as there are cores.
+    """
+
+    def __init__(
+        self,
+        plan: OrchestrationPlan,
+        say: Callable[[str], None],
+        workers_are_idle: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._plan = plan
         self._say = say
-        self._one_at_a_time = threading.Lock()  # each takes a core that the workers need more
+        self._workers_are_idle = workers_are_idle
+        self._under_way = 0
+        self._changed = threading.Condition()
         self.pages: list[Path] = []
 
     def make(self, recording: RecordingToInfer) -> None:
         """Make the tables and reports of a recording; raises as `bundle_recording`."""
-        with self._one_at_a_time:
+        with self._turn():
             made = bundle_recording(self._plan, recording)
             self.pages += [path for path in made if path.suffix == ".html"]
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        with self._changed:
+            while self._under_way >= ((os.cpu_count() or 1) if self._workers_are_idle() else 1):
+                self._changed.wait(_TICK_S)
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._under_way -= 1
+                self._changed.notify_all()
 
     def make_missing(self, stopped: Callable[[], bool]) -> tuple[list[RecordingOutcome], list[str]]:
         """Make those of complete recordings that have none; return how that ended, and the ids of those left.

@@ -6,16 +6,10 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from badc.datasets.inference.recording import TO_RUN, InferDecision, RecordingToInfer
 from badc.datasets.inference.settings import OrchestrateSettings
-from badc.detections.tables import DETECTIONS_DIR_KEY, DETECTIONS_SCHEMA
 from badc.errors import RequestError
 from badc.settings.model import option_name
-
-_COLUMNS = DETECTIONS_SCHEMA.names[:2]
 
 
 def require_own_tables(settings: OrchestrateSettings, recordings: Iterable[RecordingToInfer]) -> None:
@@ -54,18 +48,30 @@ def _wanted(settings: OrchestrateSettings) -> list[tuple[str, Path]]:
 
 def _problem(table: Path, results: Path) -> str | None:
     """Return why a recording's tables are not those of these results; None if they are, or are not there."""
+    csv = table.with_suffix(".csv")
+    if not table.exists() and not csv.is_file():
+        return None
+    # Not at the top: where no table is there, nothing needs these libraries yet.
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from badc.detections.tables import DETECTIONS_DIR_KEY, DETECTIONS_SCHEMA
+
+    columns = DETECTIONS_SCHEMA.names[:2]
     try:
         if table.exists():  # git-annex may have dropped its content
             metadata = pq.read_metadata(table)
-            if metadata.schema.names[: len(_COLUMNS)] != _COLUMNS:
+            if metadata.schema.names[: len(columns)] != columns:
                 return f"{table}: is no table of detections"
             told = (metadata.metadata or {}).get(DETECTIONS_DIR_KEY.encode())
-            of = None if told is None else Path(os.path.normpath(os.path.realpath(table.parent) / Path(told.decode())))
-            if of is not None and of != Path(os.path.realpath(results)):
-                return f"{table}: is the table of the detections in {of}"
-        elif (csv := table.with_suffix(".csv")).is_file():
+            # Either folder may have been moved since, with a link in its place.
+            folders = (table.parent, Path(os.path.realpath(table.parent)))
+            of = [] if told is None else [os.path.normpath(folder / told.decode()) for folder in folders]
+            if of and not {str(results), os.path.realpath(results)} & set(of):
+                return f"{table}: is the table of the detections in {of[0]}"
+        else:
             with csv.open("rb") as stream:
-                if not stream.readline().startswith(",".join(_COLUMNS).encode()):
+                if not stream.readline().startswith(",".join(columns).encode()):
                     return f"{csv}: is no table of detections"
     except (pa.ArrowInvalid, OSError) as error:
         return f"{table}: cannot be read as a table of detections ({error})"

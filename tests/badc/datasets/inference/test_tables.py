@@ -73,6 +73,17 @@ def test_tables_are_known_again_where_a_dataset_was_moved_to(root: Path, tmp_pat
     require_runnable(plan(tmp_path / "elsewhere", include_existing=True))
 
 
+@pytest.mark.parametrize("moved", ["infer", "aggregate"])
+def test_tables_are_known_again_where_a_folder_became_a_link(root: Path, tmp_path: Path, moved: str) -> None:
+    make_tables(root)
+    (tmp_path / "disk" / "deep").mkdir(parents=True)
+    (root / "artifacts" / moved).rename(tmp_path / "disk" / "deep" / moved)
+    (root / "artifacts" / moved).symlink_to(tmp_path / "disk" / "deep" / moved)
+    require_runnable(plan(root, include_existing=True))
+    make_tables(root)
+    require_runnable(plan(root, include_existing=True))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [

@@ -124,7 +124,8 @@ class OrchestrationPlan:
         """Raise RequestError if others' results or tables would be replaced unasked, or --channel names none."""
         if self.kept is not None:
             raise RequestError(self.kept.refusal())
-        require_own_tables(self.settings, self.recordings)
+        made = (*TO_RUN, InferDecision.REPORT)
+        require_own_tables(self.settings, [(r.recording_id, r.decision in made) for r in self.recordings])
         if lacking := [r.lacks_channel for r in self.recordings if r.lacks_channel is not None]:
             raise RequestError(listed(lacking))
 

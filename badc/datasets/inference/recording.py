@@ -11,6 +11,7 @@ from typing import Any
 from badc.chunks.manifest import Chunk, Manifest, read_manifest
 from badc.chunks.status import ChunkState, read_chunk_status, status_path
 from badc.datasets.inference.settings import OrchestrateSettings
+from badc.datasets.inference.tables import made_otherwise
 from badc.detections.result import Standing, standings_of
 from badc.errors import BadcError
 from badc.inference.other_results import OtherResults
@@ -106,7 +107,7 @@ def look_at(path: Path, settings: OrchestrateSettings, made_with: Mapping[str, A
         other=other if other else None,
         source_path=chunks[0].source_path if chunks else None,
     )
-    decision, reason = _decide(recording, settings)
+    decision, reason = _decide(recording, settings, made_with)
     if decision in TO_RUN and (lacks := _lacks_channel(manifest, open_chunks or chunks, settings)) is not None:
         return replace(recording, decision=InferDecision.REFUSE, reason=lacks, lacks_channel=lacks)
     return replace(recording, decision=decision, reason=reason)
@@ -141,7 +142,9 @@ def _failed(log: Path, open_chunks: Sequence[Chunk]) -> int:
     return sum(job is not None and job.status is JobStatus.FAILURE for job in found)
 
 
-def _decide(recording: RecordingToInfer, settings: OrchestrateSettings) -> tuple[InferDecision, str]:
+def _decide(
+    recording: RecordingToInfer, settings: OrchestrateSettings, made_with: Mapping[str, Any]
+) -> tuple[InferDecision, str]:
     if recording.chunks == 0:
         return InferDecision.SKIP, "the manifest has no chunks"
     other = recording.other
@@ -150,6 +153,8 @@ def _decide(recording: RecordingToInfer, settings: OrchestrateSettings) -> tuple
     if recording.done == recording.chunks and not settings.include_existing:
         if settings.lacks_reports(recording.recording_id):
             return InferDecision.REPORT, "complete; its tables and reports are missing"
+        if settings.bundle and made_otherwise(settings.table_of(recording.recording_id), made_with):
+            return InferDecision.REPORT, "complete; its tables and reports are of results of other settings"
         return InferDecision.SKIP, "complete: every chunk has a valid output"
     if recording.chunk_status != ChunkState.COMPLETED and not settings.allow_partial_chunks:
         return InferDecision.REFUSE, f"its chunk status is {recording.chunk_status}, not completed"

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from badc.datasets.inference.recording import TO_RUN, InferDecision, RecordingToInfer
 from badc.datasets.inference.settings import OrchestrateSettings
+from badc.detections.fingerprint import differ_in_channels_only
 from badc.errors import RequestError
 from badc.settings.model import option_name
 
 
-def require_own_tables(settings: OrchestrateSettings, recordings: Iterable[RecordingToInfer]) -> None:
+def require_own_tables(settings: OrchestrateSettings, recordings: Sequence[tuple[str, bool]]) -> None:
     """Raise RequestError if tables of these recordings, where theirs are wanted, are of another folder of detections.
+
+    Each recording has its id, and whether its tables would be made.
 
     That is so with an output folder of its own, whose tables would replace those of the first. Tables of another
     program, or of an earlier version, do not say which folder they are of, and count as those of this one.
     """
     for option, folder in _wanted(settings):
         looked = False
-        for recording in recordings:
-            made = recording.decision in (*TO_RUN, InferDecision.REPORT)
+        for recording_id, made in recordings:
             if not made and looked:
                 continue  # one tells of the others: they were made together
-            table = folder / f"{recording.recording_id}.parquet"
-            problem = _problem(table, settings.below(settings.output_dir) / recording.recording_id)
+            table = folder / f"{recording_id}.parquet"
+            problem = _problem(table, settings.below(settings.output_dir) / recording_id)
             looked = looked or table.exists()
             if problem is not None:
                 without = "" if settings.bundle or settings.slurm_bundle else ", or make none (--no-bundle-rollup)"
@@ -33,6 +35,23 @@ def require_own_tables(settings: OrchestrateSettings, recordings: Iterable[Recor
                     f"{problem}. What is there is not replaced: give those of {settings.output_dir} a folder of their "
                     f"own with {option}{without}"
                 )
+
+
+def made_otherwise(table: Path, made_with: Mapping[str, Any]) -> bool:
+    """Whether a recording's table is of results of other settings than these, as far as it says so."""
+    if not table.exists():
+        return False
+    import orjson
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from badc.detections.tables import RUNS_KEY
+
+    try:
+        told = orjson.loads((pq.read_metadata(table).metadata or {}).get(RUNS_KEY.encode(), b"{}"))
+    except (pa.ArrowInvalid, OSError, orjson.JSONDecodeError):
+        return False
+    return not all(differ_in_channels_only(settings, made_with) for settings in told.values())
 
 
 def _wanted(settings: OrchestrateSettings) -> list[tuple[str, Path]]:

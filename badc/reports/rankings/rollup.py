@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
@@ -38,7 +38,7 @@ from badc.reports.query.tables import (
 )
 from badc.reports.rankings.effort import count_analysed, readable_coverage
 from badc.reports.settings import RollupSettings
-from badc.system.paths import absolute, walk
+from badc.system.paths import absolute, passed_over_note, walk
 from badc.system.sql import quoted, quoted_path
 
 # Names of the CSVs, with their queries over `pairs` and `board`. A rate is null where a recording's hours are unknown.
@@ -114,6 +114,7 @@ class _TablesFound:
     copies: list[Path]
     bad_files: list[tuple[Path, str]]
     schemas: dict[Path, pa.Schema]
+    passed_over: list[str] = field(default_factory=list)
 
 
 def roll_up(settings: RollupSettings, not_chunked: Sequence[tuple[NotChunked, Place]] = ()) -> Rollup:
@@ -135,7 +136,8 @@ def roll_up(settings: RollupSettings, not_chunked: Sequence[tuple[NotChunked, Pl
     if not found.tables:
         empty = Ranking((), (), 0)
         bad_files = tuple(found.bad_files)
-        return Rollup((), tuple(found.copies), 0, 0, empty, empty, empty, (), bad_files, ())
+        passed_over = tuple(_passed_over(settings.folder, found))
+        return Rollup((), tuple(found.copies), 0, 0, empty, empty, empty, passed_over, bad_files, ())
     with connection() as database, explained(settings.folder):
         notes = _define(database, found)
         choose(database, settings.min_confidence)
@@ -145,7 +147,7 @@ def roll_up(settings: RollupSettings, not_chunked: Sequence[tuple[NotChunked, Pl
         if (mixed := mixture(runs_of(database))) is not None:
             notes = (mixed, *notes)
         database.execute(_BOARD)
-        notes += tuple(notes_on_gaps(database))
+        notes += (*notes_on_gaps(database), *_passed_over(settings.folder, found))
         everything = _number(database, "SELECT count(*) FROM all_rows")
         counted = _number(database, "SELECT count(*) FROM detections")
         written = [
@@ -176,7 +178,7 @@ def _find(folder: Path) -> _TablesFound:
     """Return the tables of detections below a folder, recognized by their columns, newest first."""
     found = _TablesFound([], [], [], {})
     files: dict[tuple[int, int], Path] = {}
-    for path in _parquet_files(folder):
+    for path in _parquet_files(folder, found.passed_over):
         try:
             status = path.stat()
             schema = pq.read_schema(path)
@@ -205,8 +207,13 @@ def _find(folder: Path) -> _TablesFound:
     return found
 
 
-def _parquet_files(folder: Path) -> Iterator[Path]:
-    for base, files in walk(folder):
+def _passed_over(folder: Path, found: _TablesFound) -> list[str]:
+    note = passed_over_note(absolute(folder), found.passed_over, {".parquet"})
+    return [] if note is None else [note]
+
+
+def _parquet_files(folder: Path, passed: list[str]) -> Iterator[Path]:
+    for base, files in walk(folder, passed):
         yield from (Path(base, name) for name in sorted(files) if name.lower().endswith(".parquet"))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -71,6 +73,24 @@ def test_tables_are_known_again_where_a_dataset_was_moved_to(root: Path, tmp_pat
     make_tables(root)
     root.rename(tmp_path / "elsewhere")
     require_runnable(plan(tmp_path / "elsewhere", include_existing=True))
+
+
+def test_tables_of_results_that_were_there_before_are_made_again(root: Path) -> None:
+    make_tables(root)
+    assert not plan(root).to_report
+    for path in (root / "artifacts" / "infer").rglob("*.json"):
+        document = json.loads(path.read_bytes()) | {"fingerprint": "0123", "settings": {"runner": "birdnet"}}
+        path.write_text(json.dumps(document | {"runner": "birdnet", "status": "no_detections"}))
+    for page in (root / "artifacts" / "aggregate").glob("*.html"):
+        os.utime(page)  # newer than the results, as where those come from a backup
+    made = plan(root, use_hawkears=None, use_birdnet=True)
+    assert [r.reason for r in made.to_report] == [
+        "complete; its tables and reports are of results of other settings"
+    ] * 2
+    for recording in made.to_report:
+        bundle_recording(made, recording)
+    assert not plan(root, use_hawkears=None, use_birdnet=True).to_report
+    assert not plan(root, use_hawkears=None, use_birdnet=True, channel="1").to_report, "there is one channel"
 
 
 @pytest.mark.parametrize("moved", ["infer", "aggregate"])

@@ -85,9 +85,11 @@ def test_other_parquet_files_are_passed_over(write_detections, write_coverage):
     write_coverage(path, [(ONE, 0, MINUTE, "ok")])
     pq.write_table(pa.table({"x": [1]}), "data/other.parquet")
     write_detections([(TWO, 0, "hidden", 0.5)], "data/.git/annex/objects/d.parquet")
+    write_detections([(TWO, 0, "deleted", 0.5)], "data/Recycled/d.parquet")
     made = roll()
     assert made.tables == (path,)
     assert made.bad_files == ()
+    assert made.notes[-1].startswith("passed over, as hidden or not of a user's making: Recycled; rename")
 
 
 def test_a_copy_counts_once_whatever_its_name(write_detections):

@@ -365,11 +365,19 @@ class _OrchestrateRun:
         # Like `datalad run`, save nothing of a failed run: the run that completes it records everything.
         if self._session.recording and outcome is not None and state is RunState.COMPLETED:
             commit = record_recording(self._plan, recording)
-        if self._plan.settings.bundle and state is RunState.COMPLETED:
-            self._reports.make(recording)
         if outcome is None:
-            return RecordingOutcome(recording.recording_id, state, recording.chunks, 0, 0, commit=commit)
-        return RecordingOutcome.of(recording.recording_id, outcome, commit)
+            ended = RecordingOutcome(recording.recording_id, state, recording.chunks, 0, 0, commit=commit)
+        else:
+            ended = RecordingOutcome.of(recording.recording_id, outcome, commit)
+        # Also of one with failed chunks, which may never succeed: the coverage says what is missing.
+        if self._plan.settings.bundle and ended.done and state in (RunState.COMPLETED, RunState.FAILED):
+            try:
+                self._reports.make(recording)
+            except (BadcError, OSError) as error:
+                if state is RunState.COMPLETED:
+                    raise
+                self._session.say(f"{recording.recording_id}: its tables: {error}")
+        return ended
 
     def _say_of(self, recording: RecordingToInfer) -> Callable[[str], None]:
         return lambda line: self._session.say(f"{recording.recording_id}: {line}")

@@ -120,7 +120,7 @@ class WavSamples:
         return size // self.frame_bytes * 1000 // self.rate
 
 
-def says_less(claimed_ms: int, held_ms: int, used: str = "; all of it is used") -> str:
+def says_less(claimed_ms: int, held_ms: int, used: str = ", all of which is used") -> str:
     """Return the note of a header that says too short a length."""
     return f"the header says {claimed_ms / 1000:g} s, the file holds {held_ms / 1000:g} s{used}"
 

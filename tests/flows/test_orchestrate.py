@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -107,6 +108,18 @@ def test_reports_that_are_missing_of_earlier_recordings_are_made_in_the_same_run
     assert {r.recording_id: r.state for r in outcome.recordings} == dict.fromkeys("AB", RunState.COMPLETED)
     assert all((root / "artifacts" / "aggregate" / f"{name}_report.html").is_file() for name in "AB")
     assert (root / "artifacts" / "infer" / "A" / "A_chunk_0_1000.json").stat().st_mtime_ns == before
+
+
+def test_what_was_found_in_a_recording_with_a_failed_chunk_is_in_the_tables(orchestrate, make_dataset, fake):
+    root = make_dataset("A")
+    command = fake("detector", "--only", "A_chunk_1000_2000", "--then", "crash")
+    outcome = orchestrate(root, runner_cmd=command, bundle=True, bundle_rollup=True, max_retries=0)
+    assert [(r.state, r.done, r.failed) for r in outcome.recordings] == [(RunState.FAILED, 2, 1)]
+    with (root / "artifacts" / "aggregate" / "A_coverage.csv").open() as stream:
+        assert [row["status"] for row in csv.DictReader(stream)] == ["ok", "missing", "ok"]
+    assert (root / "artifacts" / "aggregate" / "A_report.html").is_file()
+    assert outcome.rollup is not None
+    assert outcome.rollup.detections == 2
 
 
 def test_fail_fast_begins_no_further_recording(orchestrate, make_dataset, fake):

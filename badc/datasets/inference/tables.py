@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,13 @@ def require_own_tables(settings: OrchestrateSettings, recordings: Sequence[tuple
                     f"{problem}. What is there is not replaced: give those of {settings.output_dir} a folder of their "
                     f"own with {option}{without}"
                 )
+
+
+def has_older_tables(settings: OrchestrateSettings, recording_ids: Iterable[str]) -> bool:
+    """Whether any of these recordings has a table of this folder's results, which a run without tables leaves."""
+    results = settings.below(settings.output_dir)
+    tables = {name: settings.table_of(name) for name in recording_ids}
+    return any(table.exists() and _problem(table, results / name) is None for name, table in tables.items())
 
 
 def made_otherwise(table: Path, made_with: Mapping[str, Any]) -> bool:

@@ -207,11 +207,16 @@ def _make_missing_reports(plan: OrchestrationPlan, began: str) -> int:
 
 
 def _report(plan: OrchestrationPlan, outcome: OrchestrateOutcome, began: str) -> None:
+    from badc.datasets.inference.tables import has_older_tables
+
     report_outcome(outcome)
     settings = plan.settings
     print(f"detections\t{settings.below(settings.output_dir)}")
+    tables = settings.below(settings.bundle_aggregate_dir)
     if settings.bundle:
-        print(f"tables\t{settings.below(settings.bundle_aggregate_dir)}")
+        print(f"tables\t{tables}")
+    elif has_older_tables(settings, (recording.recording_id for recording in outcome.recordings)):
+        print(f"badc: the tables in {tables} are older than these results; --bundle makes them again", file=sys.stderr)
     if outcome.state is not RunState.COMPLETED:
         if outcome.needs_mending:
             print(MEND_FIRST, file=sys.stderr)

@@ -102,7 +102,7 @@ def test_big_endian_and_64_bit_wavs_are_read_as_others(tmp_path: Path, kind: byt
     info = probe(path)
     says_half = claimed == 2 * RATE or head == ds64(2 * RATE)
     assert (info.frames, info.channels) == (2 * RATE, 1)
-    assert info.note == "the header says 1 s, the file holds 2 s; all of it is used" * says_half
+    assert info.note == "the header says 1 s, the file holds 2 s, all of which is used" * says_half
     window = window_of(path, info, 500, 2000)
     assert AudioWindow.from_json(orjson.loads(orjson.dumps(asdict(window), default=str))) == window
     written, _ = sf.read(io.BytesIO(wav_bytes(window)), dtype="int16", always_2d=True)
@@ -135,7 +135,7 @@ def test_a_flac_that_holds_more_than_its_header_says_is_used_as_a_whole(tmp_path
     whole = samples(2 * RATE)
     sf.write(path, whole, RATE)
     info = probe(with_total(path, RATE))
-    assert (info.frames, info.note) == (2 * RATE, "the header says 1 s, the file holds 2 s; all of it is used")
+    assert (info.frames, info.note) == (2 * RATE, "the header says 1 s, the file holds 2 s, all of which is used")
     written, _ = sf.read(io.BytesIO(wav_bytes(window_of(path, info, 500, 2000))), dtype="int16", always_2d=True)
     np.testing.assert_array_equal(written, whole[RATE // 2 :])
 

@@ -69,7 +69,7 @@ def test_all_samples_count_whatever_the_header_says_and_nothing_that_follows_the
         written, _ = sf.read(io.BytesIO(wav_bytes(window)), dtype="int16", always_2d=True)
         np.testing.assert_array_equal(written, whole[start * 48 : end * 48])
     says_less = claimed in (0, RATE)
-    assert info.note == (f"the header says {claimed / 96000:g} s, the file holds 2 s; all of it is used" * says_less)
+    assert info.note == (f"the header says {claimed / 96000:g} s, the file holds 2 s, all of which is used" * says_less)
 
 
 @pytest.mark.parametrize(("bits", "channels"), [(8, 1), (16, 2), (24, 1), (24, 2), (32, 3)])

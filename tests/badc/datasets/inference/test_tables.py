@@ -16,6 +16,7 @@ from badc.chunks.manifest import read_manifest
 from badc.datasets.inference.bundles import bundle_recording
 from badc.datasets.inference.plan import OrchestrationPlan, plan_orchestration, require_ready, require_runnable
 from badc.datasets.inference.settings import OrchestrateSettings
+from badc.datasets.inference.tables import has_older_tables
 from badc.detections.result import ChunkResult, ResultStatus, result_path, write_result
 from badc.errors import RequestError
 
@@ -67,6 +68,13 @@ def test_tables_of_another_output_folder_are_kept(root: Path, wanted: str) -> No
     require_runnable(plan(root, **other, **{option: Path("artifacts/low-tables")}))
     require_runnable(plan(root))
     require_runnable(plan(root, include_existing=True))
+
+
+def test_tables_that_a_run_without_them_leaves_are_known(root: Path) -> None:
+    assert not has_older_tables(settings(root), "AB")
+    make_tables(root)
+    assert has_older_tables(settings(root), "AB")
+    assert not has_older_tables(settings(root, output_dir=Path("artifacts/low")), "AB"), "they are of other results"
 
 
 def test_tables_are_known_again_where_a_dataset_was_moved_to(root: Path, tmp_path: Path) -> None:

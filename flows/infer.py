@@ -26,7 +26,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from badc.errors import MOST_LISTED, RequestError, numbered
-from badc.inference.ledger import RunLedger
+from badc.inference.ledger import Progress, RunLedger
 from badc.inference.plan import InferPlan, PlannedChunk, plan_inference
 from badc.inference.settings import InferSettings
 from badc.system.output_lock import output_lock
@@ -233,7 +233,8 @@ class InferRun:
             self._batches.limit_worker = runner.limit
             stack.enter_context(shared.runs.one(self._run, self._batches))
             task = self._batches.task()
-            batches = _batches(self._plan.todo, self._plan.settings.chunks_per_task, runner.worker_count)
+            size, whole = self._plan.settings.chunks_per_task, self._session.progress_of_all
+            batches = _batches(self._plan.todo, size, runner.worker_count, whole)
             self._fill(runner, task, batches)
             while self._under_way:
                 self._tick(runner)
@@ -308,13 +309,23 @@ class InferRun:
 
 
 def _batches(
-    chunks: Sequence[PlannedChunk], size: int | Literal["auto"], workers: Callable[[], int]
+    chunks: Sequence[PlannedChunk],
+    size: int | Literal["auto"],
+    workers: Callable[[], int],
+    progress_of_all: Callable[[], Progress] | None = None,
 ) -> Iterator[tuple[PlannedChunk, ...]]:
-    """Cut the chunks into the batches of task runs; `workers` returns how many tasks are done at once now."""
+    """Cut the chunks into the batches of task runs.
+
+    `workers` returns how many tasks are done at once now, and `progress_of_all` how far the run is that these chunks
+    are a part of.
+    """
     begin = 0
     while left := len(chunks) - begin:
-        share = left / max(1, workers())
-        auto = max(1, min(len(chunks) // _FEWEST_TASK_RUNS, int(share * _MOST_OF_SHARE)))
+        all_left, total = left, len(chunks)
+        if progress_of_all is not None:
+            all_left, total = (whole := progress_of_all()).left, whole.total
+        share = all_left / max(1, workers())
+        auto = max(1, min(total // _FEWEST_TASK_RUNS, int(share * _MOST_OF_SHARE)))
         end = min(len(chunks), begin + (auto if size == "auto" else size))
         yield tuple(chunks[begin:end])
         begin = end

@@ -326,6 +326,7 @@ class _OrchestrateRun:
             say=self._say_of(recording),
             slots=self._slots,
             shared=shared,
+            progress_of_all=self._total,
         )
         self._sessions[recording.recording_id] = session
         if shared is not None:

@@ -107,7 +107,8 @@ class InferSession(Session[InferOutcome]):
 
     The command starts `cluster` while the Prefect server comes up. `slots` is set if other runs share the cluster;
     whoever made it then waited for the GPUs. `shared` is set if they share the flow run too. `on_progress` is called
-    several times a second, `on_begin` once Prefect has made the flow run and its code begins.
+    several times a second, `on_begin` once Prefect has made the flow run and its code begins. `progress_of_all` is set
+    if this is a part of a larger run.
     """
 
     plan: InferPlan
@@ -115,6 +116,7 @@ class InferSession(Session[InferOutcome]):
     on_progress: Callable[[Progress], None] = field(default=lambda progress: None)
     slots: WorkerSlots | None = None
     shared: SharedRunner | None = None
+    progress_of_all: Callable[[], Progress] | None = None
     on_begin: Callable[[], None] = field(default=lambda: None)
 
     @property

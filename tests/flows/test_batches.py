@@ -6,6 +6,7 @@ from typing import Literal
 
 import pytest
 
+from badc.inference.ledger import Progress
 from flows.infer import _batches
 
 
@@ -32,6 +33,21 @@ def test_a_large_run_has_some_500_to_1000_task_runs(chunks: int, workers: int) -
 
 def test_workers_that_wait_for_work_get_it_in_small_batches() -> None:
     assert max(sizes(2000, "auto", workers=1000)) == 1
+
+
+def test_a_part_of_a_larger_run_is_cut_as_the_whole_is() -> None:
+    left = [6000]
+
+    def of_all() -> Progress:
+        return Progress(6000, 6000 - left[0], 0, 0, 0, 0, 0.0, 0)
+
+    def made(chunks: int) -> list[int]:
+        return [len(b) for b in _batches(list(range(chunks)), "auto", lambda: 2, of_all)]  # type: ignore[arg-type]
+
+    assert made(3) == [3]
+    assert made(30) == [12, 12, 6]
+    left[0] = 9
+    assert made(3) == [1, 1, 1], "at the end all workers end together"
 
 
 def test_a_number_is_that_number() -> None:

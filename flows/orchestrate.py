@@ -10,7 +10,6 @@ if __name__ == "__main__":  # become `badc infer orchestrate … --apply`, as fl
 
 import math
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -35,7 +34,6 @@ from badc.datasets.inference.provenance import fetch_inputs, record_recording, r
 from badc.datasets.inference.recording import RecordingToInfer
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.errors import BadcError, RequestError
-from badc.inference.ledger import Progress
 from badc.inference.plan import InferPlan, plan_inference
 from badc.recordings.dataset_file import keep_layout
 from badc.system.output_lock import output_lock
@@ -43,6 +41,7 @@ from badc.system.threads import in_threads
 from badc.telemetry.summary import RunState
 from blocks.loading import filled_from_blocks
 from flows.infer import InferRun, infer, infer_together
+from flows.run.dataset_progress import DatasetProgress
 from flows.run.gpu_pool import turn_at_the_gpus
 from flows.run.prefect_state import begun_before, final_state, leave_if_suspended, stop_of_own_run, stop_wanted
 from flows.run.reports import DatasetReports
@@ -70,6 +69,8 @@ _MOST_FOLLOWING = 4
 _CHUNKS_OF_A_FLOW_RUN = 100
 _MOST_TOGETHER = 32
 _CHUNKS_PER_SLOT = 3  # one that runs, and two that are ready
+# Unless their number is given, so many flow runs are begun while what is begun lasts for less than that.
+_MOST_AHEAD, _AHEAD_S = 4, 20.0
 
 
 def _name_of_run() -> str:
@@ -122,20 +123,19 @@ class _OrchestrateRun:
     def __init__(self, session: OrchestrateSession, slots: WorkerSlots) -> None:
         self._session = session
         self._plan: OrchestrationPlan = session.plan
+        self._at_once_given = "concurrent_recordings" in session.plan.settings.model_fields_set
         self._slots = slots
         self._stop = session.stop
         self._lock = threading.Lock()
         self._waiting = deque(self._plan.todo)
-        # Of the recordings that have ended, and of those that have not begun: nobody walks through all of them again.
-        self._ended_progress = _no_progress(0, 0)
-        self._not_begun = _no_progress(sum(r.chunks for r in self._waiting), sum(r.audio_ms for r in self._waiting))
+        self._progress = DatasetProgress(self._waiting)
         self._sessions: dict[str, InferSession] = {}
         self._ended: list[RecordingOutcome] = []
-        self._progress: dict[str, Progress] = {}
         self._analysing = 0
-        self._reports = DatasetReports(self._plan, session.say, lambda: not self._total().left)
+        self._in_shared = 0
+        self._ended_in_shared = threading.Condition()
+        self._reports = DatasetReports(self._plan, session.say, lambda: not self._progress.total().left)
         self._starting = threading.Lock()
-        self._begin = time.monotonic()
         self._table = RecordingsTable(self._plan)
         session.give_up = self._give_up
 
@@ -146,7 +146,7 @@ class _OrchestrateRun:
         logs = f"Telemetry: {self._plan.settings.telemetry_folder}, a log for each recording"
         for line in (f"Runner: {self._plan.runner.description}", logs, *self._plan.audio_notes):
             self._session.say(line)
-        most = self._plan.settings.concurrent_recordings
+        most = max(self._plan.settings.concurrent_recordings, _MOST_AHEAD)
         with ThreadPoolExecutor(most + _MOST_FOLLOWING) as pool:
             while under_way or (self._waiting and not self._stop.requested.is_set()):
                 while self._waiting and self._may_begin(len(under_way)):
@@ -181,6 +181,8 @@ class _OrchestrateRun:
             if chunks > _CHUNKS_OF_A_FLOW_RUN:
                 break
             taken.append(self._waiting.popleft())
+        for recording in taken:
+            self._progress.hand_out(recording)
         return taken
 
     def _run_next(self, recordings: Sequence[RecordingToInfer]) -> None:
@@ -199,12 +201,12 @@ class _OrchestrateRun:
     def _run_together(self, recordings: Sequence[RecordingToInfer]) -> None:
         """Run short recordings in one flow run; what could not be run in it waits on, or has failed."""
         settings = self._plan.settings
-        asked = "concurrent_recordings" in settings.model_fields_set
         chunks_of_each = sum(recording.chunks for recording in recordings) / len(recordings)
         wanted = math.ceil(_CHUNKS_PER_SLOT * self._slots.count() / chunks_of_each)
+        at_once = min(settings.concurrent_recordings if self._at_once_given else _MOST_TOGETHER, max(2, wanted))
         session = TogetherSession(
-            runs=[partial(self._run_in, recording) for recording in recordings],
-            at_once=min(settings.concurrent_recordings if asked else _MOST_TOGETHER, max(2, wanted)),
+            runs=[partial(self._run_in, recording, at_once) for recording in recordings],
+            at_once=at_once,
             cluster=self._session.cluster,
             slots=self._slots,
             stop=self._stop.part(),
@@ -221,22 +223,32 @@ class _OrchestrateRun:
                 if recording.recording_id not in known:
                     self._take_in(RecordingOutcome.failed_to_run(recording, reason))
 
-    def _run_in(self, recording: RecordingToInfer, shared: SharedRunner) -> RecordingOutcome | None:
-        """Run a recording in a flow run that it shares; return None if the run stops before."""
-        if self._stop.requested.is_set():
-            with self._lock:
-                self._waiting.append(recording)
-            return None
-        return self._run_recording(recording, lambda: None, shared)
+    def _run_in(self, recording: RecordingToInfer, at_once: int, shared: SharedRunner) -> RecordingOutcome | None:
+        """Run a recording in a flow run that it shares; return None if the run stops before.
+
+        No more than `at_once` are run in all such flow runs together: the next one is only ready.
+        """
+        with self._ended_in_shared:
+            while self._in_shared >= at_once and not self._stop.requested.is_set():
+                self._ended_in_shared.wait(_TICK_S)
+            self._in_shared += 1
+        try:
+            if self._stop.requested.is_set():
+                self._progress.put_back(recording)
+                with self._lock:
+                    self._waiting.append(recording)
+                return None
+            return self._run_recording(recording, lambda: None, shared)
+        finally:
+            with self._ended_in_shared:
+                self._in_shared -= 1
+                self._ended_in_shared.notify()
 
     def _take_in(self, outcome: RecordingOutcome) -> None:
         with self._lock:
             self._ended.append(outcome)
             self._sessions.pop(outcome.recording_id, None)
-            progress = self._progress.pop(outcome.recording_id, None)
-            if progress is not None:
-                self._ended_progress += progress
-        if progress is not None:
+        if (progress := self._progress.end(outcome.recording_id)) is not None:
             self._table.note({outcome.recording_id: progress})
         self._table.ended(outcome.recording_id, outcome.state, outcome.error)
         if outcome.state is RunState.FAILED and self._plan.settings.fail_fast:
@@ -267,6 +279,8 @@ class _OrchestrateRun:
         most = self._plan.settings.concurrent_recordings
         with self._lock:
             analysing = self._analysing
+        if not self._at_once_given and most <= analysing < _MOST_AHEAD and self._progress.ahead_s() < _AHEAD_S:
+            most = analysing + 1  # so that the queue of chunks does not run dry while one starts
         return analysing < most and under_way < most + _MOST_FOLLOWING and not self._stop.requested.is_set()
 
     def _run_recording(
@@ -311,22 +325,15 @@ class _OrchestrateRun:
 
     def _run_plan(self, recording: RecordingToInfer, plan: InferPlan, shared: SharedRunner | None) -> InferOutcome:
         """Run the chunks of a recording in a flow run of its own, or in the one that `shared` belongs to."""
-
-        def note(progress: Progress) -> None:
-            with self._lock:
-                if recording.recording_id not in self._progress:
-                    self._not_begun += _no_progress(-recording.chunks, -recording.audio_ms)
-                self._progress[recording.recording_id] = progress
-
         session = InferSession(
             plan=plan,
             cluster=self._session.cluster,
             stop=self._stop.part(),
-            on_progress=note,
+            on_progress=partial(self._progress.note, recording),
             say=self._say_of(recording),
             slots=self._slots,
             shared=shared,
-            progress_of_all=self._total,
+            progress_of_all=self._progress.total,
         )
         self._sessions[recording.recording_id] = session
         if shared is not None:
@@ -385,16 +392,5 @@ class _OrchestrateRun:
 
     def _tell(self) -> None:
         """Report the progress of all recordings together."""
-        self._session.on_progress(replace(self._total(), elapsed_s=time.monotonic() - self._begin))
-        with self._lock:
-            parts = dict(self._progress)
-        self._table.show(parts)
-
-    def _total(self) -> Progress:
-        with self._lock:
-            return sum(self._progress.values(), self._ended_progress + self._not_begun)
-
-
-def _no_progress(chunks: int, audio_ms: int) -> Progress:
-    """Return the progress of chunks with so much audio, of which none has begun."""
-    return Progress(chunks, 0, 0, 0, 0, audio_ms, 0.0, 0)
+        self._session.on_progress(self._progress.total())
+        self._table.show(self._progress.under_way())

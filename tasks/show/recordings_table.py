@@ -21,6 +21,7 @@ from badc.telemetry.summary import RunState
 from tasks.show.artifacts import artifact_key, show_files, shown
 
 _INTERVAL_S = 2.0
+_MOST_OF_THE_TIME = 0.02  # of the run's, which writing may take: a large table costs this process and the server more
 _END_TIMEOUT_S = 10.0
 # A table of a hundred thousand rows would be too much for the page that shows it.
 _MOST_ROWS = 1000
@@ -48,7 +49,7 @@ class RecordingsTable:
         self._writer = ThreadPoolExecutor(1)
         self._writing: Future[None] | None = None
         self._artifact_id: Any = None
-        self._next_s = 0.0
+        self._next_s = self._took_s = 0.0
         self._lost = False
 
     def begun(self, recording_id: str) -> None:
@@ -71,7 +72,7 @@ class RecordingsTable:
         """Note how far the running recordings are, and write the table if it is time."""
         self.note(progress)
         if time.monotonic() >= self._next_s and (self._writing is None or self._writing.done()):
-            self._next_s = time.monotonic() + _INTERVAL_S
+            self._next_s = time.monotonic() + max(_INTERVAL_S, self._took_s / _MOST_OF_THE_TIME)
             self._write()
 
     def close(self) -> None:
@@ -86,7 +87,9 @@ class RecordingsTable:
         return self._writing
 
     def _try(self, rows: list[dict[str, Any]]) -> None:
+        begin_s = time.monotonic()
         self._lost = self._lost or not shown(lambda: self._publish(rows))
+        self._took_s = time.monotonic() - begin_s
 
     def _publish(self, rows: list[dict[str, Any]]) -> None:
         states = [row["state"] for row in rows]

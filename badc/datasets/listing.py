@@ -52,8 +52,19 @@ class Listing:
     passed_over: str | None = None
 
     def notes(self) -> list[str]:
-        """Return what a person should know: of files that have to be converted, and of folders passed over."""
-        return [note for note in (self._unreadable_note(), self.passed_over) if note is not None]
+        """Return what a person should know: of files to be converted, folders passed over, and files in two formats."""
+        notes = (self._unreadable_note(), self.passed_over, self._twins_note())
+        return [note for note in notes if note is not None]
+
+    def _twins_note(self) -> str | None:
+        by_stem: dict[str, list[str]] = {}
+        for file in self.files:
+            by_stem.setdefault(os.path.splitext(file.path)[0], []).append(file.path)  # noqa: PTH122
+        twins = [paths for paths in by_stem.values() if len(paths) > 1]
+        if not twins:
+            return None
+        are = numbered(len(twins), "recording is", "recordings are")
+        return f"{are} there in several formats, each of which counts: {', '.join(twins[0])}"
 
     def _unreadable_note(self) -> str | None:
         if not self.unreadable:

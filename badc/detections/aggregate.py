@@ -6,7 +6,6 @@ the files is not that of the rows, or manifests have to fill gaps, DuckDB sorts 
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ import duckdb
 from badc.chunks.manifest import Chunk, Manifest, manifests_below, read_manifest
 from badc.detections.chunk_files import json_files, rows_of, without_window
 from badc.detections.fingerprint import described, mixed
+from badc.detections.made_of import as_told, require_own_table
 from badc.detections.overlaps import merge_overlaps
 from badc.detections.places import RecordingPlaces, Source
 from badc.detections.repeats import RepeatedChunks
@@ -150,7 +150,8 @@ def aggregate(
     Raises
     ------
     RequestError
-        When the folder or a manifest cannot be read, or a table's path is a folder or that of the other table.
+        When the folder or a manifest cannot be read, or a table's path is a folder, that of the other table, or the
+        table of the same recording in another folder of detections.
     BadcError
         With `strict`, at the first file that cannot be used.
     """
@@ -163,6 +164,7 @@ def aggregate(
             raise RequestError(f"{path}: is a folder; name the file to write")
     if settings.parquet is not None and absolute(settings.parquet) == output:
         raise RequestError(f"{output}: --output and --parquet must be two files")
+    require_own_table(settings.parquet, folder)
     manifests = [path for given in settings.manifest for path in _manifests_at(given)]
     made = Aggregation()
     passed: list[str] = []
@@ -181,8 +183,7 @@ def aggregate(
         staging = _Staging(Path(scratch), database, times, places, made, settings.strict, here)
         detections, coverage = staging.detections, staging.coverage
         if settings.parquet is not None:
-            tables = os.path.realpath(absolute(settings.parquet).parent)
-            detections.made_of = coverage.made_of = os.path.relpath(os.path.realpath(folder), tables)
+            detections.made_of = coverage.made_of = as_told(folder, settings.parquet)
         listed = _list(manifests, staging) if manifests else None
         passed = _stage(folder, staging, listed, on_progress)
         if listed is not None:

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from badc.detections.made_of import DETECTIONS_DIR_KEY
 from badc.system.sql import connect, quoted_path
 
 # By the recorder's own clock; its offset, if known, has a column of its own.
@@ -63,8 +64,6 @@ COVERAGE_SCHEMA = pa.schema(
 )
 # The key in a table's Parquet metadata under which stands what made its results: JSON, settings by fingerprint.
 RUNS_KEY = "badc.runs"
-# The key there of the folder of detections that a table was made of, relative to the table's own.
-DETECTIONS_DIR_KEY = "badc.detections_dir"
 # The status of a recording that no manifest lists; its row has no chunk, and says in `notes` why.
 NOT_CHUNKED = "not_chunked"
 # What a manifest knows about a chunk: the columns above, and these for the detections.

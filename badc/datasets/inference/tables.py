@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -81,7 +80,8 @@ def _problem(table: Path, results: Path) -> str | None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from badc.detections.tables import DETECTIONS_DIR_KEY, DETECTIONS_SCHEMA
+    from badc.detections.made_of import detections_of, is_of
+    from badc.detections.tables import DETECTIONS_SCHEMA
 
     columns = DETECTIONS_SCHEMA.names[:2]
     try:
@@ -89,12 +89,9 @@ def _problem(table: Path, results: Path) -> str | None:
             metadata = pq.read_metadata(table)
             if metadata.schema.names[: len(columns)] != columns:
                 return f"{table}: is no table of detections"
-            told = (metadata.metadata or {}).get(DETECTIONS_DIR_KEY.encode())
             # Either folder may have been moved since, with a link in its place.
-            folders = (table.parent, Path(os.path.realpath(table.parent)))
-            of = [] if told is None else [os.path.normpath(folder / told.decode()) for folder in folders]
-            if of and not {str(results), os.path.realpath(results)} & set(of):
-                return f"{table}: is the table of the detections in {of[0]}"
+            if not is_of(told := detections_of(table), results):
+                return f"{table}: is the table of the detections in {told[0]}"
         else:
             with csv.open("rb") as stream:
                 if not stream.readline().startswith(",".join(columns).encode()):

@@ -83,6 +83,14 @@ def test_sound_that_has_to_be_converted_is_counted_with_its_converter(put: Put, 
     assert list_audio(tmp_path, ("*.m4a", "*.w4v", "data", "*.gz", "*.zip")).unreadable == {}
 
 
+def test_files_that_differ_in_their_format_only_are_named(put: Put, tmp_path: Path) -> None:
+    for name in ("s/a.wav", "s/a.flac", "s/b.wav", "t/a.wav", "t/b.mp3"):
+        put(name)
+    assert list_audio(tmp_path).notes() == [
+        "1 recording is there in several formats, each of which counts: s/a.flac, s/a.wav"
+    ]
+
+
 def test_a_pattern_can_ask_for_any_suffix(put: Put, tmp_path: Path) -> None:
     for name in ("a.wav", "b.dat", "c.txt"):
         put(name)

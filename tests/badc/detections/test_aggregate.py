@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -164,6 +165,21 @@ def test_folders_passed_over_with_results_are_named(chunk: MakeChunk, detections
     Path("none").mkdir()
     Path("Recycled").rename("none/Recycled")
     assert (table(Path("none")).written, table(Path("none")).notes) == ([], [note.format("Recycled")])
+
+
+def test_a_recordings_table_is_not_replaced_by_that_of_another_output_folder(
+    chunk: MakeChunk, detections_file: Write
+) -> None:
+    detections_file(chunk("A"))
+    shutil.copytree("out/A", "low/A")
+    assert table(Path("out/A")).written
+    with pytest.raises(
+        RequestError, match=r"t/all\.parquet: is the table of the detections in \S+/out/A; name another"
+    ):
+        table(Path("low/A"))
+    assert table(Path("out/A")).written, "again"
+    assert table(Path("out")).written, "a table of all is made of whatever its user says"
+    assert table(Path("low")).written
 
 
 def test_placeholders_are_coverage_and_no_detections(chunk: MakeChunk, detections_file: Write) -> None:

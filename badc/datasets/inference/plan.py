@@ -7,14 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from badc.chunks.manifest import manifests_below, read_manifest
 from badc.chunks.status import status_path
 from badc.datasets.chunking.plan import not_chunked
 from badc.datasets.chunking.settings import ChunkSettings
 from badc.datasets.inference.recording import TO_RUN, InferDecision, RecordingToInfer, log_of, look_at
-from badc.datasets.inference.saved_plan import other_settings, with_saved_plan
+from badc.datasets.inference.saved_plan import InferPlanRow, other_settings, with_saved_plan
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.datasets.inference.tables import require_own_tables
 from badc.datasets.listing import matcher
@@ -31,31 +30,8 @@ from badc.runners.hawkears.settings import HawkearsSettings
 from badc.runners.interface import RunnerSpec
 from badc.runners.settings import other_runners
 from badc.system.paths import as_written, find_dataset_root, require_inside, require_writable
-from badc.system.row_files import PlanRow
 from badc.system.threads import in_threads
 from badc.telemetry.summary import resumable
-
-
-class InferPlanRow(PlanRow):
-    """How one recording would be analysed. Paths are relative to the dataset's root, or absolute outside a dataset.
-
-    `output_dir` is for all detections, `recording_output_dir` for this recording's. `use_hawkears`, `hawkears_args`,
-    `max_gpus` and `cpu_workers` are as the options of `badc infer run`, and `settings` are its other ones that differ
-    from their defaults, by field. `chunk_status` is what the chunk status file says, or `missing`.
-    """
-
-    recording_id: str
-    manifest_path: str
-    output_dir: str
-    recording_output_dir: str
-    telemetry_log: str
-    use_hawkears: bool
-    hawkears_args: tuple[str, ...]
-    max_gpus: int | None
-    cpu_workers: int
-    chunk_status: str
-    chunk_status_path: str
-    settings: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

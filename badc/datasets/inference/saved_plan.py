@@ -1,6 +1,6 @@
-"""A saved plan given again to `badc infer orchestrate`: which manifests, and with which settings.
+"""A plan that `badc infer orchestrate` saves, and one given to it again: which manifests, and with which settings.
 
-It is a plan of this command, one of `badc chunk orchestrate`, or a table that only has `manifest_path`.
+One given is a plan of this command, one of `badc chunk orchestrate`, or a table that only has `manifest_path`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,28 @@ _NOT_IN_OTHERS = frozenset(
 # Beside those of the runs, the settings that decide which recordings are run, and how much of each.
 _OF_THE_CHOICE = ("include_existing", "redo_before", "resume_completed", "allow_partial_chunks")
 _RUNNER_FIELDS = frozenset(RunnerSettings.model_fields)
+
+
+class InferPlanRow(PlanRow):
+    """How one recording would be analysed. Paths are relative to the dataset's root, or absolute outside a dataset.
+
+    `output_dir` is for all detections, `recording_output_dir` for this recording's. `use_hawkears`, `hawkears_args`,
+    `max_gpus` and `cpu_workers` are as the options of `badc infer run`, and `settings` are its other ones that differ
+    from their defaults, by field. `chunk_status` is what the chunk status file says, or `missing`.
+    """
+
+    recording_id: str
+    manifest_path: str
+    output_dir: str
+    recording_output_dir: str
+    telemetry_log: str
+    use_hawkears: bool
+    hawkears_args: tuple[str, ...]
+    max_gpus: int | None
+    cpu_workers: int
+    chunk_status: str
+    chunk_status_path: str
+    settings: dict[str, Any]
 
 
 class SavedPlanRow(PlanRow):

@@ -121,7 +121,7 @@ def _show_plan(plan: OrchestrationPlan) -> None:
 
 
 def _write_plan(plan: OrchestrationPlan, out: TextIO) -> None:
-    from badc.datasets.inference.plan import InferPlanRow
+    from badc.datasets.inference.saved_plan import InferPlanRow
     from badc.system.row_files import write_plan_csv, write_plan_json
 
     settings = plan.settings

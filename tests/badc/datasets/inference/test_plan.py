@@ -16,8 +16,9 @@ import pytest
 from badc.chunks.cutting import plan_chunks, write_virtual_manifest
 from badc.chunks.manifest import read_manifest
 from badc.chunks.status import ChunkState, ChunkStatus, status_path, write_chunk_status
-from badc.datasets.inference.plan import InferPlanRow, plan_orchestration, require_ready, require_runnable
+from badc.datasets.inference.plan import plan_orchestration, require_ready, require_runnable
 from badc.datasets.inference.recording import InferDecision
+from badc.datasets.inference.saved_plan import InferPlanRow
 from badc.datasets.inference.scripts import write_slurm_scripts
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.datasets.pipeline_settings import PipelineSettings, chunk_settings, going_on, orchestrate_settings

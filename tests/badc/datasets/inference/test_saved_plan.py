@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from badc.chunks.manifest import read_manifest
-from badc.datasets.inference.plan import InferPlanRow, OrchestrationPlan, plan_orchestration, require_runnable
-from badc.datasets.inference.saved_plan import SavedPlanRow, said_by
+from badc.datasets.inference.plan import OrchestrationPlan, plan_orchestration, require_runnable
+from badc.datasets.inference.saved_plan import InferPlanRow, SavedPlanRow, said_by
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.detections.result import ChunkResult, ResultStatus, result_path, write_result
 from badc.errors import RequestError

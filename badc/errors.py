@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 
 MOST_LISTED = 20
+_MOST_NAMED = 5
 
 
 class ExitCode(IntEnum):
@@ -70,6 +71,12 @@ def in_a_line(text: str) -> str:
 def numbered(number: int, one: str, many: str | None = None) -> str:
     """Return a number with its noun, such as `1 station` or `1,204 stations`."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def named_few(names: Sequence[str]) -> str:
+    """Return the first few names, and how many more there are."""
+    more = f" and {len(names) - _MOST_NAMED:,} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more
 
 
 class ChunkError(BadcError):

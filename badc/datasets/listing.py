@@ -14,7 +14,7 @@ from pathlib import Path
 from badc.errors import RequestError, numbered
 from badc.recordings.names import AUDIO_FOLDER, AUDIO_SUFFIXES, converter_of, nfc
 from badc.system.annex import MOST_POINTER_BYTES, is_pointer
-from badc.system.paths import is_passed_over, passed_over_note
+from badc.system.paths import is_passed_over, passed_over_notes
 
 _KEY_SIZE = re.compile(r"annex/objects/(?:.*/)?[A-Z0-9_]+-s(\d+)(?:-[A-Za-z]\d+)*--")
 
@@ -39,22 +39,23 @@ class AudioFile:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a walk over a dataset's audio found.
+    """What a walk over a dataset's audio, the folder `top`, found.
 
     `files`, sorted by path, have a known format or match a pattern. `problems` are paths below `audio` that cannot be
     used, with the reason. `unreadable` counts files of sound that have to be converted or unpacked first, by the end of
-    their name and what does it. `passed_over` is the note on folders with audio that were (see `passed_over_note`).
+    their name and what does it. `passed_over` are the folders below `top` that were.
     """
 
+    top: Path
     files: Sequence[AudioFile]
     problems: Sequence[tuple[str, str]]
     unreadable: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    passed_over: str | None = None
+    passed_over: Sequence[str] = ()
 
     def notes(self) -> list[str]:
         """Return what a person should know: of files to be converted, folders passed over, and files in two formats."""
-        notes = (self._unreadable_note(), self.passed_over, self._twins_note())
-        return [note for note in notes if note is not None]
+        passed_over = passed_over_notes(self.top, sorted(self.passed_over), AUDIO_SUFFIXES)
+        return [note for note in (self._unreadable_note(), *passed_over, self._twins_note()) if note is not None]
 
     def _twins_note(self) -> str | None:
         by_stem: dict[str, list[str]] = {}
@@ -114,8 +115,7 @@ def list_audio(
             )
         except OSError as error:
             problems.append((path, f"cannot be read ({error.strerror})"))
-    passed_over = passed_over_note(folder, sorted(walk.passed), AUDIO_SUFFIXES)
-    return Listing(sorted(files, key=lambda file: file.path), sorted(problems), unreadable, passed_over)
+    return Listing(folder, sorted(files, key=lambda file: file.path), sorted(problems), unreadable, walk.passed)
 
 
 def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:

@@ -34,13 +34,13 @@ from badc.detections.tables import (
     stage_database,
     write_csv,
 )
-from badc.errors import BadcError, RequestError, numbered
+from badc.errors import BadcError, RequestError, named_few, numbered
 from badc.recordings.locate import dataset_of
 from badc.recordings.names import nfc
-from badc.recordings.places import Layout, named_few
+from badc.recordings.places import Layout
 from badc.recordings.start_times import RecordingTimes
 from badc.system import atomic
-from badc.system.paths import absolute, default_summary_csv, passed_over_note
+from badc.system.paths import absolute, default_summary_csv, passed_over_notes
 
 _BATCH_CHUNKS = 5000
 _MOST_BAD_FILES_KEPT = 10_000
@@ -169,7 +169,7 @@ def aggregate(
     made = Aggregation()
     passed: list[str] = []
     if not manifests and next(json_files(folder, passed), None) is None:
-        made.notes += _passed_over(folder, passed)
+        made.notes += passed_over_notes(folder, passed, {".json"})
         return made
     output.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -197,7 +197,7 @@ def aggregate(
         made.detections, made.chunks = detections.rows, coverage.rows - made.not_chunked
         made.clocks = times.disagreements_note()
         unknown = _unknown(detections, coverage, places.layout)
-        made.notes += [*_mixture(coverage), *unknown, *_passed_over(folder, passed)]
+        made.notes += [*_mixture(coverage), *unknown, *passed_over_notes(folder, passed, {".json"})]
         _publish(detections, coverage, output, settings.parquet, made)
     return made
 
@@ -274,11 +274,6 @@ def _stage(
             on_progress(made.files)
     repeated.drop_from(detections, coverage, lambda path, first: staging.leave_out(path, f"the same chunk as {first}"))
     return passed
-
-
-def _passed_over(folder: Path, passed: Sequence[str]) -> list[str]:
-    note = passed_over_note(folder, passed, {".json"})
-    return [] if note is None else [note]
 
 
 def _read(paths: Sequence[str], staging: _Staging) -> Iterator[_FileRead]:

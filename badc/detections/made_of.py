@@ -20,13 +20,12 @@ def as_told(folder: Path, table: Path) -> str:
     return os.path.relpath(os.path.realpath(folder), os.path.realpath(absolute(table).parent))
 
 
-def detections_of(table: Path) -> list[str]:
-    """Return the folder of detections that a table says it was made of; nothing if it does not say.
+def detections_of(table: Path, metadata: pq.FileMetaData) -> list[str]:
+    """Return the folder of detections that a table, by its metadata, was made of; nothing if it does not say.
 
-    Where the table's folder is reached by a link, there are two paths that may be meant. Raises pa.ArrowInvalid or
-    OSError if the table cannot be read.
+    Where the table's folder is reached by a link, there are two paths that may be meant.
     """
-    told = (pq.read_metadata(table).metadata or {}).get(DETECTIONS_DIR_KEY.encode())
+    told = (metadata.metadata or {}).get(DETECTIONS_DIR_KEY.encode())
     if told is None:
         return []
     folders = dict.fromkeys((absolute(table).parent, Path(os.path.realpath(table.parent))))
@@ -41,7 +40,7 @@ def is_of(told: list[str], folder: Path) -> bool:
 def require_own_table(table: Path | None, folder: Path) -> None:
     """Raise RequestError if a recording's table would be replaced by that of its results in another folder."""
     try:
-        told = detections_of(table) if table is not None and table.exists() else []
+        told = detections_of(table, pq.read_metadata(table)) if table is not None and table.exists() else []
     except (pa.ArrowException, OSError):
         return
     if not is_of(told, folder) and Path(told[0]).name == folder.name and Path(told[0]).is_dir():

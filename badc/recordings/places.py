@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from badc.errors import numbered
+from badc.errors import named_few, numbered
 from badc.recordings.names import nfc, parse_recording_name
 
 NAME, FOLDER, RECORDER = "name", "folder", "recorder"
@@ -24,7 +24,6 @@ _WORDS = {
     FOLDER: "the folders, else the file names",
     RECORDER: "the recorders' own names and serial numbers",
 }
-_MOST_NAMED = 5
 
 _DAY = r"(?:19|20)\d\d[-_. ]?(?:0[1-9]|1[0-2])[-_. ]?(?:0[1-9]|[12]\d|3[01])"
 _MONTH = (
@@ -241,9 +240,3 @@ def describe_places(layout: Layout, places: Iterable[tuple[str, Place]]) -> list
             "where it stands"
         )
     return lines
-
-
-def named_few(names: Sequence[str]) -> str:
-    """Return the first few names, and how many more there are."""
-    more = f" and {len(names) - _MOST_NAMED:,} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(names[:_MOST_NAMED]) + more

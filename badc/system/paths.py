@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from itertools import chain, count
 from pathlib import Path
 
-from badc.errors import RequestError
+from badc.errors import RequestError, named_few
 from badc.system.annex import is_locked
 
 _LEAST_FREE_BYTES = 256 * 1024
@@ -75,7 +75,6 @@ _NEVER_SEARCHED = frozenset(
     }
 )
 _OF_DATALAD = frozenset({".git", ".datalad"})
-_MOST_PASSED = 5
 
 
 def is_passed_over(name: str) -> bool:
@@ -99,8 +98,8 @@ def walk(folder: Path, passed: list[str] | None = None) -> Iterator[tuple[str, l
         yield base, [name for name in files if not is_passed_over(name)]
 
 
-def passed_over_note(top: Path, passed: Iterable[str], suffixes: Collection[str]) -> str | None:
-    """Return what a person should know of folders below `top` that were passed over; None if there is nothing.
+def passed_over_notes(top: Path, passed: Iterable[str], suffixes: Collection[str]) -> list[str]:
+    """Return what a person should know of folders below `top` that were passed over: a sentence, or nothing.
 
     Those count that hold a file with one of the suffixes (in lower case). Git's and DataLad's own are not looked into.
     """
@@ -111,10 +110,8 @@ def passed_over_note(top: Path, passed: Iterable[str], suffixes: Collection[str]
         and any(os.path.splitext(name)[1].lower() in suffixes for _, _, files in os.walk(folder) for name in files)  # noqa: PTH122
     ]
     if not found:
-        return None
-    more = f" and {len(found) - _MOST_PASSED:,} more" if len(found) > _MOST_PASSED else ""
-    names = ", ".join(found[:_MOST_PASSED])
-    return f"passed over, as hidden or not of a user's making: {names}{more}; rename those that are wanted"
+        return []
+    return [f"passed over, as hidden or not of a user's making: {named_few(found)}; rename those that are wanted"]
 
 
 def first_free(folder: Path, stem: str, at: datetime | None = None) -> Path:

@@ -39,25 +39,19 @@ def require_own_tables(settings: OrchestrateSettings, recordings: Sequence[tuple
 def has_older_tables(settings: OrchestrateSettings, recording_ids: Iterable[str]) -> bool:
     """Whether any of these recordings has a table of this folder's results, which a run without tables leaves."""
     results = settings.below(settings.output_dir)
-    tables = {name: settings.table_of(name) for name in recording_ids}
-    return any(table.exists() and _problem(table, results / name) is None for name, table in tables.items())
+    return any(
+        (table := settings.table_of(name)).exists() and _problem(table, results / name) is None
+        for name in recording_ids
+    )
 
 
 def made_otherwise(table: Path, made_with: Mapping[str, Any]) -> bool:
     """Whether a recording's table is of results of other settings than these, as far as it says so."""
     if not table.exists():
         return False
-    import orjson
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    from badc.reports.query.runs import told_by  # not at the top, as in `_problem`
 
-    from badc.detections.tables import RUNS_KEY
-
-    try:
-        told = orjson.loads((pq.read_metadata(table).metadata or {}).get(RUNS_KEY.encode(), b"{}"))
-    except (pa.ArrowInvalid, OSError, orjson.JSONDecodeError):
-        return False
-    return not all(differ_in_channels_only(settings, made_with) for settings in told.values())
+    return not all(differ_in_channels_only(settings, made_with) for settings in told_by([table]).values())
 
 
 def _wanted(settings: OrchestrateSettings) -> list[tuple[str, Path]]:
@@ -66,8 +60,7 @@ def _wanted(settings: OrchestrateSettings) -> list[tuple[str, Path]]:
     if settings.bundle or settings.bundle_rollup:
         folders.append((option_name("bundle_aggregate_dir"), settings.below(settings.bundle_aggregate_dir)))
     if settings.slurm_bundle:
-        folder = settings.slurm_bundle_aggregate_dir or type(settings).model_fields["bundle_aggregate_dir"].default
-        folders.append((option_name("slurm_bundle_aggregate_dir"), settings.below(folder)))
+        folders.append((option_name("slurm_bundle_aggregate_dir"), settings.below(settings.slurm_tables)))
     return folders
 
 
@@ -90,7 +83,7 @@ def _problem(table: Path, results: Path) -> str | None:
             if metadata.schema.names[: len(columns)] != columns:
                 return f"{table}: is no table of detections"
             # Either folder may have been moved since, with a link in its place.
-            if not is_of(told := detections_of(table), results):
+            if not is_of(told := detections_of(table, metadata), results):
                 return f"{table}: is the table of the detections in {told[0]}"
         else:
             with csv.open("rb") as stream:

@@ -57,7 +57,6 @@ def write_array_scripts(
     size = settings.slurm_max_array
     parts = [tasks[start : start + size] for start in range(0, len(tasks), size)]
     paths = [target] if len(parts) == 1 else _numbered(target, len(parts))
-    aggregate_dir = settings.slurm_bundle_aggregate_dir or Path("artifacts", "aggregate")
     return [
         write_script(
             path,
@@ -66,7 +65,7 @@ def write_array_scripts(
             {
                 "dataset_root": dataset_root,
                 "tasks": part,
-                "aggregate_dir": aggregate_dir,
+                "aggregate_dir": settings.slurm_tables,
                 "layout": layout,
                 "chunks_not_completed": ExitCode.CHUNKS_NOT_COMPLETED,
             },

@@ -117,6 +117,11 @@ class SlurmSettings(Settings):
         Field(description="A further line for the script's head, such as '#SBATCH --qos=long'. Repeatable."),
     ] = ()
 
+    @property
+    def slurm_tables(self) -> Path:
+        """The folder in which the tasks of an array put their tables and reports, from the dataset's root."""
+        return self.slurm_bundle_aggregate_dir or Path("artifacts", "aggregate")
+
     @field_validator("slurm_job_name", "slurm_account", "slurm_partition", "slurm_gres", "slurm_time", "slurm_mem")
     @classmethod
     def _one_line(cls, value: str | None) -> str | None:

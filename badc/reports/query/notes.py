@@ -7,8 +7,7 @@ from pathlib import Path
 import duckdb
 
 from badc.detections.tables import NOT_CHUNKED
-from badc.errors import numbered
-from badc.recordings.places import named_few
+from badc.errors import named_few, numbered
 from badc.reports.query.runs import mixture, runs_of
 
 

@@ -43,7 +43,7 @@ def define_runs(database: duckdb.DuckDBPyConnection, files: Iterable[Path]) -> N
     `files` are the tables' Parquet files, whose metadata tell the settings.
     """
     database.execute("CREATE TABLE told_runs (fingerprint VARCHAR, settings VARCHAR)")
-    for fingerprint, settings in _told_by(files).items():
+    for fingerprint, settings in told_by(files).items():
         database.execute("INSERT INTO told_runs VALUES (?, ?)", [fingerprint, orjson.dumps(settings).decode()])
     database.execute(
         """
@@ -90,7 +90,8 @@ def mixture(runs: tuple[Run, ...]) -> str | None:
     return mixed([(run.settings, run.describe()) for run in runs])
 
 
-def _told_by(files: Iterable[Path]) -> dict[str, dict[str, Any]]:
+def told_by(files: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """Return the settings that tables tell in their metadata, by fingerprint; a file that tells none adds nothing."""
     told: dict[str, dict[str, Any]] = {}
     for path in files:
         try:

@@ -38,7 +38,7 @@ from badc.reports.query.tables import (
 )
 from badc.reports.rankings.effort import count_analysed, readable_coverage
 from badc.reports.settings import RollupSettings
-from badc.system.paths import absolute, passed_over_note, walk
+from badc.system.paths import absolute, passed_over_notes, walk
 from badc.system.sql import quoted, quoted_path
 
 # Names of the CSVs, with their queries over `pairs` and `board`. A rate is null where a recording's hours are unknown.
@@ -132,11 +132,12 @@ def roll_up(settings: RollupSettings, not_chunked: Sequence[tuple[NotChunked, Pl
     """
     if not settings.folder.is_dir():
         raise RequestError(f"{settings.folder}: no such folder")
-    found = _find(absolute(settings.folder))
+    folder = absolute(settings.folder)
+    found = _find(folder)
+    passed_over = tuple(passed_over_notes(folder, found.passed_over, {".parquet"}))
     if not found.tables:
         empty = Ranking((), (), 0)
         bad_files = tuple(found.bad_files)
-        passed_over = tuple(_passed_over(settings.folder, found))
         return Rollup((), tuple(found.copies), 0, 0, empty, empty, empty, passed_over, bad_files, ())
     with connection() as database, explained(settings.folder):
         notes = _define(database, found)
@@ -147,7 +148,7 @@ def roll_up(settings: RollupSettings, not_chunked: Sequence[tuple[NotChunked, Pl
         if (mixed := mixture(runs_of(database))) is not None:
             notes = (mixed, *notes)
         database.execute(_BOARD)
-        notes += (*notes_on_gaps(database), *_passed_over(settings.folder, found))
+        notes += (*notes_on_gaps(database), *passed_over)
         everything = _number(database, "SELECT count(*) FROM all_rows")
         counted = _number(database, "SELECT count(*) FROM detections")
         written = [
@@ -205,11 +206,6 @@ def _find(folder: Path) -> _TablesFound:
         known.update(contents)
     found.tables.sort(key={path: rank for rank, path in enumerate(newest_first)}.__getitem__)
     return found
-
-
-def _passed_over(folder: Path, found: _TablesFound) -> list[str]:
-    note = passed_over_note(absolute(folder), found.passed_over, {".parquet"})
-    return [] if note is None else [note]
 
 
 def _parquet_files(folder: Path, passed: list[str]) -> Iterator[Path]:

@@ -120,9 +120,8 @@ def webp_bytes(picture: Spectrogram) -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(255 - picture.levels[::-1]).save(
-        buffer, "WEBP", quality=50, method=4
-    )  # a third of the time of 6, a tenth more bytes
+    # Method 6 takes three times as long, and saves a tenth of the bytes.
+    Image.fromarray(255 - picture.levels[::-1]).save(buffer, "WEBP", quality=50, method=4)
     return buffer.getvalue()
 
 

@@ -48,7 +48,7 @@ def make_bundle(settings: BundleSettings) -> Bundle:
         refuse_in_use(database)
     written: list[Path] = []
     with open_tables(settings.parquet, coverage, settings.sites) as tables:
-        choose(tables, settings.min_confidence)
+        choose(tables, settings)
         count_pairs(tables)
         notes = notes_on_tables(tables, settings.parquet, coverage)
         figures = figures_of(tables, has_coverage=coverage is not None)
@@ -83,6 +83,6 @@ def _write_page(settings: BundleSettings, coverage: Path | None, target: Path) -
         sites=settings.sites,
         clips=not settings.no_clips,
         plots=not settings.no_plots,
-        min_confidence=settings.min_confidence,
+        choice=settings,
         audio_root=settings.audio_root,
     )

@@ -13,7 +13,7 @@ from badc.recordings.audio import AudioError
 from badc.recordings.locate import audio_bases
 from badc.reports.query.runs import mixture
 from badc.reports.query.tables import find_coverage, open_tables
-from badc.reports.settings import PlotKind
+from badc.reports.settings import EVERYTHING, ChoiceSettings, PlotKind
 from badc.reports.study.clips import read_passage, spectrogram
 from badc.reports.study.data import HISTOGRAM_BINS, HOURS, Grid, Histogram, Sighting, Timeline, runs, tick_step_s
 from badc.reports.study.figures import Figures, read_figures
@@ -65,7 +65,7 @@ def write_plots(
     *,
     coverage: Path | None = None,
     sites: Path | None = None,
-    min_confidence: float = 0.0,
+    choice: ChoiceSettings = EVERYTHING,
     labels: Sequence[str] = (),
     recording_id: str | None = None,
     top: int | None = None,
@@ -73,7 +73,7 @@ def write_plots(
 ) -> Plots:
     """Draw a table of detections as `<stem>_hours.png`, `<stem>_spectrogram_01.png` and so on.
 
-    `coverage`, `sites`, `min_confidence` and `audio_root` are as for `badc.reports.page.page.write_page`;
+    `coverage`, `sites`, `choice` and `audio_root` are as for `badc.reports.page.page.write_page`;
     `recording_id` and `top` as for `badc.reports.study.figures.read_figures`. `labels` are the species to draw, by
     label, code or name; empty draws the most often detected ones.
 
@@ -84,7 +84,7 @@ def write_plots(
     """
     has_coverage = find_coverage(parquet, coverage) is not None
     with open_tables(parquet, coverage, sites) as database:
-        counts = Counts(database, has_coverage=has_coverage, min_confidence=min_confidence, labels=labels)
+        counts = Counts(database, has_coverage=has_coverage, choice=choice, labels=labels)
         figures = read_figures(counts, recording_id=recording_id, top=top)
         sightings: list[Sighting] = []
         if PlotKind.SPECTROGRAM in kinds:

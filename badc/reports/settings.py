@@ -54,6 +54,15 @@ Labels = Annotated[
 ]
 
 
+class ChoiceSettings(Settings):
+    """Which detections count, in every report."""
+
+    min_confidence: MinConfidence = 0.0
+
+
+EVERYTHING = ChoiceSettings()
+
+
 class CsvSettings(Settings):
     """What the reports share that write CSVs."""
 
@@ -66,7 +75,7 @@ class CsvSettings(Settings):
     ] = False
 
 
-class ReportSettings(Settings):
+class ReportSettings(ChoiceSettings):
     """What all reports of one table of detections share."""
 
     parquet: Annotated[
@@ -84,7 +93,6 @@ class ReportSettings(Settings):
             description="CSV of the stations: station,latitude,longitude and, optionally, study_area,timezone,clock."
         ),
     ] = None
-    min_confidence: MinConfidence = 0.0
 
 
 class SummarySettings(CsvSettings, ReportSettings):
@@ -214,7 +222,7 @@ class BundleSettings(CsvSettings, ReportSettings):
         return self.output_dir or self.parquet.parent
 
 
-class RollupSettings(CsvSettings):
+class RollupSettings(CsvSettings, ChoiceSettings):
     """Settings of `badc report aggregate-dir`."""
 
     folder: Annotated[
@@ -222,7 +230,6 @@ class RollupSettings(CsvSettings):
         Field(description="Folder with tables of detections (*.parquet) at any depth.", json_schema_extra=ARGUMENT),
     ]
     limit: Annotated[int, Field(ge=1, description="Show at most this many labels, recordings and stations.")] = 10
-    min_confidence: MinConfidence = 0.0
     export_dir: Annotated[
         Path | None,
         Field(description="Write label_summary.csv, recording_summary.csv and station_summary.csv to this folder."),
@@ -237,7 +244,7 @@ class ExportFormat(StrEnum):
     BIRDNET = "birdnet"
 
 
-class ExportSettings(CsvSettings):
+class ExportSettings(CsvSettings, ChoiceSettings):
     """Settings of one export of detections (`badc report export`)."""
 
     parquet: Annotated[
@@ -257,7 +264,6 @@ class ExportSettings(CsvSettings):
         Path | None,
         Field(description="Folder for the files. Default: beside the table, named after it and the format."),
     ] = None
-    min_confidence: MinConfidence = 0.0
     labels: Labels = ()
 
 

@@ -69,7 +69,7 @@ def export(settings: ExportSettings) -> Export:
         mixed = mixture(runs_of(database))
         made.notes = (
             *([] if mixed is None else [mixed]),
-            *choose(database, settings.min_confidence, settings.labels),
+            *choose(database, settings, settings.labels),
         )
         left_out = database.execute(f"SELECT count(*) FROM chosen WHERE NOT ({_TIMED})").fetchall()
         made.without_times = left_out[0][0]

@@ -62,12 +62,13 @@ def load_detections(
     """
     from badc.reports.query.counts import choose
     from badc.reports.query.tables import open_tables
+    from badc.reports.settings import ChoiceSettings
     from badc.system.sql import identifier
 
     if not 0 <= min_confidence <= 1:
         raise RequestError(f"min_confidence {min_confidence} is not between 0 and 1")
     with open_tables(Path(parquet), sites=None if sites is None else Path(sites)) as database:
-        if problems := choose(database, min_confidence, labels):
+        if problems := choose(database, ChoiceSettings(min_confidence=min_confidence), labels):
             raise RequestError("; ".join(problems))
         there = [row[0] for row in database.execute("DESCRIBE chosen").fetchall()]
         if unknown := [name for name in columns or () if name not in there]:

@@ -30,7 +30,7 @@ from badc.reports.page.sections import (
 )
 from badc.reports.plots import plots_of
 from badc.reports.query.tables import find_coverage, open_tables
-from badc.reports.settings import DEFAULT_KINDS
+from badc.reports.settings import DEFAULT_KINDS, EVERYTHING, ChoiceSettings
 from badc.reports.study.data import Findings, Sighting
 from badc.reports.study.figures import Figures, read_figures
 from badc.reports.study.queries import Counts
@@ -75,7 +75,7 @@ def write_page(
     sites: Path | None = None,
     clips: bool = True,
     plots: bool = True,
-    min_confidence: float = 0.0,
+    choice: ChoiceSettings = EVERYTHING,
     audio_root: Path | None = None,
 ) -> list[Path]:
     """Write the report of a table of detections as an HTML file, and its charts as PNG files; return all of them.
@@ -94,8 +94,8 @@ def write_page(
         Whether to embed the strongest detections as spectrograms and sound. The page names unreadable recordings.
     plots
         Whether to write the charts as PNG files, too.
-    min_confidence
-        Detections below it count in the histograms of confidence only.
+    choice
+        Which detections count; those below its `min_confidence` are in the histograms of confidence only.
     audio_root
         Folder to look for recordings in, before the places that the table names.
 
@@ -108,7 +108,7 @@ def write_page(
         raise RequestError(f"{target}: is a folder; name the file to write")
     has_coverage = find_coverage(parquet, coverage) is not None
     with open_tables(parquet, coverage, sites) as database:
-        counts = Counts(database, has_coverage=has_coverage, min_confidence=min_confidence)
+        counts = Counts(database, has_coverage=has_coverage, choice=choice)
         figures = read_figures(counts)
         labels = [species.label for species in figures.found.species[: listen.MOST_SPECIES]]
         sightings = counts.sightings(labels, listen.EACH) if clips else []

@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 
 from badc.reports.query.spreadsheets import text_cell
+from badc.reports.settings import EVERYTHING, ChoiceSettings
 from badc.system import atomic
 from badc.system.paths import absolute
 from badc.system.sql import identifier, quoted
@@ -96,14 +97,14 @@ class Ranking:
 
 
 def choose(
-    database: duckdb.DuckDBPyConnection, min_confidence: float = 0.0, labels: Sequence[str] = ()
+    database: duckdb.DuckDBPyConnection, choice: ChoiceSettings = EVERYTHING, labels: Sequence[str] = ()
 ) -> tuple[str, ...]:
     """Make the view `chosen` of the detections to report; return a sentence for each label that the table lacks.
 
     A `min_confidence` above 0 also leaves out detections without a confidence. `labels` are labels, codes or names to
     keep, in any case; empty keeps all.
     """
-    conditions = [f"confidence >= {min_confidence!r}"] if min_confidence > 0 else []
+    conditions = [f"confidence >= {choice.min_confidence!r}"] if choice.min_confidence > 0 else []
     problems: tuple[str, ...] = ()
     if labels:
         found, problems = _matching(database, labels)

@@ -71,7 +71,7 @@ def parquet_report(settings: ParquetReportSettings) -> ParquetReport:
     """
     coverage = find_coverage(settings.parquet, settings.coverage)
     with open_tables(settings.parquet, coverage, settings.sites) as database:
-        choose(database, settings.min_confidence)
+        choose(database, settings)
         count_pairs(database)
         figures = figures_of(database, has_coverage=coverage is not None)
         written: tuple[Path, ...] = ()

@@ -48,7 +48,7 @@ def quicklook(settings: QuicklookSettings) -> Quicklook:
     """
     coverage = find_coverage(settings.parquet, settings.coverage)
     with open_tables(settings.parquet, coverage, settings.sites) as database:
-        choose(database, settings.min_confidence)
+        choose(database, settings)
         count_pairs(database)
         folder = settings.output_dir
         written = () if folder is None else write_quicklook(database, folder, settings.for_spreadsheets)

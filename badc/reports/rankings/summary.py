@@ -36,7 +36,7 @@ def summarise(settings: SummarySettings) -> Summary:
     """
     coverage = find_coverage(settings.parquet, settings.coverage)
     with open_tables(settings.parquet, coverage, settings.sites) as database:
-        notes = choose(database, settings.min_confidence, settings.labels)
+        notes = choose(database, settings, settings.labels)
         count_effort(database)
         # Into a table, because printing and the CSV both read it.
         database.execute(f"CREATE TEMP TABLE summary AS {_query(settings.groups)}")

@@ -13,6 +13,7 @@ from badc.recordings.names import nfc
 from badc.reports.query.counts import MS_PER_HOUR, choose, count_pairs
 from badc.reports.query.notes import notes_on_gaps
 from badc.reports.query.runs import runs_of
+from badc.reports.settings import EVERYTHING, ChoiceSettings
 from badc.reports.study.data import (
     HISTOGRAM_BINS,
     HOURS,
@@ -39,8 +40,8 @@ class Counts:
     """The tables of one report, counted.
 
     `database` has the views of `badc.reports.query.tables.open_tables`; without coverage, effort is unknown. Detections
-    below `min_confidence` count in the histograms only; at 0, those without a confidence count too. `labels` are the
-    species to keep (see `badc.reports.query.counts.choose`); empty keeps all.
+    below `choice.min_confidence` count in the histograms only; at 0, those without a confidence count too. `labels` are
+    the species to keep (see `badc.reports.query.counts.choose`); empty keeps all.
     """
 
     def __init__(
@@ -48,14 +49,14 @@ class Counts:
         database: duckdb.DuckDBPyConnection,
         *,
         has_coverage: bool,
-        min_confidence: float = 0.0,
+        choice: ChoiceSettings = EVERYTHING,
         labels: Sequence[str] = (),
     ) -> None:
         self.database = database
         self.has_coverage = has_coverage
-        self.min_confidence = min_confidence
+        self.min_confidence = choice.min_confidence
         self.labels = tuple(labels)
-        self.problems = choose(database, min_confidence, labels)
+        self.problems = choose(database, choice, labels)
         count_pairs(database)
         database.execute(
             """

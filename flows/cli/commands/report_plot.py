@@ -24,7 +24,7 @@ def plot(settings: PlotSettings) -> int:
         settings.kinds,
         coverage=settings.coverage,
         sites=settings.sites,
-        min_confidence=settings.min_confidence,
+        choice=settings,
         labels=settings.labels,
         recording_id=settings.recording,
         top=settings.top,

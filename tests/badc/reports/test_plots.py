@@ -19,7 +19,7 @@ from PIL import Image
 from badc.errors import RequestError
 from badc.reports.plots import write_plots
 from badc.reports.query.tables import find_coverage, open_tables
-from badc.reports.settings import DEFAULT_KINDS, PlotKind, PlotSettings
+from badc.reports.settings import DEFAULT_KINDS, ChoiceSettings, PlotKind, PlotSettings
 from badc.reports.study.data import Station, date_bins, time_bin_s
 from badc.reports.study.queries import Counts
 from badc.reports.study.scale import LIGHT_STEPS, scale_of, short
@@ -39,7 +39,11 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def counted(parquet: Path, min_confidence: float = 0.0, sites: Path | None = None) -> Iterator[Counts]:
     with open_tables(parquet, None, sites) as database:
-        yield Counts(database, has_coverage=find_coverage(parquet) is not None, min_confidence=min_confidence)
+        yield Counts(
+            database,
+            has_coverage=find_coverage(parquet) is not None,
+            choice=ChoiceSettings(min_confidence=min_confidence),
+        )
 
 
 def test_species_are_counted_as_the_table_has_them(study):
@@ -298,7 +302,13 @@ def test_the_colours_are_ordered_by_lightness_for_all_eyes(steps, eyes):
 
 
 def test_plots_are_png_files(study, tmp_path):
-    made = write_plots(study, tmp_path / "plots", DEFAULT_KINDS, sites=study.parent / "sites.csv", min_confidence=0.4)
+    made = write_plots(
+        study,
+        tmp_path / "plots",
+        DEFAULT_KINDS,
+        sites=study.parent / "sites.csv",
+        choice=ChoiceSettings(min_confidence=0.4),
+    )
 
     assert [path.name for path in made.written] == [f"study_{kind}.png" for kind in DEFAULT_KINDS]
     assert made.problems == []

@@ -15,6 +15,7 @@ from badc.reports.page.page import page_of, render, write_page
 from badc.reports.page.sentences import dates_words, hours_words, short_dates
 from badc.reports.page.svg import element
 from badc.reports.query.runs import Run
+from badc.reports.settings import ChoiceSettings
 from badc.reports.study.data import DateBins, Findings, Grid, Histogram, Making, Species, Station, Timeline
 from badc.reports.study.figures import MOST_HISTOGRAMS, MOST_HOUR_ROWS, MOST_STATION_ROWS, MOST_TIMELINE_ROWS, Figures
 from badc.reports.study.words import clean
@@ -219,7 +220,7 @@ def test_what_was_noted_of_the_audio_is_said_first(write_detections, write_cover
 
 
 def test_a_threshold_is_said_and_marked(study, tmp_path):
-    outline = read(write_page(study, tmp_path / "p.html", clips=False, min_confidence=0.6)[0])
+    outline = read(write_page(study, tmp_path / "p.html", clips=False, choice=ChoiceSettings(min_confidence=0.6))[0])
 
     assert "Only detections of at least 0.6 are counted." in outline.text
     assert "The line is the threshold of 0.6." in outline.text

@@ -20,6 +20,7 @@ from badc.inference.plan import plan_inference
 from badc.inference.settings import InferSettings
 from badc.inference.worker import infer_chunks
 from badc.reports.page.page import write_page
+from badc.reports.settings import ChoiceSettings
 from badc.runners.current import close_runner
 from tests.fakes.study import write_study
 
@@ -68,7 +69,8 @@ def report(tmp_path_factory: pytest.TempPathFactory, birds_wav: Path) -> Path:
         *((f"Species {n}", f"Genus species{n}") for n in range(22)),
     )
     study = write_study(folder, labels=labels, stations=3, days=14, per_recording=4, clip=birds_wav)
-    return write_page(study, folder / "p.html", sites=folder / "sites.csv", min_confidence=0.3)[0]
+    choice = ChoiceSettings(min_confidence=0.3)
+    return write_page(study, folder / "p.html", sites=folder / "sites.csv", choice=choice)[0]
 
 
 @pytest.fixture

@@ -23,7 +23,14 @@ from badc.reports.query.notes import notes_on_tables
 from badc.reports.query.runs import runs_of
 from badc.reports.query.tables import open_tables
 from badc.reports.rankings.rollup import roll_up
-from badc.reports.settings import DatabaseSettings, ExportFormat, ExportSettings, PlotKind, RollupSettings
+from badc.reports.settings import (
+    ChoiceSettings,
+    DatabaseSettings,
+    ExportFormat,
+    ExportSettings,
+    PlotKind,
+    RollupSettings,
+)
 
 BIRDNET = {
     "runner": "birdnet",
@@ -125,7 +132,7 @@ def test_the_page_tells_the_runners_threshold_from_its_own(
     detections_file(chunk("A_20230501_050000", 0, 1000), ("Ovenbird", 0.5, 0, 10), settings=BIRDNET)
     table = tmp_path / "d.parquet"
     aggregate(AggregateSettings(detections_dir=tmp_path / "out", output=tmp_path / "d.csv", parquet=table))
-    write_page(table, tmp_path / "p.html", clips=False, min_confidence=asked)
+    write_page(table, tmp_path / "p.html", clips=False, choice=ChoiceSettings(min_confidence=asked))
     assert f"<dt>Threshold</dt><dd>{said}</dd>" in (tmp_path / "p.html").read_text()
 
 

@@ -22,6 +22,7 @@ class Group(StrEnum):
     STUDY_AREA = "study_area"
     HOUR = "hour"
     DATE = "date"
+    NIGHT = "night"
 
 
 def _asked_for(value: Any) -> Any:

@@ -36,8 +36,8 @@ def load_detections(
     """Read a table of detections, whatever tool wrote it: one row per detection, by recording, time and label.
 
     The columns are those of the table (docs/formats.md), then `study_area`, `latitude`, `longitude`, `timezone`,
-    `local_time`, `date` and `hour`, then any others in the file. Columns whose name ends with `_ms` are integers in ms,
-    null if unknown.
+    `local_time`, `date`, `hour` and `night` (from noon to noon, by the evening's date), then any others in the file.
+    Columns whose name ends with `_ms` are integers in ms, null if unknown.
 
     Parameters
     ----------

@@ -18,6 +18,7 @@ from badc.detections.tables import COVERAGE_SCHEMA, DETECTIONS_SCHEMA, coverage_
 from badc.errors import RequestError
 from badc.recordings.names import parse_recording_name
 from badc.reports.query.connection import connection, explained, first_line
+from badc.reports.query.nights import night_of
 from badc.reports.query.runs import define_runs
 from badc.reports.query.sites import Site, read_sites
 from badc.reports.query.species import with_joined_labels
@@ -40,17 +41,18 @@ def open_tables(
     """Yield an in-memory database in which a table of detections and its coverage are views.
 
     View `detections`: the columns of the table of detections (docs/formats.md), then `study_area`, `latitude`,
-    `longitude`, `timezone`, `local_time` (TIMESTAMP: `detected_at` as the station's time of day), its `date` (DATE) and
-    `hour` (0 to 23), then any others in the file. Rows that are no detections are left out. A species has one `label`
-    (see `badc.reports.query.species`).
+    `longitude`, `timezone`, `local_time` (TIMESTAMP: `detected_at` as the station's time of day), its `date` (DATE),
+    `hour` (0 to 23) and `night` (DATE: see `badc.reports.query.nights`), then any others in the file. Rows that are no
+    detections are left out. A species has one `label` (see `badc.reports.query.species`).
 
     View `coverage`: the columns of the table of coverage, then `study_area`, `latitude`, `longitude`, `timezone`,
     `local_start` (TIMESTAMP), `length_ms` and `analysed` (BOOLEAN), then any others in the file. Empty without a
     coverage table.
 
     View `effort`: the audio that was analysed, by recording and hour: `recording_id`, `station`, `study_area`,
-    `local_hour` (TIMESTAMP: start of the hour), `date`, `hour`, `analysed_ms`. Audio that several chunks share counts
-    once; a chunk across the full hour is divided between both. The times are null if the recording's start is unknown.
+    `local_hour` (TIMESTAMP: start of the hour), `date`, `hour`, `night`, `analysed_ms`. Audio that several chunks share
+    counts once; a chunk across the full hour is divided between both. The times are null if the recording's start is
+    unknown.
 
     View `runs`: what made the results (see `badc.reports.query.runs`).
 
@@ -172,7 +174,7 @@ def define_detections(database: duckdb.DuckDBPyConnection, source: Source, sites
     cells["confidence"] = _finite(cells["confidence"])
     _normalized(cells, source)
     told = [name for name in cells if name not in _SITE_COLUMNS]
-    own = {*DETECTIONS_SCHEMA.names, *_SITE_COLUMNS, "local_time", "date", "hour"}
+    own = {*DETECTIONS_SCHEMA.names, *_SITE_COLUMNS, "local_time", "date", "hour", "night"}
     further = [name for name in source.columns if name not in own]
     chosen = [f"{cell} AS {name}" for name, cell in cells.items()] + [f"t.{identifier(name)}" for name in further]
     placeholders = ", ".join(map(quoted, _PLACEHOLDERS))
@@ -192,7 +194,8 @@ def define_detections(database: duckdb.DuckDBPyConnection, source: Source, sites
             {"".join(f", told.{identifier(name)}" for name in further)}
           FROM told {_site_join(sites)})
         SELECT {", ".join((*told, *_SITE_COLUMNS))}, local_time, CAST(local_time AS DATE) AS date,
-          hour(local_time) AS hour {"".join(f", {identifier(name)}" for name in further)} FROM placed
+          hour(local_time) AS hour, {night_of("local_time")} AS night
+          {"".join(f", {identifier(name)}" for name in further)} FROM placed
         """
     )
 
@@ -226,7 +229,7 @@ def define_coverage(
 
 def _define_effort(database: duckdb.DuckDBPyConnection) -> None:
     database.execute(
-        """
+        f"""
         CREATE VIEW effort AS
         WITH ordered AS (
           SELECT recording_id, station, study_area, start_ms, end_ms, local_start,
@@ -244,7 +247,7 @@ def _define_effort(database: duckdb.DuckDBPyConnection) -> None:
             ELSE range(date_trunc('hour', begins), ends, INTERVAL 1 HOUR) END) AS local_hour
           FROM pieces)
         SELECT recording_id, station, study_area, local_hour, CAST(local_hour AS DATE) AS date,
-          hour(local_hour) AS hour,
+          hour(local_hour) AS hour, {night_of("local_hour")} AS night,
           CAST(sum(CASE WHEN local_hour IS NULL THEN piece_ms
             ELSE epoch_ms(least(ends, local_hour + INTERVAL 1 HOUR)) - epoch_ms(greatest(begins, local_hour)) END)
             AS BIGINT) AS analysed_ms

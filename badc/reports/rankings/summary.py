@@ -1,4 +1,4 @@
-"""`badc report summary`: detections counted by label, recording, station, study area, hour or date."""
+"""`badc report summary`: detections counted by label, recording, station, study area, hour, date or night."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from badc.reports.query.notes import notes_on_tables
 from badc.reports.query.tables import find_coverage, open_tables
 from badc.reports.settings import Group, SummarySettings
 
-_IN_ORDER_OF_TIME = {Group.HOUR, Group.DATE}
+_IN_ORDER_OF_TIME = {Group.HOUR, Group.DATE, Group.NIGHT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,8 @@ def summarise(settings: SummarySettings) -> Summary:
     """Count detections by groups.
 
     A group has its detections, average and highest confidence, recordings with a detection, hours of analysed audio of
-    its recordings, station, study area, hour or date (of all for a label), and detections per such hour. Unless labels
-    are among the groups, those that were analysed without a detection are listed too, with 0.
+    its recordings, station, study area, hour, date or night (of all for a label), and detections per such hour. Unless
+    labels are among the groups, those that were analysed without a detection are listed too, with 0.
 
     Raises
     ------

@@ -34,9 +34,10 @@ app = typer.Typer()
 @app.command()
 @options_of(SummarySettings)
 def summary(settings: SummarySettings) -> int:
-    """Count detections by label, recording, station, study area, hour or date, with the rate per analysed hour.
+    """Count detections by label, recording, station, study area, hour, date or night, with the rate per analysed hour.
 
-    The most frequent come first; hours and dates are in order. Exit codes: 0; 2 the request is wrong.
+    The most frequent come first; hours, dates and nights (noon to noon) are in order. Exit codes: 0; 2 the request is
+    wrong.
     """
     from badc.reports.rankings.summary import summarise
 

@@ -80,6 +80,19 @@ def test_hours_are_in_their_order_with_the_effort_of_each(parquet):
     ]
 
 
+def test_a_night_is_from_noon_to_noon_and_has_the_date_of_its_evening(write_detections, write_coverage):
+    night = "ST-1_20230509_113000"
+    path = write_detections([(night, minutes * MINUTE, "Veery", 0.5) for minutes in (29, 30, 1469)])
+    write_coverage(
+        path, [(night, 0, 25 * 60 * MINUTE, "ok"), ("ST-2_20230510_120000", 0, 30 * MINUTE, "no_detections")]
+    )
+    assert [(row[0], row[1], row[-2]) for row in groups(path, "night")] == [
+        (date(2023, 5, 8), 1, 0.5),  # 11:59
+        (date(2023, 5, 9), 2, 24.0),  # 12:00, and 11:59 on the next day
+        (date(2023, 5, 10), 0, 1.0),
+    ]
+
+
 def test_dates_and_recordings(parquet):
     assert [row[:2] for row in groups(parquet, "date")] == [
         (date(2023, 5, 9), 5),
@@ -212,7 +225,7 @@ def test_an_empty_table_has_no_groups(write_detections):
         ({}, "--parquet: this option is needed"),
         (
             {"parquet": "x", "group_by": ("label", "species")},
-            "--group-by: 'species' is not one of label, recording_id, station, study_area, hour, date",
+            "--group-by: 'species' is not one of label, recording_id, station, study_area, hour, date, night",
         ),
         ({"parquet": "x", "min_confidence": 1.5}, "--min-confidence: input should be less than or equal to 1"),
         ({"parquet": "x", "limit": -1}, "--limit: input should be greater than or equal to 0"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,9 +10,10 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from badc.recordings.names import id_problem
 from badc.settings.model import ARGUMENT, Settings, turned_off_by
+from badc.system.choices import Choice, chosen
 
 
-class Group(StrEnum):
+class Group(Choice):
     """What `badc report summary` can group by."""
 
     LABEL = "label"
@@ -114,9 +114,7 @@ class SummarySettings(CsvSettings, ReportSettings):
     @field_validator("group_by")
     @classmethod
     def _check_groups(cls, words: tuple[str, ...]) -> tuple[str, ...]:
-        if unknown := [word for word in words if word not in set(Group)]:
-            raise ValueError(f"'{unknown[0]}' is not one of {', '.join(Group)}")
-        return words
+        return chosen(Group, words)
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -237,7 +235,7 @@ class RollupSettings(CsvSettings, ChoiceSettings):
     ] = None
 
 
-class ExportFormat(StrEnum):
+class ExportFormat(Choice):
     """The formats of `badc report export`."""
 
     RAVEN = "raven"
@@ -268,7 +266,7 @@ class ExportSettings(CsvSettings, ChoiceSettings):
     labels: Labels = ()
 
 
-class PlotKind(StrEnum):
+class PlotKind(Choice):
     """The plots of `badc report plot`."""
 
     HOURS = "hours"
@@ -311,9 +309,7 @@ class PlotSettings(ReportSettings):
     @field_validator("kind")
     @classmethod
     def _check_kinds(cls, words: tuple[str, ...]) -> tuple[str, ...]:
-        if unknown := [word for word in words if word not in set(PlotKind)]:
-            raise ValueError(f"'{unknown[0]}' is not one of {', '.join(PlotKind)}")
-        return words
+        return chosen(PlotKind, words)
 
     @property
     def kinds(self) -> tuple[PlotKind, ...]:

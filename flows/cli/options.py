@@ -115,7 +115,9 @@ def _parameter(name: str, field: Any) -> inspect.Parameter:
             kind = str
         shown = not any(field.default is unset for unset in (None, False, ()))
         options = option_names(name, field)
-        annotation = Annotated[kind, typer.Option(*options, help=field.description, show_default=shown)]
+        annotation = Annotated[
+            kind, typer.Option(*options, help=field.description, show_default=shown, case_sensitive=False)
+        ]
         default = [] if repeatable else field.default
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from badc.runners.interface import FOUND, RunnerSpec, Switch
+from badc.system.choices import Choice
 
 SOURCE_ROOT = Path(__file__).parents[3]
 INSTALL = (
@@ -19,7 +19,7 @@ INSTALL = (
 )
 
 
-class HawkearsEngine(StrEnum):
+class HawkearsEngine(Choice):
     """How HawkEars is run."""
 
     SCRIPT = "script"

@@ -299,3 +299,10 @@ def test_a_disk_that_is_full_leaves_no_part_of_a_file(parquet):
     assert done.stderr.startswith("badc: ")
     assert "Traceback" not in done.stderr
     assert list(Path("made").iterdir()) == []
+
+
+def test_upper_and_lower_case_of_a_choice_are_the_same(parquet):
+    assert cells(report("summary", "--parquet", parquet, "--group-by", "Station").stdout)[0][0] == "station"
+    assert report("export", "--parquet", parquet, "--format", "RAVEN").stdout.startswith("3 detections in 1 file")
+    wrong = report("summary", "--parquet", parquet, "--group-by", "Stations")
+    assert (wrong.exit_code, "'Stations' is not one of label," in wrong.stderr) == (2, True)

@@ -85,4 +85,6 @@ def _write_page(settings: BundleSettings, coverage: Path | None, target: Path) -
         plots=not settings.no_plots,
         choice=settings,
         audio_root=settings.audio_root,
+        title=settings.title,
+        min_effort_h=settings.min_effort,
     )

@@ -201,6 +201,14 @@ class BundleSettings(CsvSettings, ReportSettings):
         Path | None,
         Field(description="Folder that the recordings' relative paths start from, for the clips of the page."),
     ] = None
+    title: Annotated[str | None, Field(description="Title of the page. Default: the table's own name.")] = None
+    min_effort: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="Hours of analysed audio that an hour of the day or a station needs to be called the busiest.",
+        ),
+    ] = 1.0
     bucket_minutes: BucketMinutes = 60
 
     @field_validator("run_prefix")

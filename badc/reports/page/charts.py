@@ -18,7 +18,7 @@ from badc.reports.study.clips import Passage, Spectrogram
 from badc.reports.study.data import HISTOGRAM_BINS, HOURS, DateBins, Grid, Histogram, Timeline, runs, tick_step_s
 from badc.reports.study.scale import CONFIDENCE_SCALE, Scale, short
 from badc.reports.study.sun import SunBand
-from badc.reports.study.words import _day, fitted, span_words
+from badc.reports.study.words import _day, clean, fitted, span_words
 from badc.system.clock import duration_text
 
 _AXIS_PX = 22
@@ -26,6 +26,9 @@ _EFFORT_PX = 44
 _SUN_PX = 12
 _GAP_PX = 8
 _YEAR_PX = 95
+_LINE_PX = 15  # of a name that stands upright
+_CHARACTER_PX = 7.2
+_LONGEST_NAME_PX = 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +200,38 @@ def _dates_drawing(layout: Layout, bins: DateBins, rows: _Rows) -> Markup:
         )
     name = f"Heat map: {numbered(len(rows.names), 'station')} over dates. The table below has the numbers."
     return picture(layout.width, bottom + _AXIS_PX, name, layout.class_, *parts)
+
+
+def matrix_chart(grid: Grid, totals: Sequence[int], scale: Scale) -> Markup:
+    """Return species over stations: detections per analysed hour."""
+    rows = _Rows(
+        grid.rows,
+        [f"{n:,}" for n in totals],
+        len(grid.columns),
+        lambda row, column: _rate_cell(grid, scale, row, column, clean(grid.columns[column])),
+        grid.absent,
+    )
+    return Markup("").join(_matrix_drawing(layout, grid.columns, rows) for layout in LAYOUTS)
+
+
+def _matrix_drawing(layout: Layout, stations: Sequence[str], rows: _Rows) -> Markup:
+    parts, bottom = _heat(layout, rows, 4.0)
+    cell = layout.plot_px / len(stations)
+    longest = max(len(fitted(station, _LONGEST_NAME_PX)) for station in stations) * _CHARACTER_PX
+    upright = longest > cell - 4
+    for column in range(0, len(stations), ceil(_LINE_PX / cell) if upright else 1):
+        x, y = layout.label_px + (column + 0.5) * cell, bottom + 16
+        name = fitted(stations[column], _LONGEST_NAME_PX)
+        if upright:
+            turned = f"rotate(-90 {x + 4:.1f} {bottom + 6:.1f})"
+            parts.append(
+                element("text", name, x=x + 4, y=bottom + 6, class_="axis", text_anchor="end", transform=turned)
+            )
+        else:
+            parts.append(text(x, y, name, "axis", "middle"))
+    height = longest + 12 if upright else _AXIS_PX
+    name = f"Heat map: {len(rows.names)} species at {len(stations)} stations. The table below has the numbers."
+    return picture(layout.width, bottom + height, name, layout.class_, *parts)
 
 
 def timeline_chart(timeline: Timeline) -> Markup:

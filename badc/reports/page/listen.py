@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -28,6 +28,7 @@ _MOST_GONE = 10
 class Clip:
     """One detection in the page."""
 
+    id: str  # by which the page links to it
     title: str  # the species
     name: str  # for those who do not see the spectrogram
     caption: str  # where and when it was
@@ -41,29 +42,39 @@ class Listening:
 
     words: tuple[str, ...]
     clips: tuple[Clip, ...]
+    first: Mapping[str, str]  # the id of each species' first clip
     gone_words: str
     gone: tuple[str, ...]
 
 
-def listening(sightings: Sequence[Sighting], bases: Sequence[Path], species_in_all: int) -> Listening:
+def listening(
+    strongest: Sequence[Sighting], weakest: Sequence[Sighting], bases: Sequence[Path], species_in_all: int
+) -> Listening:
     """Read the detections from their recordings; those that cannot be read are named, with the reason.
 
-    `sightings` are grouped by species. The audio may be in any of the folders `bases` (see
-    `badc.recordings.locate.locate_audio`). `species_in_all` counts the species of the whole report.
+    `strongest` are grouped by species; of `weakest` there is one for each. The audio may be in any of the folders
+    `bases` (see `badc.recordings.locate.locate_audio`). `species_in_all` counts the species of the whole report.
     """
     gone: list[str] = []
     clips: list[Clip] = []
+    first: dict[str, str] = {}
     number = 0
-    for label, group in groupby(sightings, key=lambda sighting: sighting.label):
+    for label, group in groupby(strongest, key=lambda sighting: sighting.label):
         number += 1
-        for place, sighting in enumerate(group):
+        best = list(group)
+        last = [one for one in weakest if one.label == label and one not in best]
+        titles = [label, *[f"{label}, another recording"] * (len(best) - 1), f"{label}, the weakest that counts"]
+        for sighting, title in zip([*best, *last], titles, strict=False):
             try:
-                clips.append(_clip(sighting, bases, f"{label}, another recording" if place else label))
+                clips.append(_clip(sighting, bases, f"clip-{len(clips) + 1}", title))
             except (AudioError, OSError) as error:
                 gone.append(f"{label}, {sighting.recording_id}: {_reason(error, sighting, bases)}")
+            else:
+                first.setdefault(label, clips[-1].id)
     words = [
-        "The detection of each species with the highest confidence, and the highest one from another recording. The "
-        "frame marks the time of the detection; loudness is raised so that all clips can be heard."
+        "The detection of each species with the highest confidence, the highest one from another recording, and the "
+        "one with the lowest confidence that counts here. The frame marks the time of the detection; loudness is "
+        "raised so that all clips can be heard."
     ]
     if species_in_all > number:
         words.append(
@@ -73,10 +84,10 @@ def listening(sightings: Sequence[Sighting], bases: Sequence[Path], species_in_a
     if len(gone) > len(shown):
         shown.append(f"… and {len(gone) - len(shown):,} more")
     what = f"{numbered(len(gone), 'detection')} could not be read from the recordings." if gone else ""
-    return Listening(tuple(words), tuple(clips), what, tuple(shown))
+    return Listening(tuple(words), tuple(clips), first, what, tuple(shown))
 
 
-def _clip(sighting: Sighting, bases: Sequence[Path], title: str) -> Clip:
+def _clip(sighting: Sighting, bases: Sequence[Path], id_: str, title: str) -> Clip:
     passage = read_passage(sighting, bases)
     picture = spectrogram(passage)
     confidence = f"confidence {sighting.confidence:.2f}"
@@ -90,7 +101,7 @@ def _clip(sighting: Sighting, bases: Sequence[Path], title: str) -> Clip:
     name = f"{sighting.label}, {confidence}, {sighting.recording_id} at {duration_text(at_s)}"
     image = _address("image/webp", webp_bytes(picture))
     chart = spectrogram_chart(picture, passage, image, f"Spectrogram: {name}")
-    return Clip(title, f"Clip: {name}", " · ".join(caption), chart, _address("audio/mpeg", mp3_bytes(passage)))
+    return Clip(id_, title, f"Clip: {name}", " · ".join(caption), chart, _address("audio/mpeg", mp3_bytes(passage)))
 
 
 def _address(kind: str, content: bytes) -> str:

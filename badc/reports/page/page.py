@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -17,6 +17,7 @@ from badc.errors import RequestError
 from badc.recordings.locate import audio_bases
 from badc.reports.page import listen, sentences
 from badc.reports.page.listen import Listening
+from badc.reports.page.map import map_part
 from badc.reports.page.sections import (
     MOST_SPECIES,
     SPECIES_AT_FIRST,
@@ -25,13 +26,15 @@ from badc.reports.page.sections import (
     confidence_parts,
     dates_part,
     hours_part,
+    matrix_part,
     species_table,
     timeline_part,
 )
+from badc.reports.page.sources import Sources
 from badc.reports.plots import plots_of
 from badc.reports.query.tables import find_coverage, open_tables
-from badc.reports.settings import DEFAULT_KINDS, EVERYTHING, ChoiceSettings
-from badc.reports.study.data import Findings, Sighting
+from badc.reports.settings import DEFAULT_KINDS, EVERYTHING, ChoiceSettings, Group
+from badc.reports.study.data import Findings
 from badc.reports.study.figures import Figures, read_figures
 from badc.reports.study.queries import Counts
 from badc.reports.study.sun import sun_band
@@ -56,11 +59,14 @@ class Page:
     species_command: str
     species_csv: str
     hours: ChartPart | None
+    matrix: ChartPart | None
+    map: ChartPart | None
     dates: ChartPart | None
     timeline: ChartPart | None
     confidence_words: list[str]
     histograms: list[tuple[str, str, Markup]]
     confidence_table: Table | None
+    confidence_source: str
     listening: Listening | None
     facts: list[tuple[str, str]]
     method: tuple[str, ...]
@@ -77,6 +83,8 @@ def write_page(
     plots: bool = True,
     choice: ChoiceSettings = EVERYTHING,
     audio_root: Path | None = None,
+    title: str | None = None,
+    min_effort_h: float = 1.0,
 ) -> list[Path]:
     """Write the report of a table of detections as an HTML file, and its charts as PNG files; return all of them.
 
@@ -98,6 +106,10 @@ def write_page(
         Which detections count; those below its `min_confidence` are in the histograms of confidence only.
     audio_root
         Folder to look for recordings in, before the places that the table names.
+    title
+        By default the table's own name.
+    min_effort_h
+        Analysed audio that an hour of the day or a station needs to be called the busiest.
 
     Raises
     ------
@@ -109,18 +121,17 @@ def write_page(
     has_coverage = find_coverage(parquet, coverage) is not None
     with open_tables(parquet, coverage, sites) as database:
         counts = Counts(database, has_coverage=has_coverage, choice=choice)
-        figures = read_figures(counts)
+        figures = read_figures(counts, min_effort_h=min_effort_h)
         labels = [species.label for species in figures.found.species[: listen.MOST_SPECIES]]
         sightings = counts.sightings(labels, listen.EACH) if clips else []
-    heard = _listening(sightings, figures, parquet, audio_root) if clips else None
-    atomic.write_text(target, render(page_of(figures, heard, parquet, target)))
+        weakest = counts.weakest(labels) if clips else []
+    heard = None
+    if sightings:
+        bases = audio_bases(parquet, audio_root)
+        heard = listen.listening(sightings, weakest, bases, len(figures.found.species))
+    page = page_of(figures, heard, parquet, target, title=title, sites=sites)
+    atomic.write_text(target, render(page))
     return [target, *(plots_of(figures, target.parent, target.stem, DEFAULT_KINDS) if plots else ())]
-
-
-def _listening(sightings: list[Sighting], figures: Figures, parquet: Path, audio_root: Path | None) -> Listening | None:
-    if not sightings:
-        return None
-    return listen.listening(sightings, audio_bases(parquet, audio_root), len(figures.found.species))
 
 
 def render(page: Page) -> str:
@@ -149,19 +160,31 @@ def _environment() -> Environment:
     )
 
 
-def page_of(figures: Figures, heard: Listening | None, parquet: Path, target: Path) -> Page:
+def page_of(
+    figures: Figures,
+    heard: Listening | None,
+    parquet: Path,
+    target: Path,
+    *,
+    title: str | None = None,
+    sites: Path | None = None,
+) -> Page:
     """Return the content of the page; `heard` is None without clips, `target` is where the page will be."""
     found = figures.found
+    told = Sources(parquet, target, found.choice, sites)
     sun = sun_band(found.stations)
     words, histograms, confidence_table = confidence_parts(figures.histograms, found)
     made_at = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     species = found.species
     hours = hours_part(figures.hours, found, sun) if species and found.span else None
     timeline = timeline_part(figures.timeline) if figures.timeline is not None else None
+    matrix = matrix_part(figures.matrix, found) if figures.matrix is not None else None
+    clips = {} if heard is None else heard.first
     there: list[tuple[str, str, object]] = [
         ("glance", "At a glance", True),
         ("species", "Species", species),
         ("hours", "Time of day", hours),
+        ("places", "Species and stations", matrix),
         ("dates", "Stations and dates", found.stations),
         ("recording", "One recording", timeline),
         ("confidence", "Confidence", histograms),
@@ -169,24 +192,29 @@ def page_of(figures: Figures, heard: Listening | None, parquet: Path, target: Pa
         ("made", "How it was made", True),
     ]
     return Page(
-        title=parquet.stem.replace("_", " "),
+        title=title or parquet.stem.replace("_", " "),
         mixture=sentences.mixture_words(found.making),
         lede=sentences.lede(found),
         sections=tuple((id_, name) for id_, name, content in there if content),
         answers=sentences.answers(found),
         warnings=sentences.warnings(found),
-        species=species_table(species[:SPECIES_AT_FIRST], found) if species else None,
+        species=species_table(species[:SPECIES_AT_FIRST], found, clips) if species else None,
         species_words=_species_words(found),
-        more_species=_more_species(found),
+        more_species=_more_species(found, clips),
         species_left_out=_left_out(len(species) - MOST_SPECIES),
-        species_command=_command(parquet, found),
+        species_command=told.summary("species.csv", Group.LABEL),
         species_csv=_csv_beside(target),
-        hours=hours,
-        dates=dates_part(figures.dates, found) if found.stations else None,
-        timeline=timeline,
+        hours=hours and replace(hours, source=told.summary("hours.csv", Group.LABEL, Group.HOUR)),
+        matrix=matrix and replace(matrix, source=told.summary("stations.csv", Group.LABEL, Group.STATION)),
+        map=map_part(found) if found.stations else None,
+        dates=dates_part(figures.dates, found, told.summary("dates.csv", Group.STATION, Group.DATE))
+        if found.stations
+        else None,
+        timeline=timeline and replace(timeline, source=told.timeline(figures.timeline)),
         confidence_words=words,
         histograms=histograms,
         confidence_table=confidence_table if histograms else None,
+        confidence_source=told.confidence(),
         listening=heard,
         facts=sentences.facts(found, parquet.name, made_at),
         method=sentences.METHOD,
@@ -201,22 +229,15 @@ def _species_words(found: Findings) -> str:
     return f"All detections that were kept. {kept}".rstrip()
 
 
-def _more_species(found: Findings) -> Table | None:
+def _more_species(found: Findings, clips: Mapping[str, str]) -> Table | None:
     more = found.species[SPECIES_AT_FIRST:MOST_SPECIES]
-    return species_table(more, found, f"The next {len(more):,} species") if more else None
+    return species_table(more, found, clips, f"The next {len(more):,} species") if more else None
 
 
 def _left_out(number: int) -> str:
     if number <= 0:
         return ""
     return f"{number:,} more species, the rarest, are left out of this page."
-
-
-def _command(parquet: Path, found: Findings) -> str:
-    words = ["badc", "report", "summary", "--parquet", parquet.name, "--group-by", "label"]
-    if found.min_confidence > 0:
-        words += ["--min-confidence", f"{found.min_confidence:g}"]
-    return shlex.join([*words, "--output", "species.csv"])
 
 
 def _csv_beside(target: Path) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from badc.errors import numbered
 from badc.reports.page import sentences as words_of
-from badc.reports.page.charts import dates_chart, histogram_chart, hours_chart, timeline_chart
+from badc.reports.page.charts import dates_chart, histogram_chart, hours_chart, matrix_chart, timeline_chart
 from badc.reports.page.sentences import hour_words, short_dates
 from badc.reports.study.data import (
     HISTOGRAM_BINS,
@@ -39,6 +39,7 @@ class Row:
     name: str
     note: str
     cells: tuple[str, ...]
+    clip: str = ""  # the clip of it in this page, by its id
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +64,11 @@ class ChartPart:
     legend: tuple[tuple[int, str], ...] = ()  # each colour with its words
     zero: str = ""  # what the plain ground means
     hatched: str = ""  # what the hatched ground means; empty without one
+    source: str = ""  # the command or the SQL that gives the same numbers
 
 
-def species_table(species: Sequence[Species], found: Findings, summary: str = "") -> Table:
-    """Return the table of species."""
+def species_table(species: Sequence[Species], found: Findings, clips: Mapping[str, str], summary: str = "") -> Table:
+    """Return the table of species; `clips` are the ids of the first clip of each, by label."""
     hours = found.making.analysed_h
     rate = ("Per hour",) if hours else ()
     rows = [
@@ -82,6 +84,7 @@ def species_table(species: Sequence[Species], found: Findings, summary: str = ""
                 "–" if s.highest_confidence is None else f"{s.highest_confidence:.2f}",
                 short_dates(s.first, s.last),
             ),
+            clips.get(s.label, ""),
         )
         for s in species
     ]
@@ -112,24 +115,26 @@ def hours_part(grid: Grid, found: Findings, sun: SunBand | None) -> ChartPart:
     return ChartPart(
         (" ".join(words),),
         hours_chart(grid, totals, scale, found.effort_by_hour, sun),
-        (_hours_table(grid), _effort_table(found)),
-        *_rate_legend(scale, rated),
+        (_hours_table(grid, found), _effort_table(found)),
+        *rate_legend(scale, rated),
     )
 
 
-def _rate_legend(scale: Scale, rated: bool) -> tuple[str, tuple[tuple[int, str], ...], str, str]:
+def rate_legend(scale: Scale, rated: bool) -> tuple[str, tuple[tuple[int, str], ...], str, str]:
+    """Return the last fields of a `ChartPart` with detections per hour, or detections: its legend."""
     steps = tuple((scale.colour(number), name) for number, name in enumerate(scale.names()))
     if rated:
         return "Detections per analysed hour", steps, "analysed, none detected", "not recorded or not analysed"
     return "Detections", steps, "none detected, or not recorded", ""
 
 
-def _hours_table(grid: Grid) -> Table:
+def _hours_table(grid: Grid, found: Findings) -> Table:
     rows = []
     for number, name in enumerate(grid.rows):
         values = [(hour, grid.value(number, hour)) for hour in range(HOURS)]
         there = [(hour, value) for hour, value in values if value]
-        busiest = max(there, key=lambda item: item[1] or 0.0) if there else None
+        compared = [pair for pair in there if found.enough(grid.hours(number, pair[0]))]
+        busiest = max(compared, key=lambda item: item[1] or 0.0) if compared else None
         rows.append(
             Row(
                 name,
@@ -142,6 +147,8 @@ def _hours_table(grid: Grid) -> Table:
         )
     what = "detections per analysed hour" if grid.effort_h is not None else "detections"
     caption = f"By hour of the day: {what}. Hours that are not named had none."
+    if grid.effort_h is not None and found.min_effort_h > 0:
+        caption += f" The busiest hour is one of at least {words_of.hours_words(found.min_effort_h)} of analysed audio."
     return Table(caption, ("Species", "Busiest hour", "Hour: " + what), tuple(rows), "Species by hour as a table", True)
 
 
@@ -158,7 +165,33 @@ def _effort_table(found: Findings) -> Table:
     return Table("All species by hour of the day.", columns, tuple(rows), "All species by hour as a table")
 
 
-def dates_part(dates: tuple[DateBins, Grid] | None, found: Findings) -> ChartPart:
+def matrix_part(grid: Grid, found: Findings) -> ChartPart:
+    """Return the section on species at stations."""
+    scale = scale_of(grid.values())
+    rated = grid.effort_h is not None
+    words = ["Which species was detected at which station."]
+    if left_out := len(found.species) - len(grid.rows):
+        words.append(f"The {len(grid.rows)} most often detected species; {left_out:,} more are in the command's CSV.")
+    if left_out := len(found.named_stations) - len(grid.columns):
+        words.append(f"The {len(grid.columns)} stations with the most detections; {left_out:,} more are in the CSV.")
+    totals = {species.label: species.detections for species in found.species}
+    rows = []
+    for number, name in enumerate(grid.rows):
+        values = [(station, grid.value(number, column)) for column, station in enumerate(grid.columns)]
+        cells = "; ".join(f"{station}: {short(value)}" for station, value in values if value)
+        rows.append(Row(name, "", (cells or "–",)))
+    what = "detections per analysed hour" if rated else "detections"
+    caption = f"By station: {what}. Stations that are not named had none."
+    table = Table(caption, ("Species", "Station: " + what), tuple(rows), "Species by station as a table", True)
+    return ChartPart(
+        (" ".join(words),),
+        matrix_chart(grid, [totals[label] for label in grid.rows], scale),
+        (table,),
+        *rate_legend(scale, rated),
+    )
+
+
+def dates_part(dates: tuple[DateBins, Grid] | None, found: Findings, source: str) -> ChartPart:
     """Return the section on stations and dates."""
     table = _stations_table(found)
     if dates is None:
@@ -178,7 +211,8 @@ def dates_part(dates: tuple[DateBins, Grid] | None, found: Findings) -> ChartPar
         (" ".join(words),),
         dates_chart(bins, grid, scale),
         (table, _dates_table(bins, grid)),
-        *_rate_legend(scale, rated),
+        *rate_legend(scale, rated),
+        source,
     )
 
 

@@ -147,7 +147,9 @@ def _which(found: Findings) -> str:
         return "None."
     total = f"{len(found.species):,} species in {numbered(found.detections, 'detection')}."
     top = ", ".join(f"{s.label} ({s.detections:,})" for s in found.species[:5])
-    return f"{total} Most often: {top}." if len(found.species) > 1 else f"{total} It is {top}."
+    if len(found.species) == 1:
+        return f"{total} It is {top}."
+    return f"{total} {'Most often' if found.enough(found.making.analysed_h) else 'Among them'}: {top}."
 
 
 def _where(found: Findings) -> str:
@@ -156,10 +158,13 @@ def _where(found: Findings) -> str:
         return "Neither names nor folders of the recordings say at which station they were made."
     areas = {station.study_area for station in stations if station.study_area}
     words = numbered(len(stations), "station") + (f" in {numbered(len(areas), 'study area')}" if areas else "")
-    with_effort = [s for s in stations if s.analysed_h and s.detections]
     if len(stations) == 1:
         return f"One station: {stations[0].name}."
-    if with_effort:
+    rated = found.making.analysed_h is not None
+    with_effort = [s for s in stations if s.analysed_h and s.detections and found.enough(s.analysed_h)]
+    if rated and not with_effort:
+        return f"{words}. {_too_little(found, 'station')}"
+    if rated:
         busiest = max(with_effort, key=lambda s: s.detections / (s.analysed_h or 1))
         rate = short(busiest.detections / (busiest.analysed_h or 1))
         return f"{words}. Most detections per analysed hour at {busiest.name} ({rate})."
@@ -176,11 +181,20 @@ def _at_what_time(found: Findings) -> str:
     if found.effort_by_hour is None:
         hour = max(range(HOURS), key=lambda h: found.detections_by_hour[h])
         return f"{words} Most detections from {hour_words(hour)} ({found.detections_by_hour[hour]:,})."
-    rates = [
-        n / hours if hours > 0 else 0.0 for n, hours in zip(found.detections_by_hour, found.effort_by_hour, strict=True)
-    ]
-    hour = max(range(HOURS), key=lambda h: rates[h])
+    rates = {
+        hour: n / hours
+        for hour, (n, hours) in enumerate(zip(found.detections_by_hour, found.effort_by_hour, strict=True))
+        if n and hours > 0 and found.enough(hours)
+    }
+    if not rates:
+        return f"{words} {_too_little(found, 'hour of the day')}"
+    hour = max(rates, key=lambda h: rates[h])
     return f"{words} Most detections per analysed hour from {hour_words(hour)} ({short(rates[hour])})."
+
+
+def _too_little(found: Findings, what: str) -> str:
+    least = hours_words(found.min_effort_h)
+    return f"No {what} with detections has {least} of analysed audio, so none is named as the busiest."
 
 
 def _how_sure(found: Findings) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from badc.reports.query.runs import Run
+from badc.reports.settings import ChoiceSettings
 
 HOURS = 24
 HISTOGRAM_BINS = 20
@@ -65,11 +66,12 @@ class Making:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Detections and effort by row (species or stations) and column (hours of the day or dates)."""
+    """Detections and effort by row (species or stations) and column (hours, dates or stations)."""
 
     rows: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]  # per row and column
     effort_h: tuple[tuple[float, ...], ...] | None  # hours of analysed audio, per row and column; None without coverage
+    columns: tuple[str, ...] = ()  # their names, where they are no hours or dates
 
     def value(self, row: int, column: int) -> float | None:
         """Return detections per analysed hour, or None where nothing was analysed; without coverage, detections."""
@@ -77,6 +79,10 @@ class Grid:
             return float(self.counts[row][column])
         hours = self.effort_h[row][column]
         return self.counts[row][column] / hours if hours > 0 else None
+
+    def hours(self, row: int, column: int) -> float | None:
+        """Return the hours of analysed audio there, or None without coverage."""
+        return None if self.effort_h is None else self.effort_h[row][column]
 
     def absent(self, row: int, column: int) -> bool:
         """Return whether coverage shows that nothing was analysed there."""
@@ -186,8 +192,18 @@ class Findings:
     span: tuple[date, date] | None  # first and last date
     detections_by_hour: Sequence[int]
     effort_by_hour: Sequence[float] | None  # None without coverage
-    min_confidence: float  # 0 is no threshold
+    choice: ChoiceSettings  # which detections count
     labels: tuple[str, ...] = ()  # requested species; empty for all
+    min_effort_h: float = 1.0  # analysed audio that a superlative rests on, at least
+
+    @property
+    def min_confidence(self) -> float:
+        """The threshold; 0 is none."""
+        return self.choice.min_confidence
+
+    def enough(self, analysed_h: float | None) -> bool:
+        """Return whether hours of analysed audio bear a superlative; numbers without coverage do."""
+        return analysed_h is None or analysed_h >= self.min_effort_h
 
     @property
     def detections(self) -> int:

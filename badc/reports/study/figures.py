@@ -22,13 +22,16 @@ class Figures:
     dates: tuple[DateBins, Grid] | None  # stations over dates; None without dates
     timeline: Timeline | None  # None without detections
     histograms: list[Histogram]  # one per species
+    matrix: Grid | None = None  # species over stations; None with fewer than two stations
 
 
-def read_figures(counts: Counts, *, recording_id: str | None = None, top: int | None = None) -> Figures:
+def read_figures(
+    counts: Counts, *, recording_id: str | None = None, top: int | None = None, min_effort_h: float = 1.0
+) -> Figures:
     """Read the numbers of all charts.
 
     The timeline is of `recording_id`, by default the recording with the most species. At most `top` species are drawn,
-    by default as many as each chart has room for.
+    by default as many as each chart has room for. `min_effort_h` is as in `Findings`.
 
     Raises
     ------
@@ -43,17 +46,20 @@ def read_figures(counts: Counts, *, recording_id: str | None = None, top: int | 
         counts.span(),
         counts.detections_by_hour(),
         counts.effort_by_hour(),
-        counts.min_confidence,
+        counts.choice,
         counts.labels,
+        min_effort_h,
     )
     busiest = sorted(found.stations, key=lambda station: -station.detections)[:MOST_STATION_ROWS]
     shown = [station.name for station in found.stations if station in busiest]
     timeline = counts.timeline(recording_id, min(top or MOST_TIMELINE_ROWS, MOST_TIMELINE_ROWS))
     labels = [one.label for one in species]
+    named = [station for station in found.stations if station in busiest and station.name is not None]
     return Figures(
         found,
         counts.hours(labels[: min(top or MOST_HOUR_ROWS, MOST_HOUR_ROWS)]),
         counts.dates(shown),
         timeline,
         counts.histograms(labels[: min(top or MOST_HISTOGRAMS, MOST_HISTOGRAMS)]),
+        counts.matrix(labels[: min(top or MOST_HOUR_ROWS, MOST_HOUR_ROWS)], named),
     )

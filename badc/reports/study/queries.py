@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     import duckdb
 
 _MOST_LISTED_RECORDINGS = 5
+_SIGHTING = (
+    "label, label_name, confidence, recording_id, station, local_time, source_path, dataset_root, chunk_start_ms, "
+    "chunk_end_ms, timestamp_ms, end_ms"
+)
 _CHUNKS = f"FROM coverage WHERE status IS DISTINCT FROM '{NOT_CHUNKED}'"
 
 
@@ -54,7 +58,7 @@ class Counts:
     ) -> None:
         self.database = database
         self.has_coverage = has_coverage
-        self.min_confidence = choice.min_confidence
+        self.choice = choice
         self.labels = tuple(labels)
         self.problems = choose(database, choice, labels)
         count_pairs(database)
@@ -208,6 +212,21 @@ class Counts:
             found[station][bins.column(day)] += value
         return found
 
+    def matrix(self, labels: Sequence[str], stations: Sequence[Station]) -> Grid | None:
+        """Return detections of these species at each of these stations, or None with fewer than two of them."""
+        if len(stations) < 2 or not labels:
+            return None
+        place = {station.name: number for number, station in enumerate(stations)}
+        found: dict[str, list[int]] = {label: [0] * len(stations) for label in labels}
+        query = "SELECT label, station, sum(n)::BIGINT FROM pairs WHERE list_contains(?, label) GROUP BY ALL"
+        for label, station, n in self.rows(query, [list(labels)]):
+            if station in place:
+                found[label][place[station]] = n
+        effort = tuple(station.analysed_h or 0.0 for station in stations) if self.has_coverage else None
+        counts = tuple(tuple(found[label]) for label in labels)
+        columns = tuple(station.name or "" for station in stations)
+        return Grid(tuple(labels), counts, None if effort is None else (effort,) * len(labels), columns)
+
     def histograms(self, labels: Sequence[str]) -> list[Histogram]:
         """Return the confidence of these species, detections below the threshold included."""
         found: dict[str, list[int]] = {label: [0] * HISTOGRAM_BINS for label in labels}
@@ -224,17 +243,13 @@ class Counts:
 
     def sightings(self, labels: Sequence[str], each: int) -> list[Sighting]:
         """Return the strongest detection of each species in up to `each` different recordings."""
-        columns = (
-            "label, label_name, confidence, recording_id, station, local_time, source_path, dataset_root, "
-            "chunk_start_ms, chunk_end_ms, timestamp_ms, end_ms"
-        )
         found = self.rows(
             f"""
             WITH best AS (
               SELECT label, recording_id, station, highest FROM pairs
               WHERE highest IS NOT NULL AND list_contains(?, label)
               QUALIFY row_number() OVER (PARTITION BY label ORDER BY highest DESC, recording_id) <= ?)
-            SELECT {columns} FROM chosen AS h
+            SELECT {_SIGHTING} FROM chosen AS h
             WHERE EXISTS (
               FROM best AS b WHERE b.label = h.label AND b.recording_id = h.recording_id
                 AND b.station IS NOT DISTINCT FROM h.station AND b.highest = h.confidence)
@@ -246,6 +261,19 @@ class Counts:
         place = {label: number for number, label in enumerate(labels)}
         sightings = [Sighting(*row) for row in found]
         return sorted(sightings, key=lambda s: (place[s.label], -s.confidence, s.recording_id))
+
+    def weakest(self, labels: Sequence[str]) -> list[Sighting]:
+        """Return the detection of each species nearest to the threshold: the one with the lowest confidence."""
+        found = self.rows(
+            f"""
+            WITH lowest AS (
+              SELECT label, min(confidence) AS confidence FROM chosen WHERE list_contains(?, label) GROUP BY label)
+            SELECT {_SIGHTING} FROM chosen JOIN lowest USING (label, confidence)
+            QUALIFY row_number() OVER (PARTITION BY label ORDER BY recording_id, chunk_start_ms, timestamp_ms) = 1
+            """,
+            [list(labels)],
+        )
+        return [Sighting(*row) for row in found]
 
     def timeline(self, recording_id: str | None, most_rows: int) -> Timeline | None:
         """Return one recording over time, by default the one with the most species among those with times, or None.

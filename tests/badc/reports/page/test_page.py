@@ -15,7 +15,7 @@ from badc.reports.page.page import page_of, render, write_page
 from badc.reports.page.sentences import dates_words, hours_words, short_dates
 from badc.reports.page.svg import element
 from badc.reports.query.runs import Run
-from badc.reports.settings import ChoiceSettings
+from badc.reports.settings import EVERYTHING, ChoiceSettings
 from badc.reports.study.data import DateBins, Findings, Grid, Histogram, Making, Species, Station, Timeline
 from badc.reports.study.figures import MOST_HISTOGRAMS, MOST_HOUR_ROWS, MOST_STATION_ROWS, MOST_TIMELINE_ROWS, Figures
 from badc.reports.study.words import clean
@@ -84,7 +84,9 @@ def test_the_page_answers_the_first_questions(written):
     assert re.search(r"Daylight at 3 stations over these dates: sunrise 05:\d\d to 05:\d\d, sunset 2[12]:", words)
     assert "local time (America/Edmonton)" in words
     assert "BirdNET_GLOBAL_6K_V2.4_FP32" in words
-    assert "badc report summary --parquet study.parquet --group-by label --output species.csv" in words
+    assert (
+        "badc report summary --parquet study.parquet --sites sites.csv --group-by label --output species.csv" in words
+    )
     assert not [tag for tag, _ in page.tags if tag in ("audio", "script", "link", "iframe", "img")]
 
 
@@ -292,7 +294,7 @@ def largest(species: int, stations: int) -> Figures:
         (day, day + timedelta(days=69)),
         (10**6,) * 24,
         (5000.0,) * 24,
-        0.0,
+        EVERYTHING,
     )
     return Figures(
         found,

@@ -31,10 +31,18 @@ GROUPS = {
     "data": ("flows.cli.commands.data", "How to get a dataset, drop it and look at it, with plain DataLad."),
     "report": ("flows.cli.commands.report", "Answers from the tables: counts, rates, a database, a page to send."),
 }
+# Likewise the module of a command, with its function.
+COMMANDS = {
+    "species-list": (
+        "flows.cli.commands.species_list",
+        "species_list",
+        "Print the birds to expect at a place and time of year, as a list for BirdNET.",
+    ),
+}
 
 
 def build(groups: Sequence[str]) -> typer.Typer:
-    """Return the application with the commands of these groups; the others are only named."""
+    """Return the application with these commands and the commands of these groups; the others are only named."""
     app = typer.Typer(
         name="badc",
         help="Find birds in terabytes of field recordings.\n\n"
@@ -48,9 +56,16 @@ def build(groups: Sequence[str]) -> typer.Typer:
     for name, (module, text) in GROUPS.items():
         group = import_module(module).app if name in groups else typer.Typer()
         app.add_typer(group, name=name, help=text, no_args_is_help=True)
+    for name, (module, command_name, text) in COMMANDS.items():
+        command = getattr(import_module(module), command_name) if name in groups else _not_imported
+        app.command(name, short_help=text)(command)
     for function in (telemetry, gpus, setup, dask_credentials, demo, version):
         app.command()(with_boundary(function))
     return app
+
+
+def _not_imported() -> None:
+    """Stand for a command that is only named."""
 
 
 def telemetry(

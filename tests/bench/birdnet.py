@@ -56,7 +56,7 @@ def _window_ms(audio: Path) -> tuple[float, float]:
     import soxr
 
     from badc.runners.birdnet.cut_model import Interpreter, Network
-    from badc.runners.birdnet.runner import model_file
+    from badc.species.birdnet_files import model_file
 
     whole, network = Interpreter(model_path=str(model_file())), Network(model_file())
     samples, rate = sf.read(audio, frames=30 * sf.info(audio).samplerate, dtype="float32")
@@ -89,12 +89,12 @@ def _loop(audio: list[Path], numbers: list[int], ready: object, times: object) -
     """One bare process: load the model, then analyse the minutes given by their numbers."""
     from badc.recordings.audio import probe, window_of
     from badc.runners.birdnet.host import _Birdnet
-    from badc.runners.birdnet.runner import _LABELS, model_file, model_folder
+    from badc.species.birdnet_files import labels_file, model_file
 
     model = _Birdnet(
         {
             "model": str(model_file()),
-            "labels": str(model_folder() / _LABELS),
+            "labels": str(labels_file()),
             "min_confidence": 0.25,
             "birdnet_overlap_s": 0.0,
             "species": None,

@@ -142,10 +142,10 @@ def _bare_loop(path: Path) -> list[tuple[str, float, str, float]]:
     """Return the detections of one recording by the whole model, window by window."""
     from badc.runners.birdnet.cut_model import Interpreter, confidence
     from badc.runners.birdnet.host import RATE_HZ, WINDOW_S
-    from badc.runners.birdnet.runner import _LABELS, model_file, model_folder
+    from badc.species.birdnet_files import model_file, read_labels
 
     model = Interpreter(model_path=str(model_file()))
-    labels = (model_folder() / _LABELS).read_text(encoding="utf-8").splitlines()
+    labels = read_labels()
     windows = sf.read(path, dtype="float32")[0].reshape(-1, round(WINDOW_S * RATE_HZ))
     found = []
     for number, window in enumerate(windows):

@@ -25,7 +25,7 @@ from badc.inference.plan import has_gpus, made_by, prepared_runner
 from badc.inference.settings import InferSettings
 from badc.recordings.locate import notes_on_places
 from badc.recordings.names import AUDIO_FOLDER
-from badc.reports.query.sites import read_sites
+from badc.recordings.sites import read_sites
 from badc.runners.hawkears.settings import HawkearsSettings
 from badc.runners.interface import RunnerSpec
 from badc.runners.settings import other_runners

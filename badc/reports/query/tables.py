@@ -17,10 +17,10 @@ import pyarrow as pa
 from badc.detections.tables import COVERAGE_SCHEMA, DETECTIONS_SCHEMA, coverage_path
 from badc.errors import RequestError
 from badc.recordings.names import parse_recording_name
+from badc.recordings.sites import Site, read_sites
 from badc.reports.query.connection import connection, explained, first_line
 from badc.reports.query.nights import night_of
 from badc.reports.query.runs import define_runs
-from badc.reports.query.sites import Site, read_sites
 from badc.reports.query.species import with_joined_labels
 from badc.system.sql import identifier, quoted, quoted_path
 
@@ -57,7 +57,7 @@ def open_tables(
     View `runs`: what made the results (see `badc.reports.query.runs`).
 
     Columns that the file lacks are null; `station`, `recorded_at` and the absolute times are derived from what it has.
-    `coverage` is by default the table beside `parquet`, if there is one; `sites` is as in `badc.reports.query.sites`.
+    `coverage` is by default the table beside `parquet`, if there is one; `sites` is as in `badc.recordings.sites`.
 
     Raises
     ------

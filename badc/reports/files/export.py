@@ -1,4 +1,4 @@
-"""Detections for the tools that people look and listen with: Raven, Audacity, and readers of BirdNET's CSV.
+"""Detections for the tools that people look and listen with: Raven, Audacity, Kaleidoscope, readers of BirdNET's CSV.
 
 Detections are read in batches, by recording and time; DuckDB sorts them in bounded memory. The formats are in
 `badc.reports.files.export_formats`.
@@ -20,12 +20,13 @@ import duckdb
 
 from badc.recordings.locate import audio_bases, locate_audio
 from badc.recordings.names import id_problem
-from badc.reports.files.export_formats import FORMATS, LineFormat, SourceFile
+from badc.reports.files.export_formats import FORMATS, LineFormat, RavenCombined, SourceFile
+from badc.reports.naming import name_species
 from badc.reports.query.counts import choose
 from badc.reports.query.runs import mixture, runs_of
 from badc.reports.query.spreadsheets import text_cell, text_of
 from badc.reports.query.tables import open_tables
-from badc.reports.settings import ExportFormat, ExportSettings
+from badc.reports.settings import ExportSettings
 from badc.system import atomic
 from badc.system.paths import absolute, require_inside, require_writable
 
@@ -34,6 +35,11 @@ _Line = tuple[str, SourceFile, tuple[str, ...]]
 _ROWS_PER_READ = 20_000
 _TIMED = "absolute_time_ms IS NOT NULL AND absolute_end_ms IS NOT NULL"
 _STEM = "regexp_replace(regexp_replace(source_path, '^.*/', ''), '[.][^.]*$', '')"
+_LENGTHS = """
+    CREATE OR REPLACE TEMP TABLE recording_lengths AS SELECT recording_id, max(end_ms) AS length_ms FROM (
+      SELECT recording_id, end_ms FROM coverage UNION ALL SELECT recording_id, absolute_end_ms FROM chosen)
+    GROUP BY recording_id
+"""
 # Includes what Windows forbids in names: people carry these files to a desktop computer.
 _NOT_PORTABLE = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]|[. ]$')
 _MOST_NAME_BYTES = 255
@@ -70,6 +76,7 @@ def export(settings: ExportSettings) -> Export:
         made.notes = (
             *([] if mixed is None else [mixed]),
             *choose(database, settings, settings.labels),
+            *name_species(database, settings),
         )
         left_out = database.execute(f"SELECT count(*) FROM chosen WHERE NOT ({_TIMED})").fetchall()
         made.without_times = left_out[0][0]
@@ -77,12 +84,26 @@ def export(settings: ExportSettings) -> Export:
         made.folder.mkdir(parents=True, exist_ok=True)
         sources = _Sources(table, settings.for_spreadsheets)
         lines = _lines(database, form, sources)
-        if settings.format is ExportFormat.BIRDNET:
-            _write(made, form, made.folder / file_name(table.stem, form.suffix), lines)
+        if form.one_file:
+            made.detections += _write(made, form, made.folder / file_name(table.stem, form.suffix), lines)
         else:
             for recording_id, of_recording in groupby(lines, key=itemgetter(0)):
-                _write(made, form, made.folder / file_name(recording_id, form.suffix), of_recording)
+                path = made.folder / file_name(recording_id, form.suffix)
+                made.detections += _write(made, form, path, of_recording)
+        if settings.combined:
+            _write_combined(made, database, table, sources)
     return made
+
+
+def _write_combined(made: Export, database: duckdb.DuckDBPyConnection, table: Path, sources: _Sources) -> None:
+    """Write one selection table of all recordings, and the list of their files by which Raven opens them together."""
+    form = RavenCombined()
+    name = f"{table.stem}_combined"
+    lines = _lines(database, form, sources, by_file=True)
+    _write(made, form, made.folder / file_name(name, form.suffix), lines)
+    with atomic.replacing(made.folder / file_name(name, ".list.txt")) as temporary:
+        temporary.write_text("".join(f"{source.path}\n" for source in form.files), encoding="utf-8")
+    made.files += 1
 
 
 def file_name(recording_id: str, suffix: str) -> str:
@@ -104,29 +125,36 @@ def file_name(recording_id: str, suffix: str) -> str:
     return f"{left[:room].decode(errors='ignore')}_{digest}{suffix}"
 
 
-def _write(made: Export, form: LineFormat, path: Path, lines: Iterable[_Line]) -> None:
+def _write(made: Export, form: LineFormat, path: Path, lines: Iterable[_Line]) -> int:
     with atomic.replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         stream.write(form.header)
         number = 0
         for number, (_, source, pieces) in enumerate(lines, start=1):
             stream.write(form.line(number, pieces, source))
     made.files += 1
-    made.detections += number
+    return number
 
 
-def _lines(database: duckdb.DuckDBPyConnection, form: LineFormat, sources: _Sources) -> Iterator[_Line]:
-    """Yield the parts of the chosen detections' lines, by recording and time."""
+def _lines(
+    database: duckdb.DuckDBPyConnection, form: LineFormat, sources: _Sources, by_file: bool = False
+) -> Iterator[_Line]:
+    """Yield the parts of the chosen detections' lines, by recording and time, or by recording, file and time."""
     pieces = ", ".join(f"{piece} AS piece_{number}" for number, piece in enumerate(form.pieces))
     marked = ", ".join(f"{text_cell(name)} AS {name}" for name in ("label", "label_code", "label_name", "station"))
     columns = f"* REPLACE ({marked})" if sources.for_spreadsheets else "*"
+    length, order = "NULL", ""
+    if by_file:
+        database.execute(_LENGTHS)
+        length = "if(own, chunk_end_ms - chunk_start_ms, length_ms)"
+        order = "if(own, chunk_start_ms, 0), source_path,"
     # If the chunk has its own file, its times count from the start of that file.
     query = f"""
         SELECT coalesce(recording_id, ''), source_path, dataset_root, {pieces} FROM (
           SELECT {columns}, if(own, timestamp_ms, absolute_time_ms) AS source_start_ms,
-            if(own, end_ms, absolute_end_ms) AS source_end_ms
+            if(own, end_ms, absolute_end_ms) AS source_end_ms, {length} AS source_length_ms
           FROM (SELECT *, coalesce({_STEM} = chunk_id AND timestamp_ms + end_ms >= 0, false) AS own
-            FROM chosen WHERE {_TIMED}))
-        ORDER BY coalesce(recording_id, ''), absolute_time_ms, absolute_end_ms, label, confidence DESC
+            FROM named {"LEFT JOIN recording_lengths USING (recording_id)" if by_file else ""} WHERE {_TIMED}))
+        ORDER BY coalesce(recording_id, ''), {order} absolute_time_ms, absolute_end_ms, label, confidence DESC
     """
     for batch in database.sql(query).to_arrow_reader(_ROWS_PER_READ):
         recordings, paths, roots, *texts = (column.to_pylist() for column in batch.columns)

@@ -3,9 +3,10 @@
 DuckDB makes the pieces of a line that depend on the detection alone, which is many times faster than Python; the pieces
 that depend on the audio file are inserted here.
 
-Sources: Raven's selection tables and BirdNET's CSV as BirdNET-Analyzer writes them (`generate_raven_table`,
-`generate_csv` in `birdnet_analyzer/analyze/utils.py`); label tracks as in Audacity's manual, "Importing and Exporting
-Labels".
+Sources: Raven's selection tables, BirdNET's CSV and Kaleidoscope's CSV as BirdNET-Analyzer writes them
+(`generate_raven_table`, `combine_raven_tables`, `generate_csv` and `generate_kaleidoscope` in
+`birdnet_analyzer/analyze/utils.py`); `AUTO ID` and `MANUAL ID` as Kaleidoscope Pro names them in its own CSVs; label
+tracks as in Audacity's manual, "Importing and Exporting Labels".
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from badc.recordings.audio import AudioError, probe
+from badc.recordings.audio import AudioError, AudioInfo, probe
 from badc.reports.settings import ExportFormat
 
 RAVEN_COLUMNS = (
@@ -36,6 +37,10 @@ RAVEN_COLUMNS = (
     "File Offset (s)",
 )
 BIRDNET_COLUMNS = ("Start (s)", "End (s)", "Scientific name", "Common name", "Confidence", "File")
+KALEIDOSCOPE_COLUMNS = (
+    *("INDIR", "FOLDER", "IN FILE", "OFFSET", "DURATION", "scientific_name", "common_name", "confidence"),
+    *("DATE", "TIME", "AUTO ID", "MANUAL ID"),
+)
 WILDTRAX_COLUMNS = ("location", "recording_date_time", "species_code")
 # A selection needs frequencies, which detections lack: the whole range of the classifier, as in BirdNET-Analyzer.
 _HIGHEST_HZ = 15_000
@@ -62,14 +67,17 @@ _CONFIDENCE = "coalesce(printf('%.4f', confidence), '')"
 # The first text that looks like `Genus species`, else the label, as BirdNET-Analyzer does for classifiers that have
 # only one name.
 _IS_SCIENTIFIC = "regexp_full_match({0}, '[A-Z][a-z]+ [a-z][a-z-]+( [a-z-]+)?')"
-_SCIENTIFIC = (
+_TOLD_SCIENTIFIC = (
     "CASE "
     + " ".join(f"WHEN {_IS_SCIENTIFIC.format(text)} THEN {text}" for text in ("label_code", "label_name", "label"))
     + " ELSE label END"
 )
+_SCIENTIFIC = f"coalesce(species_scientific, {_TOLD_SCIENTIFIC})"
 # A label of one word may be a code, which says less to a reader than the name.
-_SPOKEN = "CASE WHEN label LIKE '% %' THEN label ELSE coalesce(label_name, label) END"
-_COMMON = f"coalesce(nullif(label_name, {_SCIENTIFIC}), label)"
+_SPOKEN = "coalesce(species_common, CASE WHEN label LIKE '% %' THEN label ELSE coalesce(label_name, label) END)"
+_COMMON = f"coalesce(species_common, nullif(label_name, {_TOLD_SCIENTIFIC}), label)"
+_CODE = "coalesce(species_name, label_code, label)"
+_ONE_NAME = "coalesce(species_name, label)"
 
 
 class SourceFile:
@@ -96,12 +104,31 @@ class SourceFile:
         return line.text[:-1]
 
     @cached_property
+    def quoted_places(self) -> str:
+        """The folder of the file's folder, the name of that folder and the file's name, as fields of a CSV."""
+        line = _Line()
+        folder = Path(self.path).parent
+        csv.writer(line, lineterminator="").writerow(
+            (folder.parent, folder.name, self.name) if self.path else ("",) * 3
+        )
+        return line.text
+
+    @property
     def highest_hz(self) -> int:
         """The highest frequency of a selection: at most half the sample rate, if the file can be read."""
+        return _HIGHEST_HZ if self._info is None else min(self._info.rate // 2, _HIGHEST_HZ)
+
+    @property
+    def length_ms(self) -> int | None:
+        """The length of the file, None if it cannot be read."""
+        return None if self._info is None else self._info.duration_ms
+
+    @cached_property
+    def _info(self) -> AudioInfo | None:
         try:
-            return min(probe(self._path or Path(), salvage=True).rate // 2, _HIGHEST_HZ)
+            return probe(self._path or Path(), salvage=True)
         except (AudioError, OSError, ValueError):
-            return _HIGHEST_HZ
+            return None
 
 
 class LineFormat(ABC):
@@ -109,10 +136,13 @@ class LineFormat(ABC):
 
     suffix: ClassVar[str]  # follows the recording's id, or the table's name, in the file's name
     header: ClassVar[str]
-    pieces: ClassVar[tuple[str, ...]]  # SQL for texts, over a detection, `source_start_ms` and `source_end_ms`
+    one_file: ClassVar[bool] = False  # of all recordings, rather than one each
+    # SQL for texts, over a detection of `badc.reports.naming.name_species`, `source_start_ms`, `source_end_ms` and
+    # `source_length_ms`.
+    pieces: ClassVar[tuple[str, ...]]
 
     @abstractmethod
-    def line(self, number: int, pieces: Sequence[str], source: SourceFile) -> str:
+    def line(self, number: int, pieces: Sequence[Any], source: SourceFile) -> str:
         """Return the line of a detection; `number` counts the file's lines from 1."""
 
 
@@ -123,8 +153,7 @@ class Raven(LineFormat):
     header = "\t".join(RAVEN_COLUMNS) + "\n"
     pieces = (
         f"'Spectrogram 1\t1\t' || {_seconds('absolute_time_ms')} || '\t' || {_seconds('absolute_end_ms')} || '\t0\t'",
-        f"'\t' || {_field(_SPOKEN)} || '\t' || {_field('coalesce(label_code, label)')} || '\t' || {_CONFIDENCE} "
-        "|| '\t'",
+        f"'\t' || {_field(_SPOKEN)} || '\t' || {_field(_CODE)} || '\t' || {_CONFIDENCE} || '\t'",
         f"'\t' || {_seconds('source_start_ms')}",
     )
 
@@ -134,13 +163,39 @@ class Raven(LineFormat):
         return f"{number}\t{times}{source.highest_hz}{texts}{source.fields}{offset}\n"
 
 
+class RavenCombined(LineFormat):
+    """A selection table of many files, which Raven opens as one sound: times count from the start of the first file.
+
+    A file's length is that of the file or, where it is not on this machine, of what was analysed of it.
+    """
+
+    suffix = ".selections.txt"
+    header = Raven.header
+    pieces = (*Raven.pieces[1:], "source_start_ms", "source_end_ms", "source_length_ms")
+
+    def __init__(self) -> None:
+        self.files: list[SourceFile] = []
+        self._begins_ms = 0
+        self._length_ms = 0
+
+    def line(self, number: int, pieces: Sequence[Any], source: SourceFile) -> str:
+        """Return a selection; those of a file come together."""
+        texts, offset, start_ms, end_ms, length_ms = pieces
+        if not self.files or self.files[-1] is not source:
+            self.files.append(source)
+            self._begins_ms += self._length_ms
+            self._length_ms = length_ms if source.length_ms is None else source.length_ms
+        times = "\t".join(f"{(self._begins_ms + at_ms) / 1000:.6f}" for at_ms in (start_ms, end_ms))
+        return f"{number}\tSpectrogram 1\t1\t{times}\t0\t{source.highest_hz}{texts}{source.fields}{offset}\n"
+
+
 class Audacity(LineFormat):
     """A label track for Audacity: start, end and text; the confidence stands in brackets after the label."""
 
     suffix = ".labels.txt"
     header = ""
     pieces = (
-        f"{_seconds('absolute_time_ms')} || '\t' || {_seconds('absolute_end_ms')} || '\t' || {_field('label')} "
+        f"{_seconds('absolute_time_ms')} || '\t' || {_seconds('absolute_end_ms')} || '\t' || {_field(_ONE_NAME)} "
         "|| coalesce(printf(' (%.3f)', confidence), '')",
     )
 
@@ -153,12 +208,13 @@ class Birdnet(LineFormat):
     """A CSV with the columns of BirdNET-Analyzer, then those by which WildTrax identifies place and time."""
 
     suffix = ".BirdNET.results.csv"
+    one_file = True
     header = ",".join((*BIRDNET_COLUMNS, *WILDTRAX_COLUMNS)) + "\n"
     pieces = (
         f"(source_start_ms / 1000)::VARCHAR || ',' || (source_end_ms / 1000)::VARCHAR || ',' || {_quoted(_SCIENTIFIC)} "
         f"|| ',' || {_quoted(_COMMON)} || ',' || {_CONFIDENCE} || ','",
         f"',' || {_quoted('station')} || ',' || coalesce(strftime(recorded_at, '%Y-%m-%d %H:%M:%S'), '') || ',' "
-        f"|| {_quoted('label_code')}",
+        f"|| {_quoted('coalesce(species_name, label_code)')}",
     )
 
     def line(self, number: int, pieces: Sequence[str], source: SourceFile) -> str:
@@ -166,10 +222,29 @@ class Birdnet(LineFormat):
         return f"{pieces[0]}{source.quoted_path}{pieces[1]}\n"
 
 
+class Kaleidoscope(LineFormat):
+    """A CSV that Kaleidoscope opens to look through detections: `MANUAL ID` is empty, for the viewer to fill."""
+
+    suffix = ".kaleidoscope.csv"
+    one_file = True
+    header = ",".join(KALEIDOSCOPE_COLUMNS) + "\n"
+    pieces = (
+        f"',' || (source_start_ms / 1000)::VARCHAR || ',' || ((source_end_ms - source_start_ms) / 1000)::VARCHAR "
+        f"|| ',' || {_quoted(_SCIENTIFIC)} || ',' || {_quoted(_COMMON)} || ',' || {_CONFIDENCE} || ',' "
+        "|| coalesce(strftime(detected_at, '%Y-%m-%d,%H:%M:%S'), ',') || ',' "
+        f"|| {_quoted(_ONE_NAME)} || ','",
+    )
+
+    def line(self, number: int, pieces: Sequence[str], source: SourceFile) -> str:
+        """Return a row."""
+        return f"{source.quoted_places}{pieces[0]}\n"
+
+
 FORMATS: dict[ExportFormat, LineFormat] = {
     ExportFormat.RAVEN: Raven(),
     ExportFormat.AUDACITY: Audacity(),
     ExportFormat.BIRDNET: Birdnet(),
+    ExportFormat.KALEIDOSCOPE: Kaleidoscope(),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from badc.reports.naming import name_species
 from badc.reports.query.counts import MS_PER_HOUR, Ranking, choose, count_effort, ranked, write_csv
 from badc.reports.query.notes import notes_on_tables
 from badc.reports.query.tables import find_coverage, open_tables
@@ -37,16 +38,17 @@ def summarise(settings: SummarySettings) -> Summary:
     coverage = find_coverage(settings.parquet, settings.coverage)
     with open_tables(settings.parquet, coverage, settings.sites) as database:
         notes = choose(database, settings, settings.labels)
+        notes += name_species(database, settings)
         count_effort(database)
         # Into a table, because printing and the CSV both read it.
-        database.execute(f"CREATE TEMP TABLE summary AS {_query(settings.groups)}")
+        database.execute(f"CREATE TEMP TABLE summary AS {_query(settings.groups, settings.column is not None)}")
         order = "SELECT * FROM summary ORDER BY " + ", ".join(_order(settings.groups))
         groups = ranked(database, order, settings.limit)
         written = settings.output and write_csv(database, order, settings.output, settings.for_spreadsheets)
         return Summary(groups, (*notes_on_tables(database, settings.parquet, coverage), *notes), written)
 
 
-def _query(groups: tuple[Group, ...]) -> str:
+def _query(groups: tuple[Group, ...], with_names: bool = False) -> str:
     chosen = ", ".join(groups)
     places = [group for group in groups if group is not Group.LABEL]
     columns = [f"heard.{group} AS {group}" for group in groups]
@@ -57,6 +59,9 @@ def _query(groups: tuple[Group, ...]) -> str:
         join = f"{'FULL OUTER' if silent_too else 'LEFT'} JOIN analysed ON {same}"
         if silent_too:  # from both sides, because null is a group too
             columns = [f"CASE WHEN n IS NULL THEN analysed.{g} ELSE heard.{g} END AS {g}" for g in groups]
+    if with_names and Group.LABEL in groups:
+        name = "(SELECT min(species_name) FROM species_names s WHERE s.label = heard.label) AS name"
+        columns.insert(groups.index(Group.LABEL) + 1, name)
     return f"""
         WITH parts AS (
           SELECT {", ".join(dict.fromkeys((*groups, Group.RECORDING)))}, count(*) AS n,

@@ -22,8 +22,8 @@ from badc.runners.hawkears.script import HawkearsScriptSpec
 from badc.runners.hawkears.settings import INSTALL, SOURCE_ROOT, HawkearsEngine, HawkearsSettings
 from badc.runners.interface import FOUND, AtOnce, ChunkTimeout, RunnerOutput, WorkerPlace, chunk_wav
 from badc.runners.process.resident import Host
+from badc.species.hawkears_files import OWN_PYTHON
 
-_OWN_PYTHON = SOURCE_ROOT / ".venv-hawkears" / "bin" / "python"
 _CHECK_TIMEOUT_S = 300.0  # the first import from a network disk takes minutes
 # The host's modules come from BADC's folder, everything else from HawkEars' environment: that folder may be a
 # site-packages full of other versions, so it is on the path for these imports only.
@@ -165,8 +165,8 @@ def find_python(given: Path | None) -> str | None:
     """Return the interpreter to look for HawkEars in: the given one, that of `make hawkears`, this one, or None."""
     if given is not None:
         return str(given.absolute())
-    if _OWN_PYTHON.exists():
-        return str(_OWN_PYTHON)
+    if OWN_PYTHON.exists():
+        return str(OWN_PYTHON)
     return sys.executable if importlib.util.find_spec("hawkears") is not None else None
 
 

@@ -11,8 +11,9 @@ from flows.cli.options import options_of
 
 @options_of(ExportSettings)
 def export(settings: ExportSettings) -> int:
-    """Write detections as Raven selection tables, Audacity label tracks, or a CSV like BirdNET-Analyzer's.
+    """Write detections as Raven selection tables, Audacity label tracks, or a CSV for Kaleidoscope or BirdNET's users.
 
+    Raven's Species Code is the classifier's code, or with --names the one that you ask for.
     Exit codes: 0; 2 the request is wrong.
     """
     from badc.reports.files.export import export as write_files

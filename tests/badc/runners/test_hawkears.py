@@ -239,7 +239,7 @@ def test_what_cannot_work_is_refused_before_the_run(
 def test_without_any_hawkears_the_message_has_the_commands_that_install_it(
     plan: Callable[..., InferPlan], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(resident, "_OWN_PYTHON", tmp_path / "none")
+    monkeypatch.setattr(resident, "OWN_PYTHON", tmp_path / "none")
     (tmp_path / "vendor" / "HawkEars").mkdir(parents=True)  # a submodule that was not fetched
     monkeypatch.setattr(script, "SOURCE_ROOT", tmp_path)
     with pytest.raises(RequestError, match=r"make hawkears.*git submodule update --init vendor/HawkEars"):
@@ -250,7 +250,7 @@ def test_without_any_hawkears_the_message_has_the_commands_that_install_it(
 
 def test_the_places_of_hawkears_are_in_badcs_own_folder() -> None:
     assert script.SOURCE_ROOT == ROOT
-    assert resident._OWN_PYTHON == ROOT / ".venv-hawkears" / "bin" / "python"
+    assert resident.OWN_PYTHON == ROOT / ".venv-hawkears" / "bin" / "python"
 
 
 def test_a_vendored_script_is_chosen_unless_the_engine_says_otherwise(

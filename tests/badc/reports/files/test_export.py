@@ -193,7 +193,7 @@ def test_scientific_and_common_name_are_told_apart(
 
 def test_hostile_labels_break_no_line(table: Callable[..., Path]) -> None:
     parquet = table(*(detection(start=1000 * n, label=label) for n, label in enumerate(HOSTILE_LABELS)))
-    for form in ("raven", "audacity", "birdnet"):
+    for form in ("raven", "audacity", "birdnet", "kaleidoscope"):
         run(parquet, form)
     plain = ["a, b", 'say "hi"', "o'brien", "two lines", "car riage", "é漢", "tab bed", "nul l", "next line"]
     assert [row["Common Name"] for row in raven(Path("out/REC.selections.txt"))] == plain
@@ -201,6 +201,7 @@ def test_hostile_labels_break_no_line(table: Callable[..., Path]) -> None:
     # A CSV can quote, so there every label is what it was.
     found = birdnet(Path("out/all.BirdNET.results.csv"))
     assert [row["Common name"] for row in found] == list(HOSTILE_LABELS)
+    assert [row["AUTO ID"] for row in birdnet(Path("out/all.kaleidoscope.csv"))] == list(HOSTILE_LABELS)
 
 
 def test_a_hostile_path_breaks_no_line(table: Callable[..., Path]) -> None:

@@ -241,3 +241,12 @@ def test_words_are_split_at_commas_outside_of_quotes():
     settings = SummarySettings(parquet="x", labels=("a, b", '"c, d",a', ""), group_by="hour,label")
     assert settings.labels == ("a", "b", "c, d")
     assert settings.groups == (Group.HOUR, Group.LABEL)
+
+
+def test_labels_are_named_beside_by_a_table_of_names(parquet, tmp_path):
+    (tmp_path / "names.csv").write_text("common,alpha4,de\nOvenbird,OVEN,Pieperwaldsänger\n", encoding="utf-8")
+    settings = {"parquet": parquet, "names_table": tmp_path / "names.csv"}
+    made = summarise(settings_from(SummarySettings, settings | {"language": "de"}))
+    assert made.groups.columns[:3] == ("label", "name", "detections")
+    assert [row[:3] for row in made.groups.rows] == [("Ovenbird", "Pieperwaldsänger", 3), ("Veery", None, 3)]
+    assert "no name in 'de' for 1 label, which stay as they are: Veery" in made.notes

@@ -8,8 +8,6 @@ import sys
 if __name__ == "__main__":  # become `badc pipeline run`, as flows.infer does
     os.execv(sys.executable, [sys.executable, "-m", "flows", "pipeline", "run", *sys.argv[1:]])
 
-from contextlib import ExitStack
-
 from prefect import State, flow
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
@@ -45,7 +43,10 @@ from flows.run.sessions import (
     error_of,
     handing_over,
 )
-from tasks.workers.cluster import open_cluster
+from flows.run.workers_ahead import WorkersAhead
+
+# Recordings whose chunking takes some seconds: workers that start meanwhile do not hold a GPU for long.
+_SOON_CHUNKED = 100
 
 
 def _name_of_run() -> str:
@@ -68,10 +69,10 @@ def pipeline(settings: PipelineSettings) -> State:
         session = PipelineSession(stop=stop_of_own_run(settings.grace_period_s, say), say=say)
     plan, inferred = None, None
     session.give_up = lambda: _given_up(session)
-    with session.stop.while_running(stop_wanted(flow_run.id)):
-        chunked = _chunk(settings, session)
+    with session.stop.while_running(stop_wanted(flow_run.id)), WorkersAhead(orchestrate_settings(settings)) as workers:
+        chunked = _chunk(settings, session, workers)
         if not session.stop.interrupted:
-            plan, inferred = _infer(settings, session)
+            plan, inferred = _infer(settings, session, workers)
     session.outcome = PipelineOutcome(_state(session, chunked, plan, inferred), chunked, plan, inferred)
     leave_if_suspended(flow_run.id, session.stop)
     parts = [part.describe() for part in (chunked, inferred) if part is not None]
@@ -82,7 +83,7 @@ def pipeline(settings: PipelineSettings) -> State:
     return final_state(session.outcome.state, message, reasons[:MOST_LISTED])
 
 
-def _chunk(settings: PipelineSettings, session: PipelineSession) -> ChunkRunOutcome | None:
+def _chunk(settings: PipelineSettings, session: PipelineSession, workers: WorkersAhead) -> ChunkRunOutcome | None:
     """Chunk the recordings that need it; return None if none do."""
     wanted = chunk_settings(settings)
     recording, problem = recording_wanted(wanted.root, wanted.record_datalad)
@@ -98,6 +99,8 @@ def _chunk(settings: PipelineSettings, session: PipelineSession) -> ChunkRunOutc
     if not plan.todo:
         return None
     session.say(f"Chunking {numbered(len(plan.todo), 'recording')}")
+    if len(plan.todo) <= _SOON_CHUNKED:
+        workers.start()
     handed = session.chunking = ChunkSession(
         plan=plan, recording=recording, stop=session.stop, on_progress=session.on_chunked, say=session.say
     )
@@ -106,7 +109,9 @@ def _chunk(settings: PipelineSettings, session: PipelineSession) -> ChunkRunOutc
     return handed.outcome
 
 
-def _infer(settings: PipelineSettings, session: PipelineSession) -> tuple[OrchestrationPlan, OrchestrateOutcome | None]:
+def _infer(
+    settings: PipelineSettings, session: PipelineSession, workers: WorkersAhead
+) -> tuple[OrchestrationPlan, OrchestrateOutcome | None]:
     """Analyse the completely chunked recordings; the plan lists the others as refused."""
     wanted = orchestrate_settings(settings)
     plan = plan_orchestration(wanted)
@@ -119,18 +124,17 @@ def _infer(settings: PipelineSettings, session: PipelineSession) -> tuple[Orches
     recording, _ = recording_wanted(wanted.root, wanted.record_datalad)
     if recording:
         provenance.require_recordable(runnable)
-    with ExitStack() as stack:
-        cluster = stack.enter_context(open_cluster(wanted))
-        session.say(f"Workers: {cluster.note}")
-        handed = session.inferring = OrchestrateSession(
-            plan=runnable,
-            recording=recording,
-            cluster=cluster,
-            stop=session.stop,
-            on_progress=session.on_progress,
-            say=session.say,
-        )
-        stack.enter_context(handing_over(handed))
+    cluster = workers.ready()
+    session.say(f"Workers: {cluster.note}")
+    handed = session.inferring = OrchestrateSession(
+        plan=runnable,
+        recording=recording,
+        cluster=cluster,
+        stop=session.stop,
+        on_progress=session.on_progress,
+        say=session.say,
+    )
+    with handing_over(handed):
         error = error_of(lambda: orchestrate(wanted, return_state=True))
     if handed.outcome is None and error is not None:
         raise error

@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import copy_context
 from importlib import import_module
@@ -170,14 +169,14 @@ def _api_and_cluster(settings: InferOptions, flow: str, stop: Stop, say: Say) ->
     """Yield an API and a cluster that are up, having imported the flow's module meanwhile."""
     say("Starting: Prefect and the workers")
     api = PrefectApi.begin()
-    from tasks.workers.cluster import import_dask, open_cluster
+    from flows.run.workers_ahead import WorkersAhead
+    from tasks.workers.cluster import import_dask
 
     import_dask(settings)
-    with ExitStack() as stack:
-        with ThreadPoolExecutor(1) as pool:
-            opening = pool.submit(stack.enter_context, open_cluster(settings))
-            import_module(flow)
-            cluster = opening.result()
+    with WorkersAhead(settings) as workers:
+        workers.start()
+        import_module(flow)
+        cluster = workers.ready()
         _wait(api, stop)
         say(f"Workers: {cluster.note}")
         yield api, cluster

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +15,9 @@ from badc.species.names import NameKind, Names, read_names
 
 if TYPE_CHECKING:
     import duckdb
+
+
+_SCIENTIFIC = re.compile("[A-Z][a-z]+( [a-z][a-z-]+){1,2}")
 
 
 class NamesSettings(Settings):
@@ -89,6 +94,18 @@ def name_species(database: duckdb.DuckDBPyConnection, settings: NamesSettings) -
         return ()
     what = numbered(len(nameless), "label")
     return (f"no name in '{settings.column}' for {what}, which stay as they are: {named_few(nameless)}",)
+
+
+def scientific_names(species: Sequence[tuple[str, str | None]]) -> dict[str, str]:
+    """Return the scientific name of each label that the installed classifiers know by it or by its name.
+
+    `species` are labels and their names. Nothing is read where all names are scientific ones already.
+    """
+    wanted = [pair for pair in species if not _SCIENTIFIC.fullmatch(pair[1] or "")]
+    if not wanted:
+        return {}
+    names = read_names(None)
+    return {label: found for label, name in wanted if (found := names.name("scientific", label, name))}
 
 
 def _require_column(names: Names, column: str) -> None:

@@ -74,7 +74,7 @@ def species_table(species: Sequence[Species], found: Findings, clips: Mapping[st
     rows = [
         Row(
             s.label,
-            words_of.scientific(s),
+            words_of.other_names(s),
             (
                 f"{s.detections:,}",
                 *((short(s.detections / hours),) if hours else ()),

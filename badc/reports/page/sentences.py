@@ -54,10 +54,10 @@ def hour_words(hour: int) -> str:
     return f"{hour:02}:00 to {(hour + 1) % HOURS:02}:00"
 
 
-def scientific(species: Species) -> str:
-    """Return the second name of a species, or nothing if it repeats the label."""
-    name = species.label_name or ""
-    return "" if name.casefold() == species.label.casefold() else name
+def other_names(species: Species) -> str:
+    """Return the other names of a species, the scientific one last; nothing repeats the label."""
+    names = dict.fromkeys(filter(None, (species.label_name, species.scientific)))
+    return ", ".join(name for name in names if name.casefold() != species.label.casefold())
 
 
 def runner_words(making: Making) -> str:

@@ -30,6 +30,7 @@ class Species:
     highest_confidence: float | None  # likewise
     first: date | None  # date of the first detection, if recordings have dates
     last: date | None  # of the last one
+    scientific: str | None = None  # where a table of names has it
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from badc.detections.tables import NOT_CHUNKED
 from badc.errors import RequestError
 from badc.recordings.names import nfc
+from badc.reports.naming import scientific_names
 from badc.reports.query.counts import MS_PER_HOUR, choose, count_pairs
 from badc.reports.query.notes import notes_on_gaps
 from badc.reports.query.runs import runs_of
@@ -91,7 +92,8 @@ class Counts:
             FROM pairs LEFT JOIN dated USING (label) GROUP BY label ORDER BY sum(n) DESC, label
             """
         )
-        return [Species(*row) for row in found]
+        names = scientific_names([(row[0], row[1]) for row in found])
+        return [Species(*(*row, names.get(row[0]))) for row in found]
 
     def stations(self) -> list[Station]:
         """Return every station of detections or coverage, by name."""

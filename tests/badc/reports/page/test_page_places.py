@@ -151,3 +151,12 @@ def test_the_map_spans_the_date_line_and_hatches_stations_without_effort():
 def test_no_map_of_one_place():
     assert map_chart([station("A", 60, 10), station("B", 60, 10)], scale_of([1])) is None
     assert map_chart([Station("A", None, None, None, None, 1, 1, 1, 1.0, None, None)], scale_of([1])) is None
+
+
+@pytest.mark.birdnet
+def test_codes_have_their_common_and_scientific_names(write_detections):
+    heth = write_detections([("A_20230501_050000", 0, "HETH", 0.9)], label_code="HETH", label_name="Hermit Thrush")
+    birdnet = write_detections([("A_20230501_050000", 0, "Veery", 0.9)], "v.parquet", label_name="Catharus fuscescens")
+
+    assert "HETH <i>Hermit Thrush, Catharus guttatus</i>" in page_text(heth)
+    assert "Veery <i>Catharus fuscescens</i>" in page_text(birdnet)

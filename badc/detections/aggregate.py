@@ -19,6 +19,7 @@ from badc.chunks.manifest import Chunk, Manifest, manifests_below, read_manifest
 from badc.detections.chunk_files import json_files, rows_of, without_window
 from badc.detections.fingerprint import described, mixed
 from badc.detections.made_of import as_told, require_own_table
+from badc.detections.occurrence import add_occurrence
 from badc.detections.overlaps import merge_overlaps
 from badc.detections.places import RecordingPlaces, Source
 from badc.detections.repeats import RepeatedChunks
@@ -38,6 +39,7 @@ from badc.errors import BadcError, RequestError, named_few, numbered
 from badc.recordings.locate import dataset_of
 from badc.recordings.names import nfc
 from badc.recordings.places import Layout
+from badc.recordings.sites import read_sites
 from badc.recordings.start_times import RecordingTimes
 from badc.system import atomic
 from badc.system.paths import absolute, default_summary_csv, passed_over_notes
@@ -165,6 +167,7 @@ def aggregate(
     if settings.parquet is not None and absolute(settings.parquet) == output:
         raise RequestError(f"{output}: --output and --parquet must be two files")
     require_own_table(settings.parquet, folder)
+    sites = () if settings.sites is None else read_sites(settings.sites)
     manifests = [path for given in settings.manifest for path in _manifests_at(given)]
     made = Aggregation()
     passed: list[str] = []
@@ -194,10 +197,11 @@ def aggregate(
         coverage.sort(("recording_id", "start_ms"))
         if staging.overlapping if settings.merge_overlaps is None else settings.merge_overlaps:
             made.merged = merge_overlaps(detections, coverage)
+        without = add_occurrence(detections, database, sites) if sites else []
         made.detections, made.chunks = detections.rows, coverage.rows - made.not_chunked
         made.clocks = times.disagreements_note()
         unknown = _unknown(detections, coverage, places.layout)
-        made.notes += [*_mixture(coverage), *unknown, *passed_over_notes(folder, passed, {".json"})]
+        made.notes += [*_mixture(coverage), *unknown, *without, *passed_over_notes(folder, passed, {".json"})]
         _publish(detections, coverage, output, settings.parquet, made)
     return made
 

@@ -55,6 +55,13 @@ class AggregateSettings(LayoutSettings):
             "have none. Repeatable."
         ),
     ] = ()
+    sites: Annotated[
+        Path | None,
+        Field(
+            description="CSV of the stations: station,latitude,longitude and, optionally, study_area,timezone,clock. "
+            "With it, each detection gets the occurrence of its species there and then, by BirdNET's range model."
+        ),
+    ] = None
     merge_overlaps: Annotated[
         bool | None,
         Field(

@@ -43,6 +43,7 @@ DETECTIONS_SCHEMA = pa.schema(
         ("merged_from", pa.int64()),
         ("fingerprint", pa.string()),
         ("study_area", pa.string()),
+        ("occurrence", pa.float64()),
     ]
 )
 COVERAGE_SCHEMA = pa.schema(
@@ -355,6 +356,7 @@ def _detections_table(chunks: list[dict[str, Any]], counts: list[int], found: li
         "merged_from": pa.array(np.ones(len(found), dtype=np.int64)),
         "fingerprint": of_chunk([chunk["fingerprint"] for chunk in chunks], pa.string()),
         "study_area": of_chunk([chunk["place"].study_area for chunk in chunks], pa.string()),
+        "occurrence": pa.nulls(len(found), pa.float64()),  # see `badc.detections.occurrence`
     }
     return pa.table(columns, schema=DETECTIONS_SCHEMA)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from badc.errors import RequestError, listed
+from badc.errors import RequestError, listed, named_few
 from badc.recordings.names import nfc
 from badc.system.texts import read_text, require_commas
 
@@ -54,6 +55,14 @@ def read_sites(path: Path) -> tuple[Site, ...]:
     except csv.Error as error:
         raise RequestError(f"{path}: the CSV of sites cannot be read ({error})") from None
     return _checked(path, rows)
+
+
+def unlisted_note(stations: Sequence[str]) -> list[str]:
+    """Return a sentence on stations that the sites do not list, or nothing if there are none."""
+    if not stations:
+        return []
+    names = named_few([f"'{name}'" for name in stations])
+    return [f"the sites do not list the station{'s' if len(stations) > 1 else ''} {names}"]
 
 
 def _checked(path: Path, rows: list[tuple[int, dict[str, str]]]) -> tuple[Site, ...]:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pyarrow.parquet as pq
 import pytest
 
 from badc.telemetry.events import EventStatus, read_events
@@ -204,7 +205,9 @@ def test_tables_and_reports_follow_each_recording(orchestrate, make_dataset, bir
     root = make_dataset("SITE_20230509_094500", seconds=9)
     shutil.copy(birds_wav, root / "audio" / "SITE_20230509_094500.wav")
     (root / "audio" / "OTHER_20230509_094500.wav").touch()
-    outcome = orchestrate(root, use_birdnet=True, bundle=True, bundle_rollup=True, bundle_rollup_limit=1)
+    (root / "sites.csv").write_text("station,latitude,longitude\nSITE,55.1,-115.2\n")
+    tables = {"bundle": True, "bundle_sites": Path("sites.csv"), "bundle_rollup": True, "bundle_rollup_limit": 1}
+    outcome = orchestrate(root, use_birdnet=True, **tables)
     assert outcome.state is RunState.COMPLETED, outcome.recordings
     made = {path.name for path in (root / "artifacts" / "aggregate").iterdir()}
     stem = "SITE_20230509_094500"
@@ -213,6 +216,8 @@ def test_tables_and_reports_follow_each_recording(orchestrate, make_dataset, bir
         *(f"{stem}{end}" for end in ("_quicklook", "_parquet_report", "_duckdb_exports")),
         "aggregate_summary",
     }
+    table = pq.read_table(root / "artifacts" / "aggregate" / f"{stem}.parquet", columns=["occurrence"])
+    assert table["occurrence"].null_count == 0
     assert outcome.rollup is not None
     assert outcome.rollup.labels.total > 1, "the limit has something to leave out"
     board = (root / "artifacts" / "aggregate" / "aggregate_summary" / "recording_summary.csv").read_text()

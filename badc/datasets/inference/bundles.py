@@ -29,6 +29,7 @@ def bundle_recording(plan: OrchestrationPlan, recording: RecordingToInfer) -> li
     """
     settings = plan.settings
     table = settings.table_of(recording.recording_id)
+    sites = None if settings.bundle_sites is None else settings.below(settings.bundle_sites)
     made = aggregate(
         AggregateSettings(
             detections_dir=settings.below(settings.output_dir) / recording.recording_id,
@@ -36,12 +37,13 @@ def bundle_recording(plan: OrchestrationPlan, recording: RecordingToInfer) -> li
             parquet=table,
             manifest=(recording.manifest,),
             layout=plan.layout,
+            sites=sites,
         )
     )
     bundle = make_bundle(
         BundleSettings(
             parquet=table,
-            sites=None if settings.bundle_sites is None else settings.below(settings.bundle_sites),
+            sites=sites,
             bucket_minutes=settings.bundle_bucket_minutes,
             audio_root=settings.root,
             no_plots=True,  # four files a recording that few look at, and most of the time that its reports take

@@ -46,7 +46,10 @@ class BundleOptions(Settings):
     bundle_bucket_minutes: Annotated[int, Field(ge=1, description="Minutes per step of the reports' timelines.")] = 60
     bundle_sites: Annotated[
         Path | None,
-        Field(description=f"CSV of the stations, for the reports (see `badc report bundle --sites`); {_BELOW}."),
+        Field(
+            description="CSV of the stations, for the tables' occurrence of species and for the reports (see `badc "
+            f"report bundle --sites`); {_BELOW}."
+        ),
     ] = None
     bundle_rollup: Annotated[
         bool,

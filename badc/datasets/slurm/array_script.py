@@ -39,12 +39,13 @@ def write_array_scripts(
     dataset_root: Path,
     grace_period_s: float = 30.0,
     layout: str | None = None,
+    sites: Path | None = None,
 ) -> list[WrittenScript]:
     """Write the job array of these tasks to `slurm_script`, and make the folder of the logs.
 
     More than `slurm_max_array` tasks go to several scripts, `<stem>_1<suffix>`, `<stem>_2<suffix>` and so on; no tasks
     give no script. The tasks run in `dataset_root`, absolute. For `grace_period_s` of their runs see `notice_s`;
-    `layout` is the dataset's rule of stations, for the tables.
+    `layout` is the dataset's rule of stations, and `sites` the CSV of them, for the tables and reports.
 
     Raises
     ------
@@ -67,6 +68,7 @@ def write_array_scripts(
                 "tasks": part,
                 "aggregate_dir": settings.slurm_tables,
                 "layout": layout,
+                "sites": sites,
                 "chunks_not_completed": ExitCode.CHUNKS_NOT_COMPLETED,
             },
             len(part),

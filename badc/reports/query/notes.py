@@ -8,6 +8,7 @@ import duckdb
 
 from badc.detections.tables import NOT_CHUNKED
 from badc.errors import named_few, numbered
+from badc.recordings.sites import unlisted_note
 from badc.reports.query.runs import mixture, runs_of
 
 
@@ -19,9 +20,7 @@ def notes_on_tables(database: duckdb.DuckDBPyConnection, parquet: Path, coverage
         found.append(f"no table of coverage beside {parquet}, so detections per analysed hour are not known")
     elif not _exists(database, "coverage WHERE analysed"):
         found.append(f"{coverage}: no chunk was analysed, so detections per analysed hour are not known")
-    if unlisted := _stations_without_site(database):
-        names = named_few([f"'{name}'" for name in unlisted])
-        found.append(f"the sites do not list the station{'s' if len(unlisted) > 1 else ''} {names}")
+    found += unlisted_note(_stations_without_site(database))
     found += notes_on_gaps(database)
     if _exists(database, "detections WHERE recorded_utc_offset_min = 0 AND timezone IS NULL"):
         found.append(

@@ -14,6 +14,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from badc.detections.stations import SITE_COLUMNS, add_sites, local_time, site_join
 from badc.detections.tables import COVERAGE_SCHEMA, DETECTIONS_SCHEMA, coverage_path
 from badc.errors import RequestError
 from badc.recordings.names import parse_recording_name
@@ -31,7 +32,6 @@ _IDS_PER_READ = 50_000
 _SQL_TYPES = {"string": "VARCHAR", "int64": "BIGINT", "int32": "INTEGER", "double": "DOUBLE", "bool": "BOOLEAN"}
 NEEDED_OF_DETECTIONS = ("recording_id", "chunk_id", "label", "confidence")
 NEEDED_OF_COVERAGE = ("recording_id", "chunk_id", "start_ms", "end_ms", "status")
-_SITE_COLUMNS = {"study_area": "VARCHAR", "latitude": "DOUBLE", "longitude": "DOUBLE", "timezone": "VARCHAR"}
 
 
 @contextlib.contextmanager
@@ -153,15 +153,6 @@ def _hint(path: Path, columns: dict[str, str], needed: Sequence[str]) -> str:
     return f", so it is not a table of {kind}; `badc infer aggregate --parquet` writes one"
 
 
-def add_sites(database: duckdb.DuckDBPyConnection, sites: Sequence[Site]) -> None:
-    """Make the table `sites`: station, study_area, latitude, longitude, timezone, clock."""
-    columns = ", ".join(f"{name} {kind}" for name, kind in _SITE_COLUMNS.items())
-    database.execute(f"CREATE TABLE sites (station VARCHAR, {columns}, clock VARCHAR)")
-    for site in sites:
-        row = [site.station, site.study_area, site.latitude, site.longitude, site.timezone, site.clock]
-        database.execute("INSERT INTO sites VALUES (?, ?, ?, ?, ?, ?)", row)
-
-
 def define_detections(database: duckdb.DuckDBPyConnection, source: Source, sites: Sequence[Site], view: str) -> None:
     """Make a view of a source, with its own labels; call `add_sites` first."""
     names = _recorded(database, source, f"{view}_names")
@@ -173,8 +164,8 @@ def define_detections(database: duckdb.DuckDBPyConnection, source: Source, sites
     cells["detected_at"] = f"coalesce({cells['detected_at']}, {computed})"
     cells["confidence"] = _finite(cells["confidence"])
     _normalized(cells, source)
-    told = [name for name in cells if name not in _SITE_COLUMNS]
-    own = {*DETECTIONS_SCHEMA.names, *_SITE_COLUMNS, "local_time", "date", "hour", "night"}
+    told = [name for name in cells if name not in SITE_COLUMNS]
+    own = {*DETECTIONS_SCHEMA.names, *SITE_COLUMNS, "local_time", "date", "hour", "night"}
     further = [name for name in source.columns if name not in own]
     chosen = [f"{cell} AS {name}" for name, cell in cells.items()] + [f"t.{identifier(name)}" for name in further]
     placeholders = ", ".join(map(quoted, _PLACEHOLDERS))
@@ -190,10 +181,10 @@ def define_detections(database: duckdb.DuckDBPyConnection, source: Source, sites
             AND NOT ({cells["label"]} = 'none' AND {none})),
         placed AS (
           SELECT {", ".join(f"told.{name}" for name in told)}, {_site_cells(sites)},
-            {_local("told.detected_at", sites)} AS local_time
+            {local_time("told.detected_at", sites)} AS local_time
             {"".join(f", told.{identifier(name)}" for name in further)}
-          FROM told {_site_join(sites)})
-        SELECT {", ".join((*told, *_SITE_COLUMNS))}, local_time, CAST(local_time AS DATE) AS date,
+          FROM told {site_join(sites)})
+        SELECT {", ".join((*told, *SITE_COLUMNS))}, local_time, CAST(local_time AS DATE) AS date,
           hour(local_time) AS hour, {night_of("local_time")} AS night
           {"".join(f", {identifier(name)}" for name in further)} FROM placed
         """
@@ -208,10 +199,10 @@ def define_coverage(
     cells = {name: _cell(source, name, _sql_type(name, COVERAGE_SCHEMA)) for name in COVERAGE_SCHEMA.names}
     cells |= names.cells
     _normalized(cells, source)
-    own = {*COVERAGE_COLUMNS, *_SITE_COLUMNS, "local_start", "length_ms", "analysed", "started_at"}
+    own = {*COVERAGE_COLUMNS, *SITE_COLUMNS, "local_start", "length_ms", "analysed", "started_at"}
     further = [name for name in source.columns if name not in own]
     chosen = [f"{cell} AS {name}" for name, cell in cells.items()] + [f"t.{identifier(name)}" for name in further]
-    told = [name for name in cells if name not in _SITE_COLUMNS]
+    told = [name for name in cells if name not in SITE_COLUMNS]
     database.execute(
         f"""
         CREATE VIEW {view} AS
@@ -219,10 +210,10 @@ def define_coverage(
           SELECT {", ".join(chosen)} FROM {source.sql} t {names.join}),
         started AS (SELECT *, recorded_at + to_milliseconds(start_ms) AS started_at FROM told)
         SELECT {", ".join(f"told.{name}" for name in told)}, {_site_cells(sites)},
-          {_local("told.started_at", sites)} AS local_start, end_ms - start_ms AS length_ms,
+          {local_time("told.started_at", sites)} AS local_start, end_ms - start_ms AS length_ms,
           coalesce(status IN ({", ".join(map(quoted, ANALYSED))}), false) AS analysed
           {"".join(f", told.{identifier(name)}" for name in further)}
-        FROM started AS told {_site_join(sites)}
+        FROM started AS told {site_join(sites)}
         """
     )
 
@@ -330,21 +321,6 @@ def _normalized(cells: dict[str, str], source: Source) -> None:
 
 
 def _site_cells(sites: Sequence[Site]) -> str:
-    cells = {name: f"sites.{name}" if sites else f"CAST(NULL AS {kind})" for name, kind in _SITE_COLUMNS.items()}
+    cells = {name: f"sites.{name}" if sites else f"CAST(NULL AS {kind})" for name, kind in SITE_COLUMNS.items()}
     cells["study_area"] = "coalesce(sites.study_area, told.study_area)" if sites else "told.study_area"
     return ", ".join(f"{cell} AS {name}" for name, cell in cells.items())
-
-
-def _site_join(sites: Sequence[Site]) -> str:
-    return "LEFT JOIN sites ON sites.station = told.station" if sites else ""
-
-
-def _local(cell: str, sites: Sequence[Site]) -> str:
-    """Return SQL for a time of the recorder's clock as the station's time of day (docs/report.md, "Times")."""
-    if not any(site.timezone for site in sites):
-        return cell
-    return f"""CASE WHEN sites.timezone IS NULL THEN {cell}
-      WHEN told.recorded_utc_offset_min IS NOT NULL
-        THEN timezone(sites.timezone, timezone('UTC', {cell} - to_minutes(told.recorded_utc_offset_min)))
-      WHEN sites.clock IS NOT NULL THEN timezone(sites.timezone, timezone(sites.clock, {cell}))
-      ELSE {cell} END"""

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from badc.detections.aggregate import NotChunked
 from badc.detections.fingerprint import MODEL_VERSION, RUNNER, fingerprint_of, settings_of
+from badc.detections.stations import add_sites
 from badc.detections.tables import coverage_path
 from badc.errors import RequestError, numbered
 from badc.recordings.places import Place
@@ -31,7 +32,6 @@ from badc.reports.query.species import with_joined_labels
 from badc.reports.query.tables import (
     ANALYSED,
     NEEDED_OF_DETECTIONS,
-    add_sites,
     define_detections,
     lacking_columns,
     source_of,

@@ -24,7 +24,7 @@ Write = Callable[..., Path]
 COLUMNS = (
     "recording_id,chunk_id,chunk_start_ms,chunk_end_ms,timestamp_ms,absolute_time_ms,end_ms,absolute_end_ms,label,"
     "label_code,label_name,confidence,status,runner,model_version,chunk_sha256,source_path,dataset_root,"
-    "station,recorded_at,detected_at,recorded_utc_offset_min,merged_from,fingerprint,study_area"
+    "station,recorded_at,detected_at,recorded_utc_offset_min,merged_from,fingerprint,study_area,occurrence"
 )
 COVERAGE_COLUMNS = (
     "recording_id,chunk_id,start_ms,end_ms,status,runner,detections,station,recorded_at,recorded_utc_offset_min,"
@@ -105,6 +105,7 @@ def test_a_detection_becomes_a_row_with_all_columns(chunk: MakeChunk, detections
             "merged_from": "1",
             "fingerprint": fingerprint_of({"runner": "birdnet", "model_version": "v2.4"}),
             "study_area": "",
+            "occurrence": "",
         }
     ]
     assert_csv_and_parquet_agree()

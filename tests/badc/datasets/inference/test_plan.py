@@ -69,10 +69,16 @@ def test_the_rule_of_stations_is_that_of_the_whole_dataset(
     write_slurm_scripts(made)
     assert '--parquet "$table.parquet" --layout name || return' in (root / "job.sh").read_text()
     template = "{station}/{name}"
-    made = plan(root, layout=template, allow_partial_chunks=True, slurm_script=root / "job.sh", slurm_bundle=True)
+    again = {"layout": template, "bundle_sites": Path("my sites.csv")}
+    made = plan(root, allow_partial_chunks=True, slurm_script=root / "job.sh", slurm_bundle=True, **again)
     assert made.places[0].endswith("the template --layout '{station}/{name}': 1 station: SiteA")
+    with pytest.raises(RequestError, match=r"my sites\.csv: no such CSV of sites"):
+        write_slurm_scripts(made)
+    (root / "my sites.csv").write_text("station,latitude,longitude\nSiteA,62,-114\n")
     write_slurm_scripts(made)
-    assert f"--layout {shlex.quote(template)} || return" in (root / "job.sh").read_text()
+    script = (root / "job.sh").read_text()
+    assert f"--layout {shlex.quote(template)} --sites 'my sites.csv' || return" in script
+    assert "--no-plots --sites 'my sites.csv'\n}" in script
 
 
 def test_each_recording_has_its_counts_its_decision_and_the_reason(dataset: Callable[..., Path]) -> None:

@@ -63,8 +63,7 @@ def assert_csv_and_parquet_agree() -> None:
         expected = [{name: as_csv(value) for name, value in row.items()} for row in parquet(f"{stem}.parquet")]
         found = rows(f"{stem}.csv")
         for row in (*expected, *found):
-            if row.get("confidence"):
-                row["confidence"] = f"{float(row['confidence']):.9f}"
+            row |= {name: f"{float(row[name]):.9f}" for name in ("confidence", "occurrence") if row.get(name)}
         assert found == expected
 
 

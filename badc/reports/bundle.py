@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from badc.reports.files.database import read_database, refuse_in_use, write_database
-from badc.reports.query.counts import choose, count_pairs
+from badc.reports.query.counts import choose, count_pairs, matching
 from badc.reports.query.notes import notes_on_tables
 from badc.reports.query.tables import find_coverage, open_tables
 from badc.reports.rankings.overview import Overview, figures_of, write_parquet_report
@@ -48,9 +48,10 @@ def make_bundle(settings: BundleSettings) -> Bundle:
         refuse_in_use(database)
     written: list[Path] = []
     with open_tables(settings.parquet, coverage, settings.sites) as tables:
+        problems = matching(tables, settings.private_labels)[1]
         choose(tables, settings)
         count_pairs(tables)
-        notes = notes_on_tables(tables, settings.parquet, coverage)
+        notes = (*notes_on_tables(tables, settings.parquet, coverage), *problems)
         figures = figures_of(tables, has_coverage=coverage is not None)
         if not settings.no_quicklook:
             written += write_quicklook(tables, quicklook, settings.for_spreadsheets)
@@ -87,4 +88,5 @@ def _write_page(settings: BundleSettings, coverage: Path | None, target: Path) -
         audio_root=settings.audio_root,
         title=settings.title,
         min_effort_h=settings.min_effort,
+        privacy=settings,
     )

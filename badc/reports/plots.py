@@ -13,8 +13,8 @@ from badc.recordings.audio import AudioError
 from badc.recordings.locate import audio_bases
 from badc.reports.query.runs import mixture
 from badc.reports.query.tables import find_coverage, open_tables
-from badc.reports.settings import EVERYTHING, ChoiceSettings, PlotKind
-from badc.reports.study.clips import read_passage, spectrogram
+from badc.reports.settings import CAREFUL, EVERYTHING, ChoiceSettings, PlotKind, PrivacySettings
+from badc.reports.study.clips import MARGIN_MS, read_passage, spectrogram
 from badc.reports.study.data import HISTOGRAM_BINS, HOURS, Grid, Histogram, Sighting, Timeline, runs, tick_step_s
 from badc.reports.study.figures import Figures, read_figures
 from badc.reports.study.queries import Counts
@@ -50,12 +50,12 @@ _MIXTURE_CHARS, _MIXTURE_LINES = 130, 6
 class Plots:
     """The PNG files that were written, and a sentence for each plot that could not be drawn.
 
-    `mixture` is the sentence that says that results of several settings are mixed, None where they are not.
+    `notes` say that results of several settings are mixed, and what was left out for privacy.
     """
 
     written: list[Path]
     problems: list[str]
-    mixture: str | None
+    notes: tuple[str, ...]
 
 
 def write_plots(
@@ -70,10 +70,11 @@ def write_plots(
     recording_id: str | None = None,
     top: int | None = None,
     audio_root: Path | None = None,
+    privacy: PrivacySettings = CAREFUL,
 ) -> Plots:
     """Draw a table of detections as `<stem>_hours.png`, `<stem>_spectrogram_01.png` and so on.
 
-    `coverage`, `sites`, `choice` and `audio_root` are as for `badc.reports.page.page.write_page`;
+    `coverage`, `sites`, `choice`, `audio_root` and `privacy` are as for `badc.reports.page.page.write_page`;
     `recording_id` and `top` as for `badc.reports.study.figures.read_figures`. `labels` are the species to draw, by
     label, code or name; empty draws the most often detected ones.
 
@@ -87,9 +88,12 @@ def write_plots(
         counts = Counts(database, has_coverage=has_coverage, choice=choice, labels=labels)
         figures = read_figures(counts, recording_id=recording_id, top=top)
         sightings: list[Sighting] = []
+        notes = [mixture(figures.found.making.runs)]
         if PlotKind.SPECTROGRAM in kinds:
             shown = [species.label for species in figures.found.species]
+            private = counts.keep_private(privacy, MARGIN_MS)
             sightings = counts.sightings(shown[: top or _MOST_SPECTROGRAMS], 1)
+            notes += [*private.problems, private.words]
     written = plots_of(figures, output_dir, parquet.stem, kinds)
     problems = list(counts.problems)
     if not figures.found.species and not problems:
@@ -103,7 +107,7 @@ def write_plots(
             problems.append(f"{clean(sighting.label)}: {error}")
         else:
             written.append(target)
-    return Plots(written, problems, mixture(figures.found.making.runs))
+    return Plots(written, problems, tuple(filter(None, notes)))
 
 
 def plots_of(figures: Figures, folder: Path, stem: str, kinds: Sequence[PlotKind]) -> list[Path]:

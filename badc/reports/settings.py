@@ -65,6 +65,26 @@ class ChoiceSettings(Settings):
 EVERYTHING = ChoiceSettings()
 
 
+class PrivacySettings(Settings):
+    """Whether people may be heard in clips; see `badc.reports.study.privacy`."""
+
+    include_speech: Annotated[
+        bool,
+        Field(description="Also make clips in which people may be heard: those near detections of human sounds."),
+    ] = False
+    private_labels: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_words),
+        Field(
+            description="Further labels near which no clip is made, by label, code or name, beside BirdNET's Human "
+            "vocal, Human non-vocal and Human whistle."
+        ),
+    ] = ()
+
+
+CAREFUL = PrivacySettings()
+
+
 class CsvSettings(Settings):
     """What the reports share that write CSVs."""
 
@@ -169,7 +189,7 @@ class DatabaseSettings(CsvSettings, ReportSettings):
     ] = None
 
 
-class BundleSettings(CsvSettings, ReportSettings):
+class BundleSettings(CsvSettings, PrivacySettings, ReportSettings):
     """Settings of `badc report bundle`."""
 
     output_dir: Annotated[
@@ -302,7 +322,7 @@ class PlotKind(Choice):
 DEFAULT_KINDS = (PlotKind.HOURS, PlotKind.DATES, PlotKind.TIMELINE, PlotKind.CONFIDENCE)
 
 
-class PlotSettings(ReportSettings):
+class PlotSettings(PrivacySettings, ReportSettings):
     """Settings of `badc report plot`."""
 
     kind: Annotated[

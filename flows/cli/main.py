@@ -30,6 +30,7 @@ GROUPS = {
     "server": ("flows.cli.commands.server", "Start a Prefect server, see how full it is, and clear old runs."),
     "data": ("flows.cli.commands.data", "How to get a dataset, drop it and look at it, with plain DataLad."),
     "report": ("flows.cli.commands.report", "Answers from the tables: counts, rates, a database, a page to send."),
+    "review": ("flows.cli.commands.review", "Check detections by ear, and learn from which score on they are right."),
 }
 # Likewise the module of a command, with its function.
 COMMANDS = {

@@ -12,10 +12,9 @@ from markupsafe import Markup
 
 from badc.errors import numbered
 from badc.recordings.audio import AudioError
-from badc.recordings.locate import locate_audio
 from badc.reports.page.charts import spectrogram_chart
 from badc.reports.page.sentences import long_date
-from badc.reports.study.clips import mp3_bytes, read_passage, spectrogram, webp_bytes
+from badc.reports.study.clips import mp3_bytes, read_passage, spectrogram, webp_bytes, why_unread
 from badc.reports.study.data import Sighting
 from badc.system.clock import duration_text
 
@@ -48,12 +47,17 @@ class Listening:
 
 
 def listening(
-    strongest: Sequence[Sighting], weakest: Sequence[Sighting], bases: Sequence[Path], species_in_all: int
+    strongest: Sequence[Sighting],
+    weakest: Sequence[Sighting],
+    bases: Sequence[Path],
+    species_in_all: int,
+    private: str = "",
 ) -> Listening:
     """Read the detections from their recordings; those that cannot be read are named, with the reason.
 
     `strongest` are grouped by species; of `weakest` there is one for each. The audio may be in any of the folders
     `bases` (see `badc.recordings.locate.locate_audio`). `species_in_all` counts the species of the whole report.
+    `private` says what was left out for privacy.
     """
     gone: list[str] = []
     clips: list[Clip] = []
@@ -68,7 +72,7 @@ def listening(
             try:
                 clips.append(_clip(sighting, bases, f"clip-{len(clips) + 1}", title))
             except (AudioError, OSError) as error:
-                gone.append(f"{label}, {sighting.recording_id}: {_reason(error, sighting, bases)}")
+                gone.append(f"{label}, {sighting.recording_id}: {why_unread(error, sighting, bases)}")
             else:
                 first.setdefault(label, clips[-1].id)
     words = [
@@ -80,6 +84,8 @@ def listening(
         words.append(
             f"The {number} most often detected species; the other {species_in_all - number:,} have no clips here."
         )
+    if private:
+        words.append(private)
     shown = gone[:_MOST_GONE]
     if len(gone) > len(shown):
         shown.append(f"… and {len(gone) - len(shown):,} more")
@@ -106,13 +112,3 @@ def _clip(sighting: Sighting, bases: Sequence[Path], id_: str, title: str) -> Cl
 
 def _address(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def _reason(error: AudioError | OSError, sighting: Sighting, bases: Sequence[Path]) -> str:
-    """Return why a recording cannot be read, without the folders above the file: the page travels."""
-    if isinstance(error, OSError):
-        return error.strerror or "cannot be read"
-    if sighting.source_path is None:
-        return str(error)
-    path = locate_audio(sighting.source_path, sighting.dataset_root, bases)
-    return str(error).replace(str(path), path.name)

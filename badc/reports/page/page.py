@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from badc import __version__
@@ -18,6 +15,7 @@ from badc.recordings.locate import audio_bases
 from badc.reports.page import listen, sentences
 from badc.reports.page.listen import Listening
 from badc.reports.page.map import map_part
+from badc.reports.page.markup import page_style, template
 from badc.reports.page.sections import (
     MOST_SPECIES,
     SPECIES_AT_FIRST,
@@ -33,12 +31,12 @@ from badc.reports.page.sections import (
 from badc.reports.page.sources import Sources
 from badc.reports.plots import plots_of
 from badc.reports.query.tables import find_coverage, open_tables
-from badc.reports.settings import DEFAULT_KINDS, EVERYTHING, ChoiceSettings, Group
+from badc.reports.settings import CAREFUL, DEFAULT_KINDS, EVERYTHING, ChoiceSettings, Group, PrivacySettings
+from badc.reports.study.clips import MARGIN_MS
 from badc.reports.study.data import Findings
 from badc.reports.study.figures import Figures, read_figures
 from badc.reports.study.queries import Counts
 from badc.reports.study.sun import sun_band
-from badc.reports.study.words import clean
 from badc.system import atomic
 
 
@@ -85,6 +83,7 @@ def write_page(
     audio_root: Path | None = None,
     title: str | None = None,
     min_effort_h: float = 1.0,
+    privacy: PrivacySettings = CAREFUL,
 ) -> list[Path]:
     """Write the report of a table of detections as an HTML file, and its charts as PNG files; return all of them.
 
@@ -110,6 +109,8 @@ def write_page(
         By default the table's own name.
     min_effort_h
         Analysed audio that an hour of the day or a station needs to be called the busiest.
+    privacy
+        Near which sounds no clip is made; by default, near people.
 
     Raises
     ------
@@ -123,12 +124,13 @@ def write_page(
         counts = Counts(database, has_coverage=has_coverage, choice=choice)
         figures = read_figures(counts, min_effort_h=min_effort_h)
         labels = [species.label for species in figures.found.species[: listen.MOST_SPECIES]]
+        private = counts.keep_private(privacy, MARGIN_MS).words if clips else ""
         sightings = counts.sightings(labels, listen.EACH) if clips else []
         weakest = counts.weakest(labels) if clips else []
     heard = None
-    if sightings:
+    if sightings or private:
         bases = audio_bases(parquet, audio_root)
-        heard = listen.listening(sightings, weakest, bases, len(figures.found.species))
+        heard = listen.listening(sightings, weakest, bases, len(figures.found.species), private)
     page = page_of(figures, heard, parquet, target, title=title, sites=sites)
     atomic.write_text(target, render(page))
     return [target, *(plots_of(figures, target.parent, target.stem, DEFAULT_KINDS) if plots else ())]
@@ -136,28 +138,7 @@ def write_page(
 
 def render(page: Page) -> str:
     """Return the page as HTML."""
-    environment = _environment()
-    style = environment.get_template("page.css").render()
-    return environment.get_template("page.html.j2").render(page=page, style=Markup(style))
-
-
-@cache
-def _environment() -> Environment:
-    """Return the templates, compiled once in a process."""
-
-    def tidy(value: Any) -> Any:
-        # Markup is ours and already clean; other text may contain anything that a label or a file name can.
-        return clean(value) if type(value) is str else value
-
-    return Environment(
-        loader=PackageLoader("badc.reports.page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=tidy,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    return template("badc.reports.page", "page.html.j2").render(page=page, style=page_style())
 
 
 def page_of(

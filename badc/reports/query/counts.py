@@ -107,15 +107,17 @@ def choose(
     conditions = [f"confidence >= {choice.min_confidence!r}"] if choice.min_confidence > 0 else []
     problems: tuple[str, ...] = ()
     if labels:
-        found, problems = _matching(database, labels)
+        found, problems = matching(database, labels)
         conditions.append(f"label IN ({', '.join(map(quoted, found))})" if found else "false")
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     database.execute(f"CREATE OR REPLACE TEMP VIEW chosen AS SELECT * FROM detections {where}")
     return problems
 
 
-def _matching(database: duckdb.DuckDBPyConnection, wanted: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
-    """Return the labels that the wanted words mean, and a sentence for each word without a match."""
+def matching(database: duckdb.DuckDBPyConnection, wanted: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Return the labels that words mean, in any case, and a sentence for each word without a match."""
+    if not wanted:
+        return [], ()
     known: dict[str, set[str]] = {}
     rows = database.execute("SELECT DISTINCT label, label_code, label_name FROM detections").fetchall()
     for label, *others in rows:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from badc.recordings.audio import AudioError, frame_at, probe, read_samples, window_of
+from badc.recordings.audio import AudioError, AudioInfo, frame_at, probe, read_samples, window_of
 from badc.recordings.channels import with_channels
 from badc.recordings.locate import locate_audio
 from badc.reports.study.data import Sighting
@@ -16,9 +16,10 @@ from badc.reports.study.data import Sighting
 if TYPE_CHECKING:
     import numpy as np
 
-_MARGIN_MS = 1000  # what is heard before and after the detection
-_LONGEST_MS = 12_000
+MARGIN_MS = 1000  # what is heard before and after the detection
+_LONGEST_MARKED_MS = 10_000
 _UNKNOWN_LENGTH_MS = 3000
+_NOT_LOCATED = "{}: the detections table does not say where the detection is"
 _COLUMNS = 480
 _ROWS = 192
 _WINDOW_S = 0.02
@@ -56,35 +57,64 @@ class Spectrogram:
     length_s: float
 
 
-def read_passage(sighting: Sighting, bases: Sequence[Path]) -> Passage:
-    """Read a detection and a second before and after it.
+def open_recording(sighting: Sighting, bases: Sequence[Path]) -> tuple[Path, AudioInfo]:
+    """Return the audio file of a detection, and what it is; several passages of it need that only once.
 
-    A detection of more than ten seconds is cut off; one without an end is taken to be three seconds long.
+    Raises
+    ------
+    AudioError
+        If the recording is missing or unreadable, or the table does not name it.
+    """
+    if sighting.source_path is None:
+        raise AudioError(_NOT_LOCATED.format(sighting.recording_id))
+    path = locate_audio(sighting.source_path, sighting.dataset_root, bases)
+    return path, probe(path, salvage=True)
+
+
+def read_passage(
+    sighting: Sighting,
+    bases: Sequence[Path],
+    margin_ms: int = MARGIN_MS,
+    opened: tuple[Path, AudioInfo] | None = None,
+) -> Passage:
+    """Read a detection and `margin_ms` before and after it, as far as the recording has them.
+
+    A detection of more than ten seconds is cut off; one without an end is taken to be three seconds long. `opened` is
+    the result of `open_recording`, if it is there.
 
     Raises
     ------
     AudioError
         If the recording is missing, unreadable or not the one analysed, or the table does not locate the detection.
     """
-    if sighting.source_path is None or sighting.timestamp_ms is None:
-        raise AudioError(f"{sighting.recording_id}: the detections table does not say where the detection is")
-    path = locate_audio(sighting.source_path, sighting.dataset_root, bases)
-    info = probe(path, salvage=True)
+    if sighting.timestamp_ms is None:
+        raise AudioError(_NOT_LOCATED.format(sighting.recording_id))
+    path, info = opened or open_recording(sighting, bases)
     start_ms = sighting.chunk_start_ms or 0
     end_ms = sighting.chunk_end_ms if sighting.chunk_end_ms is not None else info.duration_ms
     chunk = window_of(path, info, start_ms, end_ms)
     length_ms = _UNKNOWN_LENGTH_MS if sighting.end_ms is None else sighting.end_ms - sighting.timestamp_ms
-    length_ms = min(max(length_ms, 0), _LONGEST_MS - 2 * _MARGIN_MS)
+    length_ms = min(max(length_ms, 0), _LONGEST_MARKED_MS)
     marked = chunk.start_frame + frame_at(sighting.timestamp_ms, info.rate)
     marked_end = min(marked + frame_at(length_ms, info.rate), info.frames)
     if marked >= info.frames:
         raise AudioError(f"{path}: it ends before the detection at {start_ms + sighting.timestamp_ms} ms")
-    margin = frame_at(_MARGIN_MS, info.rate)
+    margin = frame_at(margin_ms, info.rate)
     first, last = max(0, marked - margin), min(info.frames, marked_end + margin)
     passage, _ = with_channels(replace(chunk, start_frame=first, frames=last - first, whole_file=False))
     samples, rate = read_samples(passage)
     mono = samples.mean(axis=1)
     return Passage(mono, rate, ((marked - first) / rate, (marked_end - first) / rate))
+
+
+def why_unread(error: AudioError | OSError, sighting: Sighting, bases: Sequence[Path]) -> str:
+    """Return why a recording cannot be read, without the folders above the file: pages travel."""
+    if isinstance(error, OSError):
+        return error.strerror or "cannot be read"
+    if sighting.source_path is None:
+        return str(error)
+    path = locate_audio(sighting.source_path, sighting.dataset_root, bases)
+    return str(error).replace(str(path), path.name)
 
 
 def spectrogram(passage: Passage) -> Spectrogram:
@@ -122,6 +152,18 @@ def webp_bytes(picture: Spectrogram) -> bytes:
     buffer = io.BytesIO()
     # Method 6 takes three times as long, and saves a tenth of the bytes.
     Image.fromarray(255 - picture.levels[::-1]).save(buffer, "WEBP", quality=50, method=4)
+    return buffer.getvalue()
+
+
+def lossless_bytes(passage: Passage, form: str) -> bytes:
+    """Return a passage as a mono FLAC or WAV (`form`) of 24 bits, with the rate and the loudness of its recording."""
+    import numpy as np
+    import soundfile as sf
+
+    # In whole steps of 24 bits, so that the lowest bits of 16-bit recordings are 0, which FLAC leaves out.
+    steps = np.clip(np.rint(passage.samples.astype(np.float64) * 2**23), -(2**23), 2**23 - 1).astype(np.int32) << 8
+    buffer = io.BytesIO()
+    sf.write(buffer, steps, passage.rate, subtype="PCM_24", format=form.upper())
     return buffer.getvalue()
 
 

@@ -14,7 +14,7 @@ from badc.reports.naming import scientific_names
 from badc.reports.query.counts import MS_PER_HOUR, choose, count_pairs
 from badc.reports.query.notes import notes_on_gaps
 from badc.reports.query.runs import runs_of
-from badc.reports.settings import EVERYTHING, ChoiceSettings
+from badc.reports.settings import EVERYTHING, ChoiceSettings, PrivacySettings
 from badc.reports.study.data import (
     HISTOGRAM_BINS,
     HOURS,
@@ -29,6 +29,7 @@ from badc.reports.study.data import (
     date_bins,
     time_bin_s,
 )
+from badc.reports.study.privacy import Privacy, keep_private
 
 if TYPE_CHECKING:
     import duckdb
@@ -62,6 +63,7 @@ class Counts:
         self.choice = choice
         self.labels = tuple(labels)
         self.problems = choose(database, choice, labels)
+        self._heard = "chosen"  # where detections for clips come from
         count_pairs(database)
         database.execute(
             """
@@ -243,15 +245,24 @@ class Counts:
             found[label][number] = n
         return [Histogram(label, tuple(found[label])) for label in labels]
 
+    def keep_private(self, settings: PrivacySettings, margin_ms: int) -> Privacy:
+        """Let `sightings` and `weakest` have no detection near people (see `badc.reports.study.privacy`)."""
+        private = keep_private(self.database, settings, margin_ms)
+        self._heard = "shareable" if private.left_out else "chosen"
+        return private
+
     def sightings(self, labels: Sequence[str], each: int) -> list[Sighting]:
         """Return the strongest detection of each species in up to `each` different recordings."""
+        pairs = "pairs"
+        if self._heard != "chosen":
+            pairs = f"(SELECT label, recording_id, station, max(confidence) AS highest FROM {self._heard} GROUP BY ALL)"
         found = self.rows(
             f"""
             WITH best AS (
-              SELECT label, recording_id, station, highest FROM pairs
+              SELECT label, recording_id, station, highest FROM {pairs}
               WHERE highest IS NOT NULL AND list_contains(?, label)
               QUALIFY row_number() OVER (PARTITION BY label ORDER BY highest DESC, recording_id) <= ?)
-            SELECT {_SIGHTING} FROM chosen AS h
+            SELECT {_SIGHTING} FROM {self._heard} AS h
             WHERE EXISTS (
               FROM best AS b WHERE b.label = h.label AND b.recording_id = h.recording_id
                 AND b.station IS NOT DISTINCT FROM h.station AND b.highest = h.confidence)
@@ -269,8 +280,9 @@ class Counts:
         found = self.rows(
             f"""
             WITH lowest AS (
-              SELECT label, min(confidence) AS confidence FROM chosen WHERE list_contains(?, label) GROUP BY label)
-            SELECT {_SIGHTING} FROM chosen JOIN lowest USING (label, confidence)
+              SELECT label, min(confidence) AS confidence FROM {self._heard} WHERE list_contains(?, label)
+              GROUP BY label)
+            SELECT {_SIGHTING} FROM {self._heard} JOIN lowest USING (label, confidence)
             QUALIFY row_number() OVER (PARTITION BY label ORDER BY recording_id, chunk_start_ms, timestamp_ms) = 1
             """,
             [list(labels)],

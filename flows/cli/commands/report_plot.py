@@ -29,9 +29,10 @@ def plot(settings: PlotSettings) -> int:
         recording_id=settings.recording,
         top=settings.top,
         audio_root=settings.audio_root,
+        privacy=settings,
     )
-    if made.mixture is not None:
-        print(f"badc: {made.mixture}", file=sys.stderr)
+    for note in made.notes:
+        print(f"badc: {note}", file=sys.stderr)
     for path in made.written:
         print(path)
     for problem in made.problems:

@@ -1,8 +1,11 @@
-"""What the tests of reports share: small tables of detections and coverage, written as their makers write them."""
+"""What the tests of reports share: small tables, written as their makers write them, and a browser."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ import pytest
 from badc.detections.tables import COVERAGE_SCHEMA, DETECTIONS_SCHEMA, coverage_path
 from badc.recordings.names import parse_recording_name
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge")
 Found = tuple[str, int, str, float | None]
 
 
@@ -86,3 +90,32 @@ def _detection(recording: str, at_ms: int, label: str, confidence: float | None,
         "detected_at": detected,
         "recorded_utc_offset_min": origin.utc_offset_min,
     }
+
+
+# Not for the whole session: Playwright keeps an event loop running, beside which Prefect cannot work in this process.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium: the system's, or where we may, installed as the Debian package."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra: dev)")
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None) or installed_browser()
+    if executable is None:
+        pytest.skip(
+            f"no browser here: none of {', '.join(BROWSERS)} is in PATH, and apt-get could not install chromium"
+        )
+    with playwright.sync_playwright() as driver:
+        # Chromium's own sandbox does not start as root, as in containers; the page is ours.
+        opened = driver.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+def installed_browser() -> str | None:
+    """Install Debian's chromium where this process may, and return its path."""
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        return None
+    apt = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300"]
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    for words in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
+        if subprocess.run([*apt, *words], env=environment, capture_output=True).returncode != 0:
+            return None
+    return shutil.which("chromium")

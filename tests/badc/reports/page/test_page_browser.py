@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -24,37 +22,7 @@ from badc.reports.settings import ChoiceSettings
 from badc.runners.current import close_runner
 from tests.fakes.study import write_study
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra: dev)")
 pytestmark = pytest.mark.browser
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge")
-
-
-# Not for the whole session: Playwright keeps an event loop running, beside which Prefect cannot work in this process.
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A headless Chromium: the system's, or where we may, installed as the Debian package."""
-    executable = next(filter(None, map(shutil.which, BROWSERS)), None) or installed_browser()
-    if executable is None:
-        pytest.skip(
-            f"no browser here: none of {', '.join(BROWSERS)} is in PATH, and apt-get could not install chromium"
-        )
-    with playwright.sync_playwright() as driver:
-        # Chromium's own sandbox does not start as root, as in containers; the page is ours.
-        opened = driver.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
-def installed_browser() -> str | None:
-    """Install Debian's chromium where this process may, and return its path."""
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        return None
-    apt = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300"]
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    for words in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
-        if subprocess.run([*apt, *words], env=environment, capture_output=True).returncode != 0:
-            return None
-    return shutil.which("chromium")
 
 
 @pytest.fixture(scope="module")

@@ -144,7 +144,7 @@ def test_plots_say_it_in_the_picture(mixed: Path, tmp_path: Path, monkeypatch: p
     made = plots.write_plots(mixed, tmp_path, [PlotKind.HOURS, PlotKind.CONFIDENCE])
     assert len(titles) == 2
     assert made.problems == []
-    for words in (*titles, str(made.mixture)):
+    for words in (*titles, str(made.notes)):
         assert "hese results were made with 2 different settings" in words
         assert "min_confidence 0.25" in " ".join(words.split())
 

@@ -1,0 +1,74 @@
+"""The settings of the commands `badc review …`, and their defaults."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from badc.reports.settings import Labels, PrivacySettings, ReportSettings
+from badc.settings.model import ARGUMENT
+
+
+class ClipFormat(StrEnum):
+    """The formats of clips."""
+
+    FLAC = "flac"
+    WAV = "wav"
+
+
+class SampleSettings(PrivacySettings, ReportSettings):
+    """Settings of `badc review sample`."""
+
+    parquet: Annotated[
+        Path,
+        Field(
+            description="Table of detections, as `badc infer aggregate --parquet` writes it.",
+            json_schema_extra=ARGUMENT,
+        ),
+    ]
+    labels: Labels = ()
+    per_species: Annotated[int, Field(ge=1, description="Draw at most this many detections of each species.")] = 50
+    by_score: Annotated[
+        bool,
+        Field(description="Draw evenly over the bands of the score, a tenth wide each. The default."),
+    ] = False
+    near: Annotated[
+        float | None,
+        Field(ge=0, le=1, description="Draw only detections whose score is within 0.05 of this threshold."),
+    ] = None
+    strongest: Annotated[
+        bool,
+        Field(
+            description="Draw the detections with the highest score: first the best of each station and night, then "
+            "the second best, and so on."
+        ),
+    ] = False
+    seed: Annotated[int, Field(ge=0, description="The same seed draws the same sample from the same table.")] = 1
+    pad_s: Annotated[float, Field(ge=0, le=30, description="Seconds to hear before and after the detection.")] = 3.0
+    format: Annotated[ClipFormat, Field(description="Format of the clips: flac or wav.")] = ClipFormat.FLAC
+    output_dir: Annotated[
+        Path | None,
+        Field(description="A new folder for the review. Default: beside the table, named after it, with _review."),
+    ] = None
+    audio_root: Annotated[Path | None, Field(description="Folder that the recordings' relative paths start from.")] = (
+        None
+    )
+
+    @model_validator(mode="after")
+    def _check_modes(self) -> SampleSettings:
+        if self.by_score + (self.near is not None) + self.strongest > 1:
+            raise ValueError("--by-score, --near and --strongest exclude each other; give one of them")
+        return self
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the review."""
+        return self.output_dir or self.parquet.with_name(f"{self.parquet.stem}_review")
+
+    @property
+    def pad_ms(self) -> int:
+        """What is heard before and after the detection, in ms."""
+        return round(self.pad_s * 1000)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from badc.recordings.audio import AudioError
 from badc.recordings.locate import audio_bases
+from badc.reports.drawing import ACCENT, BAR, HATCH, INK, PALE, SOFT, ZERO, new_figure, save_figure
 from badc.reports.query.runs import mixture
 from badc.reports.query.tables import find_coverage, open_tables
 from badc.reports.settings import CAREFUL, EVERYTHING, ChoiceSettings, PlotKind, PrivacySettings
@@ -21,25 +21,13 @@ from badc.reports.study.queries import Counts
 from badc.reports.study.scale import CONFIDENCE_SCALE, LIGHT_STEPS, Scale, scale_of, short
 from badc.reports.study.sun import SunBand, sun_band
 from badc.reports.study.words import clean, fitted, span_words
-from badc.system import atomic
 from badc.system.clock import duration_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_DPI = 150
-_WIDTH_IN = 10.0
 _ROW_IN = 0.24
-_INK, _SOFT, _ZERO, _HATCH, _ACCENT, _BAR, _PALE = (
-    "#1b2422",
-    "#53605b",
-    "#f0f1ec",
-    "#8b9791",
-    "#b3360b",
-    "#08857f",
-    "#c3ccc7",
-)
 _SUN = {"night": "#3c4a78", "change": "#c9a96a", "day": "#fdf1c3"}
 _MOST_SPECTROGRAMS = 30
 _LABEL_PX = 210.0
@@ -102,7 +90,7 @@ def write_plots(
     for number, sighting in enumerate(sightings, start=1):
         target = output_dir / f"{parquet.stem}_spectrogram_{number:02}.png"
         try:
-            _save(_spectrogram_figure(sighting, bases), target)
+            save_figure(_spectrogram_figure(sighting, bases), target)
         except AudioError as error:
             problems.append(f"{clean(sighting.label)}: {error}")
         else:
@@ -129,37 +117,24 @@ def plots_of(figures: Figures, folder: Path, stem: str, kinds: Sequence[PlotKind
                 title = textwrap.fill(
                     mixed[:1].upper() + mixed[1:], _MIXTURE_CHARS, max_lines=_MIXTURE_LINES, placeholder=" …"
                 )
-                figure.suptitle(f"{figure.get_suptitle()}\n{title}", color=_INK, fontsize=9)
-            _save(figure, written[-1])
+                figure.suptitle(f"{figure.get_suptitle()}\n{title}", color=INK, fontsize=9)
+            save_figure(figure, written[-1])
     return written
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with atomic.replacing(path) as temporary, warnings.catch_warnings():
-        # A label in a script that the font lacks is drawn as boxes.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(temporary, format="png", dpi=_DPI)
-
-
-def _figure(height_in: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(_WIDTH_IN, height_in), layout="constrained", facecolor="white")
 
 
 def _hours_figure(figures: Figures) -> Figure:
     grid, effort = figures.hours, figures.found.effort_by_hour
     sun = sun_band(figures.found.stations)
     strip = sun is not None and bool(sun.pieces())
-    figure = _figure(2.4 + _ROW_IN * len(grid.rows))
+    figure = new_figure(2.4 + _ROW_IN * len(grid.rows))
     heights = [0.7] * (effort is not None) + [0.18] * strip + [_ROW_IN * len(grid.rows) + 0.2]
     axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     parts = list(axes)
-    figure.suptitle("Detections by hour of the day", color=_INK, fontsize=13)
+    figure.suptitle("Detections by hour of the day", color=INK, fontsize=13)
     if effort is not None:
         bars = parts.pop(0)
-        bars.bar([hour + 0.5 for hour in range(HOURS)], effort, width=0.9, color=_HATCH)
-        bars.set_ylabel("hours\nanalysed", rotation=0, ha="right", va="center", color=_SOFT, fontsize=9)
+        bars.bar([hour + 0.5 for hour in range(HOURS)], effort, width=0.9, color=HATCH)
+        bars.set_ylabel("hours\nanalysed", rotation=0, ha="right", va="center", color=SOFT, fontsize=9)
         _bare(bars)
     if strip:
         assert sun is not None
@@ -179,7 +154,7 @@ def _rate_title(grid: Grid) -> str:
 def _sun_strip(axes: Axes, sun: SunBand) -> None:
     for name, start, end in sun.pieces():
         axes.axvspan(start, end, color=_SUN[name], linewidth=0)
-    axes.set_ylabel("daylight", rotation=0, ha="right", va="center", color=_SOFT, fontsize=9)
+    axes.set_ylabel("daylight", rotation=0, ha="right", va="center", color=SOFT, fontsize=9)
     _bare(axes)
     axes.set_yticks([])
 
@@ -187,7 +162,7 @@ def _sun_strip(axes: Axes, sun: SunBand) -> None:
 def _bare(axes: Axes) -> None:
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
-    axes.tick_params(length=0, labelsize=8, labelcolor=_SOFT, labelbottom=False)
+    axes.tick_params(length=0, labelsize=8, labelcolor=SOFT, labelbottom=False)
 
 
 def _grid_colour(grid: Grid, scale: Scale, row: int, column: int) -> int | None:
@@ -212,12 +187,12 @@ def _heat(
     steps = np.full((len(names), columns), np.nan)
     for row in range(len(names)):
         for start, end in runs([absent(row, column) for column in range(columns)]):
-            style: dict[str, Any] = {"hatch": "////", "facecolor": "white", "edgecolor": _HATCH, "linewidth": 0}
+            style: dict[str, Any] = {"hatch": "////", "facecolor": "white", "edgecolor": HATCH, "linewidth": 0}
             axes.add_patch(Rectangle((start, row + 0.06), end - start, 0.88, **style))
         for column in range(columns):
             step = colour(row, column)
             steps[row, column] = np.nan if step is None else step
-    axes.set_facecolor(_ZERO)
+    axes.set_facecolor(ZERO)
     norm = BoundaryNorm(np.arange(len(LIGHT_STEPS) + 1) - 0.5, len(LIGHT_STEPS))
     x, y = np.arange(columns + 1), np.arange(len(names) + 1)
     axes.pcolormesh(x, y, np.ma.masked_invalid(steps), cmap=ListedColormap(list(LIGHT_STEPS)), norm=norm, zorder=2)
@@ -226,7 +201,7 @@ def _heat(
     axes.set_ylim(len(names), 0)
     shown = [fitted(name, _LABEL_PX) for name in names]
     axes.set_yticks([row + 0.5 for row in range(len(names))], shown, parse_math=False)
-    axes.tick_params(length=0, labelsize=9, labelcolor=_INK)
+    axes.tick_params(length=0, labelsize=9, labelcolor=INK)
     for spine in axes.spines.values():
         spine.set_visible(False)
 
@@ -237,9 +212,9 @@ def _legend(axes: Axes, scale: Scale, title: str, rated: bool, zero: str = "none
     patches = [
         Patch(facecolor=LIGHT_STEPS[scale.colour(number)], label=name) for number, name in enumerate(scale.names())
     ]
-    ground = [Patch(facecolor=_ZERO, edgecolor=_HATCH, linewidth=0.5, label=zero)]
+    ground = [Patch(facecolor=ZERO, edgecolor=HATCH, linewidth=0.5, label=zero)]
     if rated:
-        ground.append(Patch(facecolor="white", edgecolor=_HATCH, linewidth=0, hatch="////", label="not analysed"))
+        ground.append(Patch(facecolor="white", edgecolor=HATCH, linewidth=0, hatch="////", label="not analysed"))
     axes.figure.legend(
         handles=[*ground, *patches],
         loc="outside lower center",
@@ -248,18 +223,18 @@ def _legend(axes: Axes, scale: Scale, title: str, rated: bool, zero: str = "none
         frameon=False,
         title=title,
         title_fontsize=9,
-        labelcolor=_INK,
+        labelcolor=INK,
     )
 
 
 def _dates_figure(figures: Figures) -> Figure:
     assert figures.dates is not None
     bins, grid = figures.dates
-    figure = _figure(1.9 + _ROW_IN * len(grid.rows))
+    figure = new_figure(1.9 + _ROW_IN * len(grid.rows))
     axes = figure.subplots()
     asked = figures.found.labels
     whose = fitted(", ".join(asked), 500) if asked else "all species"
-    figure.suptitle(f"Detections of {whose} by station and date", color=_INK, fontsize=13, parse_math=False)
+    figure.suptitle(f"Detections of {whose} by station and date", color=INK, fontsize=13, parse_math=False)
     scale = scale_of(grid.values())
     _heat(axes, grid.rows, bins.number, lambda row, column: _grid_colour(grid, scale, row, column), grid.absent)
     every = -(-bins.number // 9)
@@ -273,9 +248,9 @@ def _dates_figure(figures: Figures) -> Figure:
 
 def _timeline_figure(timeline: Timeline | None) -> Figure:
     assert timeline is not None
-    figure = _figure(1.9 + _ROW_IN * len(timeline.rows))
+    figure = new_figure(1.9 + _ROW_IN * len(timeline.rows))
     axes = figure.subplots()
-    figure.suptitle(f"Recording {fitted(timeline.recording_id, 600)}", color=_INK, fontsize=13, parse_math=False)
+    figure.suptitle(f"Recording {fitted(timeline.recording_id, 600)}", color=INK, fontsize=13, parse_math=False)
     columns = len(timeline.highest[0]) if timeline.highest else 1
 
     def colour(row: int, column: int) -> int | None:
@@ -286,7 +261,7 @@ def _timeline_figure(timeline: Timeline | None) -> Figure:
     _heat(axes, timeline.rows, columns, colour, lambda row, column: analysed is not None and not analysed[column])
     ticks = range(0, columns * timeline.bin_s, tick_step_s(columns * timeline.bin_s, 12))
     axes.set_xticks([second / timeline.bin_s for second in ticks], [duration_text(second) for second in ticks])
-    axes.set_xlabel("time from the start of the recording", color=_SOFT, fontsize=9)
+    axes.set_xlabel("time from the start of the recording", color=SOFT, fontsize=9)
     rated = analysed is not None and not all(analysed)
     _legend(axes, CONFIDENCE_SCALE, "highest confidence", rated, "nothing detected")
     return figure
@@ -296,8 +271,8 @@ def _confidence_figure(figures: Figures) -> Figure:
     histograms = figures.histograms
     columns = min(4, len(histograms))
     rows = -(-len(histograms) // columns)
-    figure = _figure(0.9 + 1.5 * rows)
-    figure.suptitle("Confidence of the detections", color=_INK, fontsize=13)
+    figure = new_figure(0.9 + 1.5 * rows)
+    figure.suptitle("Confidence of the detections", color=INK, fontsize=13)
     axes = figure.subplots(rows, columns, squeeze=False)
     for number, place in enumerate(axes.flat):
         if number < len(histograms):
@@ -310,15 +285,15 @@ def _confidence_figure(figures: Figures) -> Figure:
 def _histogram(axes: Axes, histogram: Histogram, threshold: float) -> None:
     edges = [number / HISTOGRAM_BINS for number in range(HISTOGRAM_BINS)]
     width = 1 / HISTOGRAM_BINS
-    colours = [_PALE if edge + width <= threshold + 1e-9 else _BAR for edge in edges]
+    colours = [PALE if edge + width <= threshold + 1e-9 else BAR for edge in edges]
     axes.bar(edges, histogram.counts, width=width * 0.9, align="edge", color=colours)
     if threshold > 0:
-        axes.axvline(threshold, color=_ACCENT, linewidth=1.5)
+        axes.axvline(threshold, color=ACCENT, linewidth=1.5)
     axes.set_xlim(0, 1)
     axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
     axes.set_yticks([max(histogram.counts)], [short(max(histogram.counts))])
-    axes.set_title(fitted(histogram.label, 190), fontsize=9.5, color=_INK, parse_math=False)
-    axes.tick_params(labelsize=8, labelcolor=_SOFT, length=2)
+    axes.set_title(fitted(histogram.label, 190), fontsize=9.5, color=INK, parse_math=False)
+    axes.tick_params(labelsize=8, labelcolor=SOFT, length=2)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
 
@@ -328,16 +303,16 @@ def _spectrogram_figure(sighting: Sighting, bases: Sequence[Path]) -> Figure:
 
     passage = read_passage(sighting, bases)
     picture = spectrogram(passage)
-    figure = _figure(4.2)
+    figure = new_figure(4.2)
     axes = figure.subplots()
     top_khz = picture.top_hz / 1000
     axes.imshow(picture.levels, origin="lower", aspect="auto", cmap="Greys", extent=(0, picture.length_s, 0, top_khz))
     start, end = passage.marked_s
-    axes.add_patch(Rectangle((start, 0), end - start, top_khz, fill=False, edgecolor=_ACCENT, linewidth=2))
-    axes.set_xlabel("seconds", color=_SOFT)
-    axes.set_ylabel("kHz", color=_SOFT)
+    axes.add_patch(Rectangle((start, 0), end - start, top_khz, fill=False, edgecolor=ACCENT, linewidth=2))
+    axes.set_xlabel("seconds", color=SOFT)
+    axes.set_ylabel("kHz", color=SOFT)
     at = duration_text(((sighting.chunk_start_ms or 0) + (sighting.timestamp_ms or 0)) / 1000)
     where = fitted(f"{sighting.recording_id} at {at}", 700)
     title = f"{fitted(sighting.label, 500)}, confidence {sighting.confidence:.2f}\n{where}"
-    axes.set_title(title, fontsize=11, color=_INK, parse_math=False)
+    axes.set_title(title, fontsize=11, color=INK, parse_math=False)
     return figure

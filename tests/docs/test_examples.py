@@ -24,6 +24,8 @@ LONG = {"blocks.md", "infer.md", "probe.md", "run-configuration.md", "laptop.md"
 BEFORE = {
     "aggregate.md": "cp artifacts/aggregate/summary_coverage.csv out_coverage.csv",
     "blocks.md": "rm ridge/manifests/*; badc chunk orchestrate ridge --chunk-duration 5 --apply",
+    "compare.md": "printf 'recording,start_s,end_s,label\\nDEMO-01_20230509_094500,0,60,\\n"
+    "DEMO-01_20230509_094500,3.2,5.9,Tennessee Warbler\\n' > heard.csv",
     "chunk.md": "rm manifests/GNWT-290_*",
     "datalad.md": "mkdir .datalad",
 }

@@ -8,6 +8,7 @@ import typer
 
 from badc.errors import numbered
 from badc.reports.review.settings import SampleSettings
+from flows.cli.commands.review_compare import compare
 from flows.cli.console import counting, print_table
 from flows.cli.options import options_of
 
@@ -40,3 +41,6 @@ def sample(settings: SampleSettings) -> int:
     print(f"{numbered(total, 'detection')} of {numbered(len(made.drawn), 'species', 'species')}{unread}")
     print(made.page)
     return 1 if made.unread else 0
+
+
+app.command()(compare)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _FLOATS = ("FLOAT", "DOUBLE")
 _LEAST_LEVEL = 1e-4  # three steps of 16 bits; what is quieter has nothing to lose
 _LEAST_KEPT = 0.1
+_BLOCK_FRAMES = 16_384
 
 
 def with_channels(window: AudioWindow, choice: str | None = None) -> tuple[AudioWindow, str]:
@@ -62,14 +63,44 @@ def cancelling(samples: np.ndarray[Any, Any]) -> str:
     channels = samples.shape[1]
     if channels < 2:
         return ""
-    powers = samples.var(axis=0)
+    together = _covariance(samples)
+    powers = together.diagonal()
     if powers.max() < _LEAST_LEVEL**2:
         return ""
     # The sum of channels that have nothing in common has the sum of their powers, and so has one beside silent ones.
-    kept = channels**2 * samples.mean(axis=1).var() / powers.sum()
+    kept = together.sum() / powers.sum()
     if kept >= _LEAST_KEPT:
         return ""
     return "the channels cancel each other, so their mean is nearly silent (--channel 1, or loudest, analyses one)"
+
+
+def _covariance(samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the covariance of channels, of shape `(channels, channels)`.
+
+    In blocks that stay in the processor's cache, and by matrix products: NumPy takes twenty times as long for variances
+    along the longer axis.
+    """
+    import numpy as np
+
+    channels = samples.shape[1]
+    products, sums = np.zeros((channels, channels)), np.zeros(channels)
+    for first in range(0, len(samples), _BLOCK_FRAMES):
+        block = samples[first : first + _BLOCK_FRAMES].astype(np.float64)
+        products += block.T @ block
+        sums += np.ones(len(block)) @ block
+    means = sums / max(len(samples), 1)
+    return np.asarray(products / max(len(samples), 1) - np.outer(means, means))
+
+
+def mean_of(samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the mean of channels as float32, of shape `(frames,)`, from samples of shape `(frames, channels)`."""
+    import numpy as np
+
+    channels = samples.shape[1]
+    if channels == 1:
+        return np.asarray(samples[:, 0], dtype=np.float32)
+    # Ten times as fast as NumPy's mean along the shorter axis, and the same for two channels.
+    return np.asarray(samples @ np.full(channels, 1 / channels, samples.dtype), dtype=np.float32)
 
 
 def require_channel(path: Path, info: AudioInfo, choice: str | None) -> None:

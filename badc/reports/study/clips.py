@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from badc.recordings.audio import AudioError, AudioInfo, frame_at, probe, read_samples, window_of
-from badc.recordings.channels import with_channels
+from badc.recordings.channels import mean_of, with_channels
 from badc.recordings.locate import locate_audio
 from badc.reports.study.data import Sighting
 
@@ -103,7 +103,7 @@ def read_passage(
     first, last = max(0, marked - margin), min(info.frames, marked_end + margin)
     passage, _ = with_channels(replace(chunk, start_frame=first, frames=last - first, whole_file=False))
     samples, rate = read_samples(passage)
-    mono = samples.mean(axis=1)
+    mono = mean_of(samples)
     return Passage(mono, rate, ((marked - first) / rate, (marked_end - first) / rate))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from badc.recordings.audio import AudioWindow, read_samples
-from badc.recordings.channels import cancelling
+from badc.recordings.channels import cancelling, mean_of
 from badc.runners.birdnet.cut_model import Network, confidence
 from badc.runners.process.serve import serve
 from badc.system.json_lines import Message
@@ -75,7 +75,7 @@ def _mono_48k(window: AudioWindow) -> tuple[np.ndarray[Any, Any], str]:
     import soxr
 
     samples, rate = read_samples(window)
-    mono = samples.mean(axis=1, dtype=np.float32)
+    mono = mean_of(samples)
     if rate != RATE_HZ:
         mono = soxr.resample(mono, rate, RATE_HZ, quality="HQ")
     return np.asarray(mono, dtype=np.float32), cancelling(samples)

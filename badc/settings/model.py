@@ -35,7 +35,8 @@ class Settings(BaseModel):
                 if value is None:
                     continue
                 # A leading dash would make it an option.
-                positional.append(f"./{value}" if str(value).startswith("-") else str(value))
+                items = value if isinstance(value, tuple) else (value,)
+                positional += [f"./{item}" if str(item).startswith("-") else str(item) for item in items]
             elif value != field.get_default(call_default_factory=True):
                 for item in value if isinstance(value, tuple) else (value,):
                     words += option_words(name, item, field)

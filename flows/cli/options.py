@@ -103,14 +103,14 @@ def _is_given(context: typer.Context, name: str) -> bool:
 def _parameter(name: str, field: Any) -> inspect.Parameter:
     from badc.settings.model import ARGUMENT, option_names
 
+    kind = field.annotation
+    repeatable = get_origin(kind) is tuple
+    if repeatable:
+        kind = list[get_args(kind)[0]]  # type: ignore[misc]
     if field.json_schema_extra == ARGUMENT:
-        annotation: Any = Annotated[field.annotation, typer.Argument(help=field.description, show_default=False)]
+        annotation: Any = Annotated[kind, typer.Argument(help=field.description, show_default=False)]
         default = inspect.Parameter.empty if field.is_required() else field.default
     else:
-        kind = field.annotation
-        repeatable = get_origin(kind) is tuple
-        if repeatable:
-            kind = list[get_args(kind)[0]]  # type: ignore[misc]
         if Literal["auto"] in get_args(kind):  # a number or a word, which the model tells apart
             kind = str
         shown = not any(field.default is unset for unset in (None, False, ()))

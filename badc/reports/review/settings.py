@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from badc.reports.settings import Labels, PrivacySettings, ReportSettings
+from badc.reports.settings import CsvSettings, Labels, PrivacySettings, ReportSettings
 from badc.settings.model import ARGUMENT
 
 
@@ -72,3 +72,42 @@ class SampleSettings(PrivacySettings, ReportSettings):
     def pad_ms(self) -> int:
         """What is heard before and after the detection, in ms."""
         return round(self.pad_s * 1000)
+
+
+class VerdictSettings(CsvSettings):
+    """Settings of `badc review report`."""
+
+    verdicts: Annotated[
+        tuple[Path, ...],
+        Field(
+            min_length=1,
+            description="Files of verdicts: verdicts.csv of the review page, CSVs typed by hand, Raven selection "
+            "tables with a column Verdict, Audacity labels that end with = y, = n or = ?.",
+            json_schema_extra=ARGUMENT,
+        ),
+    ]
+    sample: Annotated[
+        tuple[Path, ...],
+        Field(description="The sample.csv of the review, or of several. Default: those beside the files of verdicts."),
+    ] = ()
+    target: Annotated[
+        float,
+        Field(
+            gt=0,
+            lt=1,
+            description="thresholds.csv takes as min_confidence the score at which a detection is right with this "
+            "probability.",
+        ),
+    ] = 0.9
+    output_dir: Annotated[
+        Path | None,
+        Field(
+            description="Folder for thresholds.csv, precision.csv and conflicts.csv. Default: that of the first file "
+            "of verdicts."
+        ),
+    ] = None
+
+    @property
+    def folder(self) -> Path:
+        """The folder for what is written."""
+        return self.output_dir or self.verdicts[0].parent

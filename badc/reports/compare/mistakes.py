@@ -60,8 +60,7 @@ def write_mistakes(
         database.execute(
             f"""
             CREATE OR REPLACE TEMP TABLE {kind} AS
-            SELECT *, row_number() OVER (ORDER BY recording_id, start_ms, label, end_ms, confidence) AS number,
-              {_NEAR_VOICES if privacy.labels else "false"} AS is_private, CAST(NULL AS VARCHAR) AS clip
+            SELECT *, {_NEAR_VOICES if privacy.labels else "false"} AS is_private, CAST(NULL AS VARCHAR) AS clip
             FROM ({query}) m
             """
         )
@@ -76,7 +75,7 @@ def write_mistakes(
     for kind in _MISTAKES:
         columns = "recording_id, start_ms, end_ms, label, confidence"
         columns += ", written, place" if kind == "misses" else ""
-        query = f"SELECT {columns}, clip FROM {kind} ORDER BY number"
+        query = f"SELECT {columns}, clip FROM {kind} ORDER BY ALL"
         made.written.append(write_csv(database, query, settings.folder / f"{kind}.csv", settings.for_spreadsheets))
     return made
 
@@ -101,7 +100,7 @@ def _write_clips(
         target.parent.mkdir(parents=True, exist_ok=True)
         with atomic.replacing(target) as temporary:
             temporary.write_bytes(content)
-        database.execute(f"UPDATE {kind} SET clip = ? WHERE number = ?", [clip, number])
+        database.execute(f"UPDATE {kind} SET clip = ? WHERE rowid = ?", [clip, number])
     made.problems += problems
 
 
@@ -112,7 +111,7 @@ def _sources(database: duckdb.DuckDBPyConnection, clips: int) -> list[tuple[str,
         rows: list[tuple[Any, ...]] = database.execute(
             f"""
             WITH mine AS (
-              SELECT * FROM {kind} WHERE NOT is_private QUALIFY row_number() OVER (
+              SELECT *, rowid AS number FROM {kind} WHERE NOT is_private QUALIFY row_number() OVER (
                 PARTITION BY label ORDER BY confidence DESC NULLS LAST, recording_id, start_ms) <= {int(clips)}),
             sources AS (
               SELECT DISTINCT recording_id, source_path, dataset_root, chunk_start_ms, chunk_end_ms FROM detections

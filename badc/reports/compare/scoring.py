@@ -58,9 +58,9 @@ def score(database: duckdb.DuckDBPyConnection, min_overlap_ms: int, complete: bo
 
 def _what_counts(database: duckdb.DuckDBPyConnection, complete: bool) -> None:
     """Make `pieces` (audio analysed and listened to), `labels` and `alarms` in it."""
-    names = "recording_id, start_ms, end_ms, label, confidence"
     of_detection = "recording_id, absolute_time_ms AS start_ms, absolute_end_ms AS end_ms, label, confidence"
     where = "absolute_end_ms > absolute_time_ms AND recording_id IN (SELECT recording_id FROM listened)"
+    where += "" if complete else " AND label IN (SELECT label FROM labels)"
     in_pieces = """EXISTS (
         SELECT 1 FROM bucketed_pieces p WHERE p.recording_id = x.recording_id AND p.bucket = x.bucket
           AND same_sound(x.start_ms, x.end_ms, p.start_ms, p.end_ms))"""
@@ -84,24 +84,19 @@ def _what_counts(database: duckdb.DuckDBPyConnection, complete: bool) -> None:
             SELECT * FROM (SELECT *, unnest(buckets(start_ms, end_ms)) AS bucket FROM truth) x WHERE {in_pieces})
           ORDER BY place;
         CREATE OR REPLACE TEMP TABLE alarms AS
-          WITH found AS (SELECT {of_detection} FROM detections WHERE {where}),
-          counting AS (SELECT DISTINCT {of_detection}, true AS counted FROM chosen WHERE {where}),
-          all_of_them AS (
-            SELECT f.*, coalesce(c.counted, false) AS counted FROM (SELECT DISTINCT {names} FROM found) f
-            LEFT JOIN counting c ON {_same(names.split(", "), "f", "c")}
-            {"" if complete else "WHERE f.label IN (SELECT label FROM labels)"})
-          SELECT DISTINCT * EXCLUDE (bucket)
-          FROM (SELECT *, unnest(buckets(start_ms, end_ms)) AS bucket FROM all_of_them) x WHERE {in_pieces};
+          SELECT recording_id, start_ms, end_ms, label, confidence, bool_or(counted) AS counted FROM (
+            SELECT {of_detection}, false AS counted FROM detections WHERE {where}
+            UNION ALL SELECT {of_detection}, true FROM chosen WHERE {where}) a
+          -- What was detected was analysed, so it only has to be in what was listened to.
+          SEMI JOIN listened l ON a.recording_id = l.recording_id
+            AND same_sound(a.start_ms, a.end_ms, l.start_ms, l.end_ms)
+          GROUP BY ALL;
         """
     )
 
 
-def _same(columns: list[str], first: str, second: str) -> str:
-    return " AND ".join(f"{first}.{name} IS NOT DISTINCT FROM {second}.{name}" for name in columns)
-
-
 def _by_window(database: duckdb.DuckDBPyConnection) -> None:
-    """Make `pairs_of` (a detection and a label that are about the same sound), and the tallies by window."""
+    """Make `same_sounds` (a detection and a label that are about the same sound), and the tallies by window."""
     key = "recording_id, label, start_ms, end_ms"
     database.execute(
         f"""
@@ -159,19 +154,25 @@ def _by_unit(database: duckdb.DuckDBPyConnection) -> None:
 def _rates(database: duckdb.DuckDBPyConnection) -> None:
     def counted(condition: str) -> str:
         return f"""
-          count(*) FILTER (is_alarm AND {condition}) AS detected,
-          count(*) FILTER (is_alarm AND is_correct AND {condition}) AS correct,
-          count(*) FILTER (NOT is_alarm) AS heard, count(*) FILTER (NOT is_alarm AND {condition}) AS found"""
+          (sum(n) FILTER (is_alarm AND {condition}))::BIGINT AS detected,
+          (sum(n) FILTER (is_alarm AND is_correct AND {condition}))::BIGINT AS correct,
+          (sum(n) FILTER (NOT is_alarm))::BIGINT AS heard,
+          (sum(n) FILTER (NOT is_alarm AND {condition}))::BIGINT AS found"""
 
+    whole = ", ".join(f"coalesce({name}, 0) AS {name}" for name in ("detected", "correct", "heard", "found"))
     database.execute(
         f"""
+        CREATE OR REPLACE TEMP TABLE tallied AS
+          SELECT unit, label, is_alarm, is_correct, counted, floor(score * {STEPS}) AS steps, count(*) AS n FROM tallies
+          GROUP BY ALL;
         CREATE OR REPLACE TEMP TABLE curves AS
-          SELECT unit, label, threshold, {_COUNTS}, {_RATES} FROM (
-            SELECT unit, label, step / {STEPS} AS threshold, {counted(f"score >= step / {STEPS}")}
-            FROM tallies CROSS JOIN (SELECT unnest(range({STEPS})) AS step) GROUP BY unit, label, step);
+          SELECT unit, label, threshold, {_COUNTS}, {_RATES} FROM (SELECT unit, label, threshold, {whole} FROM (
+            SELECT unit, label, step / {STEPS} AS threshold, {counted("steps >= step")}
+            FROM tallied CROSS JOIN (SELECT unnest(range({STEPS})) AS step) GROUP BY unit, label, step));
         CREATE OR REPLACE TEMP TABLE scores AS
-          SELECT s.unit, s.label, {_COUNTS}, {_RATES}, b.best_f1, b.best_threshold FROM (
-            SELECT unit, label, {counted("counted")} FROM tallies GROUP BY unit, label) s
+          SELECT s.unit, s.label, {_COUNTS}, {_RATES}, b.best_f1, b.best_threshold
+          FROM (SELECT unit, label, {whole} FROM (
+            SELECT unit, label, {counted("counted")} FROM tallied GROUP BY unit, label)) s
           LEFT JOIN (
             SELECT unit, label, max(f1) AS best_f1, arg_max(threshold, (f1, threshold)) AS best_threshold
             FROM curves WHERE f1 > 0 GROUP BY unit, label) b USING (unit, label);

@@ -48,8 +48,7 @@ def make_bundle(settings: BundleSettings) -> Bundle:
         refuse_in_use(database)
     written: list[Path] = []
     with open_tables(settings.parquet, coverage, settings.sites) as tables:
-        problems = matching(tables, settings.private_labels)[1]
-        choose(tables, settings)
+        problems = (*choose(tables, settings), *matching(tables, settings.private_labels)[1])
         count_pairs(tables)
         notes = (*notes_on_tables(tables, settings.parquet, coverage), *problems)
         figures = figures_of(tables, has_coverage=coverage is not None)

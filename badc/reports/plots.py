@@ -276,7 +276,7 @@ def _confidence_figure(figures: Figures) -> Figure:
     axes = figure.subplots(rows, columns, squeeze=False)
     for number, place in enumerate(axes.flat):
         if number < len(histograms):
-            _histogram(place, histograms[number], figures.found.min_confidence)
+            _histogram(place, histograms[number], figures.found.threshold_of(histograms[number].label))
         else:
             place.set_visible(False)
     return figure

@@ -60,6 +60,13 @@ class ChoiceSettings(Settings):
     """Which detections count, in every report."""
 
     min_confidence: MinConfidence = 0.0
+    thresholds: Annotated[
+        Path | None,
+        Field(
+            description="CSV with a threshold for each species, label,min_confidence, as `badc review report` writes "
+            "it; species without one have --min-confidence."
+        ),
+    ] = None
 
 
 EVERYTHING = ChoiceSettings()

@@ -55,8 +55,8 @@ def make_database(settings: DatabaseSettings) -> MadeDatabase:
     refuse_in_use(settings.database)
     coverage = find_coverage(settings.parquet, settings.coverage)
     with open_tables(settings.parquet, coverage, settings.sites) as tables:
-        choose(tables, settings)
-        notes = notes_on_tables(tables, settings.parquet, coverage)
+        problems = choose(tables, settings)
+        notes = (*notes_on_tables(tables, settings.parquet, coverage), *problems)
         write_database(tables, settings.database, settings.bucket_minutes)
     return read_database(settings, notes)
 

@@ -13,6 +13,7 @@ from badc import __version__
 from badc.errors import RequestError
 from badc.recordings.locate import audio_bases
 from badc.reports.page import listen, sentences
+from badc.reports.page.checked import counted_words
 from badc.reports.page.listen import Listening
 from badc.reports.page.map import map_part
 from badc.reports.page.markup import page_style, template
@@ -205,8 +206,8 @@ def page_of(
 
 def _species_words(found: Findings) -> str:
     kept = " ".join(sentences.kept_words(found.making))
-    if found.min_confidence > 0:
-        return f"Detections with a confidence of at least {found.min_confidence:g}. {kept}".rstrip()
+    if counted := counted_words(found):
+        return f"Detections {counted}. {kept}".rstrip()
     return f"All detections that were kept. {kept}".rstrip()
 
 

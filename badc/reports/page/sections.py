@@ -10,6 +10,7 @@ from markupsafe import Markup
 from badc.errors import numbered
 from badc.reports.page import sentences as words_of
 from badc.reports.page.charts import dates_chart, histogram_chart, hours_chart, matrix_chart, timeline_chart
+from badc.reports.page.checked import check_cell, has_checks
 from badc.reports.page.sentences import hour_words, short_dates
 from badc.reports.study.data import (
     HISTOGRAM_BINS,
@@ -71,6 +72,7 @@ def species_table(species: Sequence[Species], found: Findings, clips: Mapping[st
     """Return the table of species; `clips` are the ids of the first clip of each, by label."""
     hours = found.making.analysed_h
     rate = ("Per hour",) if hours else ()
+    checked = ("Checked by people",) if has_checks(found) else ()
     rows = [
         Row(
             s.label,
@@ -82,16 +84,22 @@ def species_table(species: Sequence[Species], found: Findings, clips: Mapping[st
                 f"{s.recordings:,}",
                 "–" if s.mean_confidence is None else f"{s.mean_confidence:.2f}",
                 "–" if s.highest_confidence is None else f"{s.highest_confidence:.2f}",
+                *((check_cell(found, s.label),) if checked else ()),
                 short_dates(s.first, s.last),
             ),
             clips.get(s.label, ""),
         )
         for s in species
     ]
-    columns = ("Species", "Detections", *rate, "Stations", "Recordings", "Confidence", "Highest", "Dates")
+    columns = ("Species", "Detections", *rate, "Stations", "Recordings", "Confidence", "Highest", *checked, "Dates")
     caption = "The most often detected first. Confidence is the mean of the detections; beside it is the highest one."
     if hours:
         caption += " Per hour: detections per analysed hour."
+    if checked:
+        caption += (
+            " Checked by people: detections of how many that they were drawn from, and which part of those that count "
+            "here is right, with its 95 % interval."
+        )
     return Table(caption, columns, tuple(rows), summary)
 
 
@@ -318,30 +326,32 @@ def confidence_parts(
     histograms: Sequence[Histogram], found: Findings
 ) -> tuple[list[str], list[tuple[str, str, Markup]], Table]:
     """Return the words, the histograms (name, words, chart) and the table of the section on confidence."""
-    threshold = found.min_confidence
+    thresholds = [found.threshold_of(histogram.label) for histogram in histograms]
+    has_any = any(threshold > 0 for threshold in thresholds)
     left_out = len(found.species) - len(histograms)
     words = [
         "How many detections had which confidence. Confidence is the classifier's own score, not a probability that it "
         "is right; the same value can mean different things for two species."
     ]
-    if threshold > 0:
-        words.append(f"The line is the threshold of {threshold:g}. Pale bars are below it and counted nowhere else.")
+    if has_any:
+        which = f" of {thresholds[0]:g}" if len(set(thresholds)) == 1 else ", of each species its own"
+        words.append(f"The line is the threshold{which}. Pale bars are below it and counted nowhere else.")
     if left_out > 0:
         words.append(f"The {len(histograms)} most often detected species; {left_out:,} more are not shown.")
     parts = []
     rows = []
-    for histogram in histograms:
+    for histogram, threshold in zip(histograms, thresholds, strict=True):
         total = sum(histogram.counts)
         below = sum(n for number, n in enumerate(histogram.counts) if (number + 1) / HISTOGRAM_BINS <= threshold + 1e-9)
         tallest = f"tallest bar: {max(histogram.counts):,} of {total:,}"
         parts.append((histogram.label, tallest, histogram_chart(histogram, threshold)))
         classes = "; ".join(f"{number / HISTOGRAM_BINS:.2f}: {n:,}" for number, n in enumerate(histogram.counts) if n)
-        rows.append(Row(histogram.label, "", (f"{total:,}", *((f"{below:,}",) if threshold > 0 else ()), classes)))
+        rows.append(Row(histogram.label, "", (f"{total:,}", *((f"{below:,}",) if has_any else ()), classes)))
     width = 1 / HISTOGRAM_BINS
     columns = (
         "Species",
         "Detections",
-        *(("Below the threshold",) if threshold > 0 else ()),
+        *(("Below the threshold",) if has_any else ()),
         f"From confidence (classes of {width:g}): detections",
     )
     table = Table("Confidence by species.", columns, tuple(rows), "Confidence as a table", True)

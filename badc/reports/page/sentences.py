@@ -6,6 +6,7 @@ from datetime import date
 
 from badc.detections.fingerprint import MODEL_VERSION, RUNNER, described
 from badc.errors import numbered
+from badc.reports.page.checked import checked_words, counted_words
 from badc.reports.query.runs import Run, mixture
 from badc.reports.study.data import HOURS, Findings, Making, Species
 from badc.reports.study.scale import short
@@ -113,7 +114,7 @@ def lede(found: Findings) -> str:
     stations = found.named_stations
     where = f" from {numbered(len(stations), 'station')}" if stations else ""
     first_sentence = f"{what}{effort}{where}{_when(found)}."
-    return f"{first_sentence} No person has checked these detections." if found.species else first_sentence
+    return f"{first_sentence} {checked_words(found)}" if found.species else first_sentence
 
 
 def _when(found: Findings) -> str:
@@ -205,8 +206,8 @@ def _how_sure(found: Findings) -> str:
     mean = sum((s.mean_confidence or 0.0) * s.detections for s in rated) / weights
     weak = sum((s.highest_confidence or 0.0) < _SURE for s in rated)
     words = [f"The mean confidence is {mean:.2f} on a scale from 0 to 1."]
-    if found.min_confidence > 0:
-        words.append(f"Only detections of at least {found.min_confidence:g} are counted.")
+    if counted := counted_words(found):
+        words.append(f"Only detections {counted} are counted.")
     if weak:
         words.append(f"{weak:,} of the species never reached {_SURE:g}: check these first.")
     return " ".join(words)
@@ -298,8 +299,10 @@ def _threshold(found: Findings) -> str:
         else f"{who} kept detections from a confidence of {one:g} on"
         for who, one in kept
     ] or ["the lowest confidence that was kept is not known"]
-    everything = found.min_confidence <= min((one or 0.0 for one in lowest), default=0.0)
-    counted = "all of them" if everything else f"those with a confidence of at least {found.min_confidence:g}"
+    counted = counted_words(found)
+    if not found.thresholds and found.min_confidence <= min((one or 0.0 for one in lowest), default=0.0):
+        counted = ""
+    counted = f"those {counted}" if counted else "all of them"
     return f"{_sentence('; '.join(parts))}; this page counts {counted}."
 
 

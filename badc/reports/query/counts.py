@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 
 from badc.reports.query.spreadsheets import text_cell
+from badc.reports.query.thresholds import HAS_ITS_OWN, IS_ABOVE_ITS_OWN, define_thresholds
 from badc.reports.settings import EVERYTHING, ChoiceSettings
 from badc.system import atomic
 from badc.system.paths import absolute
@@ -101,13 +102,18 @@ def choose(
 ) -> tuple[str, ...]:
     """Make the view `chosen` of the detections to report; return a sentence for each label that the table lacks.
 
-    A `min_confidence` above 0 also leaves out detections without a confidence. `labels` are labels, codes or names to
-    keep, in any case; empty keeps all.
+    A `min_confidence` above 0 also leaves out detections without a confidence; it is for species without a threshold of
+    their own in `choice.thresholds` (see `badc.reports.query.thresholds`). `labels` are labels, codes or names to keep,
+    in any case; empty keeps all.
     """
     conditions = [f"confidence >= {choice.min_confidence!r}"] if choice.min_confidence > 0 else []
     problems: tuple[str, ...] = ()
+    if choice.thresholds is not None:
+        _, problems = define_thresholds(database, choice.thresholds, known_names(database))
+        conditions = [IS_ABOVE_ITS_OWN, *(f"({HAS_ITS_OWN} OR {condition})" for condition in conditions)]
     if labels:
-        found, problems = matching(database, labels)
+        found, unknown = matching(database, labels)
+        problems += unknown
         conditions.append(f"label IN ({', '.join(map(quoted, found))})" if found else "false")
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     database.execute(f"CREATE OR REPLACE TEMP VIEW chosen AS SELECT * FROM detections {where}")
@@ -118,12 +124,7 @@ def matching(database: duckdb.DuckDBPyConnection, wanted: Sequence[str]) -> tupl
     """Return the labels that words mean, in any case, and a sentence for each word without a match."""
     if not wanted:
         return [], ()
-    known: dict[str, set[str]] = {}
-    rows = database.execute("SELECT DISTINCT label, label_code, label_name FROM detections").fetchall()
-    for label, *others in rows:
-        for name in (label, *others):
-            if name:
-                known.setdefault(spelling(name), set()).add(label)
+    known = known_names(database)
     found: set[str] = set()
     problems = []
     for word in wanted:
@@ -135,6 +136,17 @@ def matching(database: duckdb.DuckDBPyConnection, wanted: Sequence[str]) -> tupl
         else:
             found |= matches
     return sorted(found), tuple(problems)
+
+
+def known_names(database: duckdb.DuckDBPyConnection) -> dict[str, set[str]]:
+    """Return the labels of the detections by what they may be called: label, code or name, as these are compared."""
+    known: dict[str, set[str]] = {}
+    rows = database.execute("SELECT DISTINCT label, label_code, label_name FROM detections").fetchall()
+    for label, *others in rows:
+        for name in (label, *others):
+            if name:
+                known.setdefault(spelling(name), set()).add(label)
+    return known
 
 
 def count_pairs(database: duckdb.DuckDBPyConnection) -> None:

@@ -71,7 +71,7 @@ def parquet_report(settings: ParquetReportSettings) -> ParquetReport:
     """
     coverage = find_coverage(settings.parquet, settings.coverage)
     with open_tables(settings.parquet, coverage, settings.sites) as database:
-        choose(database, settings)
+        problems = choose(database, settings)
         count_pairs(database)
         figures = figures_of(database, has_coverage=coverage is not None)
         written: tuple[Path, ...] = ()
@@ -82,7 +82,7 @@ def parquet_report(settings: ParquetReportSettings) -> ParquetReport:
             ranked(database, RECORDINGS, settings.top_recordings),
             ranked(database, timeline(settings.bucket_minutes)),
             figures,
-            notes_on_tables(database, settings.parquet, coverage),
+            (*notes_on_tables(database, settings.parquet, coverage), *problems),
             written,
         )
 
@@ -134,8 +134,8 @@ def write_parquet_report(
 ) -> tuple[Path, ...]:
     """Write the CSVs and the JSON of a report to a folder; call `badc.reports.query.counts.count_pairs` first.
 
-    Of `settings`, only `parquet`, `min_confidence`, `bucket_minutes` and `for_spreadsheets` count; `coverage` is only
-    named in the JSON.
+    Of `settings`, only `parquet`, `min_confidence`, `thresholds`, `bucket_minutes` and `for_spreadsheets` count;
+    `coverage` is only named in the JSON.
     """
     queries = {"labels": LABELS, "recordings": RECORDINGS, "timeline": timeline(settings.bucket_minutes)}
     written = [
@@ -145,6 +145,7 @@ def write_parquet_report(
         "parquet": str(settings.parquet),
         "coverage": None if coverage is None else str(coverage),
         "min_confidence": settings.min_confidence,
+        "thresholds": None if settings.thresholds is None else str(settings.thresholds),
         "bucket_minutes": settings.bucket_minutes,
         **asdict(figures),
     }

@@ -48,7 +48,7 @@ def quicklook(settings: QuicklookSettings) -> Quicklook:
     """
     coverage = find_coverage(settings.parquet, settings.coverage)
     with open_tables(settings.parquet, coverage, settings.sites) as database:
-        choose(database, settings)
+        problems = choose(database, settings)
         count_pairs(database)
         folder = settings.output_dir
         written = () if folder is None else write_quicklook(database, folder, settings.for_spreadsheets)
@@ -58,7 +58,7 @@ def quicklook(settings: QuicklookSettings) -> Quicklook:
             ranked(database, RECORDINGS, settings.top_recordings),
             ranked(database, _chunk_timeline(_step(database, starts, MOST_STEPS))),
             _sparkline(database, starts),
-            notes_on_tables(database, settings.parquet, coverage),
+            (*notes_on_tables(database, settings.parquet, coverage), *problems),
             written,
         )
 

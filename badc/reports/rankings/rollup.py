@@ -141,7 +141,7 @@ def roll_up(settings: RollupSettings, not_chunked: Sequence[tuple[NotChunked, Pl
         return Rollup((), tuple(found.copies), 0, 0, empty, empty, empty, passed_over, bad_files, ())
     with connection() as database, explained(settings.folder):
         notes = _define(database, found)
-        choose(database, settings)
+        notes += choose(database, settings)
         count_detections(database)
         notes += count_analysed(database, found.tables, not_chunked)
         define_runs(database, [file for table in found.tables for file in (table, coverage_path(table))])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from badc.reports.query.runs import Run
+from badc.reports.query.thresholds import Threshold
 from badc.reports.settings import ChoiceSettings
 
 HOURS = 24
@@ -196,6 +197,12 @@ class Findings:
     choice: ChoiceSettings  # which detections count
     labels: tuple[str, ...] = ()  # requested species; empty for all
     min_effort_h: float = 1.0  # analysed audio that a superlative rests on, at least
+    thresholds: Mapping[str, Threshold] = field(default_factory=dict)  # the species' own, by label
+
+    def threshold_of(self, label: str) -> float:
+        """Return the threshold of a species; 0 is none."""
+        own = self.thresholds.get(label)
+        return self.min_confidence if own is None or own.min_confidence is None else own.min_confidence
 
     @property
     def min_confidence(self) -> float:

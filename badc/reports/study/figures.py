@@ -49,6 +49,7 @@ def read_figures(
         counts.choice,
         counts.labels,
         min_effort_h,
+        counts.thresholds,
     )
     busiest = sorted(found.stations, key=lambda station: -station.detections)[:MOST_STATION_ROWS]
     shown = [station.name for station in found.stations if station in busiest]

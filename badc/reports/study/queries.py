@@ -11,9 +11,10 @@ from badc.detections.tables import NOT_CHUNKED
 from badc.errors import RequestError
 from badc.recordings.names import nfc
 from badc.reports.naming import scientific_names
-from badc.reports.query.counts import MS_PER_HOUR, choose, count_pairs
+from badc.reports.query.counts import MS_PER_HOUR, choose, count_pairs, known_names
 from badc.reports.query.notes import notes_on_gaps
 from badc.reports.query.runs import runs_of
+from badc.reports.query.thresholds import Threshold, define_thresholds
 from badc.reports.settings import EVERYTHING, ChoiceSettings, PrivacySettings
 from badc.reports.study.data import (
     HISTOGRAM_BINS,
@@ -63,6 +64,9 @@ class Counts:
         self.choice = choice
         self.labels = tuple(labels)
         self.problems = choose(database, choice, labels)
+        self.thresholds: dict[str, Threshold] = {}
+        if choice.thresholds is not None:
+            self.thresholds, _ = define_thresholds(database, choice.thresholds, known_names(database))
         self._heard = "chosen"  # where detections for clips come from
         count_pairs(database)
         database.execute(

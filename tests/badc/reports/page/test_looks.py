@@ -137,6 +137,7 @@ def test_the_files_of_a_parquet_report(parquet):
         "parquet": str(parquet),
         "coverage": str(parquet.with_name("d_coverage.parquet")),
         "min_confidence": 0.0,
+        "thresholds": None,
         "bucket_minutes": 60,
         "detections": 4,
         "labels": 2,

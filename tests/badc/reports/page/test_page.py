@@ -224,7 +224,7 @@ def test_what_was_noted_of_the_audio_is_said_first(write_detections, write_cover
 def test_a_threshold_is_said_and_marked(study, tmp_path):
     outline = read(write_page(study, tmp_path / "p.html", clips=False, choice=ChoiceSettings(min_confidence=0.6))[0])
 
-    assert "Only detections of at least 0.6 are counted." in outline.text
+    assert "Only detections with a confidence of at least 0.6 are counted." in outline.text
     assert "The line is the threshold of 0.6." in outline.text
     assert "--min-confidence 0.6" in outline.text
     classes = [attrs.get("class") for tag, attrs in outline.tags if tag in ("line", "rect")]

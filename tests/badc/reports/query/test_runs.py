@@ -140,7 +140,7 @@ def test_plots_say_it_in_the_picture(mixed: Path, tmp_path: Path, monkeypatch: p
     from badc.reports import plots
 
     titles = []
-    monkeypatch.setattr(plots, "_save", lambda figure, path: titles.append(figure.get_suptitle()))
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: titles.append(figure.get_suptitle()))
     made = plots.write_plots(mixed, tmp_path, [PlotKind.HOURS, PlotKind.CONFIDENCE])
     assert len(titles) == 2
     assert made.problems == []

@@ -1,0 +1,143 @@
+"""A threshold of its own for each species: the CSV that `badc review report` writes, or one typed by hand.
+
+It may also say how many detections a person checked, and how many were right, which the page shows.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from badc.errors import RequestError, listed, named_few, numbered
+from badc.recordings.names import nfc
+from badc.system.texts import read_text, require_commas, spelling
+
+if TYPE_CHECKING:
+    import duckdb
+
+_WHAT = "CSV of thresholds"
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """A species' threshold, and what people found; numbers that are not known are None.
+
+    `precision` and its 95 % interval are of the detections that the threshold keeps, where the CSV has them.
+    """
+
+    label: str
+    min_confidence: float | None
+    checked: int | None = None
+    sampled_from: int | None = None  # detections that the checked ones were drawn from
+    precision: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+def read_thresholds(path: Path) -> list[Threshold]:
+    """Return the rows of a CSV with `label,min_confidence`, and further columns as in docs/formats.md.
+
+    Raises
+    ------
+    RequestError
+        If it cannot be read, lacks a column, or has wrong rows; all of them are listed with their lines.
+    """
+    reader = csv.DictReader(io.StringIO(read_text(path, _WHAT), newline=""), skipinitialspace=True)
+    header = [name.strip().lower() for name in reader.fieldnames or ()]
+    reader.fieldnames = header
+    if lacking := [name for name in ("label", "min_confidence") if name not in header]:
+        require_commas(path, header, _WHAT)
+        raise RequestError(f"{path}:1: the column {', '.join(lacking)} is missing; it needs label,min_confidence")
+    rows: list[Threshold] = []
+    problems: list[str] = []
+    for row in reader:
+        cells = {name: (row.get(name) or "").strip() for name in header}
+        if not any(cells.values()):
+            continue
+        try:
+            rows.append(_threshold(cells))
+        except ValueError as error:
+            problems.append(f"{path}:{reader.line_num}: {error}")
+    if problems:
+        raise RequestError(listed(problems))
+    return rows
+
+
+def _threshold(cells: dict[str, str]) -> Threshold:
+    if not cells["label"]:
+        raise ValueError("label is empty")
+    kept = "kept_" if cells.get("kept_precision") else ""
+    checked, sampled_from = _number(cells, "checked"), _number(cells, "sampled_from")
+    return Threshold(
+        nfc(cells["label"]),
+        _part(cells, "min_confidence"),
+        None if checked is None else int(checked),
+        None if sampled_from is None else int(sampled_from),
+        *(_part(cells, f"{kept}{name}") for name in ("precision", "low", "high")),
+    )
+
+
+def _number(cells: dict[str, str], name: str) -> float | None:
+    text = cells.get(name, "")
+    try:
+        return float(text) if text else None
+    except ValueError:
+        raise ValueError(f"{name} '{text}' is not a number") from None
+
+
+def _part(cells: dict[str, str], name: str) -> float | None:
+    value = _number(cells, name)
+    if value is not None and not 0 <= value <= 1:
+        raise ValueError(f"{name} '{cells[name]}' is not between 0 and 1")
+    return value
+
+
+def define_thresholds(
+    database: duckdb.DuckDBPyConnection, path: Path | None, known: dict[str, set[str]]
+) -> tuple[dict[str, Threshold], tuple[str, ...]]:
+    """Make the table `thresholds` (label, min_confidence) of the species that have one; return all rows, by label.
+
+    `known` has the table's labels by what they may be called. The sentence names rows for which there is no detection.
+
+    Raises
+    ------
+    RequestError
+        As `read_thresholds`, or if two rows are of one species.
+    """
+    found: dict[str, Threshold] = {}
+    unknown: list[str] = []
+    for row in () if path is None else read_thresholds(path):
+        labels = known.get(spelling(row.label), set())
+        if not labels:
+            unknown.append(row.label)
+        for label in labels:
+            if label in found:
+                raise RequestError(f"{path}: '{found[label].label}' and '{row.label}' are the same species, {label}")
+            found[label] = row
+    _write_table(database, [(label, t.min_confidence) for label, t in found.items() if t.min_confidence is not None])
+    if not unknown:
+        return found, ()
+    return found, (f"{path}: {numbered(len(unknown), 'label')} that no detection has: {named_few(unknown)}",)
+
+
+def _write_table(database: duckdb.DuckDBPyConnection, rows: Sequence[tuple[str, float]]) -> None:
+    columns = {"label": pa.array([row[0] for row in rows], pa.string()), "min_confidence": [row[1] for row in rows]}
+    database.register("registered_thresholds", pa.table(columns))
+    database.execute(
+        "CREATE OR REPLACE TEMP TABLE thresholds AS "
+        "SELECT label, CAST(min_confidence AS DOUBLE) AS min_confidence FROM registered_thresholds"
+    )
+    database.unregister("registered_thresholds")
+
+
+# Conditions on a row of `detections`; valid after `define_thresholds`.
+HAS_ITS_OWN = "label IN (SELECT label FROM thresholds)"
+IS_ABOVE_ITS_OWN = """NOT EXISTS (
+    SELECT 1 FROM thresholds t
+    WHERE t.label = detections.label AND (detections.confidence >= t.min_confidence) IS NOT TRUE)"""

@@ -73,7 +73,7 @@ def compare(settings: CompareSettings, show: Callable[[int, int], None] = lambda
             made.notes += loaded.notes
             _with_truth(database, settings, made, loaded.labels, show)
         if settings.other is not None:
-            load_other(database, settings, labels, wanted)
+            made.notes += load_other(database, settings, labels, wanted)
             _with_other(database, settings, made)
     return made
 

@@ -25,6 +25,7 @@ from typing import TypeVar
 
 from badc.errors import RequestError, listed
 from badc.recordings.names import AUDIO_SUFFIXES, nfc
+from badc.reports.files.export_formats import RAVENS_LIST
 from badc.system.texts import read_text, require_commas
 
 _SUFFIXES = (".txt", ".csv", ".tsv")
@@ -95,6 +96,7 @@ def _files(paths: Sequence[Path]) -> list[Path]:
             files.append(path)
             continue
         inside = sorted(f for f in path.rglob("*") if f.suffix.lower() in _SUFFIXES and not f.name.startswith("."))
+        inside = [file for file in inside if not file.name.endswith(RAVENS_LIST)]
         if not inside:
             raise RequestError(f"{path}: no {', '.join(_SUFFIXES)} file in this folder")
         files += inside
@@ -114,11 +116,17 @@ def _read(path: Path, recording: str | None, label_column: str | None) -> Iterat
     stream = io.StringIO(text, newline="")
     tabs = "\t" in lines[0]
     reader = csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(stream)
-    titles = next(reader)
-    header = [title.strip().lower() for title in titles]
-    require_commas(path, titles, "file of labels")
+    try:
+        titles, *cells = ((reader.line_num, row) for row in reader if any(cell.strip() for cell in row))
+    except csv.Error as error:
+        raise RequestError(f"{path}:{reader.line_num}: cannot be read ({error})") from None
+    header = [title.strip().lower() for title in titles[1]]
+    require_commas(path, titles[1], "file of labels")
     read_row = _reader(path, header, named, label_column)
-    rows = [(reader.line_num, dict(zip(header, map(str.strip, row), strict=False))) for row in reader if any(row)]
+    rows = [
+        (number, dict.fromkeys(header, "") | dict(zip(header, map(str.strip, row), strict=False)))
+        for number, row in cells
+    ]
     if not rows:
         yield Heard(named, place=str(path))
     yield from _checked(path, rows, read_row)

@@ -20,7 +20,7 @@ import duckdb
 
 from badc.recordings.locate import audio_bases, locate_audio
 from badc.recordings.names import id_problem
-from badc.reports.files.export_formats import FORMATS, LineFormat, RavenCombined, SourceFile
+from badc.reports.files.export_formats import FORMATS, RAVENS_LIST, LineFormat, RavenCombined, SourceFile
 from badc.reports.naming import name_species
 from badc.reports.query.counts import choose
 from badc.reports.query.runs import mixture, runs_of
@@ -101,7 +101,7 @@ def _write_combined(made: Export, database: duckdb.DuckDBPyConnection, table: Pa
     name = f"{table.stem}_combined"
     lines = _lines(database, form, sources, by_file=True)
     _write(made, form, made.folder / file_name(name, form.suffix), lines)
-    with atomic.replacing(made.folder / file_name(name, ".list.txt")) as temporary:
+    with atomic.replacing(made.folder / file_name(name, RAVENS_LIST)) as temporary:
         temporary.write_text("".join(f"{source.path}\n" for source in form.files), encoding="utf-8")
     made.files += 1
 

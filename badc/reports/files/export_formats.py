@@ -42,6 +42,7 @@ KALEIDOSCOPE_COLUMNS = (
     *("DATE", "TIME", "AUTO ID", "MANUAL ID"),
 )
 WILDTRAX_COLUMNS = ("location", "recording_date_time", "species_code")
+RAVENS_LIST = ".list.txt"  # the end of the name of a list of audio files, which Raven opens as one sound
 # A selection needs frequencies, which detections lack: the whole range of the classifier, as in BirdNET-Analyzer.
 _HIGHEST_HZ = 15_000
 

@@ -90,6 +90,8 @@ def test_all_wrong_lines_are_listed(read: Callable[..., list[tuple[Any, ...]]]) 
             "recording,start,end,label\nA,1,2,V\n",
             "neither a table of Raven, .* start_s and end_s or start_ms and end_ms",
         ),
+        (f"{RAVEN}\tSpecies\n1\tS\t1\t1\n", ":2: '' is not a number"),
+        ('recording,start_s,end_s,label\nA,1,2,"' + "x" * 200_000, ":2: cannot be read"),
         ("recording;start_s;end_s;label\nA;1;2;V\n", "the columns are separated by ';'"),
         ("recording,start_s,end_s,remark\nA,1,2,V\n", "no column of species is known among .*--label-column"),
         (f"{RAVEN}\tSpecies\n1\tS\t1\t1\t2\t0\t9000\t\n", ":2: the label is empty"),
@@ -104,11 +106,12 @@ def test_what_cannot_be_understood_is_refused(read: Callable[..., list[tuple[Any
 @pytest.mark.parametrize("form", ["raven", "audacity", "kaleidoscope"])
 def test_what_badc_exports_is_read_back(write_detections: Callable[..., Path], tmp_path: Path, form: str) -> None:
     parquet = write_detections([(A, 61_500, "Ovenbird", 0.75)])
-    export(ExportSettings(parquet=parquet, format=form, output_dir=tmp_path / "out"))
+    export(ExportSettings(parquet=parquet, format=form, output_dir=tmp_path / "out", combined=form == "raven"))
     if form == "kaleidoscope":
         path = tmp_path / "out" / "d.kaleidoscope.csv"
         path.write_text(path.read_text().replace("Ovenbird,\n", "Ovenbird,Ovenbird\n"))
-    (heard,) = read_truth([tmp_path / "out"])
+    heard, *again = read_truth([tmp_path / "out"])
+    assert len(again) == (form == "raven")  # in the combined table
     assert (heard.recording, heard.start_ms, heard.end_ms, heard.names[0]) == (A, 61_500, 64_500, "Ovenbird")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import date
+from functools import lru_cache
 from typing import Any
 
 import duckdb
@@ -17,6 +18,7 @@ from badc.detections.stations import add_sites, local_time, site_join
 from badc.detections.tables import DetectionsStage, seeing
 from badc.errors import NotInstalledError, named_few, numbered
 from badc.recordings.sites import Site, unlisted_note
+from badc.species.names import Names, read_names
 from badc.species.range_model import RangeModel, week_of
 
 _ROWS_PER_READ = 50_000
@@ -43,6 +45,8 @@ def add_occurrence(stage: DetectionsStage, database: duckdb.DuckDBPyConnection, 
     """
     names = database.execute(f"SELECT DISTINCT {_NAMES} FROM this").fetchall()
     species = model.find(names)
+    if None in species:  # classifiers rename species, and some tables have codes alone
+        species = model.find([(*row, *sorted(_other_names().spellings(*row))) for row in names])
     known = sorted({place for place in species if place is not None})
     days = database.execute(f"SELECT DISTINCT site, day FROM {dated} WHERE site IS NOT NULL AND day IS NOT NULL")
     weeks, asked = _weeks(days.fetchall(), {site.station: site for site in sites})
@@ -65,6 +69,11 @@ def add_occurrence(stage: DetectionsStage, database: duckdb.DuckDBPyConnection, 
     database.unregister("species")
     unknown = [row[0] for row, place in zip(names, species, strict=True) if place is None]
     return _notes(database, unknown, sites)
+
+
+@lru_cache(maxsize=1)
+def _other_names() -> Names:
+    return read_names(None)
 
 
 def _weeks(days: Sequence[tuple[str, date]], sites: dict[str, Site]) -> tuple[pa.Table, list[tuple[float, float, int]]]:

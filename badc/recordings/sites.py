@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from badc.errors import RequestError, listed, named_few
 from badc.recordings.names import nfc
-from badc.system.texts import read_text, require_commas
+from badc.system.texts import read_table
 
 LOCAL_CLOCK = "local"
 _REQUIRED = ("station", "latitude", "longitude")
@@ -39,21 +37,7 @@ def read_sites(path: Path) -> tuple[Site, ...]:
     RequestError
         If the file cannot be read, lacks a column, or has wrong rows; all of them are listed with their lines.
     """
-    reader = csv.DictReader(
-        io.StringIO(read_text(path, "CSV of sites"), newline=""), skipinitialspace=True, strict=True
-    )
-    try:
-        header = [name.strip().lower() for name in reader.fieldnames or ()]
-        reader.fieldnames = header
-        if lacking := [name for name in _REQUIRED if name not in header]:
-            require_commas(path, header, "CSV of sites")
-            raise RequestError(
-                f"{path}: the column {', '.join(lacking)} is missing; "
-                "it needs station,latitude,longitude and may have study_area,timezone,clock"
-            )
-        rows = [(reader.line_num, row) for row in reader if any(row.values())]
-    except csv.Error as error:
-        raise RequestError(f"{path}: the CSV of sites cannot be read ({error})") from None
+    rows = read_table(path, "CSV of sites", _REQUIRED, ("study_area", "timezone", "clock"))
     return _checked(path, rows)
 
 

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from badc.recordings.names import id_problem
 from badc.reports.naming import NamesSettings
 from badc.settings.model import ARGUMENT, Settings, turned_off_by
+from badc.species.range_model import DEFAULT_MIN_OCCURRENCE
 from badc.system.choices import Choice, chosen
 
 
@@ -67,6 +68,23 @@ class ChoiceSettings(Settings):
             "it; species without one have --min-confidence."
         ),
     ] = None
+    min_occurrence: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="Mark detections as unexpected whose species is less likely than this at its station and time "
+            "of year, in tables that know it (`badc infer aggregate --sites`).",
+        ),
+    ] = DEFAULT_MIN_OCCURRENCE
+    expected: Annotated[
+        Path | None,
+        Field(
+            description="CSV of the species to expect, label[,study_area]: they are never unexpected; others are, in "
+            "the study areas that it names."
+        ),
+    ] = None
+    drop_unexpected: Annotated[bool, Field(description="Leave out unexpected detections, and say how many.")] = False
 
 
 EVERYTHING = ChoiceSettings()

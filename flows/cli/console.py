@@ -164,10 +164,12 @@ def show_ranking(ranking: Ranking, title: str) -> None:
 
 
 def _for_a_screen(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return rows for a person: short headings, no repeated columns; pipes and CSVs get all under their own names."""
+    """Return rows for a person: short headings, no column that says nothing; others get all under their own names."""
     repeated = {"station", "recorded_at"} if "recorded_at" in rows[0] else set()
     if all(row.get("label_name") in (None, row.get("label")) for row in rows):
         repeated.add("label_name")
+    if all(row.get("unexpected") in (None, "") for row in rows):
+        repeated.add("unexpected")
     rows = [{name: value for name, value in row.items() if name not in repeated} for row in rows]
     return [
         {

@@ -23,6 +23,7 @@ from badc.recordings.names import id_problem
 from badc.reports.files.export_formats import FORMATS, RAVENS_LIST, LineFormat, RavenCombined, SourceFile
 from badc.reports.naming import name_species
 from badc.reports.query.counts import choose
+from badc.reports.query.expected import notes_on_expected
 from badc.reports.query.runs import mixture, runs_of
 from badc.reports.query.spreadsheets import text_cell, text_of
 from badc.reports.query.tables import open_tables
@@ -76,6 +77,7 @@ def export(settings: ExportSettings) -> Export:
         made.notes = (
             *([] if mixed is None else [mixed]),
             *choose(database, settings, settings.labels),
+            *notes_on_expected(database),
             *name_species(database, settings),
         )
         left_out = database.execute(f"SELECT count(*) FROM chosen WHERE NOT ({_TIMED})").fetchall()

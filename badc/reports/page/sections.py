@@ -76,7 +76,7 @@ def species_table(species: Sequence[Species], found: Findings, clips: Mapping[st
     rows = [
         Row(
             s.label,
-            words_of.other_names(s),
+            words_of.beside(s),
             (
                 f"{s.detections:,}",
                 *((short(s.detections / hours),) if hours else ()),

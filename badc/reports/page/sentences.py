@@ -61,6 +61,21 @@ def other_names(species: Species) -> str:
     return ", ".join(name for name in names if name.casefold() != species.label.casefold())
 
 
+def beside(species: Species) -> str:
+    """Return what stands beside the label of a species: its other names, and whether it is unexpected there."""
+    mark = unexpected_words(species)
+    return "; ".join(filter(None, (other_names(species), mark)))
+
+
+def unexpected_words(species: Species) -> str:
+    """Return how many detections of a species are unexpected at their place and time of year, or nothing."""
+    if not species.unexpected:
+        return ""
+    if species.unexpected == species.detections:
+        return "unexpected here"
+    return f"{species.unexpected:,} of {species.detections:,} unexpected here"
+
+
 def runner_words(making: Making) -> str:
     """Return which runner made the detections."""
     names = list(dict.fromkeys(_runner(run) for run in making.runs))
@@ -147,6 +162,8 @@ def _which(found: Findings) -> str:
     if not found.species:
         return "None."
     total = f"{len(found.species):,} species in {numbered(found.detections, 'detection')}."
+    if never := sum(s.unexpected == s.detections for s in found.species):
+        total += f" {numbered(never, 'is', 'are')} unexpected wherever and whenever detected: doubt these first."
     top = ", ".join(f"{s.label} ({s.detections:,})" for s in found.species[:5])
     if len(found.species) == 1:
         return f"{total} It is {top}."

@@ -37,10 +37,16 @@ class Sources:
         )
 
     def confidence(self) -> str:
-        """Return the SQL for the histograms, which have all detections."""
+        """Return the SQL for the histograms, which have detections of any confidence."""
+        table, place = quoted(self.parquet.name), ""
+        if self.choice.drop_unexpected:
+            shared = self._shared() | {"min_confidence": 0.0}
+            settings = DatabaseSettings(**shared, database=Path("any_confidence.duckdb"))
+            table = "detections"
+            place = f" -- {_made(settings)}"
         return (
             f"SELECT label, floor(confidence * {HISTOGRAM_BINS}) / {HISTOGRAM_BINS} AS confidence, count(*) "
-            f"FROM {quoted(self.parquet.name)} GROUP BY ALL ORDER BY ALL"
+            f"FROM {table} GROUP BY ALL ORDER BY ALL{place}"
         )
 
     def _place(self) -> str:
@@ -48,8 +54,7 @@ class Sources:
         database = Path(f"{self.page.stem.removesuffix('_report')}.duckdb")
         if (self.page.parent / database).is_file():
             return f"in {database}"
-        settings = DatabaseSettings(**self._shared(), database=database)
-        return f"in {database}, from {shlex.join(['badc', 'report', 'duckdb', *settings.to_arguments()])}"
+        return _made(DatabaseSettings(**self._shared(), database=database))
 
     def _shared(self) -> dict[str, Any]:
         chosen = {
@@ -59,3 +64,7 @@ class Sources:
         }
         sites = None if self.sites is None else Path(self.sites.name)
         return {"parquet": Path(self.parquet.name), "sites": sites, **chosen}
+
+
+def _made(settings: DatabaseSettings) -> str:
+    return f"in {settings.database}, from {shlex.join(['badc', 'report', 'duckdb', *settings.to_arguments()])}"

@@ -14,6 +14,7 @@ from typing import Any
 
 import duckdb
 
+from badc.reports.query.expected import UNEXPECTED, unexpected
 from badc.reports.query.spreadsheets import text_cell
 from badc.reports.query.thresholds import HAS_ITS_OWN, IS_ABOVE_ITS_OWN, define_thresholds
 from badc.reports.settings import EVERYTHING, ChoiceSettings
@@ -33,7 +34,8 @@ RECORDINGS = "SELECT * FROM recording_ranking ORDER BY detections DESC, recordin
 _LABEL_RANKING = f"""
     SELECT label, label_name, CAST(sum(n) AS BIGINT) AS detections, {AVERAGES},
       count(DISTINCT recording_id) AS recordings,
-      sum(n) / (SELECT nullif(sum(analysed_ms), 0) / {MS_PER_HOUR} FROM effort_hours) AS detections_per_hour
+      sum(n) / (SELECT nullif(sum(analysed_ms), 0) / {MS_PER_HOUR} FROM effort_hours) AS detections_per_hour,
+      CAST(sum(unexpected) AS BIGINT) AS unexpected
     FROM pairs GROUP BY label, label_name
 """
 
@@ -104,7 +106,8 @@ def choose(
 
     A `min_confidence` above 0 also leaves out detections without a confidence; it is for species without a threshold of
     their own in `choice.thresholds` (see `badc.reports.query.thresholds`). `labels` are labels, codes or names to keep,
-    in any case; empty keeps all.
+    in any case; empty keeps all. The column `unexpected` is that of `badc.reports.query.expected`; the view
+    `considered` also has the detections that are left out for it alone.
     """
     conditions = [f"confidence >= {choice.min_confidence!r}"] if choice.min_confidence > 0 else []
     problems: tuple[str, ...] = ()
@@ -116,7 +119,10 @@ def choose(
         problems += unknown
         conditions.append(f"label IN ({', '.join(map(quoted, found))})" if found else "false")
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    database.execute(f"CREATE OR REPLACE TEMP VIEW chosen AS SELECT * FROM detections {where}")
+    flagged = f"SELECT *, {unexpected(database, choice)} AS unexpected FROM detections"
+    database.execute(f"CREATE OR REPLACE TEMP VIEW considered AS {flagged} {where}")
+    kept = "WHERE unexpected IS NOT TRUE" if choice.drop_unexpected else ""
+    database.execute(f"CREATE OR REPLACE TEMP VIEW chosen AS SELECT * FROM considered {kept}")
     return problems
 
 
@@ -161,7 +167,7 @@ def count_detections(database: duckdb.DuckDBPyConnection) -> None:
     """Make the table `pairs`: the chosen detections, counted by label, recording and station.
 
     Its columns are `label`, `recording_id`, `station`, `n` (detections), `confidence_sum`, `rated` (detections with a
-    confidence), `highest` and `label_name`.
+    confidence), `highest`, `unexpected` (null if not known) and `label_name`.
     """
     # Separately, because a text among the counts of all these groups would make them several times as costly.
     database.execute(
@@ -171,11 +177,11 @@ def count_detections(database: duckdb.DuckDBPyConnection) -> None:
         """
     )
     database.execute(
-        """
+        f"""
         CREATE OR REPLACE TEMP TABLE pairs AS
         WITH counted AS (
           SELECT label, recording_id, station, count(*) AS n, sum(confidence) AS confidence_sum,
-            count(confidence) AS rated, max(confidence) AS highest
+            count(confidence) AS rated, max(confidence) AS highest, {UNEXPECTED}
           FROM chosen GROUP BY label, recording_id, station)
         SELECT counted.*, label_name FROM counted JOIN label_names USING (label)
         """

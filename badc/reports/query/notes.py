@@ -9,6 +9,7 @@ import duckdb
 from badc.detections.tables import NOT_CHUNKED
 from badc.errors import named_few, numbered
 from badc.recordings.sites import unlisted_note
+from badc.reports.query.expected import notes_on_expected
 from badc.reports.query.runs import mixture, runs_of
 
 
@@ -21,6 +22,7 @@ def notes_on_tables(database: duckdb.DuckDBPyConnection, parquet: Path, coverage
     elif not _exists(database, "coverage WHERE analysed"):
         found.append(f"{coverage}: no chunk was analysed, so detections per analysed hour are not known")
     found += unlisted_note(_stations_without_site(database))
+    found += notes_on_expected(database)
     found += notes_on_gaps(database)
     if _exists(database, "detections WHERE recorded_utc_offset_min = 0 AND timezone IS NULL"):
         found.append(

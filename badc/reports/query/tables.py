@@ -165,7 +165,7 @@ def define_detections(database: duckdb.DuckDBPyConnection, source: Source, sites
     cells["confidence"] = _finite(cells["confidence"])
     _normalized(cells, source)
     told = [name for name in cells if name not in SITE_COLUMNS]
-    own = {*DETECTIONS_SCHEMA.names, *SITE_COLUMNS, "local_time", "date", "hour", "night"}
+    own = {*DETECTIONS_SCHEMA.names, *SITE_COLUMNS, "local_time", "date", "hour", "night", "unexpected"}
     further = [name for name in source.columns if name not in own]
     chosen = [f"{cell} AS {name}" for name, cell in cells.items()] + [f"t.{identifier(name)}" for name in further]
     placeholders = ", ".join(map(quoted, _PLACEHOLDERS))
@@ -184,7 +184,7 @@ def define_detections(database: duckdb.DuckDBPyConnection, source: Source, sites
             {local_time("told.detected_at", sites)} AS local_time
             {"".join(f", told.{identifier(name)}" for name in further)}
           FROM told {site_join(sites)})
-        SELECT {", ".join((*told, *SITE_COLUMNS))}, local_time, CAST(local_time AS DATE) AS date,
+        SELECT {", ".join(dict.fromkeys((*cells, *SITE_COLUMNS)))}, local_time, CAST(local_time AS DATE) AS date,
           hour(local_time) AS hour, {night_of("local_time")} AS night
           {"".join(f", {identifier(name)}" for name in further)} FROM placed
         """

@@ -26,6 +26,7 @@ from badc.errors import RequestError, numbered
 from badc.recordings.places import Place
 from badc.reports.query.connection import connection, explained
 from badc.reports.query.counts import AVERAGES, Ranking, choose, count_detections, ranked, write_csv
+from badc.reports.query.expected import notes_on_expected
 from badc.reports.query.notes import notes_on_gaps
 from badc.reports.query.runs import define_runs, mixture, runs_of
 from badc.reports.query.species import with_joined_labels
@@ -47,7 +48,8 @@ _BOARDS = {
         SELECT label, label_name, CAST(sum(n) AS BIGINT) AS detections, {AVERAGES},
           count(DISTINCT recording_id) AS recordings, count(DISTINCT station) AS stations,
           (SELECT sum(hours) FROM board) AS analysed_hours,
-          sum(n) / (SELECT nullif(sum(hours), 0) FROM board HAVING count(hours) = count(*)) AS detections_per_hour
+          sum(n) / (SELECT nullif(sum(hours), 0) FROM board HAVING count(hours) = count(*)) AS detections_per_hour,
+          CAST(sum(unexpected) AS BIGINT) AS unexpected
         FROM pairs GROUP BY label, label_name
         ORDER BY detections DESC, label""",
     "recording_summary": """
@@ -82,7 +84,7 @@ _BOARD = f"""
 """
 _USED = (
     "recording_id, chunk_id, label, label_code, label_name, confidence, station, recorded_at, detected_at, "
-    "runner, model_version, fingerprint, "
+    "runner, model_version, fingerprint, study_area, occurrence, "
     "concat_ws(chr(31), coalesce(dataset_root, ''), parse_dirpath(coalesce(source_path, ''))) AS origin, badc_file"
 )
 
@@ -148,7 +150,7 @@ def roll_up(settings: RollupSettings, not_chunked: Sequence[tuple[NotChunked, Pl
         if (mixed := mixture(runs_of(database))) is not None:
             notes = (mixed, *notes)
         database.execute(_BOARD)
-        notes += (*notes_on_gaps(database), *passed_over)
+        notes += (*notes_on_expected(database), *notes_on_gaps(database), *passed_over)
         everything = _number(database, "SELECT count(*) FROM all_rows")
         counted = _number(database, "SELECT count(*) FROM detections")
         written = [

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from badc.reports.naming import name_species
 from badc.reports.query.counts import MS_PER_HOUR, Ranking, choose, count_effort, ranked, write_csv
+from badc.reports.query.expected import UNEXPECTED
 from badc.reports.query.notes import notes_on_tables
 from badc.reports.query.tables import find_coverage, open_tables
 from badc.reports.settings import Group, SummarySettings
@@ -65,11 +66,11 @@ def _query(groups: tuple[Group, ...], with_names: bool = False) -> str:
     return f"""
         WITH parts AS (
           SELECT {", ".join(dict.fromkeys((*groups, Group.RECORDING)))}, count(*) AS n,
-            sum(confidence) AS confidence_sum, count(confidence) AS rated, max(confidence) AS highest
+            sum(confidence) AS confidence_sum, count(confidence) AS rated, max(confidence) AS highest, {UNEXPECTED}
           FROM chosen GROUP BY ALL),
         heard AS (
           SELECT {chosen}, CAST(sum(n) AS BIGINT) AS n, sum(confidence_sum) AS confidence_sum, sum(rated) AS rated,
-            max(highest) AS highest, count(*) AS recordings
+            max(highest) AS highest, count(*) AS recordings, CAST(sum(unexpected) AS BIGINT) AS unexpected
           FROM parts GROUP BY {chosen}),
         analysed AS (
           SELECT {"".join(f"{group}, " for group in places)} sum(analysed_ms) / {MS_PER_HOUR} AS hours
@@ -78,6 +79,7 @@ def _query(groups: tuple[Group, ...], with_names: bool = False) -> str:
           round(confidence_sum / nullif(rated, 0), 9) AS avg_confidence, highest AS max_confidence,
           coalesce(recordings, 0) AS recordings, hours AS analysed_hours,
           coalesce(n, 0) / nullif(hours, 0) AS detections_per_hour
+          {", unexpected" if Group.LABEL in groups else ""}
         FROM heard {join}
     """
 

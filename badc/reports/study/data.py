@@ -31,6 +31,7 @@ class Species:
     highest_confidence: float | None  # likewise
     first: date | None  # date of the first detection, if recordings have dates
     last: date | None  # of the last one
+    unexpected: int | None = None  # detections that are unexpected at their place and time; None if that is not known
     scientific: str | None = None  # where a table of names has it
 
 

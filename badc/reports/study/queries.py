@@ -12,6 +12,7 @@ from badc.errors import RequestError
 from badc.recordings.names import nfc
 from badc.reports.naming import scientific_names
 from badc.reports.query.counts import MS_PER_HOUR, choose, count_pairs, known_names
+from badc.reports.query.expected import notes_on_expected, unexpected
 from badc.reports.query.notes import notes_on_gaps
 from badc.reports.query.runs import runs_of
 from badc.reports.query.thresholds import Threshold, define_thresholds
@@ -94,7 +95,8 @@ class Counts:
             """
             WITH dated AS (SELECT label, min(date) AS first, max(date) AS last FROM cells GROUP BY label)
             SELECT label, min(label_name), sum(n)::BIGINT, count(DISTINCT station), count(DISTINCT recording_id),
-              sum(confidence_sum) / nullif(sum(rated), 0), max(highest), any_value(dated.first), any_value(dated.last)
+              sum(confidence_sum) / nullif(sum(rated), 0), max(highest), any_value(dated.first), any_value(dated.last),
+              sum(unexpected)::BIGINT
             FROM pairs LEFT JOIN dated USING (label) GROUP BY label ORDER BY sum(n) DESC, label
             """
         )
@@ -151,7 +153,7 @@ class Counts:
         untimed, unrated = self.rows(
             "SELECT (sum(n) - (SELECT coalesce(sum(n), 0) FROM cells))::BIGINT, sum(n - rated)::BIGINT FROM pairs"
         )[0]
-        gaps = tuple(notes_on_gaps(self.database))
+        gaps = (*notes_on_expected(self.database), *notes_on_gaps(self.database))
         heard_in = self.rows("SELECT count(DISTINCT recording_id) FROM pairs")[0][0]
         if not self.has_coverage:
             return Making(runs, {}, heard_in, heard_in, None, 0.0, untimed or 0, unrated or 0, gaps)
@@ -238,11 +240,12 @@ class Counts:
     def histograms(self, labels: Sequence[str]) -> list[Histogram]:
         """Return the confidence of these species, detections below the threshold included."""
         found: dict[str, list[int]] = {label: [0] * HISTOGRAM_BINS for label in labels}
+        kept = f"AND ({unexpected(self.database, self.choice)}) IS NOT TRUE" if self.choice.drop_unexpected else ""
         for label, number, n in self.rows(
             f"""
             SELECT label,
               greatest(0, least(floor(confidence * {HISTOGRAM_BINS} + 1e-9), {HISTOGRAM_BINS - 1}))::INTEGER, count(*)
-            FROM detections WHERE confidence IS NOT NULL AND list_contains(?, label) GROUP BY ALL
+            FROM detections WHERE confidence IS NOT NULL AND list_contains(?, label) {kept} GROUP BY ALL
             """,
             [list(labels)],
         ):

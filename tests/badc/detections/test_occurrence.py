@@ -11,6 +11,7 @@ from badc.detections import occurrence, tables
 from badc.detections.result import ChunkResult, Detection, ResultStatus, result_path, write_result
 from badc.errors import RequestError
 from badc.species.birdnet_files import model_folder
+from badc.species.names import Names
 from badc.species.range_model import RangeModel
 from tests.badc.detections.test_aggregate import MakeChunk, Write, assert_csv_and_parquet_agree, parquet, table
 
@@ -59,7 +60,9 @@ def test_each_row_has_the_score_of_its_station_week_and_species(chunk: MakeChunk
 
 def test_it_is_null_where_place_time_or_species_is_unknown(chunk: MakeChunk, detections_file: Write) -> None:
     robin = ("American Robin", 0.9, 0, 3000)
-    detections_file(chunk("N-1_20230601_050000", 0, 60_000), robin, ("Coyote", 0.9, 0, 3000), ("TEWA", 0.9, 0, 3000))
+    detections_file(
+        chunk("N-1_20230601_050000", 0, 60_000), robin, ("Coyote", 0.9, 0, 3000), ("Mock Nightjar", 0.9, 0, 3000)
+    )
     detections_file(chunk("N-9_20230601_050000", 0, 60_000), robin)
     detections_file(chunk("N-1", 0, 60_000, source_path="N-1/x.wav"), robin)
     made = table(sites=SITES, layout="folder")
@@ -69,20 +72,25 @@ def test_it_is_null_where_place_time_or_species_is_unknown(chunk: MakeChunk, det
     notes = [note for note in made.notes if not note.startswith("no time")]
     assert notes == [
         "the sites do not list the station 'N-9'",
-        "2 labels have no occurrence, as the range model does not know them: Coyote, TEWA",
+        "2 labels have no occurrence, as the range model does not know them: Coyote, Mock Nightjar",
     ]
     assert_csv_and_parquet_agree()
 
 
-def test_species_of_hawkears_are_known_by_their_names(chunk: MakeChunk, tmp_path: Path) -> None:
+def test_species_of_hawkears_are_known_by_their_names_or_those_of_its_classes(
+    chunk: MakeChunk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classes = Names([[{"alpha4": "NHWR", "common": "Northern House Wren", "scientific": "Troglodytes aedon"}]])
+    monkeypatch.setattr(occurrence, "_other_names", lambda: classes)
     one = chunk("S-1_20230601_050000", 0, 60_000)
     found = (
         Detection("TEWA", 0.9, 0, 3000, label_code="TEWA", label_name="Tennessee Warbler"),
         Detection("Grive", 0.9, 3000, 6000, label_code="Turdus philomelos", label_name="Grive"),
+        Detection("NHWR", 0.9, 6000, 9000),
     )
     write_result(result_path(tmp_path / "out", one), ChunkResult(one, "hawkears", ResultStatus.OK, found))
     table(sites=SITES)
-    scores = [expected(SOUTH, 21, name) for name in ("Tennessee Warbler", "Song Thrush")]
+    scores = [expected(SOUTH, 21, name) for name in ("Tennessee Warbler", "Song Thrush", "House Wren")]
     assert [row["occurrence"] for row in parquet()] == scores
 
 

@@ -43,11 +43,12 @@ def test_a_quicklook_ranks_labels_and_recordings(parquet):
     made = quicklook(QuicklookSettings(parquet=parquet))
     hours = 4 / 60
     assert made.labels.columns == (
-        ("label", "label_name", "detections", "avg_confidence", "max_confidence", "recordings", "detections_per_hour")
+        *("label", "label_name", "detections", "avg_confidence", "max_confidence", "recordings"),
+        *("detections_per_hour", "unexpected"),
     )
     assert made.labels.rows == (
-        ("Ovenbird", "Ovenbird", 2, 0.75, 1.0, 1, pytest.approx(2 / hours)),
-        ("Veery", "Veery", 2, 0.25, 0.25, 2, pytest.approx(2 / hours)),
+        ("Ovenbird", "Ovenbird", 2, 0.75, 1.0, 1, pytest.approx(2 / hours), None),
+        ("Veery", "Veery", 2, 0.25, 0.25, 2, pytest.approx(2 / hours), None),
     )
     assert [row[0] for row in made.recordings.rows] == [DAWN, "OTHER", SILENT]
     silent = made.recordings.as_dicts()[2]

@@ -92,8 +92,8 @@ def test_our_own_table_comes_back_with_its_columns_then_the_site_and_the_time_of
     with open_tables(path) as database:
         relation = database.sql("FROM detections")
         assert relation.columns == [
-            *(name for name in DETECTIONS_SCHEMA.names if name != "study_area"),
-            *("study_area", "latitude", "longitude", "timezone", "local_time", "date", "hour", "night"),
+            *DETECTIONS_SCHEMA.names,
+            *("latitude", "longitude", "timezone", "local_time", "date", "hour", "night"),
         ]
         row = dict(zip(relation.columns, relation.fetchall()[0], strict=True))
     written = pq.read_table(path).to_pylist()[0]

@@ -43,8 +43,8 @@ def test_the_tables_of_all_folders_are_added_up(write_detections):
     write_detections([(TWO, 0, "Ovenbird", 1.0)], "data/b/c/two.PARQUET")
     made = roll(export_dir=Path("e"))
     assert made.labels.rows == (
-        ("Ovenbird", "Ovenbird", 2, 0.75, 1.0, 2, 2, None, None),
-        ("Veery", "Veery", 1, 1.0, 1.0, 1, 1, None, None),
+        ("Ovenbird", "Ovenbird", 2, 0.75, 1.0, 2, 2, None, None, None),
+        ("Veery", "Veery", 1, 1.0, 1.0, 1, 1, None, None, None),
     )
     assert made.recordings.rows == (
         (ONE, "ST-1", 2, 0.75, 1.0, 2, None, None),
@@ -76,7 +76,7 @@ def test_tables_of_other_tools_and_versions_are_read_beside_ours(write_detection
     pq.write_table(pa.table(foreign | {"confidence": pa.array([0.75], pa.float32())}), "data/foreign.parquet")
     pq.write_table(pa.table(foreign | {"confidence": [0.25], "recording_id": ["R"], "more": [1]}), "data/x.parquet")
     made = roll()
-    assert made.labels.rows == (("Ovenbird", "Ovenbird", 3, 0.5, 0.75, 3, 2, None, None),)
+    assert made.labels.rows == (("Ovenbird", "Ovenbird", 3, 0.5, 0.75, 3, 2, None, None, None),)
     assert len(made.tables) == 3
 
 
@@ -207,14 +207,14 @@ def test_the_boards_have_effort_and_what_was_silent(write_detections, write_cove
         ("ST-3", 0, None, None, 0, 0, 1.0, 0.0),
     )
     assert made.labels.rows == (
-        ("Ovenbird", "Ovenbird", 2, 0.75, 1.0, 2, 2, 2.0, 1.0),
-        ("Veery", "Veery", 1, 1.0, 1.0, 1, 1, 2.0, 0.5),
+        ("Ovenbird", "Ovenbird", 2, 0.75, 1.0, 2, 2, 2.0, 1.0, None),
+        ("Veery", "Veery", 1, 1.0, 1.0, 1, 1, 2.0, 0.5, None),
     )
     # Hours that nobody knows make no rate.
     two.with_name("two_coverage.parquet").unlink()
     made = roll()
     assert [row[-2:] for row in made.stations.rows] == [(0.5, 4.0), (None, None), (1.0, 0.0)]
-    assert made.labels.rows[0][-2:] == (1.5, None)
+    assert made.labels.rows[0][-3:] == (1.5, None, None)
     assert made.notes[-1].startswith("1 table has no table of coverage beside it")
 
 
@@ -249,7 +249,7 @@ def test_recordings_without_chunks_are_among_the_others_and_are_said(write_detec
         ("bad", "ST-2", 0, 0.0, None),
     ]
     assert [(row[0], *row[-2:]) for row in made.stations.rows] == [("ST-1", 1.0, 1.0), ("ST-2", 0.0, None)]
-    assert made.labels.rows[0][-2:] == (1.0, 1.0)
+    assert made.labels.rows[0][-3:] == (1.0, 1.0, None)
     assert made.notes == (
         f"not analysed: 2 recordings without chunks: {TWO} (no reason is known), bad (not chunked: no audio)",
     )

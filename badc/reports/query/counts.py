@@ -16,7 +16,7 @@ import duckdb
 
 from badc.reports.query.expected import UNEXPECTED, unexpected
 from badc.reports.query.spreadsheets import text_cell
-from badc.reports.query.thresholds import HAS_ITS_OWN, IS_ABOVE_ITS_OWN, define_thresholds
+from badc.reports.query.thresholds import above_threshold, thresholds_by_label
 from badc.reports.settings import EVERYTHING, ChoiceSettings
 from badc.system import atomic
 from badc.system.paths import absolute
@@ -112,8 +112,8 @@ def choose(
     conditions = [f"confidence >= {choice.min_confidence!r}"] if choice.min_confidence > 0 else []
     problems: tuple[str, ...] = ()
     if choice.thresholds is not None:
-        _, problems = define_thresholds(database, choice.thresholds, known_names(database))
-        conditions = [IS_ABOVE_ITS_OWN, *(f"({HAS_ITS_OWN} OR {condition})" for condition in conditions)]
+        own, problems = thresholds_by_label(choice.thresholds, known_names(database))
+        conditions = [above_threshold(own, *conditions or ["true"])]
     if labels:
         found, unknown = matching(database, labels)
         problems += unknown

@@ -163,16 +163,23 @@ def _start(seed: int, label: str, band: int) -> float:
 def _strongest(database: duckdb.DuckDBPyConnection, each: int) -> list[tuple[Any, ...]]:
     found: list[tuple[Any, ...]] = database.execute(
         f"""
-        WITH ranked AS (
+        WITH cells AS (
+          SELECT label, of_station, of_night, max(confidence) AS best FROM candidates GROUP BY ALL),
+        -- Where stations and nights are many, only the best of each can come in, and the others need no sorting.
+        enough AS (SELECT label FROM cells GROUP BY label HAVING count(*) >= ?),
+        in_question AS (
+          SELECT c.* FROM candidates c JOIN cells USING (label, of_station, of_night)
+          WHERE confidence = best OR label NOT IN (SELECT label FROM enough)),
+        ranked AS (
           SELECT *, row_number() OVER (
             PARTITION BY label, of_station, of_night ORDER BY confidence DESC, {_ORDER}) AS place
-          FROM candidates)
+          FROM in_question)
         SELECT {_SIGHTING}, {_OTHERS} FROM ranked
         QUALIFY row_number() OVER (
           PARTITION BY label ORDER BY place, confidence DESC, of_station, of_night, {_ORDER}) <= ?
         ORDER BY label, {_ORDER.replace(", chunk_id", "")}
         """,
-        [each],
+        [each, each],
     ).fetchall()
     return found
 

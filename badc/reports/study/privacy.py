@@ -82,13 +82,20 @@ def keep_private(database: duckdb.DuckDBPyConnection, settings: PrivacySettings,
     # Spans do not overlap, so the last one that begins before the clip's end also ends last.
     database.execute(
         f"""
-        CREATE OR REPLACE TEMP VIEW shareable AS
-        SELECT c.* FROM chosen c ASOF LEFT JOIN voices v
-        ON c.recording_id = v.recording_id AND {_ENDS} + {reach_ms} > v.begins
-        WHERE v.ends IS NULL OR v.ends <= {_BEGINS} - {reach_ms}
+        CREATE OR REPLACE TEMP TABLE too_near AS
+        WITH times AS (
+          SELECT recording_id, {_BEGINS} AS begins, {_ENDS} AS ends, count(*) AS n
+          FROM chosen SEMI JOIN voices USING (recording_id) GROUP BY ALL)
+        SELECT t.* FROM times t ASOF JOIN voices v
+        ON t.recording_id = v.recording_id AND t.ends + {reach_ms} > v.begins WHERE v.ends > t.begins - {reach_ms}
         """
     )
-    left_out = database.execute("SELECT (SELECT count(*) FROM chosen) - (SELECT count(*) FROM shareable)").fetchall()[
-        0
-    ][0]
-    return Privacy(int(left_out), tuple(labels), problems)
+    database.execute(
+        f"""
+        CREATE OR REPLACE TEMP VIEW shareable AS
+        SELECT * FROM chosen c ANTI JOIN too_near t
+        ON t.recording_id = c.recording_id AND t.begins = {_BEGINS} AND t.ends = {_ENDS}
+        """
+    )
+    left_out = database.execute("SELECT coalesce(sum(n), 0)::BIGINT FROM too_near").fetchall()[0][0]
+    return Privacy(left_out, tuple(labels), problems)

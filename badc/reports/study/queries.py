@@ -15,7 +15,7 @@ from badc.reports.query.counts import MS_PER_HOUR, choose, count_pairs, known_na
 from badc.reports.query.expected import notes_on_expected, unexpected
 from badc.reports.query.notes import notes_on_gaps
 from badc.reports.query.runs import runs_of
-from badc.reports.query.thresholds import Threshold, define_thresholds
+from badc.reports.query.thresholds import Threshold, thresholds_by_label
 from badc.reports.settings import EVERYTHING, ChoiceSettings, PrivacySettings
 from badc.reports.study.data import (
     HISTOGRAM_BINS,
@@ -67,7 +67,7 @@ class Counts:
         self.problems = choose(database, choice, labels)
         self.thresholds: dict[str, Threshold] = {}
         if choice.thresholds is not None:
-            self.thresholds, _ = define_thresholds(database, choice.thresholds, known_names(database))
+            self.thresholds, _ = thresholds_by_label(choice.thresholds, known_names(database))
         self._heard = "chosen"  # where detections for clips come from
         count_pairs(database)
         database.execute(

@@ -118,6 +118,9 @@ def test_near_a_threshold_and_the_strongest(write_detections: Callable[..., Path
     }
     assert {one.sighting.confidence for one in strongest} == {round((39 / 40) ** 2, 4)}
     assert all(one.stratum is None for one in strongest), "they are no sample of anything"
+    third = drawn_from(parquet, per_species=8, strongest=True)
+    assert Counter((one.sighting.station, one.night.day) for one in third).most_common(3)[-1][1] == 1
+    assert len(third) == 8, "six best, and two of the second best"
 
 
 def test_modes_exclude_each_other(tmp_path: Path) -> None:

@@ -186,14 +186,23 @@ class ChunkTaskRunner(DaskTaskRunner):
         raise WorkersDiedError(f"{_MOST_WORKERS} workers that had it died, one after the other")
 
     def _result(self, future: Future[Any], reported: Callable[[], Any], worker: str) -> Any:
-        """Return a future's result; raise `_WorkerGoneError` once its worker has left the cluster."""
+        """Return a future's result, fetched only if it was not reported.
+
+        Raises `_WorkerGoneError` once its worker has left the cluster.
+        """
         with self._lock:
             self._waited_for.add(future)
         reported_since_s: float | None = None
+        ended = threading.Event()
+        future.add_done_callback(lambda _: ended.set())
         try:
             while True:
-                with suppress(TimeoutError):
-                    return future.result(timeout=_LOOK_S)
+                if ended.wait(_LOOK_S):
+                    # Reports come by the same way as the end, and before it: with them, nothing has to be fetched.
+                    if future.status == "finished" and (known := reported()) is not None:
+                        return known
+                    with suppress(TimeoutError):
+                        return self._fetched(future)
                 if self._abandoned.is_set():  # a scheduler that hangs confirms nothing
                     raise FutureCancelledError(future.key, "abandoned")
                 if worker not in self._slots.workers():
@@ -207,6 +216,17 @@ class ChunkTaskRunner(DaskTaskRunner):
         finally:
             with self._lock:
                 self._waited_for.discard(future)
+
+    def _fetched(self, future: Future[Any]) -> Any:
+        """Return a future's result from its worker; raise TimeoutError if that takes too long."""
+        try:
+            return future.result(timeout=_LOOK_S)
+        except UnboundLocalError:
+            # Dask fetches what several threads ask for in one go. If the time of the first of them is up while that
+            # waits for its turn, it is cancelled for all, and for all that ask later: the others get this error, from
+            # inside `distributed.utils.sync`.
+            self.client._gather_future = None
+            raise TimeoutError from None
 
     def __enter__(self) -> ChunkTaskRunner:
         super().__enter__()  # type: ignore[no-untyped-call]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from prefect import flow, task
@@ -85,6 +87,34 @@ def test_around_sees_each_attempt_in_this_process(prefect_api, dask_scheduler):
 
     assert once() == 40
     assert seen == [(os.getpid(), 4)]
+
+
+def test_a_result_is_fetched_again_if_another_thread_gave_up_fetching_both(dask_scheduler, monkeypatch):
+    with ChunkTaskRunner(address=dask_scheduler) as runner:
+        mine, other = (runner.client.submit(pow, 2, exponent) for exponent in (5, 6))
+        while not (mine.done() and other.done()):
+            time.sleep(0.01)
+        fetch = runner.client._gather_remote
+
+        async def wait_for_its_turn(*args, **kwargs):
+            await asyncio.sleep(0.8)
+            return await fetch(*args, **kwargs)
+
+        monkeypatch.setattr(runner.client, "_gather_remote", wait_for_its_turn)
+        worker = next(iter(runner.client.scheduler_info()["workers"]))
+        with ThreadPoolExecutor(1) as pool:
+            giving_up = pool.submit(other.result, timeout=0.4)
+            time.sleep(0.2)  # its fetching has begun, and the other joins it
+            assert runner._result(mine, lambda: None, worker) == 32
+            assert isinstance(giving_up.exception(), TimeoutError)
+
+
+def test_a_result_that_was_reported_is_not_fetched(dask_scheduler, monkeypatch):
+    with ChunkTaskRunner(address=dask_scheduler) as runner:
+        future = runner.client.submit(pow, 2, 7)
+        monkeypatch.setattr(runner.client, "_gather_remote", None)
+        worker = next(iter(runner.client.scheduler_info()["workers"]))
+        assert runner._result(future, lambda: "as reported", worker) == "as reported"
 
 
 def test_abandoned_tasks_end_at_once(prefect_api, dask_scheduler):

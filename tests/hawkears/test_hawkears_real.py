@@ -36,8 +36,12 @@ def rows_of(output: Path) -> list[tuple[str, str, int, int, float]]:
 
 @pytest.mark.parametrize(
     "options",
-    [("--min_score", str(MIN_SCORE)), ("--min_score", "0.78", "--region", "CA-AB", "--models", "2", "--low-band")],
-    ids=["score", "place, date of the file, low band"],
+    [
+        ("--min_score", str(MIN_SCORE)),
+        ("--min_score", "0.78", "--region", "CA-AB", "--models", "2", "--low-band"),
+        ("--min_score", "0.78", "--models", "2", "--lat", "51.05", "--lon", "-114.07"),
+    ],
+    ids=["score", "place, date of the file, low band", "the station's place"],
 )
 def test_detections_are_those_of_hawkears_itself(
     recording: Path,
@@ -50,12 +54,17 @@ def test_detections_are_those_of_hawkears_itself(
     wavs = tmp_path / "wavs"
     badc("chunk", "run", recording, *cut, "--output-dir", wavs, "--manifest", tmp_path / "cut.csv", folder=tmp_path)
     badc("chunk", "manifest", recording, *cut, "--output", tmp_path / "m.csv", folder=tmp_path)
+    words, sites = list(options), []
+    if "--lat" in words:
+        *words, _, latitude, _, longitude = words
+        (tmp_path / "sites.csv").write_text(f"station,latitude,longitude\nSITE-1,{latitude},{longitude}\n")
+        sites = ["--hawkears-sites", "sites.csv"]
     log = badc(
         *("infer", "run", tmp_path / "m.csv", "--use-hawkears", "--hawkears-data", data_root, "--output-dir", "out"),
-        *("--max-gpus", 0, "--cpu-workers", 2, *(f"--hawkears-arg={word}" for word in options)),
+        *("--max-gpus", 0, "--cpu-workers", 2, *(f"--hawkears-arg={word}" for word in words), *sites),
         folder=tmp_path,
     )
-    date = ("--date", "file") if "--region" in options else ()
+    date = ("--date", "file") if {"--region", "--lat"} & {*options} else ()
     expected = sorted(
         (
             row["recording"],

@@ -42,7 +42,7 @@ class RefusedError(Exception):
 
 
 def main(options: dict[str, Any]) -> None:
-    """Check options, or serve requests `{path, date}`, as `options["do"]` says.
+    """Check options, or serve requests `{path, date}`, maybe with `place`, as `options["do"]` says.
 
     For `check`, the options are `arguments` (words of HawkEars' command line) and `data_root` (or None). For `serve`,
     they are `parameters` and `data_root` as the check returned them, `scratch`, a folder for HawkEars' own files, and
@@ -78,8 +78,16 @@ def _check(arguments: list[str], data_root: str | None) -> dict[str, Any]:
         "data_root": str(root),
         "min_score": parameters.get("min_score", config.infer.min_score),
         "window_s": config.audio.spec_duration,
+        "takes_places": _takes_places(),
         "devices": {device: _on_device(device, parameters, str(root)) for device in ("cuda", "cpu")},
     }
+
+
+def _takes_places() -> bool:
+    """Whether HawkEars takes a place and a date for each recording."""
+    from hawkears.commands import _analyze
+
+    return "occurrence_metadata" in inspect.signature(_analyze.analyze).parameters
 
 
 def _on_device(device: str, parameters: dict[str, Any], data_root: str) -> dict[str, Any]:
@@ -178,6 +186,10 @@ class _Hawkears:
         # the file's name) the request brings the recording's date.
         if self._by_location and parameters.get("date") in (None, "file"):
             parameters["date"] = request["date"]
+        if "place" in request:
+            date = parameters.pop("date", None)
+            date = request["date"] if date in (None, "file") else date
+            parameters["occurrence_metadata"] = {request["path"]: _metadata(request["place"], date)}
         with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
             result = analyze(
                 input_path=request["path"],
@@ -208,6 +220,14 @@ class _Hawkears:
             "label_name": name,
             "confidence": min(1.0, max(0.0, round(float(found.score), 6))),
         }
+
+
+def _metadata(place: list[float] | None, date: str | None) -> dict[str, object]:
+    """Return a recording's place and date as HawkEars takes them; without a place it leaves no species out."""
+    if place is None:
+        return {}
+    latitude, longitude = place
+    return {"latitude": latitude, "longitude": longitude, "recorded_at": date}
 
 
 def _keep_what_is_loaded() -> Callable[[], Any]:

@@ -18,6 +18,7 @@ from badc.detections.result import ChunkResult, ResultStatus, parse_detections
 from badc.errors import NotInstalledError, RequestError
 from badc.recordings.audio import AudioWindow
 from badc.recordings.names import parse_recording_name
+from badc.runners.hawkears.places import Coordinates, RecordingCoordinates, digest_of, read_coordinates
 from badc.runners.hawkears.script import HawkearsScriptSpec
 from badc.runners.hawkears.settings import INSTALL, SOURCE_ROOT, HawkearsEngine, HawkearsSettings
 from badc.runners.interface import FOUND, AtOnce, ChunkTimeout, RunnerOutput, WorkerPlace, chunk_wav
@@ -45,7 +46,8 @@ class HawkearsSpec(HawkearsSettings):
     fixed: ClassVar[Mapping[str, Any]] = {"hawkears_engine": HawkearsEngine.RESIDENT}
     keeps_model = True
     threshold = "min_score"
-    aside = HawkearsSettings.aside | {"hawkears_data", "parameters", "data_root"}
+    reads = ("hawkears_sites",)
+    aside = HawkearsSettings.aside | {"hawkears_data", "parameters", "data_root", "hawkears_sites", "places"}
     # HawkEars' own default is three threads for a GPU; on a CPU torch keeps every core busy with one chunk.
     at_once = AtOnce(gpu=3, cpu=1)
 
@@ -53,7 +55,15 @@ class HawkearsSpec(HawkearsSettings):
         Path | None,
         Field(description="HawkEars 2.x: its data root, with the weights. Default: where HawkEars itself looks."),
     ] = None
+    hawkears_sites: Annotated[
+        Path | None,
+        Field(
+            description="HawkEars 2.x: CSV of the stations, station,latitude,longitude. Each recording is analysed for "
+            "its own place and date, and species that HawkEars does not know there and then are left out."
+        ),
+    ] = None
     chunk_timeout_s: ChunkTimeout = None
+    places: Annotated[tuple[tuple[str, Coordinates], ...] | None, Field(json_schema_extra=FOUND)] = None
     parameters: Annotated[str, Field(json_schema_extra=FOUND)] = ""
     data_root: Annotated[str, Field(json_schema_extra=FOUND)] = ""
     # What HawkEars' own configuration says, where it is known: the lowest score that it keeps, and the model's window.
@@ -84,7 +94,9 @@ class HawkearsSpec(HawkearsSettings):
 
     def made_with(self, root: Path | None = None) -> dict[str, Any]:
         """See `RunnerSpec.made_with`."""
-        return {name: value for name, value in super().made_with(root).items() if value is not None}
+        sites = None if self.places is None else digest_of(self.places)
+        made = super().made_with(root) | {"hawkears_sites": sites}
+        return {name: value for name, value in made.items() if value is not None}
 
     def prepared(self) -> Self:
         """Have HawkEars itself check the settings (see `RunnerSpec.prepared`)."""
@@ -94,6 +106,7 @@ class HawkearsSpec(HawkearsSettings):
         checked = self._checked(python)
         found = {
             "python": python,
+            "places": self._read_places(checked),
             "version": checked["version"],
             "model_version": checked["model_version"],
             "parameters": orjson.dumps(checked["parameters"], option=orjson.OPT_SORT_KEYS).decode(),
@@ -118,6 +131,20 @@ class HawkearsSpec(HawkearsSettings):
             }
         )
 
+    def _read_places(self, checked: dict[str, Any]) -> tuple[tuple[str, Coordinates], ...] | None:
+        if self.hawkears_sites is None:
+            return None
+        if other := [name for name in ("region", "lat", "lon") if checked["parameters"].get(name) is not None]:
+            raise RequestError(
+                f"--hawkears-sites gives each recording its own place; leave out --hawkears-arg=--{other[0]}"
+            )
+        if not checked["takes_places"]:
+            raise RequestError(
+                f"--hawkears-sites: HawkEars {checked['version']} takes one place for a run; `make hawkears` installs "
+                "one that takes each recording's own"
+            )
+        return read_coordinates(self.hawkears_sites)
+
     def _checked(self, python: str) -> dict[str, Any]:
         data_root = None if self.hawkears_data is None else str(self.hawkears_data.absolute())
         return _check(python, data_root, self.hawkears_arg)
@@ -140,6 +167,7 @@ class HawkearsRunner:
             "scratch": str(place.scratch_dir),
             "at_once": place.at_once,
         }
+        self._places = None if spec.places is None else RecordingCoordinates(dict(spec.places))
         self._timeout_s = spec.chunk_timeout_s
         self._scratch_dir = place.scratch_dir
         self._host = Host(_command(spec.python, options), place.environment, "HawkEars")
@@ -148,13 +176,18 @@ class HawkearsRunner:
         """Analyse one chunk in the host (see `Runner.detect`)."""
         recorded_at = parse_recording_name(chunk.recording_id).recorded_at
         date = None if recorded_at is None else f"{recorded_at:%Y%m%d}"
+        request: dict[str, Any] = {"date": date}
+        note = ""
+        if self._places is not None:
+            request["place"], note = self._places.of(chunk.recording_id, audio.path)
         with chunk_wav(chunk, audio, self._scratch_dir) as wav:
-            answer = self._host.request({"path": str(wav), "date": date}, self._timeout_s)
+            answer = self._host.request({"path": str(wav), **request}, self._timeout_s)
         detections = parse_detections(answer["detections"])
         status = ResultStatus.OK if detections else ResultStatus.NO_DETECTIONS
         greeting = self._host.greeting
         result = ChunkResult(chunk, self.name, status, detections, model_version=greeting["model_version"])
-        return RunnerOutput(result, fits_at_once=greeting.get("at_once"), why_fewer=str(greeting.get("why_fewer", "")))
+        why_fewer = str(greeting.get("why_fewer", ""))
+        return RunnerOutput(result, note=note, fits_at_once=greeting.get("at_once"), why_fewer=why_fewer)
 
     def close(self) -> None:
         """End the host."""

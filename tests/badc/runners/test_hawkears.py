@@ -19,6 +19,7 @@ from badc.errors import RequestError
 from badc.inference.plan import InferPlan, plan_inference
 from badc.inference.worker import infer_chunks
 from badc.runners.hawkears import resident, script
+from badc.runners.hawkears.places import RecordingCoordinates
 from badc.system.gpus import NoGpuError
 from tests.conftest import FAKES, ROOT
 
@@ -199,6 +200,53 @@ def test_the_date_is_the_recordings_own_where_the_place_is_known(
     assert detections_of(hawkears_plan(name, 1, hawkears_arg=words))[0]["confidence"] == confidence
 
 
+SITES = "station,latitude,longitude,timezone\nN-1,55,-115,America/Edmonton\nS-1,48,16,\n"
+
+
+def test_each_recording_has_its_own_place_and_date(hawkears_plan: Callable[..., InferPlan], tmp_path: Path) -> None:
+    sites = tmp_path / "sites.csv"
+    sites.write_text(SITES)
+
+    def confidence(name: str, *words: str) -> float:
+        found = detections_of(hawkears_plan(f"{name}.wav", 1, hawkears_sites=sites, hawkears_arg=words))
+        return float(found[0]["confidence"])
+
+    assert confidence("N-1_20230509_094500") == 0.550509
+    assert confidence("S-1_20230601_094500") == 0.480601
+    assert confidence("S-1_20230602_094500", "--date", "0701") == 0.480701
+    assert confidence("S-1") == 0.75, "no station can be read from that name"
+    made = hawkears_plan("N-9_20230509_094500.wav", 1, hawkears_sites=sites)
+    assert detections_of(made)[0]["confidence"] == 0.75
+    written = json.loads(result_path(made.order.output_dir, made.todo[0].chunk).read_bytes())
+    assert "--hawkears-sites does not list the station 'N-9'" in json.dumps(written)
+
+
+def test_the_places_are_part_of_what_made_the_results(hawkears_plan: Callable[..., InferPlan], tmp_path: Path) -> None:
+    sites = tmp_path / "sites.csv"
+
+    def made_with(text: str) -> dict[str, Any]:
+        sites.write_text(text)
+        return dict(hawkears_plan(hawkears_sites=sites).order.made_with)
+
+    first = made_with(SITES)
+    assert first["hawkears_sites"].startswith("sha256:")
+    assert "places" not in first
+    assert made_with(SITES.replace(",America/Edmonton", ",")) == first
+    assert made_with(SITES.replace("48", "48.1")) != first
+    assert "hawkears_sites" not in hawkears_plan().order.made_with
+
+
+def test_a_station_is_found_by_the_rule_of_its_dataset(tmp_path: Path) -> None:
+    places = RecordingCoordinates({"S-1": (48.0, 16.0)})
+    audio = tmp_path / "ds" / "audio" / "S-1" / "20230509" / "REC_20230509_094500.wav"
+    audio.parent.mkdir(parents=True)
+    audio.touch()
+    assert places.of("REC_20230509_094500", audio)[0] is None, "outside of a dataset only its name counts"
+    (tmp_path / "ds" / "manifests").mkdir()
+    (tmp_path / "ds" / ".badc.toml").write_text('layout = "{station}/{_}/{name}"\n')
+    assert places.of("REC_20230509_094500", audio) == ((48.0, 16.0), "")
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
@@ -224,6 +272,8 @@ def test_a_chunk_that_breaks_it_is_a_failed_attempt(
         ({"hawkears_arg": ("--input", "x")}, "--input: BADC decides this itself"),
         ({"hawkears_arg": ("--threads", "2")}, "--threads: BADC decides this itself"),
         ({"hawkears_arg": ("--help",)}, "--help is not an option for a run"),
+        ({"hawkears_sites": Path("none.csv")}, r"none\.csv: no such CSV of sites"),
+        ({"hawkears_sites": Path("s.csv"), "hawkears_arg": ("--region", "CA-AB")}, "leave out --hawkears-arg=--region"),
         ({"hawkears_data": Path("nowhere")}, "lacks the main models; `.*hawkears init --dest FOLDER`"),
         ({"hawkears_python": Path("nothing/python")}, "cannot be run .*make hawkears"),
         ({"hawkears_python": Path(sys.executable)}, "No module named 'hawkears'.*make hawkears"),

@@ -42,6 +42,7 @@ def analyze(
     *,
     return_results=False,
     recording_paths=None,
+    occurrence_metadata=None,
     raise_errors=False,
     data_root=None,
 ):
@@ -72,9 +73,18 @@ def analyze(
         os._exit(9)
     if "broken" in name:
         raise ValueError(f"cannot decode {name}")
-    score = 0.75 if date is None else int(date[-4:]) / 10_000
+    score = score_of(date) if occurrence_metadata is None else score_there(**occurrence_metadata[input_path])
     found = (Detection("COYE", 0.25, 1.5, score), Detection("ZZZZ", 0.5, 10.25, 0.2))
     return SimpleNamespace(detections=[d for d in found if d.score >= (min_score or 0)])
+
+
+def score_of(date):
+    return 0.75 if date is None else int(date[-4:]) / 10_000
+
+
+def score_there(latitude=None, longitude=None, recorded_at=None):
+    """Return a score whose digits are those of the place and of the date."""
+    return 0.75 if latitude is None else latitude / 100 + int((recorded_at or "0")[-4:]) / 1_000_000
 
 
 def analyze_as_on_a_gpu(path, network_s):

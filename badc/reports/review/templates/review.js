@@ -132,11 +132,11 @@
     at("other-form").hidden = true;
     draw();
     keep();
+    if (at("auto").checked) play(); else sound(now).catch(() => {});
     for (let ahead = 1; ahead <= AHEAD; ahead++) {
       const next = shown[shown.indexOf(now) + ahead];
       if (next !== undefined) { sound(next).catch(() => {}); new Image().src = clips[next].picture; }
     }
-    if (at("auto").checked) play(); else sound(now).catch(() => {});
   }
   function draw() {
     const checked = clips.filter((clip) => verdicts[clip.id]).length;

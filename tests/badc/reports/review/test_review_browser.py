@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import csv
+import json
+import re
+import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from badc.reports.review.draw import Drawn
 from badc.reports.review.folder import make_sample
+from badc.reports.review.page import Picture, review_page
 from badc.reports.review.settings import SampleSettings
+from badc.reports.study.data import Sighting
 from tests.fakes.study import write_study
 
 pytestmark = pytest.mark.browser
@@ -33,7 +40,7 @@ window.level = () => {
 };
 window.loudest = async () => {
   let most = 0;
-  for (let n = 0; n < 40; n++) { most = Math.max(most, level()); await new Promise(later => setTimeout(later, 25)); }
+  for (let n = 0; n < 20; n++) { most = Math.max(most, level()); await new Promise(later => setTimeout(later, 25)); }
   return most;
 };
 """
@@ -52,7 +59,7 @@ def open_review(browser: Any, review: Path) -> Iterator[Callable[..., Any]]:
     """Return a function that opens the page in a window of its own, or again in the same one."""
     contexts = []
 
-    def show(again: Any = None, script: str = LISTEN, **options: Any) -> Any:
+    def show(again: Any = None, script: str = LISTEN, path: Path = review, **options: Any) -> Any:
         context = again.context if again else browser.new_context(accept_downloads=True, **options)
         if not again:
             contexts.append(context)
@@ -62,7 +69,7 @@ def open_review(browser: Any, review: Path) -> Iterator[Callable[..., Any]]:
         page.on("console", lambda message: page.said.append(message.text))
         page.on("pageerror", lambda error: page.said.append(str(error)))
         page.on("request", lambda request: page.asked.append(request.url))
-        page.goto(review.as_uri(), wait_until="load")
+        page.goto(path.as_uri(), wait_until="load")
         return page
 
     yield show
@@ -156,6 +163,7 @@ def test_verdicts_are_kept_undone_saved_and_loaded(
     assert elsewhere.locator("#said").inner_text() == "No clip is left here."
 
 
+@pytest.mark.long
 def test_a_browser_that_keeps_nothing_is_said(open_review: Callable[..., Any]) -> None:
     denied = "Object.defineProperty(window, 'localStorage', { get() { throw new Error('denied'); } });"
     page = open_review(script=denied)
@@ -166,6 +174,38 @@ def test_a_browser_that_keeps_nothing_is_said(open_review: Callable[..., Any]) -
     assert count(page).startswith("1 of")
     assert [row["verdict"] for row in saved(page)] == ["n"]
     assert not open_review().locator("#denied").is_visible()
+
+
+def test_a_thousand_clips_open_at_once_and_load_as_they_come(
+    open_review: Callable[..., Any], review: Path, tmp_path: Path
+) -> None:
+    base = json.loads(re.search(r"const REVIEW = (.*);\n", review.read_text())[1])
+    picture = Picture("", "spectrograms/x.webp", 6.0, (1.5, 4.5), 12_000.0, 0.1)
+    sighting = Sighting("", "", 0.5, "REC", "ST", None, None, None, 0, 60_000, 0, 3000)
+    drawn = [
+        Drawn(f"{n:04}", replace(sighting, label=f"Species {n // 50:02}"), None, None, n * 1000, n * 1000 + 3000, None)
+        for n in range(1000)
+    ]
+    (tmp_path / "review.html").write_text(review_page("large", "0", drawn, [picture] * 1000, [], ""))
+    (tmp_path / "spectrograms").mkdir()
+    shutil.copy(review.parent / base["clips"][0]["picture"], tmp_path / "spectrograms" / "x.webp")
+    sound = (review.parent / "sounds" / f"{base['clips'][0]['id']}.js").read_text()
+    (tmp_path / "sounds").mkdir()
+    for n in range(8):
+        (tmp_path / "sounds" / f"{n:04}.js").write_text(sound.replace(base["clips"][0]["id"], f"{n:04}"))
+    page = open_review(path=tmp_path / "review.html")
+
+    assert count(page) == "0 of 1,000"
+    assert page.locator("#species option").count() == 21
+    page.wait_for_function("document.querySelector('#said').textContent.startsWith('Press Space')")
+    loaded = [url for url in page.asked if url.endswith(".js")]
+    assert [Path(url).name for url in loaded] == ["0000.js", "0001.js", "0002.js"], "the first clip and the next two"
+    page.locator("#main").focus()
+    for _ in range(5):
+        page.keyboard.press("n")
+    assert count(page) == "5 of 1,000"
+    assert page.locator("#place").inner_text().startswith("Clip 0005")
+    assert page.said == []
 
 
 def test_labels_are_read_and_not_run_and_axe_finds_no_barrier(open_review: Callable[..., Any]) -> None:

@@ -85,6 +85,7 @@ def test_the_seed_decides_the_sample(write_detections: Callable[..., Path]) -> N
     assert scores not in (sorted(scores), sorted(scores, reverse=True)), "the order gives the score away"
 
 
+@pytest.mark.long
 def test_every_detection_of_a_stratum_has_the_same_chance(write_detections: Callable[..., Path]) -> None:
     # Ten of 25, from two stations of which one has most: each must come up in two fifths of the draws.
     found = [("A-1_20230509_220000", n * 5000, "Wren", 0.55) for n in range(20)]
@@ -176,7 +177,7 @@ def study(write_detections: Callable[..., Path], tmp_path: Path) -> Path:
     return write_detections(found)
 
 
-@pytest.mark.parametrize("form", ["flac", "wav"])
+@pytest.mark.parametrize("form", ["flac", pytest.param("wav", marks=pytest.mark.long)])
 def test_the_folder_has_the_very_samples_of_the_recording(study: Path, tmp_path: Path, form: str) -> None:
     done: list[tuple[int, int]] = []
     settings = SampleSettings(parquet=study, labels=("Wren",), format=form, audio_root=tmp_path)

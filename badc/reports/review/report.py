@@ -127,8 +127,8 @@ def report_on_verdicts(settings: VerdictSettings) -> ReviewReport:
         )
     if unweighted := sum(check.stratum is None for check in checks):
         notes.append(
-            f"{numbered(unweighted, 'detection')} not from a sample over bands of the score (--sample names the review's "
-            "sample.csv): the precision of their species is that of the checked detections, not of all"
+            f"{numbered(unweighted, 'detection')} not from a sample over bands of the score (--sample names the "
+            "review's sample.csv): the precision of their species is that of the checked detections, not of all"
         )
     folder = absolute(settings.folder)
     tables: list[tuple[str, type[Any], Sequence[Any]]] = [

@@ -49,7 +49,7 @@ def make_bundle(settings: BundleSettings) -> Bundle:
     written: list[Path] = []
     with open_tables(settings.parquet, coverage, settings.sites) as tables:
         problems = (*choose(tables, settings), *matching(tables, settings.private_labels)[1])
-        count_pairs(tables)
+        count_pairs(tables, settings)
         notes = (*notes_on_tables(tables, settings.parquet, coverage), *problems)
         figures = figures_of(tables, has_coverage=coverage is not None)
         if not settings.no_quicklook:
@@ -57,7 +57,7 @@ def make_bundle(settings: BundleSettings) -> Bundle:
         if not settings.no_parquet_report:
             written += write_parquet_report(tables, settings, coverage, figures, overview)
         if not settings.no_duckdb_report:
-            write_database(tables, database, settings.bucket_minutes)
+            write_database(tables, database, settings.bucket_minutes, settings)
     if not settings.no_duckdb_report:
         exports = DatabaseSettings(
             parquet=settings.parquet,
@@ -88,4 +88,5 @@ def _write_page(settings: BundleSettings, coverage: Path | None, target: Path) -
         title=settings.title,
         min_effort_h=settings.min_effort,
         privacy=settings,
+        events=settings,
     )

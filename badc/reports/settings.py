@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from badc.recordings.names import id_problem
 from badc.reports.naming import NamesSettings
+from badc.reports.query.event_settings import EventSettings
 from badc.settings.model import ARGUMENT, Settings, turned_off_by
 from badc.species.range_model import DEFAULT_MIN_OCCURRENCE
 from badc.system.choices import Choice, chosen
@@ -142,7 +143,7 @@ class ReportSettings(ChoiceSettings):
     ] = None
 
 
-class SummarySettings(CsvSettings, NamesSettings, ReportSettings):
+class SummarySettings(CsvSettings, NamesSettings, EventSettings, ReportSettings):
     """Settings of `badc report summary`."""
 
     group_by: Annotated[
@@ -175,7 +176,7 @@ BucketMinutes = Annotated[
 ]
 
 
-class QuicklookSettings(CsvSettings, ReportSettings):
+class QuicklookSettings(CsvSettings, EventSettings, ReportSettings):
     """Settings of `badc report quicklook`."""
 
     top_labels: TopLabels = 10
@@ -185,7 +186,7 @@ class QuicklookSettings(CsvSettings, ReportSettings):
     ] = None
 
 
-class ParquetReportSettings(CsvSettings, ReportSettings):
+class ParquetReportSettings(CsvSettings, EventSettings, ReportSettings):
     """Settings of `badc report parquet`."""
 
     top_labels: TopLabels = 20
@@ -197,7 +198,7 @@ class ParquetReportSettings(CsvSettings, ReportSettings):
     ] = None
 
 
-class DatabaseSettings(CsvSettings, ReportSettings):
+class DatabaseSettings(CsvSettings, EventSettings, ReportSettings):
     """Settings of `badc report duckdb`."""
 
     database: Annotated[
@@ -214,7 +215,7 @@ class DatabaseSettings(CsvSettings, ReportSettings):
     ] = None
 
 
-class BundleSettings(CsvSettings, PrivacySettings, ReportSettings):
+class BundleSettings(CsvSettings, PrivacySettings, EventSettings, ReportSettings):
     """Settings of `badc report bundle`."""
 
     output_dir: Annotated[
@@ -275,7 +276,7 @@ class BundleSettings(CsvSettings, PrivacySettings, ReportSettings):
         return self.output_dir or self.parquet.parent
 
 
-class RollupSettings(CsvSettings, ChoiceSettings):
+class RollupSettings(CsvSettings, EventSettings, ChoiceSettings):
     """Settings of `badc report aggregate-dir`."""
 
     folder: Annotated[

@@ -12,8 +12,10 @@ import duckdb
 from badc.errors import RequestError
 from badc.reports.query.connection import connection, explained, first_line
 from badc.reports.query.counts import Ranking, choose, ranked, timeline, write_csv
+from badc.reports.query.event_settings import EventSettings
+from badc.reports.query.events import EVENTS_OF_LABELS, EVENTS_OF_RECORDINGS, count_events, events_query
 from badc.reports.query.notes import notes_on_tables
-from badc.reports.query.tables import find_coverage, open_tables
+from badc.reports.query.tables import EFFORT, find_coverage, open_tables
 from badc.reports.settings import DatabaseSettings
 from badc.system import atomic
 from badc.system.paths import absolute
@@ -41,8 +43,9 @@ def make_database(settings: DatabaseSettings) -> MadeDatabase:
     """Write a DuckDB database of the tables; with `export_dir`, also export its views.
 
     The tables `detections` and `coverage` have the columns of the views of the same names in
-    `badc.reports.query.tables.open_tables`; the views are `label_summary`, `recording_summary` and `timeline_summary`.
-    The file is built beside its place and renamed into it.
+    `badc.reports.query.tables.open_tables`; the views are `label_summary`, `recording_summary`, `timeline_summary`,
+    `effort` (as there) and `events` (see `badc.reports.query.events`). The file is built beside its place and renamed
+    into it.
 
     Raises
     ------
@@ -57,7 +60,8 @@ def make_database(settings: DatabaseSettings) -> MadeDatabase:
     with open_tables(settings.parquet, coverage, settings.sites) as tables:
         problems = choose(tables, settings)
         notes = (*notes_on_tables(tables, settings.parquet, coverage), *problems)
-        write_database(tables, settings.database, settings.bucket_minutes)
+        count_events(tables, settings)
+        write_database(tables, settings.database, settings.bucket_minutes, settings)
     return read_database(settings, notes)
 
 
@@ -96,11 +100,14 @@ _ORDERS = {
 }
 
 
-def write_database(tables: duckdb.DuckDBPyConnection, database: Path, bucket_minutes: int) -> None:
+def write_database(
+    tables: duckdb.DuckDBPyConnection, database: Path, bucket_minutes: int, events: EventSettings
+) -> None:
     """Write the chosen detections, the coverage and the views to a database file.
 
-    `tables` is a connection of `badc.reports.query.tables.open_tables`, after `badc.reports.query.counts.choose`;
-    `bucket_minutes` is the step of the view `timeline_summary`. An older file is replaced once the new one is complete.
+    `tables` is a connection of `badc.reports.query.tables.open_tables`, after `badc.reports.query.counts.choose` and
+    `badc.reports.query.events.count_events`; `bucket_minutes` is the step of the view `timeline_summary`. An older file
+    is replaced once the new one is complete.
     """
     target = absolute(database)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -112,11 +119,15 @@ def write_database(tables: duckdb.DuckDBPyConnection, database: Path, bucket_min
             tables.execute("CREATE TABLE made.detections AS SELECT * FROM chosen")
             tables.execute("CREATE TABLE made.coverage AS SELECT * FROM coverage")
             tables.execute("CREATE TABLE made.runs AS SELECT * FROM runs")
+            tables.execute(
+                "CREATE TABLE made.event_counts AS SELECT label, recording_id, station, "
+                "CAST(sum(events) AS BIGINT) AS events FROM event_counts GROUP BY ALL"
+            )
         finally:
             tables.execute("DETACH made")
         # Over a new connection, so that the views do not refer to the tables by the attached name `made`.
         with connection(str(made)) as inner:
-            for name, query in _views(bucket_minutes).items():
+            for name, query in _views(bucket_minutes, events).items():
                 inner.execute(f"CREATE VIEW {name} AS {query}")
             inner.execute("CHECKPOINT")
         refuse_in_use(target)
@@ -124,13 +135,17 @@ def write_database(tables: duckdb.DuckDBPyConnection, database: Path, bucket_min
             os.replace(made, temporary)  # noqa: PTH105 - the rename is the point
 
 
-def _views(bucket_minutes: int) -> dict[str, str]:
+def _views(bucket_minutes: int, events: EventSettings) -> dict[str, str]:
     return {
-        "label_summary": "SELECT label, min(label_name) AS label_name, count(*) AS detections, "
-        "avg(confidence) AS avg_confidence FROM detections GROUP BY label ORDER BY detections DESC, label",
-        "recording_summary": "SELECT recording_id, count(*) AS detections, avg(confidence) AS avg_confidence "
-        "FROM detections GROUP BY recording_id ORDER BY detections DESC, recording_id",
+        "label_summary": "WITH heard AS (SELECT label, min(label_name) AS label_name, count(*) AS detections, "
+        "avg(confidence) AS avg_confidence FROM detections GROUP BY label) "
+        f"FROM heard LEFT JOIN ({EVENTS_OF_LABELS}) USING (label) ORDER BY detections DESC, label",
+        "recording_summary": "WITH heard AS (SELECT recording_id, count(*) AS detections, "
+        "avg(confidence) AS avg_confidence FROM detections GROUP BY recording_id) "
+        f"FROM heard LEFT JOIN ({EVENTS_OF_RECORDINGS}) USING (recording_id) ORDER BY detections DESC, recording_id",
         "timeline_summary": timeline(bucket_minutes, "detections"),
+        "effort": EFFORT,
+        "events": events_query("detections", events),
     }
 
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _PROMISED: Mapping[str, Sequence[str]] = {
     "detections": ("recording_id", "chunk_id", "absolute_time_ms", "label", "confidence", "detected_at"),
     "coverage": ("recording_id", "chunk_id", "start_ms", "end_ms", "status"),
-    "label_summary": ("label", "label_name", "detections", "avg_confidence"),
-    "recording_summary": ("recording_id", "detections", "avg_confidence"),
+    "label_summary": ("label", "label_name", "detections", "avg_confidence", "events"),
+    "recording_summary": ("recording_id", "detections", "avg_confidence", "events"),
     "timeline_summary": ("bucket_index", "bucket_start_ms", "detections", "avg_confidence"),
 }
 
@@ -144,12 +144,12 @@ class BundleDatabase:
 
     @property
     def label_summary(self) -> pd.DataFrame:
-        """Per label: label_name, detections, avg_confidence; the most frequent first."""
+        """Per label: label_name, detections, avg_confidence, events; the most frequent first."""
         return self.query("SELECT * FROM label_summary ORDER BY detections DESC, label")
 
     @property
     def recording_summary(self) -> pd.DataFrame:
-        """Per recording with a detection: detections, avg_confidence; the most detections first."""
+        """Per recording with a detection: detections, avg_confidence, events; the most detections first."""
         return self.query("SELECT * FROM recording_summary ORDER BY detections DESC, recording_id")
 
     @property

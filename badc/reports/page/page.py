@@ -31,6 +31,7 @@ from badc.reports.page.sections import (
 )
 from badc.reports.page.sources import Sources
 from badc.reports.plots import plots_of
+from badc.reports.query.event_settings import BY_WINDOW, EventSettings
 from badc.reports.query.tables import find_coverage, open_tables
 from badc.reports.settings import CAREFUL, DEFAULT_KINDS, EVERYTHING, ChoiceSettings, Group, PrivacySettings
 from badc.reports.study.clips import MARGIN_MS
@@ -85,6 +86,7 @@ def write_page(
     title: str | None = None,
     min_effort_h: float = 1.0,
     privacy: PrivacySettings = CAREFUL,
+    events: EventSettings = BY_WINDOW,
 ) -> list[Path]:
     """Write the report of a table of detections as an HTML file, and its charts as PNG files; return all of them.
 
@@ -112,6 +114,8 @@ def write_page(
         Analysed audio that an hour of the day or a station needs to be called the busiest.
     privacy
         Near which sounds no clip is made; by default, near people.
+    events
+        Which detections make one event.
 
     Raises
     ------
@@ -123,7 +127,7 @@ def write_page(
     has_coverage = find_coverage(parquet, coverage) is not None
     with open_tables(parquet, coverage, sites) as database:
         counts = Counts(database, has_coverage=has_coverage, choice=choice)
-        figures = read_figures(counts, min_effort_h=min_effort_h)
+        figures = read_figures(counts, min_effort_h=min_effort_h, events=events)
         labels = [species.label for species in figures.found.species[: listen.MOST_SPECIES]]
         private = counts.keep_private(privacy, MARGIN_MS).words if clips else ""
         sightings = counts.sightings(labels, listen.EACH) if clips else []
@@ -153,7 +157,7 @@ def page_of(
 ) -> Page:
     """Return the content of the page; `heard` is None without clips, `target` is where the page will be."""
     found = figures.found
-    told = Sources(parquet, target, found.choice, sites)
+    told = Sources(parquet, target, found.choice, sites, found.events)
     sun = sun_band(found.stations)
     words, histograms, confidence_table = confidence_parts(figures.histograms, found)
     made_at = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"

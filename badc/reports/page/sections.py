@@ -80,6 +80,7 @@ def species_table(species: Sequence[Species], found: Findings, clips: Mapping[st
             (
                 f"{s.detections:,}",
                 *((short(s.detections / hours),) if hours else ()),
+                "–" if s.events is None else f"{s.events:,}",
                 f"{s.stations:,}",
                 f"{s.recordings:,}",
                 "–" if s.mean_confidence is None else f"{s.mean_confidence:.2f}",
@@ -91,10 +92,14 @@ def species_table(species: Sequence[Species], found: Findings, clips: Mapping[st
         )
         for s in species
     ]
-    columns = ("Species", "Detections", *rate, "Stations", "Recordings", "Confidence", "Highest", *checked, "Dates")
+    columns = (
+        *("Species", "Detections", *rate, "Events", "Stations", "Recordings", "Confidence", "Highest"),
+        *(*checked, "Dates"),
+    )
     caption = "The most often detected first. Confidence is the mean of the detections; beside it is the highest one."
     if hours:
         caption += " Per hour: detections per analysed hour."
+    caption += f" {words_of.event_words(found.events)}"
     if checked:
         caption += (
             " Checked by people: detections of how many that they were drawn from, and which part of those that count "

@@ -7,6 +7,7 @@ from datetime import date
 from badc.detections.fingerprint import MODEL_VERSION, RUNNER, described
 from badc.errors import numbered
 from badc.reports.page.checked import checked_words, counted_words
+from badc.reports.query.event_settings import EventSettings
 from badc.reports.query.runs import Run, mixture
 from badc.reports.study.data import HOURS, Findings, Making, Species
 from badc.reports.study.scale import short
@@ -145,6 +146,12 @@ def hours_words(hours: float) -> str:
     factor, unit = next((pair for pair in units if hours * pair[0] >= 1), units[-1])
     number = short(hours * factor)
     return f"{number} {unit}" if number == "1" else f"{number} {unit}s"
+
+
+def event_words(events: EventSettings) -> str:
+    """Return what one event is."""
+    gap = "one window of the classifier" if events.max_gap_s is None else f"{events.max_gap_s:g} s"
+    return f"An event is a series of detections without a gap longer than {gap}."
 
 
 def answers(found: Findings) -> list[tuple[str, str]]:

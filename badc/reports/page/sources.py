@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from badc.reports.query.event_settings import EventSettings
 from badc.reports.settings import ChoiceSettings, DatabaseSettings, Group, SummarySettings
 from badc.reports.study.data import HISTOGRAM_BINS, Timeline
 from badc.system.sql import quoted
@@ -14,12 +15,13 @@ from badc.system.sql import quoted
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The table, the page, which detections count, and the sites; they are named without their folders."""
+    """The table, the page, which detections count, the sites, and what an event is; files are named without folders."""
 
     parquet: Path
     page: Path
     choice: ChoiceSettings
     sites: Path | None
+    events: EventSettings
 
     def summary(self, output: str, *groups: Group) -> str:
         """Return the command that writes the counts and rates by these groups as CSV."""
@@ -63,7 +65,8 @@ class Sources:
             if (value := getattr(self.choice, name)) is not None
         }
         sites = None if self.sites is None else Path(self.sites.name)
-        return {"parquet": Path(self.parquet.name), "sites": sites, **chosen}
+        events = self.events.model_dump(include={"max_gap_s"})
+        return {"parquet": Path(self.parquet.name), "sites": sites, **chosen, **events}
 
 
 def _made(settings: DatabaseSettings) -> str:

@@ -14,6 +14,8 @@ from typing import Any
 
 import duckdb
 
+from badc.reports.query.event_settings import BY_WINDOW, EventSettings
+from badc.reports.query.events import EVENTS_OF_LABELS, EVENTS_OF_RECORDINGS, count_events
 from badc.reports.query.expected import UNEXPECTED, unexpected
 from badc.reports.query.spreadsheets import text_cell
 from badc.reports.query.thresholds import above_threshold, thresholds_by_label
@@ -35,8 +37,8 @@ _LABEL_RANKING = f"""
     SELECT label, label_name, CAST(sum(n) AS BIGINT) AS detections, {AVERAGES},
       count(DISTINCT recording_id) AS recordings,
       sum(n) / (SELECT nullif(sum(analysed_ms), 0) / {MS_PER_HOUR} FROM effort_hours) AS detections_per_hour,
-      CAST(sum(unexpected) AS BIGINT) AS unexpected
-    FROM pairs GROUP BY label, label_name
+      CAST(sum(unexpected) AS BIGINT) AS unexpected, any_value(events) AS events
+    FROM pairs LEFT JOIN ({EVENTS_OF_LABELS}) USING (label) GROUP BY label, label_name
 """
 
 _RECORDING_RANKING = f"""
@@ -52,8 +54,9 @@ _RECORDING_RANKING = f"""
       GROUP BY recording_id)
     SELECT recording_id, coalesce(heard.station, analysed.station) AS station, recorded_at,
       CAST(coalesce(n, 0) AS BIGINT) AS detections, coalesce(labels, 0) AS labels, avg_confidence, max_confidence,
-      hours AS analysed_hours, coalesce(n, 0) / nullif(hours, 0) AS detections_per_hour
+      hours AS analysed_hours, coalesce(n, 0) / nullif(hours, 0) AS detections_per_hour, coalesce(events, 0) AS events
     FROM heard FULL OUTER JOIN analysed USING (recording_id) LEFT JOIN started USING (recording_id)
+    LEFT JOIN ({EVENTS_OF_RECORDINGS}) USING (recording_id)
 """
 
 CHUNKS = """
@@ -155,10 +158,11 @@ def known_names(database: duckdb.DuckDBPyConnection) -> dict[str, set[str]]:
     return known
 
 
-def count_pairs(database: duckdb.DuckDBPyConnection) -> None:
+def count_pairs(database: duckdb.DuckDBPyConnection, events: EventSettings = BY_WINDOW) -> None:
     """Make the tables that `LABELS` and `RECORDINGS` read, from the chosen detections."""
     count_detections(database)
     count_effort(database)
+    count_events(database, events)
     database.execute(f"CREATE OR REPLACE TEMP TABLE label_ranking AS {_LABEL_RANKING}")
     database.execute(f"CREATE OR REPLACE TEMP TABLE recording_ranking AS {_RECORDING_RANKING}")
 

@@ -20,6 +20,7 @@ from badc.errors import RequestError
 from badc.recordings.names import parse_recording_name
 from badc.recordings.sites import Site, read_sites
 from badc.reports.query.connection import connection, explained, first_line
+from badc.reports.query.events import events_query
 from badc.reports.query.nights import night_of
 from badc.reports.query.runs import define_runs
 from badc.reports.query.species import with_joined_labels
@@ -32,6 +33,32 @@ _IDS_PER_READ = 50_000
 _SQL_TYPES = {"string": "VARCHAR", "int64": "BIGINT", "int32": "INTEGER", "double": "DOUBLE", "bool": "BOOLEAN"}
 NEEDED_OF_DETECTIONS = ("recording_id", "chunk_id", "label", "confidence")
 NEEDED_OF_COVERAGE = ("recording_id", "chunk_id", "start_ms", "end_ms", "status")
+
+
+# The query of the view `effort`, from the view or a table `coverage`.
+EFFORT = f"""
+    WITH ordered AS (
+      SELECT recording_id, station, study_area, start_ms, end_ms, local_start,
+        max(end_ms) OVER (PARTITION BY recording_id ORDER BY start_ms, end_ms
+          ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS covered_ms
+      FROM coverage WHERE analysed AND end_ms > start_ms),
+    pieces AS (
+      SELECT recording_id, station, study_area,
+        local_start + to_milliseconds(greatest(start_ms, covered_ms) - start_ms) AS begins,
+        local_start + to_milliseconds(end_ms - start_ms) AS ends,
+        end_ms - greatest(start_ms, covered_ms) AS piece_ms
+      FROM ordered WHERE covered_ms IS NULL OR end_ms > covered_ms),
+    hours AS (
+      SELECT *, unnest(CASE WHEN begins IS NULL THEN [CAST(NULL AS TIMESTAMP)]
+        ELSE range(date_trunc('hour', begins), ends, INTERVAL 1 HOUR) END) AS local_hour
+      FROM pieces)
+    SELECT recording_id, station, study_area, local_hour, CAST(local_hour AS DATE) AS date,
+      hour(local_hour) AS hour, {night_of("local_hour")} AS night,
+      CAST(sum(CASE WHEN local_hour IS NULL THEN piece_ms
+        ELSE epoch_ms(least(ends, local_hour + INTERVAL 1 HOUR)) - epoch_ms(greatest(begins, local_hour)) END)
+        AS BIGINT) AS analysed_ms
+    FROM hours GROUP BY ALL
+"""
 
 
 @contextlib.contextmanager
@@ -53,6 +80,8 @@ def open_tables(
     `local_hour` (TIMESTAMP: start of the hour), `date`, `hour`, `night`, `analysed_ms`. Audio that several chunks share
     counts once; a chunk across the full hour is divided between both. The times are null if the recording's start is
     unknown.
+
+    View `events`: detections that follow each other, as one (see `badc.reports.query.events`).
 
     View `runs`: what made the results (see `badc.reports.query.runs`).
 
@@ -81,7 +110,8 @@ def open_tables(
         else:
             with explained(found):
                 define_coverage(database, source_of(database, [found], NEEDED_OF_COVERAGE), places)
-        _define_effort(database)
+        database.execute(f"CREATE VIEW effort AS {EFFORT}")
+        database.execute(f"CREATE VIEW events AS {events_query('detections')}")
         define_runs(database, [parquet] if found is None else [parquet, found])
         yield database
 
@@ -214,35 +244,6 @@ def define_coverage(
           coalesce(status IN ({", ".join(map(quoted, ANALYSED))}), false) AS analysed
           {"".join(f", told.{identifier(name)}" for name in further)}
         FROM started AS told {site_join(sites)}
-        """
-    )
-
-
-def _define_effort(database: duckdb.DuckDBPyConnection) -> None:
-    database.execute(
-        f"""
-        CREATE VIEW effort AS
-        WITH ordered AS (
-          SELECT recording_id, station, study_area, start_ms, end_ms, local_start,
-            max(end_ms) OVER (PARTITION BY recording_id ORDER BY start_ms, end_ms
-              ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS covered_ms
-          FROM coverage WHERE analysed AND end_ms > start_ms),
-        pieces AS (
-          SELECT recording_id, station, study_area,
-            local_start + to_milliseconds(greatest(start_ms, covered_ms) - start_ms) AS begins,
-            local_start + to_milliseconds(end_ms - start_ms) AS ends,
-            end_ms - greatest(start_ms, covered_ms) AS piece_ms
-          FROM ordered WHERE covered_ms IS NULL OR end_ms > covered_ms),
-        hours AS (
-          SELECT *, unnest(CASE WHEN begins IS NULL THEN [CAST(NULL AS TIMESTAMP)]
-            ELSE range(date_trunc('hour', begins), ends, INTERVAL 1 HOUR) END) AS local_hour
-          FROM pieces)
-        SELECT recording_id, station, study_area, local_hour, CAST(local_hour AS DATE) AS date,
-          hour(local_hour) AS hour, {night_of("local_hour")} AS night,
-          CAST(sum(CASE WHEN local_hour IS NULL THEN piece_ms
-            ELSE epoch_ms(least(ends, local_hour + INTERVAL 1 HOUR)) - epoch_ms(greatest(begins, local_hour)) END)
-            AS BIGINT) AS analysed_ms
-        FROM hours GROUP BY ALL
         """
     )
 

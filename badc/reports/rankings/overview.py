@@ -45,6 +45,7 @@ class Overview:
     analysed_recordings: int | None  # with an analysed chunk; None without coverage
     analysed_hours: float | None  # of audio; None without coverage
     detections_per_hour: float | None  # of analysed audio; None without any
+    events: int  # see `badc.reports.query.events`
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def parquet_report(settings: ParquetReportSettings) -> ParquetReport:
     coverage = find_coverage(settings.parquet, settings.coverage)
     with open_tables(settings.parquet, coverage, settings.sites) as database:
         problems = choose(database, settings)
-        count_pairs(database)
+        count_pairs(database, settings)
         figures = figures_of(database, has_coverage=coverage is not None)
         written: tuple[Path, ...] = ()
         if settings.output_dir is not None:
@@ -122,6 +123,7 @@ def figures_of(database: duckdb.DuckDBPyConnection, *, has_coverage: bool) -> Ov
         analysed,
         hours,
         detections / hours if hours else None,
+        database.execute("SELECT CAST(coalesce(sum(events), 0) AS BIGINT) FROM event_counts").fetchall()[0][0],
     )
 
 

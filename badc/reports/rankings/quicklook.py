@@ -49,7 +49,7 @@ def quicklook(settings: QuicklookSettings) -> Quicklook:
     coverage = find_coverage(settings.parquet, settings.coverage)
     with open_tables(settings.parquet, coverage, settings.sites) as database:
         problems = choose(database, settings)
-        count_pairs(database)
+        count_pairs(database, settings)
         folder = settings.output_dir
         written = () if folder is None else write_quicklook(database, folder, settings.for_spreadsheets)
         starts = _count_starts(database)

@@ -26,6 +26,7 @@ from badc.errors import RequestError, numbered
 from badc.recordings.places import Place
 from badc.reports.query.connection import connection, explained
 from badc.reports.query.counts import AVERAGES, Ranking, choose, count_detections, ranked, write_csv
+from badc.reports.query.events import EVENTS_OF_LABELS, count_events
 from badc.reports.query.expected import notes_on_expected
 from badc.reports.query.notes import notes_on_gaps
 from badc.reports.query.runs import define_runs, mixture, runs_of
@@ -49,12 +50,12 @@ _BOARDS = {
           count(DISTINCT recording_id) AS recordings, count(DISTINCT station) AS stations,
           (SELECT sum(hours) FROM board) AS analysed_hours,
           sum(n) / (SELECT nullif(sum(hours), 0) FROM board HAVING count(hours) = count(*)) AS detections_per_hour,
-          CAST(sum(unexpected) AS BIGINT) AS unexpected
-        FROM pairs GROUP BY label, label_name
+          CAST(sum(unexpected) AS BIGINT) AS unexpected, any_value(events) AS events
+        FROM pairs LEFT JOIN ({EVENTS_OF_LABELS}) USING (label) GROUP BY label, label_name
         ORDER BY detections DESC, label""",
     "recording_summary": """
         SELECT recording_id, station, detections, avg_confidence, max_confidence, labels, hours AS analysed_hours,
-          detections / nullif(hours, 0) AS detections_per_hour
+          detections / nullif(hours, 0) AS detections_per_hour, events
         FROM board ORDER BY detections DESC, recording_id, station NULLS LAST""",
     "station_summary": f"""
         WITH heard AS (
@@ -62,11 +63,11 @@ _BOARDS = {
           FROM pairs GROUP BY station),
         analysed AS (
           SELECT station, CAST(sum(detections) AS BIGINT) AS detections, sum(hours) AS hours,
-            count(hours) = count(*) AS all_known
+            count(hours) = count(*) AS all_known, CAST(sum(events) AS BIGINT) AS events
           FROM board GROUP BY station)
         SELECT analysed.station, detections, avg_confidence, max_confidence, coalesce(labels, 0) AS labels,
           coalesce(recordings, 0) AS recordings, hours AS analysed_hours,
-          CASE WHEN all_known THEN detections / nullif(hours, 0) END AS detections_per_hour
+          CASE WHEN all_known THEN detections / nullif(hours, 0) END AS detections_per_hour, events
         FROM analysed LEFT JOIN heard ON heard.station IS NOT DISTINCT FROM analysed.station
         ORDER BY detections DESC, analysed.station NULLS LAST""",
 }
@@ -76,15 +77,18 @@ _BOARD = f"""
     CREATE TEMP TABLE board AS
     WITH heard AS (
       SELECT recording_id, station, sum(n) AS n, {AVERAGES}, count(DISTINCT label) AS labels
-      FROM pairs GROUP BY recording_id, station)
+      FROM pairs GROUP BY recording_id, station),
+    begun AS (SELECT recording_id, station, sum(events) AS events FROM event_counts GROUP BY recording_id, station)
     SELECT coalesce(heard.recording_id, a.recording_id) AS recording_id, coalesce(heard.station, a.station) AS station,
-      CAST(coalesce(n, 0) AS BIGINT) AS detections, avg_confidence, max_confidence, coalesce(labels, 0) AS labels, hours
+      CAST(coalesce(n, 0) AS BIGINT) AS detections, avg_confidence, max_confidence, coalesce(labels, 0) AS labels,
+      hours, CAST(coalesce(events, 0) AS BIGINT) AS events
     FROM heard FULL OUTER JOIN analysed a
       ON a.recording_id = heard.recording_id AND a.station IS NOT DISTINCT FROM heard.station
+    LEFT JOIN begun ON begun.recording_id = heard.recording_id AND begun.station IS NOT DISTINCT FROM heard.station
 """
 _USED = (
-    "recording_id, chunk_id, label, label_code, label_name, confidence, station, recorded_at, detected_at, "
-    "runner, model_version, fingerprint, study_area, occurrence, "
+    "recording_id, chunk_id, label, label_code, label_name, confidence, absolute_time_ms, absolute_end_ms, station, "
+    "recorded_at, detected_at, runner, model_version, fingerprint, study_area, occurrence, "
     "concat_ws(chr(31), coalesce(dataset_root, ''), parse_dirpath(coalesce(source_path, ''))) AS origin, badc_file"
 )
 
@@ -145,6 +149,7 @@ def roll_up(settings: RollupSettings, not_chunked: Sequence[tuple[NotChunked, Pl
         notes = _define(database, found)
         notes += choose(database, settings)
         count_detections(database)
+        count_events(database, settings, origin="origin")
         notes += count_analysed(database, found.tables, not_chunked)
         define_runs(database, [file for table in found.tables for file in (table, coverage_path(table))])
         if (mixed := mixture(runs_of(database))) is not None:

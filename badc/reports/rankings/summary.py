@@ -7,12 +7,13 @@ from pathlib import Path
 
 from badc.reports.naming import name_species
 from badc.reports.query.counts import MS_PER_HOUR, Ranking, choose, count_effort, ranked, write_csv
+from badc.reports.query.events import count_events
 from badc.reports.query.expected import UNEXPECTED
 from badc.reports.query.notes import notes_on_tables
 from badc.reports.query.tables import find_coverage, open_tables
 from badc.reports.settings import Group, SummarySettings
 
-_IN_ORDER_OF_TIME = {Group.HOUR, Group.DATE, Group.NIGHT}
+_TIMES = {Group.HOUR, Group.DATE, Group.NIGHT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,9 @@ def summarise(settings: SummarySettings) -> Summary:
     """Count detections by groups.
 
     A group has its detections, average and highest confidence, recordings with a detection, hours of analysed audio of
-    its recordings, station, study area, hour, date or night (of all for a label), and detections per such hour. Unless
-    labels are among the groups, those that were analysed without a detection are listed too, with 0.
+    its recordings, station, study area, hour, date or night (of all for a label), detections per such hour, and
+    events, which count where they begin. Unless labels are among the groups, those that were analysed without a
+    detection are listed too, with 0.
 
     Raises
     ------
@@ -41,6 +43,7 @@ def summarise(settings: SummarySettings) -> Summary:
         notes = choose(database, settings, settings.labels)
         notes += name_species(database, settings)
         count_effort(database)
+        count_events(database, settings, by_hour=not _TIMES.isdisjoint(settings.groups))
         # Into a table, because printing and the CSV both read it.
         database.execute(f"CREATE TEMP TABLE summary AS {_query(settings.groups, settings.column is not None)}")
         order = "SELECT * FROM summary ORDER BY " + ", ".join(_order(settings.groups))
@@ -53,6 +56,7 @@ def _query(groups: tuple[Group, ...], with_names: bool = False) -> str:
     chosen = ", ".join(groups)
     places = [group for group in groups if group is not Group.LABEL]
     columns = [f"heard.{group} AS {group}" for group in groups]
+    same_group = " AND ".join(f"begun.{group} IS NOT DISTINCT FROM heard.{group}" for group in groups)
     join = "CROSS JOIN analysed"
     if places:
         same = " AND ".join(f"heard.{group} IS NOT DISTINCT FROM analysed.{group}" for group in places)
@@ -72,6 +76,7 @@ def _query(groups: tuple[Group, ...], with_names: bool = False) -> str:
           SELECT {chosen}, CAST(sum(n) AS BIGINT) AS n, sum(confidence_sum) AS confidence_sum, sum(rated) AS rated,
             max(highest) AS highest, count(*) AS recordings, CAST(sum(unexpected) AS BIGINT) AS unexpected
           FROM parts GROUP BY {chosen}),
+        begun AS (SELECT {chosen}, CAST(sum(events) AS BIGINT) AS events FROM event_counts GROUP BY {chosen}),
         analysed AS (
           SELECT {"".join(f"{group}, " for group in places)} sum(analysed_ms) / {MS_PER_HOUR} AS hours
           FROM effort_hours {f"GROUP BY {', '.join(places)}" if places else ""})
@@ -79,11 +84,11 @@ def _query(groups: tuple[Group, ...], with_names: bool = False) -> str:
           round(confidence_sum / nullif(rated, 0), 9) AS avg_confidence, highest AS max_confidence,
           coalesce(recordings, 0) AS recordings, hours AS analysed_hours,
           coalesce(n, 0) / nullif(hours, 0) AS detections_per_hour
-          {", unexpected" if Group.LABEL in groups else ""}
-        FROM heard {join}
+          {", unexpected" if Group.LABEL in groups else ""}, coalesce(events, 0) AS events
+        FROM heard {join} LEFT JOIN begun ON n IS NOT NULL AND {same_group}
     """
 
 
 def _order(groups: tuple[Group, ...]) -> list[str]:
     keys = [f"{group} NULLS LAST" for group in groups]
-    return keys if set(groups) <= _IN_ORDER_OF_TIME else ["detections DESC", *keys]
+    return keys if set(groups) <= _TIMES else ["detections DESC", *keys]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
+from badc.reports.query.event_settings import BY_WINDOW, EventSettings
 from badc.reports.query.runs import Run
 from badc.reports.query.thresholds import Threshold
 from badc.reports.settings import ChoiceSettings
@@ -33,6 +34,7 @@ class Species:
     last: date | None  # of the last one
     unexpected: int | None = None  # detections that are unexpected at their place and time; None if that is not known
     scientific: str | None = None  # where a table of names has it
+    events: int | None = None  # None where they are not counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +201,7 @@ class Findings:
     labels: tuple[str, ...] = ()  # requested species; empty for all
     min_effort_h: float = 1.0  # analysed audio that a superlative rests on, at least
     thresholds: Mapping[str, Threshold] = field(default_factory=dict)  # the species' own, by label
+    events: EventSettings = BY_WINDOW  # what one event is
 
     def threshold_of(self, label: str) -> float:
         """Return the threshold of a species; 0 is none."""

@@ -11,7 +11,9 @@ from badc.detections.tables import NOT_CHUNKED
 from badc.errors import RequestError
 from badc.recordings.names import nfc
 from badc.reports.naming import scientific_names
-from badc.reports.query.counts import MS_PER_HOUR, choose, count_pairs, known_names
+from badc.reports.query.counts import MS_PER_HOUR, choose, count_detections, count_effort, known_names
+from badc.reports.query.event_settings import EventSettings
+from badc.reports.query.events import EVENTS_OF_LABELS, count_events
 from badc.reports.query.expected import notes_on_expected, unexpected
 from badc.reports.query.notes import notes_on_gaps
 from badc.reports.query.runs import runs_of
@@ -69,7 +71,8 @@ class Counts:
         if choice.thresholds is not None:
             self.thresholds, _ = thresholds_by_label(choice.thresholds, known_names(database))
         self._heard = "chosen"  # where detections for clips come from
-        count_pairs(database)
+        count_detections(database)
+        count_effort(database)
         database.execute(
             """
             CREATE TEMP TABLE cells AS
@@ -89,8 +92,8 @@ class Counts:
         found: list[tuple[Any, ...]] = self.database.execute(query, list(values)).fetchall()
         return found
 
-    def species(self) -> list[Species]:
-        """Return every species, the most often detected first."""
+    def species(self, events: EventSettings | None = None) -> list[Species]:
+        """Return every species, the most often detected first; with what an event is, count these too."""
         found = self.rows(
             """
             WITH dated AS (SELECT label, min(date) AS first, max(date) AS last FROM cells GROUP BY label)
@@ -101,7 +104,11 @@ class Counts:
             """
         )
         names = scientific_names([(row[0], row[1]) for row in found])
-        return [Species(*(*row, names.get(row[0]))) for row in found]
+        counted: dict[str, int] = {}
+        if events is not None:
+            count_events(self.database, events)
+            counted = dict(self.rows(EVENTS_OF_LABELS))
+        return [Species(*(*row, names.get(row[0]), counted.get(row[0]))) for row in found]
 
     def stations(self) -> list[Station]:
         """Return every station of detections or coverage, by name."""

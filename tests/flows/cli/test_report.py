@@ -63,9 +63,10 @@ def test_a_summary_can_be_piped(parquet):
             "analysed_hours",
             "detections_per_hour",
             "unexpected",
+            "events",
         ],
-        ["Ovenbird", "2", "0.75", "1.0", "1", "0.5", "4.0", ""],
-        ["=bad  [31mred ", "1", "0.25", "0.25", "1", "0.5", "2.0", ""],
+        ["Ovenbird", "2", "0.75", "1.0", "1", "0.5", "4.0", "", "2"],
+        ["=bad  [31mred ", "1", "0.25", "0.25", "1", "0.5", "2.0", "", "1"],
     ]
 
 

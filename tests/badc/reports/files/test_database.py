@@ -41,13 +41,16 @@ def test_tables_and_views_are_named_as_promised(parquet):
     path = make(parquet).database
     assert columns(path, "detections")[: len(DETECTIONS_SCHEMA)] == DETECTIONS_SCHEMA.names
     assert columns(path, "coverage")[: len(COVERAGE_SCHEMA)] == COVERAGE_SCHEMA.names
-    assert columns(path, "label_summary") == ["label", "label_name", "detections", "avg_confidence"]
-    assert columns(path, "recording_summary") == ["recording_id", "detections", "avg_confidence"]
+    assert columns(path, "label_summary") == ["label", "label_name", "detections", "avg_confidence", "events"]
+    assert columns(path, "recording_summary") == ["recording_id", "detections", "avg_confidence", "events"]
     assert columns(path, "timeline_summary") == ["bucket_index", "bucket_start_ms", "detections", "avg_confidence"]
     kinds = query(path, "SELECT table_name, table_type FROM information_schema.tables ORDER BY ALL")
     assert kinds == [
         ("coverage", "BASE TABLE"),
         ("detections", "BASE TABLE"),
+        ("effort", "VIEW"),
+        ("event_counts", "BASE TABLE"),
+        ("events", "VIEW"),
         ("label_summary", "VIEW"),
         ("recording_summary", "VIEW"),
         ("runs", "BASE TABLE"),
@@ -59,10 +62,10 @@ def test_the_views_count_detections(parquet):
     made = make(parquet, bucket_minutes=30)
     assert (made.detections, made.chunks) == (3, 2)
     assert query(made.database, "FROM label_summary") == [
-        ("Ovenbird", "Ovenbird", 2, 0.75),
-        ("=x,'\"", "=x,'\"", 1, None),
+        ("Ovenbird", "Ovenbird", 2, 0.75, 1),
+        ("=x,'\"", "=x,'\"", 1, None, 1),
     ]
-    assert query(made.database, "FROM recording_summary") == [(DAWN, 2, 0.75), ("B", 1, None)]
+    assert query(made.database, "FROM recording_summary") == [(DAWN, 2, 0.75, 1), ("B", 1, None, 1)]
     assert query(made.database, "FROM timeline_summary") == [(0, 0, 2, 0.75), (4, 7_200_000, 1, None)]
     assert made.labels.rows == tuple(query(made.database, "FROM label_summary"))
 
@@ -80,9 +83,9 @@ def test_the_exports_are_the_whole_views(parquet):
     made = make(parquet, export_dir=Path("e"), top_labels=1, top_recordings=1)
     assert [path.name for path in made.written] == ["label_summary.csv", "recording_summary.csv", "timeline.csv"]
     assert made.written[0].read_text() == (
-        'label,label_name,detections,avg_confidence\nOvenbird,Ovenbird,2,0.75\n"=x,\'""","=x,\'""",1,\n'
+        'label,label_name,detections,avg_confidence,events\nOvenbird,Ovenbird,2,0.75,1\n"=x,\'""","=x,\'""",1,,1\n'
     )
-    assert made.written[1].read_text() == f"recording_id,detections,avg_confidence\n{DAWN},2,0.75\nB,1,\n"
+    assert made.written[1].read_text() == f"recording_id,detections,avg_confidence,events\n{DAWN},2,0.75,1\nB,1,,1\n"
     assert len(made.labels.rows) == len(made.recordings.rows) == 1
 
 

@@ -74,7 +74,10 @@ def test_a_wrong_request_for_detections_is_refused(parquet, more, message):
 def test_a_bundle_gives_its_views(database):
     with open_bundle(database) as bundle:
         assert isinstance(bundle, BundleDatabase)
-        assert bundle.label_summary.values.tolist() == [["Veery", "Veery", 2, 0.9], ["Ovenbird", "Ovenbird", 1, 0.5]]
+        assert bundle.label_summary.values.tolist() == [
+            ["Veery", "Veery", 2, 0.9, 2],
+            ["Ovenbird", "Ovenbird", 1, 0.5, 1],
+        ]
         assert list(bundle.recording_summary["recording_id"]) == [DAWN, "A"]
         assert bundle.timeline_summary["detections"].tolist() == [3]
         assert bundle.detections["label"].tolist() == ["Veery", "Ovenbird", "Veery"]

@@ -44,11 +44,11 @@ def test_a_quicklook_ranks_labels_and_recordings(parquet):
     hours = 4 / 60
     assert made.labels.columns == (
         *("label", "label_name", "detections", "avg_confidence", "max_confidence", "recordings"),
-        *("detections_per_hour", "unexpected"),
+        *("detections_per_hour", "unexpected", "events"),
     )
     assert made.labels.rows == (
-        ("Ovenbird", "Ovenbird", 2, 0.75, 1.0, 1, pytest.approx(2 / hours), None),
-        ("Veery", "Veery", 2, 0.25, 0.25, 2, pytest.approx(2 / hours), None),
+        ("Ovenbird", "Ovenbird", 2, 0.75, 1.0, 1, pytest.approx(2 / hours), None, 2),
+        ("Veery", "Veery", 2, 0.25, 0.25, 2, pytest.approx(2 / hours), None, 2),
     )
     assert [row[0] for row in made.recordings.rows] == [DAWN, "OTHER", SILENT]
     silent = made.recordings.as_dicts()[2]
@@ -152,6 +152,7 @@ def test_the_files_of_a_parquet_report(parquet):
         "analysed_recordings": 2,
         "analysed_hours": pytest.approx(4 / 60),
         "detections_per_hour": pytest.approx(60),
+        "events": 4,
     }
 
 

@@ -90,7 +90,7 @@ def test_a_table_of_one_kind_takes_either_word(kind, word):
 
 def test_a_database_has_one_row_a_species():
     made = make_database(DatabaseSettings(parquet=write("d.parquet", CODED, NAMED), database=Path("d.duckdb")))
-    assert made.labels.rows == (("HETH", NAME, 2, 0.5),)
+    assert made.labels.rows == (("HETH", NAME, 2, 0.5, 1),)
 
 
 def test_a_rollup_of_old_and_new_tables_has_one_row_a_species():

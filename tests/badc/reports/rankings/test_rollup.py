@@ -43,14 +43,17 @@ def test_the_tables_of_all_folders_are_added_up(write_detections):
     write_detections([(TWO, 0, "Ovenbird", 1.0)], "data/b/c/two.PARQUET")
     made = roll(export_dir=Path("e"))
     assert made.labels.rows == (
-        ("Ovenbird", "Ovenbird", 2, 0.75, 1.0, 2, 2, None, None, None),
-        ("Veery", "Veery", 1, 1.0, 1.0, 1, 1, None, None, None),
+        ("Ovenbird", "Ovenbird", 2, 0.75, 1.0, 2, 2, None, None, None, 2),
+        ("Veery", "Veery", 1, 1.0, 1.0, 1, 1, None, None, None, 1),
     )
     assert made.recordings.rows == (
-        (ONE, "ST-1", 2, 0.75, 1.0, 2, None, None),
-        (TWO, "ST-2", 1, 1.0, 1.0, 1, None, None),
+        (ONE, "ST-1", 2, 0.75, 1.0, 2, None, None, 2),
+        (TWO, "ST-2", 1, 1.0, 1.0, 1, None, None, 1),
     )
-    assert made.stations.rows == (("ST-1", 2, 0.75, 1.0, 2, 1, None, None), ("ST-2", 1, 1.0, 1.0, 1, 1, None, None))
+    assert made.stations.rows == (
+        ("ST-1", 2, 0.75, 1.0, 2, 1, None, None, 2),
+        ("ST-2", 1, 1.0, 1.0, 1, 1, None, None, 1),
+    )
     assert (made.detections, made.repeated, made.copies) == (3, 0, ())
     assert made.notes == (
         "2 tables have no table of coverage beside them, so rates that need their hours of analysed audio are not "
@@ -58,8 +61,8 @@ def test_the_tables_of_all_folders_are_added_up(write_detections):
     )
     assert [path.name for path in made.written] == ["label_summary.csv", "recording_summary.csv", "station_summary.csv"]
     assert made.written[2].read_text() == (
-        "station,detections,avg_confidence,max_confidence,labels,recordings,analysed_hours,detections_per_hour\n"
-        "ST-1,2,0.75,1.0,2,1,,\nST-2,1,1.0,1.0,1,1,,\n"
+        "station,detections,avg_confidence,max_confidence,labels,recordings,analysed_hours,detections_per_hour,events\n"
+        "ST-1,2,0.75,1.0,2,1,,,2\nST-2,1,1.0,1.0,1,1,,,1\n"
     )
 
 
@@ -76,7 +79,7 @@ def test_tables_of_other_tools_and_versions_are_read_beside_ours(write_detection
     pq.write_table(pa.table(foreign | {"confidence": pa.array([0.75], pa.float32())}), "data/foreign.parquet")
     pq.write_table(pa.table(foreign | {"confidence": [0.25], "recording_id": ["R"], "more": [1]}), "data/x.parquet")
     made = roll()
-    assert made.labels.rows == (("Ovenbird", "Ovenbird", 3, 0.5, 0.75, 3, 2, None, None, None),)
+    assert made.labels.rows == (("Ovenbird", "Ovenbird", 3, 0.5, 0.75, 3, 2, None, None, None, 3),)
     assert len(made.tables) == 3
 
 
@@ -195,26 +198,26 @@ def test_the_boards_have_effort_and_what_was_silent(write_detections, write_cove
     silent = write_detections([], "data/silent.parquet")
     write_coverage(silent, [(three, 0, 60 * MINUTE, "no_detections")])
     made = roll()
-    assert made.recordings.columns[-2:] == ("analysed_hours", "detections_per_hour")
+    assert made.recordings.columns[-3:] == ("analysed_hours", "detections_per_hour", "events")
     assert made.recordings.rows == (
-        (ONE, "ST-1", 2, 0.75, 1.0, 2, 0.5, 4.0),
-        (TWO, "ST-2", 1, 1.0, 1.0, 1, 0.5, 2.0),
-        (three, "ST-3", 0, None, None, 0, 1.0, 0.0),
+        (ONE, "ST-1", 2, 0.75, 1.0, 2, 0.5, 4.0, 2),
+        (TWO, "ST-2", 1, 1.0, 1.0, 1, 0.5, 2.0, 1),
+        (three, "ST-3", 0, None, None, 0, 1.0, 0.0, 0),
     )
     assert made.stations.rows == (
-        ("ST-1", 2, 0.75, 1.0, 2, 1, 0.5, 4.0),
-        ("ST-2", 1, 1.0, 1.0, 1, 1, 0.5, 2.0),
-        ("ST-3", 0, None, None, 0, 0, 1.0, 0.0),
+        ("ST-1", 2, 0.75, 1.0, 2, 1, 0.5, 4.0, 2),
+        ("ST-2", 1, 1.0, 1.0, 1, 1, 0.5, 2.0, 1),
+        ("ST-3", 0, None, None, 0, 0, 1.0, 0.0, 0),
     )
     assert made.labels.rows == (
-        ("Ovenbird", "Ovenbird", 2, 0.75, 1.0, 2, 2, 2.0, 1.0, None),
-        ("Veery", "Veery", 1, 1.0, 1.0, 1, 1, 2.0, 0.5, None),
+        ("Ovenbird", "Ovenbird", 2, 0.75, 1.0, 2, 2, 2.0, 1.0, None, 2),
+        ("Veery", "Veery", 1, 1.0, 1.0, 1, 1, 2.0, 0.5, None, 1),
     )
     # Hours that nobody knows make no rate.
     two.with_name("two_coverage.parquet").unlink()
     made = roll()
-    assert [row[-2:] for row in made.stations.rows] == [(0.5, 4.0), (None, None), (1.0, 0.0)]
-    assert made.labels.rows[0][-3:] == (1.5, None, None)
+    assert [row[-3:-1] for row in made.stations.rows] == [(0.5, 4.0), (None, None), (1.0, 0.0)]
+    assert made.labels.rows[0][-4:-1] == (1.5, None, None)
     assert made.notes[-1].startswith("1 table has no table of coverage beside it")
 
 
@@ -229,7 +232,7 @@ def test_silent_recordings_of_one_name_count_for_each_station(write_detections, 
             made = pa.Table.from_pylist([coverage[0] | {"station": station and f"{station}{number}", "runner": copy}])
             pq.write_table(made.cast(COVERAGE_SCHEMA), table.with_name(f"{table.stem}_coverage.parquet"))
             pq.write_table(pq.read_table(table).replace_schema_metadata({"copy": f"{number}{copy}"}), table)
-    hours = [(row[0], row[-2]) for row in roll().stations.rows]
+    hours = [(row[0], row[-3]) for row in roll().stations.rows]
     # Without a station, nothing tells the recordings from those of the second table.
     assert hours == ([("station1", 1.0), ("station2", 1.0)] if station else [(None, 1.0)])
 
@@ -243,13 +246,13 @@ def test_recordings_without_chunks_are_among_the_others_and_are_said(write_detec
         (NotChunked("bad", Path(), "not chunked: no audio"), Place("ST-2", None)),
     ]
     made = roll_up(RollupSettings(folder=Path("data")), others)
-    assert [(row[0], row[1], row[2], *row[-2:]) for row in made.recordings.rows] == [
+    assert [(row[0], row[1], row[2], *row[-3:-1]) for row in made.recordings.rows] == [
         (ONE, "ST-1", 1, 1.0, 1.0),
         (TWO, "ST-2", 0, 0.0, None),
         ("bad", "ST-2", 0, 0.0, None),
     ]
-    assert [(row[0], *row[-2:]) for row in made.stations.rows] == [("ST-1", 1.0, 1.0), ("ST-2", 0.0, None)]
-    assert made.labels.rows[0][-3:] == (1.0, 1.0, None)
+    assert [(row[0], *row[-3:-1]) for row in made.stations.rows] == [("ST-1", 1.0, 1.0), ("ST-2", 0.0, None)]
+    assert made.labels.rows[0][-4:-1] == (1.0, 1.0, None)
     assert made.notes == (
         f"not analysed: 2 recordings without chunks: {TWO} (no reason is known), bad (not chunked: no audio)",
     )
@@ -262,7 +265,7 @@ def test_of_a_table_and_a_newer_copy_without_coverage_the_effort_stays(write_det
     shutil.copyfile(table, "data/b.parquet")
     made = roll()
     assert [path.name for path in made.copies] == ["b.parquet"]
-    assert made.stations.rows == (("ST-1", 1, 0.5, 0.5, 1, 1, 0.5, 2.0),)
+    assert made.stations.rows == (("ST-1", 1, 0.5, 0.5, 1, 1, 0.5, 2.0, 1),)
     assert made.notes == ()
 
 

@@ -46,9 +46,11 @@ def parquet(write_detections, write_coverage):
 
 
 def groups(parquet, *group_by, **more):
-    """Return the groups; of labels, the last column, which nothing is known of, is left out."""
+    """Return the groups without their events, and of labels without what is unexpected, which nothing is known of."""
     made = summarise(SummarySettings(parquet=parquet, group_by=group_by, **more))
     columns, rows = made.groups.columns, list(made.groups.rows)
+    assert columns[-1] == "events"
+    columns, rows = columns[:-1], [row[:-1] for row in rows]
     if columns[-1] == "unexpected":
         assert {row[-1] for row in rows} <= {None}
         columns, rows = columns[:-1], [row[:-1] for row in rows]
@@ -135,7 +137,7 @@ def test_the_average_is_over_detections_not_over_groups(write_detections):
 def test_without_coverage_rates_are_empty_and_a_note_says_so(write_detections):
     path = write_detections([(DAWN, 0, "Ovenbird", 0.5)])
     made = summarise(SummarySettings(parquet=path))
-    assert made.groups.rows == (("Ovenbird", 1, 0.5, 0.5, 1, None, None, None),)
+    assert made.groups.rows == (("Ovenbird", 1, 0.5, 0.5, 1, None, None, None, 1),)
     assert made.notes == (f"no table of coverage beside {path}, so detections per analysed hour are not known",)
 
 
@@ -181,9 +183,10 @@ def test_the_csv_has_all_groups_whatever_the_limit(parquet):
     made = summarise(SummarySettings(parquet=parquet, group_by=("hour",), limit=2, output=Path("hours.csv")))
     assert (len(made.groups.rows), made.groups.total) == (2, 5)
     lines = made.written.read_text().splitlines()
-    assert lines[0] == "hour,detections,avg_confidence,max_confidence,recordings,analysed_hours,detections_per_hour"
+    assert lines[0].startswith("hour,detections,avg_confidence,max_confidence,recordings,analysed_hours,")
+    assert lines[0].endswith(",detections_per_hour,events")
     assert [line.split(",")[0] for line in lines[1:]] == ["5", "6", "12", "23", ""]
-    assert lines[3] == "12,0,,,0,0.5,0.0"
+    assert lines[3] == "12,0,,,0,0.5,0.0,0"
 
 
 def test_a_large_csv_is_in_order(write_detections):

@@ -86,6 +86,7 @@ def test_headings_are_in_order_and_name_the_sections(open_page):
         "At a glance",
         "Species",
         "Time of day",
+        "Species and stations",
         "Stations and dates",
         "One recording",
         "Confidence",
@@ -101,11 +102,14 @@ def test_the_numbers_are_there_for_those_who_do_not_see_the_charts(open_page):
     page = open_page()
 
     assert page.get_by_role("img", name=re.compile("^Heat map: 26 species by hour of day")).count() == 1
+    assert page.get_by_role("img", name=re.compile("^Heat map: 26 species at 3 stations")).count() == 1
     assert page.get_by_role("img", name=re.compile("^Heat map: 3 stations over dates")).count() == 1
+    assert page.get_by_role("img", name=re.compile("^Map of 3 stations")).count() == 1
     assert page.get_by_role("img", name=re.compile("^Histogram of confidence")).count() == 24
     assert page.get_by_role("img", name=re.compile("^Spectrogram: Tennessee Warbler")).count() == 1
     for name in (
         "Species by hour as a table",
+        "Species by station as a table",
         "Stations as a table",
         "Stations by date as a table",
         "The recording as a table",
@@ -161,7 +165,7 @@ def test_nothing_is_wider_than_the_screen(open_page, width):
     assert (inside, outside) == (width, width)
     assert beyond == []
     charts = page.locator("svg.wide, svg.narrow").evaluate_all("all => all.filter(e => e.checkVisibility()).length")
-    assert charts == 3, "each chart in one of its two drawings"
+    assert charts == 5, "each chart in one of its two drawings"
 
 
 def test_text_on_a_phone_is_large_enough_to_read(open_page):

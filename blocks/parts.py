@@ -163,7 +163,7 @@ REPORTS = Part(
     (
         "bundle",
         "bundle_bucket_minutes",
-        "bundle_sites",
+        "sites",
         "bundle_rollup",
         "bundle_rollup_limit",
         "bundle_rollup_export_dir",
@@ -226,6 +226,6 @@ def dataset_values(root: Path, sites: Path | None, given: Mapping[str, Any], tar
         values["dataset_root"] = root
         # A command for one manifest knows no folders below the dataset.
         values["output_dir"] = root / given.get("output_dir", DATASET.source.model_fields["output_dir"].default)
-    if sites is not None:
-        values |= {name: root / sites for name in ("bundle_sites", "sites") if name in known}
+    if sites is not None and "sites" in known:
+        values["sites"] = root / sites
     return values

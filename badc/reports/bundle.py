@@ -1,4 +1,4 @@
-"""`badc report bundle`: every report of one table of detections, in one layout (docs/formats.md)."""
+"""`badc report bundle` and `page`: every report of one table of detections, or the page alone (docs/formats.md)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from badc.reports.query.notes import notes_on_tables
 from badc.reports.query.tables import find_coverage, open_tables
 from badc.reports.rankings.overview import Overview, figures_of, write_parquet_report
 from badc.reports.rankings.quicklook import write_quicklook
-from badc.reports.settings import BundleSettings, DatabaseSettings
+from badc.reports.settings import BundleSettings, DatabaseSettings, PageSettings
 from badc.system.paths import absolute, require_inside
 
 
@@ -68,17 +68,22 @@ def make_bundle(settings: BundleSettings) -> Bundle:
         made = read_database(exports, notes)
         written += [made.database, *made.written]
     if not settings.no_html:
-        written += _write_page(settings, coverage, folder / f"{prefix}_report.html")
+        written += make_page(settings)
     return Bundle(figures, notes, tuple(written))
 
 
-def _write_page(settings: BundleSettings, coverage: Path | None, target: Path) -> list[Path]:
+def make_page(settings: PageSettings) -> tuple[Path, ...]:
+    """Write the page of a table of detections, and its charts as PNG files; return them in this order.
+
+    Raises as `badc.reports.query.tables.open_tables`.
+    """
     # Not at the top: no other report needs the page's libraries.
     from badc.reports.page.page import write_page
 
-    return write_page(
+    coverage = find_coverage(settings.parquet, settings.coverage)
+    written = write_page(
         settings.parquet,
-        target,
+        absolute(settings.folder) / f"{settings.prefix}_report.html",
         coverage=coverage,
         sites=settings.sites,
         clips=not settings.no_clips,
@@ -90,3 +95,4 @@ def _write_page(settings: BundleSettings, coverage: Path | None, target: Path) -
         privacy=settings,
         events=settings,
     )
+    return tuple(written)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from badc.recordings.names import id_problem
 from badc.reports.naming import NamesSettings
 from badc.reports.query.event_settings import EventSettings
+from badc.reports.which_table import Table, asked_for, needed
 from badc.settings.model import ARGUMENT, Settings, turned_off_by
 from badc.species.range_model import DEFAULT_MIN_OCCURRENCE
 from badc.system.choices import Choice, chosen
@@ -26,17 +27,6 @@ class Group(Choice):
     HOUR = "hour"
     DATE = "date"
     NIGHT = "night"
-
-
-def _asked_for(value: Any) -> Any:
-    if value is None:
-        raise ValueError("this option is needed")
-    return value
-
-
-def _needed() -> Any:
-    """Return the default of a required option, so that its absence is reported like any other wrong value."""
-    return Field(default=None, validate_default=True)
 
 
 def _words(values: object) -> tuple[str, ...]:
@@ -126,11 +116,7 @@ class CsvSettings(Settings):
 class ReportSettings(ChoiceSettings):
     """What all reports of one table of detections share."""
 
-    parquet: Annotated[
-        Path,
-        BeforeValidator(_asked_for),
-        Field(description="Table of detections, as `badc infer aggregate --parquet` writes it. Needed."),
-    ] = _needed()
+    parquet: Table = needed()
     coverage: Annotated[
         Path | None,
         Field(description="Table of coverage. Default: *_coverage.parquet beside the table of detections."),
@@ -203,9 +189,9 @@ class DatabaseSettings(CsvSettings, EventSettings, ReportSettings):
 
     database: Annotated[
         Path,
-        BeforeValidator(_asked_for),
+        BeforeValidator(asked_for),
         Field(description="The DuckDB database to write; an older one is replaced. Needed."),
-    ] = _needed()
+    ] = needed()
     bucket_minutes: BucketMinutes = 60
     top_labels: TopLabels = 15
     top_recordings: TopRecordings = 10
@@ -215,8 +201,8 @@ class DatabaseSettings(CsvSettings, EventSettings, ReportSettings):
     ] = None
 
 
-class BundleSettings(CsvSettings, PrivacySettings, EventSettings, ReportSettings):
-    """Settings of `badc report bundle`."""
+class PageSettings(PrivacySettings, EventSettings, ReportSettings):
+    """Settings of `badc report page`, which are those of the page in a bundle."""
 
     output_dir: Annotated[
         Path | None, Field(description="Folder for all files. Default: the folder of the table of detections.")
@@ -224,20 +210,6 @@ class BundleSettings(CsvSettings, PrivacySettings, EventSettings, ReportSettings
     run_prefix: Annotated[
         str | None, Field(description="Start of all file and folder names. Default: the table's own name.")
     ] = None
-    no_quicklook: Annotated[
-        bool, Field(description="Leave out PREFIX_quicklook.", json_schema_extra=turned_off_by("--quicklook"))
-    ] = False
-    no_parquet_report: Annotated[
-        bool, Field(description="Leave out PREFIX_parquet_report.", json_schema_extra=turned_off_by("--parquet-report"))
-    ] = False
-    no_duckdb_report: Annotated[
-        bool,
-        Field(
-            description="Leave out PREFIX.duckdb and PREFIX_duckdb_exports.",
-            json_schema_extra=turned_off_by("--duckdb-report"),
-        ),
-    ] = False
-    no_html: Annotated[bool, Field(description="Leave out PREFIX_report.html and its plots.")] = False
     no_plots: Annotated[
         bool, Field(description="Leave out the page's charts as PNG files; `badc report plot` draws them at any time.")
     ] = False
@@ -256,7 +228,6 @@ class BundleSettings(CsvSettings, PrivacySettings, EventSettings, ReportSettings
             description="Hours of analysed audio that an hour of the day or a station needs to be called the busiest.",
         ),
     ] = 1.0
-    bucket_minutes: BucketMinutes = 60
 
     @field_validator("run_prefix")
     @classmethod
@@ -274,6 +245,26 @@ class BundleSettings(CsvSettings, PrivacySettings, EventSettings, ReportSettings
     def folder(self) -> Path:
         """The folder for all files."""
         return self.output_dir or self.parquet.parent
+
+
+class BundleSettings(CsvSettings, PageSettings):
+    """Settings of `badc report bundle`."""
+
+    no_quicklook: Annotated[
+        bool, Field(description="Leave out PREFIX_quicklook.", json_schema_extra=turned_off_by("--quicklook"))
+    ] = False
+    no_parquet_report: Annotated[
+        bool, Field(description="Leave out PREFIX_parquet_report.", json_schema_extra=turned_off_by("--parquet-report"))
+    ] = False
+    no_duckdb_report: Annotated[
+        bool,
+        Field(
+            description="Leave out PREFIX.duckdb and PREFIX_duckdb_exports.",
+            json_schema_extra=turned_off_by("--duckdb-report"),
+        ),
+    ] = False
+    no_html: Annotated[bool, Field(description="Leave out PREFIX_report.html and its plots.")] = False
+    bucket_minutes: BucketMinutes = 60
 
 
 class RollupSettings(CsvSettings, EventSettings, ChoiceSettings):
@@ -302,19 +293,15 @@ class ExportFormat(Choice):
 class ExportSettings(CsvSettings, NamesSettings, ChoiceSettings):
     """Settings of one export of detections (`badc report export`)."""
 
-    parquet: Annotated[
-        Path,
-        BeforeValidator(_asked_for),
-        Field(description="Table of detections, as `badc infer aggregate --parquet` writes it. Needed."),
-    ] = _needed()
+    parquet: Table = needed()
     format: Annotated[
         ExportFormat,
-        BeforeValidator(_asked_for),
+        BeforeValidator(asked_for),
         Field(
             description="raven: a selection table per recording. audacity: a label track per recording. birdnet: one "
             "CSV with the columns of BirdNET-Analyzer. kaleidoscope: one CSV for Kaleidoscope. Needed."
         ),
-    ] = _needed()
+    ] = needed()
     combined: Annotated[
         bool,
         Field(

@@ -11,6 +11,8 @@ from badc.errors import RequestError
 
 # The json_schema_extra of a field that is an argument rather than an option; see also `also_called`, `turned_off_by`.
 ARGUMENT = {"argument": True}
+# That of a field that is an argument, and an option too for those who prefer to name it.
+ARGUMENT_OR_OPTION = {"argument_or_option": True}
 # Settings that name something saved elsewhere, which is filled in before a command begins.
 BLOCK_FIELDS = ("runner_block", "cluster_block", "dataset_block", "slurm_profile")
 
@@ -70,6 +72,17 @@ def option_name(field: str) -> str:
 def also_called(*names: str) -> dict[str, Any]:
     """Return the `json_schema_extra` of a field whose option has these synonyms."""
     return {"also_called": list(names)}
+
+
+def formerly(name: str) -> dict[str, Any]:
+    """Return the `json_schema_extra` of a field whose option had this name, which still works and is not shown."""
+    return {"formerly": name}
+
+
+def former_name(field: FieldInfo) -> str | None:
+    """Return the option by which a field was known before."""
+    extra = field.json_schema_extra
+    return option_name(str(extra["formerly"])) if isinstance(extra, dict) and "formerly" in extra else None
 
 
 def option_names(name: str, field: FieldInfo) -> list[str]:

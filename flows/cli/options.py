@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, ge
 
 import typer
 
-from badc.errors import BadcError, ExitCode
+from badc.errors import BadcError, ExitCode, RequestError
 
 if TYPE_CHECKING:  # importing pydantic takes longer than `badc --help`
     from badc.settings.model import Settings
@@ -67,12 +67,18 @@ def options_of(model: Any) -> Callable[[Callable[..., int | None]], Callable[...
 
     def decorate(function: Callable[..., int | None]) -> Callable[..., None]:
         own = [_parameter(name, field) for name, field in model.model_fields.items()]
+        others = {name: _other_ways(name, field) for name, field in model.model_fields.items()}
         further = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
 
         def call(context: typer.Context, **values: Any) -> int | None:
             from badc.settings.model import settings_from
 
             given = {name: values.pop(name) for name in model.model_fields}
+            for name, ways in others.items():
+                for way in ways:
+                    if (value := values.pop(way.name)) is not None:
+                        _refuse_twice(context, name, model.model_fields[name])
+                        given[name] = value
             given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
             changed = {
                 name: value
@@ -86,8 +92,9 @@ def options_of(model: Any) -> Callable[[Callable[..., int | None]], Callable[...
         call.__name__ = function.__name__
         call.__doc__ = function.__doc__
         command = with_boundary(call)
+        ways_first = [way for ways in others.values() for way in ways]
         context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
-        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (context, *own, *further)]
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (context, *ways_first, *own, *further)]
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in parameters}
         return command
@@ -100,8 +107,31 @@ def _is_given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
+def _refuse_twice(context: typer.Context, name: str, field: Any) -> None:
+    """Refuse a value that is given in two ways."""
+    from badc.settings.model import option_names
+
+    if _is_given(context, name):
+        raise RequestError(f"{option_names(name, field)[0]}: given twice, also in another way; give it once")
+
+
+def _other_ways(name: str, field: Any) -> list[inspect.Parameter]:
+    """Return the parameters, beside that of `_parameter`, that fill a field: an argument, or an old option's name."""
+    from badc.settings.model import ARGUMENT_OR_OPTION, former_name
+
+    way: Any
+    if field.json_schema_extra == ARGUMENT_OR_OPTION:
+        way = typer.Argument(help=field.description, show_default=False, metavar="TABLE")
+    elif (former := former_name(field)) is not None:
+        way = typer.Option(former, hidden=True)
+    else:
+        return []
+    annotation = Annotated[Path | None, way]
+    return [inspect.Parameter(f"other_{name}", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)]
+
+
 def _parameter(name: str, field: Any) -> inspect.Parameter:
-    from badc.settings.model import ARGUMENT, option_names
+    from badc.settings.model import ARGUMENT, ARGUMENT_OR_OPTION, option_names
 
     kind = field.annotation
     repeatable = get_origin(kind) is tuple
@@ -115,9 +145,8 @@ def _parameter(name: str, field: Any) -> inspect.Parameter:
             kind = str
         shown = not any(field.default is unset for unset in (None, False, ()))
         options = option_names(name, field)
-        annotation = Annotated[
-            kind, typer.Option(*options, help=field.description, show_default=shown, case_sensitive=False)
-        ]
+        told = "The same as the argument." if field.json_schema_extra == ARGUMENT_OR_OPTION else field.description
+        annotation = Annotated[kind, typer.Option(*options, help=told, show_default=shown, case_sensitive=False)]
         default = [] if repeatable else field.default
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 

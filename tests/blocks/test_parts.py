@@ -67,7 +67,7 @@ def test_a_saved_dataset_means_what_each_command_knows() -> None:
         "dataset": root,
         "output_dir": Path("out"),
         "record_datalad": False,
-        "bundle_sites": root / sites,
+        "sites": root / sites,
     }
     assert dataset_values(root, sites, given, InferSettings) == {"dataset_root": root, "output_dir": root / "out"}
     assert dataset_values(root, None, {}, InferSettings)["output_dir"] == root / "artifacts/infer"

@@ -75,7 +75,7 @@ def test_what_is_given_beside_a_block_outweighs_it_even_a_default(saved: Any) ->
 def test_a_dataset_gets_its_place_its_sites_and_its_slurm_profile(saved: Any) -> None:
     settings = filled(OrchestrateSettings(dataset_block="ridge", slurm_profile="site", slurm_script=Path("job.sh")))
     assert (settings.root, settings.record_datalad) == (Path("/data/ridge"), False)
-    assert settings.bundle_sites == Path("/data/ridge/sites.csv")
+    assert settings.sites == Path("/data/ridge/sites.csv")
     assert (settings.slurm_account, settings.slurm_extra) == ("st-me", ("#SBATCH --qos=long",))
 
 

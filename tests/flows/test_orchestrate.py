@@ -206,7 +206,7 @@ def test_tables_and_reports_follow_each_recording(orchestrate, make_dataset, bir
     shutil.copy(birds_wav, root / "audio" / "SITE_20230509_094500.wav")
     (root / "audio" / "OTHER_20230509_094500.wav").touch()
     (root / "sites.csv").write_text("station,latitude,longitude\nSITE,55.1,-115.2\n")
-    tables = {"bundle": True, "bundle_sites": Path("sites.csv"), "bundle_rollup": True, "bundle_rollup_limit": 1}
+    tables = {"bundle": True, "sites": Path("sites.csv"), "bundle_rollup": True, "bundle_rollup_limit": 1}
     outcome = orchestrate(root, use_birdnet=True, **tables)
     assert outcome.state is RunState.COMPLETED, outcome.recordings
     made = {path.name for path in (root / "artifacts" / "aggregate").iterdir()}

@@ -29,7 +29,7 @@ def bundle_recording(plan: OrchestrationPlan, recording: RecordingToInfer) -> li
     """
     settings = plan.settings
     table = settings.table_of(recording.recording_id)
-    sites = None if settings.bundle_sites is None else settings.below(settings.bundle_sites)
+    sites = None if settings.sites is None else settings.below(settings.sites)
     made = aggregate(
         AggregateSettings(
             detections_dir=settings.below(settings.output_dir) / recording.recording_id,

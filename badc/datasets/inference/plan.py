@@ -305,8 +305,8 @@ def require_runnable(plan: OrchestrationPlan) -> None:
             require_writable(settings.below(settings.bundle_aggregate_dir), "folder of the tables")
             if settings.bundle_rollup_export_dir is None:
                 require_inside(settings.below(settings.bundle_aggregate_dir), settings.rollup_folder)
-        if (settings.bundle or settings.slurm_bundle) and settings.bundle_sites is not None:
-            read_sites(settings.below(settings.bundle_sites))
+        if (settings.bundle or settings.slurm_bundle) and settings.sites is not None:
+            read_sites(settings.below(settings.sites))
 
 
 def lost_since(plan: OrchestrationPlan, recording: RecordingToInfer) -> str | None:

@@ -35,9 +35,7 @@ def write_slurm_scripts(plan: OrchestrationPlan) -> list[WrittenScript]:
     require_runnable(plan)
     if settings.slurm_script is not None and plan.todo:
         tasks = [_array_task(plan, recording) for recording in plan.todo]
-        sites = (
-            None if settings.bundle_sites is None else _relative(settings.below(settings.bundle_sites), settings.root)
-        )
+        sites = None if settings.sites is None else _relative(settings.below(settings.sites), settings.root)
         written += write_array_scripts(settings, tasks, settings.root, settings.grace_period_s, plan.layout, sites)
     if settings.slurm_dask is not None and plan.todo:
         words = _orchestrate_words(plan)

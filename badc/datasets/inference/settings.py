@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 
 from badc.datasets.inference.saved_plan import root_of_plan
 from badc.datasets.slurm.settings import SlurmSettings
 from badc.detections.settings import LayoutSettings
 from badc.inference.settings import InferOptions, InferSettings
 from badc.settings.dataset import DatasetSettings
-from badc.settings.model import ARGUMENT, Settings, turned_off_by
+from badc.settings.model import ARGUMENT, Settings, formerly, turned_off_by
 from badc.settings.redo import RedoBefore, redoing
 from badc.system.paths import absolute
 
@@ -44,11 +44,13 @@ class BundleOptions(Settings):
         Path, Field(description=f"Folder of the recordings' tables and reports; {_BELOW}.")
     ] = Path("artifacts/aggregate")
     bundle_bucket_minutes: Annotated[int, Field(ge=1, description="Minutes per step of the reports' timelines.")] = 60
-    bundle_sites: Annotated[
+    sites: Annotated[
         Path | None,
         Field(
+            validation_alias=AliasChoices("sites", "bundle_sites"),  # the name in earlier plans, blocks and deployments
             description="CSV of the stations, for the tables' occurrence of species and for the reports (see `badc "
-            f"report bundle --sites`); {_BELOW}."
+            f"report bundle --sites`); {_BELOW}.",
+            json_schema_extra=formerly("bundle_sites"),
         ),
     ] = None
     bundle_rollup: Annotated[

@@ -8,7 +8,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from badc.reports.settings import ChoiceSettings, CsvSettings, Labels, PrivacySettings
-from badc.settings.model import ARGUMENT
+from badc.reports.which_table import Table, needed
 from badc.system.choices import Choice
 from badc.system.paths import absolute
 
@@ -25,7 +25,7 @@ class Unit(Choice):
 class CompareSettings(CsvSettings, PrivacySettings, ChoiceSettings):
     """Settings of `badc review compare`."""
 
-    parquet: Annotated[Path, Field(description="Table of detections (Parquet) to compare.", json_schema_extra=ARGUMENT)]
+    parquet: Table = needed()
     truth: Annotated[
         tuple[Path, ...],
         Field(

@@ -22,13 +22,6 @@ class ClipFormat(StrEnum):
 class SampleSettings(PrivacySettings, ReportSettings):
     """Settings of `badc review sample`."""
 
-    parquet: Annotated[
-        Path,
-        Field(
-            description="Table of detections, as `badc infer aggregate --parquet` writes it.",
-            json_schema_extra=ARGUMENT,
-        ),
-    ]
     labels: Labels = ()
     per_species: Annotated[int, Field(ge=1, description="Draw at most this many detections of each species.")] = 50
     by_score: Annotated[

@@ -14,6 +14,7 @@ from badc.errors import numbered
 from badc.reports.settings import (
     BundleSettings,
     DatabaseSettings,
+    PageSettings,
     ParquetReportSettings,
     QuicklookSettings,
     RollupSettings,
@@ -100,6 +101,20 @@ def database(settings: DatabaseSettings) -> int:
     show_rankings({"Labels": made.labels, "Recordings": made.recordings, "Timeline": made.timeline})
     print(f"\n{numbered(made.detections, 'detection')}, {numbered(made.chunks, 'chunk')}")
     _list([made.database, *made.written])
+    return 0
+
+
+@app.command()
+@options_of(PageSettings)
+def page(settings: PageSettings) -> int:
+    """Write the page to send to a colleague: what was heard where and when, how sure, with how much effort.
+
+    It is one file, and opens in any browser. `badc report bundle` writes it with all other reports. Exit codes: 0; 2
+    the request is wrong.
+    """
+    from badc.reports.bundle import make_page
+
+    _list(make_page(settings))
     return 0
 
 

@@ -64,6 +64,7 @@ def test_every_command_and_option_is_documented():
         missing += [
             f"{name} {option}"
             for parameter in command.params
+            if not getattr(parameter, "hidden", False)
             for option in (*parameter.opts, *parameter.secondary_opts)
             if option.startswith("--") and option != "--help" and not any(has_option(page, option) for page in own)
         ]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from badc.datasets.inference.settings import BundleOptions
 from badc.datasets.slurm.settings import SlurmSettings
 from badc.settings.model import Settings
 from flows.cli.options import options_of
@@ -48,3 +51,19 @@ def test_the_printed_options_give_the_same_settings(call):
 def test_a_refusal_and_the_help_tell_both_names(call):
     assert call("--sockeye-mem", "4G").startswith("badc: --slurm-mem is for --slurm-script")
     assert "--slurm-mem,--sockeye-mem" in call("--help").replace(", ", ",")
+
+
+def test_a_former_name_still_works_and_is_not_shown():
+    seen: list[Settings] = []
+    app = typer.Typer()
+
+    @app.command()
+    @options_of(BundleOptions)
+    def command(settings: BundleOptions) -> None:
+        seen.append(settings)
+
+    for words in (["--sites", "s.csv"], ["--bundle-sites", "s.csv"]):
+        assert CliRunner().invoke(app, words).exit_code == 0
+    assert seen == [BundleOptions(sites=Path("s.csv")), BundleOptions.model_validate({"bundle_sites": "s.csv"})]
+    assert "--bundle-sites" not in CliRunner().invoke(app, ["--help"]).stdout
+    assert CliRunner().invoke(app, ["--sites", "s.csv", "--bundle-sites", "s.csv"]).exit_code == 2

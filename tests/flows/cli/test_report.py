@@ -106,6 +106,24 @@ def test_a_mixture_of_settings_is_said_before_anything_else(parquet, tmp_path, w
     assert (end.value.code, said.getvalue().strip()[:46]) == (0, "badc: these results were made with 3 different")
 
 
+def test_the_table_is_an_argument_an_option_or_in_a_folder(parquet):
+    asked = [report("summary", *words).stdout for words in (("--parquet", parquet), (parquet,), ("x",))]
+    assert asked[0].startswith("label\tdetections\t")
+    assert asked[1:] == asked[:1] * 2
+    twice = report("summary", parquet, "--parquet", parquet)
+    assert (twice.exit_code, twice.stderr) == (2, "badc: --parquet: given twice, also in another way; give it once\n")
+    none = report("summary")
+    assert (none.exit_code, none.stderr.startswith("badc: --parquet: name the table of detections, or")) == (2, True)
+
+
+def test_the_page_alone(parquet):
+    done = report("page", "x", "--no-plots", "--title", "Ridge", "--output-dir", "pages")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [str(Path("pages/t_report.html").absolute())]
+    assert "<title>Ridge" in Path("pages/t_report.html").read_text()
+    assert [path.name for path in Path("pages").iterdir()] == ["t_report.html"]
+
+
 def test_groups_by_commas_or_repeated_and_a_note_of_what_is_not_shown(parquet):
     done = report("summary", "--parquet", parquet, "--group-by", "label,hour", "--limit", 1, "--output", "s.csv")
     assert cells(done.stdout)[1][:3] == ["=bad  [31mred ", "5", "1"]
@@ -200,7 +218,7 @@ def test_a_table_that_cannot_be_read_makes_the_exit_code_1(parquet):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["summary"], "--parquet: this option is needed"),
+        (["summary"], "--parquet: name the table of detections"),
         (["duckdb", "--parquet", "x/t.parquet"], "--database: this option is needed"),
         (["summary", "--parquet", "none.parquet"], "none.parquet: no such table of detections"),
         (["summary", "--parquet", "x/t.csv"], "x/t.csv: cannot be read as Parquet"),

@@ -69,7 +69,7 @@ def test_the_rule_of_stations_is_that_of_the_whole_dataset(
     write_slurm_scripts(made)
     assert '--parquet "$table.parquet" --layout name || return' in (root / "job.sh").read_text()
     template = "{station}/{name}"
-    again = {"layout": template, "bundle_sites": Path("my sites.csv")}
+    again = {"layout": template, "sites": Path("my sites.csv")}
     made = plan(root, allow_partial_chunks=True, slurm_script=root / "job.sh", slurm_bundle=True, **again)
     assert made.places[0].endswith("the template --layout '{station}/{name}': 1 station: SiteA")
     with pytest.raises(RequestError, match=r"my sites\.csv: no such CSV of sites"):
@@ -316,7 +316,7 @@ def test_a_recordings_run_has_the_datasets_places(dataset: Callable[..., Path]) 
 
 
 def test_sites_that_cannot_be_read_are_refused_before_anything_is_run(dataset: Callable[..., Path]) -> None:
-    made = plan(dataset("REC"), bundle=True, bundle_sites=Path("sites.csv"))
+    made = plan(dataset("REC"), bundle=True, sites=Path("sites.csv"))
     with pytest.raises(RequestError, match=r"sites\.csv: no such CSV of sites"):
         require_runnable(made)
     (made.settings.root / "sites.csv").write_text("station,latitude,longitude\nREC,62,-114\n")

@@ -143,7 +143,7 @@ def _own_session(settings: InferSettings) -> Iterator[InferSession]:
     stop = stop_of_own_run(plan.settings.grace_period_s, say)
     with (
         output_lock(plan.order.output_dir, plan.recordings, plan.telemetry_log),
-        open_cluster(plan.settings) as cluster,
+        open_cluster(plan.settings, len(plan.todo)) as cluster,
     ):
         say(f"Workers: {cluster.note}")
         yield InferSession(plan=plan, cluster=cluster, say=say, stop=stop)

@@ -29,7 +29,7 @@ from badc.system.paths import (
     require_inside,
     require_writable,
 )
-from badc.system.threads import in_threads
+from badc.system.threads import cores, in_threads
 from badc.telemetry.events import require_no_link
 from badc.telemetry.summary import EarlierJobs, Job, JobStatus, read_jobs, summary_path
 
@@ -302,10 +302,17 @@ def has_gpus(settings: InferOptions) -> bool:
         return False
 
 
-def workers_wanted(settings: InferOptions, gpus: int) -> tuple[int, int]:
-    """Return how many GPU and CPU workers a run starts, given the number of usable GPUs: at least one worker in all."""
+def workers_wanted(settings: InferOptions, gpus: int, chunks: int | None = None) -> tuple[int, int]:
+    """Return how many GPU and CPU workers a run starts, given the number of usable GPUs: at least one worker in all.
+
+    Without a GPU, and unless the number is given, a CPU worker for each core but one, which is left for the run itself;
+    but no more than there are `chunks`, where that is known.
+    """
     gpu_workers = gpus if settings.max_gpus is None else min(gpus, settings.max_gpus)
-    return gpu_workers, max(settings.cpu_workers, 0 if gpu_workers else 1)
+    cpu_workers = settings.cpu_workers
+    if cpu_workers is None:
+        cpu_workers = 0 if gpu_workers else min(cores() - 1, chunks or cores())
+    return gpu_workers, max(cpu_workers, 0 if gpu_workers else 1)
 
 
 def chunks_at_once(settings: InferOptions, spec: RunnerSpec) -> AtOnce:

@@ -59,9 +59,13 @@ class InferOptions(RunnerSettings):
         Field(ge=0, description="Use at most this many of the GPUs found; 0 uses none. Default: all of them."),
     ] = None
     cpu_workers: Annotated[
-        int,
-        Field(ge=0, description="CPU workers beside the GPUs. Without a GPU there is at least one, even at 0."),
-    ] = 0
+        int | None,
+        Field(
+            ge=0,
+            description="CPU workers, beside those of the GPUs. Default: none beside GPUs; without a GPU, one fewer "
+            "than there are cores. Without a GPU there is at least one, even at 0.",
+        ),
+    ] = None
     threads_per_worker: Annotated[
         int | None,
         Field(

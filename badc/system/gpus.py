@@ -16,7 +16,11 @@ _MIB = 1 << 20
 
 
 class NoGpuError(BadcError):
-    """No GPU can be used; the text gives the reason and the way out."""
+    """No GPU can be used; the text gives the reason and the way out, `brief` a few words for a line of a run."""
+
+    def __init__(self, text: str, brief: str = "no usable GPU, see `badc gpus`") -> None:
+        super().__init__(text)
+        self.brief = brief
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +72,11 @@ def list_gpus() -> tuple[Gpu, ...]:
     try:
         gpus = tuple(_gpu(nvml, index) for index in range(nvml.nvmlDeviceGetCount()))
     except nvml.NVMLError as error:
-        raise NoGpuError(_why_refused(error)) from None
+        raise _refused(error) from None
     if not gpus:
-        raise NoGpuError("the NVIDIA driver is there, but knows no GPU; in a container, start it with GPU support")
+        raise NoGpuError(
+            "the NVIDIA driver is there, but knows no GPU; in a container, start it with GPU support", _NOT_THERE
+        )
     return gpus
 
 
@@ -236,25 +242,31 @@ def _nvml() -> Any:
             try:
                 pynvml.nvmlInit()
             except pynvml.NVMLError as error:
-                raise NoGpuError(_why_refused(error)) from None
+                raise _refused(error) from None
             _started = True
     return pynvml
 
 
-def _why_refused(error: Any) -> str:
+_NOT_THERE = "no NVIDIA GPU"
+
+
+def _refused(error: Any) -> NoGpuError:
     """Return why NVML refused, by the code of its error."""
     import pynvml
 
     if error.value == pynvml.NVML_ERROR_LIBRARY_NOT_FOUND:
-        return (
+        return NoGpuError(
             "no NVIDIA driver is installed (libnvidia-ml.so.1 not found); install it, or start the container with GPU "
-            "support (docker --gpus all, apptainer --nv)"
+            "support (docker --gpus all, apptainer --nv)",
+            _NOT_THERE,
         )
     if error.value == pynvml.NVML_ERROR_NO_PERMISSION:
-        return "the NVIDIA driver refuses this user (no permission); ask for access to /dev/nvidia*"
+        return NoGpuError("the NVIDIA driver refuses this user (no permission); ask for access to /dev/nvidia*")
     if error.value == pynvml.NVML_ERROR_DRIVER_NOT_LOADED:
-        return "the NVIDIA driver is installed but not loaded; load it with `modprobe nvidia`, or restart the machine"
-    return f"the NVIDIA driver does not answer ({error}); see what `nvidia-smi` says"
+        return NoGpuError(
+            "the NVIDIA driver is installed but not loaded; load it with `modprobe nvidia`, or restart the machine"
+        )
+    return NoGpuError(f"the NVIDIA driver does not answer ({error}); see what `nvidia-smi` says")
 
 
 def _if_told(read: Callable[[], Any]) -> Any:

@@ -1,7 +1,8 @@
-"""Work that waits for a disk or the network, on several threads."""
+"""How many threads run at once, and work that waits for a disk or the network, on several of them."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -11,6 +12,11 @@ _BATCH_ITEMS = 64
 _BATCHES_PER_THREAD = 8
 Item = TypeVar("Item")
 Made = TypeVar("Made")
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use: those of the machine, or fewer, as in a Slurm job."""
+    return len(os.sched_getaffinity(0))
 
 
 def in_threads(function: Callable[[Item], Made], items: Sequence[Item]) -> Iterator[Made]:

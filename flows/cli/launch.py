@@ -79,7 +79,7 @@ def launch_inference(
     with ExitStack() as stack:
         stack.enter_context(stop.heeding_signals())
         stack.enter_context(output_lock(plan.order.output_dir, plan.recordings, plan.telemetry_log))
-        api, cluster = stack.enter_context(_api_and_cluster(plan.settings, "flows.infer", stop, say))
+        api, cluster = stack.enter_context(_api_and_cluster(plan.settings, len(plan.todo), "flows.infer", stop, say))
         from flows.infer import infer
 
         session = InferSession(plan=plan, cluster=cluster, stop=stop, on_progress=on_progress, say=say)
@@ -98,9 +98,10 @@ def launch_orchestration(
     Raises as `launch_inference` does, except that outputs which another run writes only fail their recording.
     """
     stop = Stop(plan.settings.grace_period_s, say)
+    chunks = sum(recording.chunks for recording in plan.todo)
     with (
         stop.heeding_signals(),
-        _api_and_cluster(plan.settings, "flows.orchestrate", stop, say) as (api, cluster),
+        _api_and_cluster(plan.settings, chunks, "flows.orchestrate", stop, say) as (api, cluster),
     ):
         from flows.orchestrate import orchestrate
 
@@ -165,7 +166,9 @@ def _api(flow: str, stop: Stop, say: Say) -> PrefectApi:
 
 
 @contextmanager
-def _api_and_cluster(settings: InferOptions, flow: str, stop: Stop, say: Say) -> Iterator[tuple[PrefectApi, Cluster]]:
+def _api_and_cluster(
+    settings: InferOptions, chunks: int, flow: str, stop: Stop, say: Say
+) -> Iterator[tuple[PrefectApi, Cluster]]:
     """Yield an API and a cluster that are up, having imported the flow's module meanwhile."""
     say("Starting: Prefect and the workers")
     api = PrefectApi.begin()
@@ -173,7 +176,7 @@ def _api_and_cluster(settings: InferOptions, flow: str, stop: Stop, say: Say) ->
     from tasks.workers.cluster import import_dask
 
     import_dask(settings)
-    with WorkersAhead(settings) as workers:
+    with WorkersAhead(settings, chunks) as workers:
         workers.start()
         import_module(flow)
         cluster = workers.ready()

@@ -13,8 +13,9 @@ from tasks.workers.cluster import Cluster, open_cluster
 class WorkersAhead:
     """Workers that may be started before they are needed; the block ends them, if they were."""
 
-    def __init__(self, settings: InferOptions) -> None:
+    def __init__(self, settings: InferOptions, chunks: int | None = None) -> None:
         self._settings = settings
+        self._chunks = chunks
         self._stack = ExitStack()
         self._opening: Future[Cluster] | None = None
 
@@ -22,7 +23,7 @@ class WorkersAhead:
         """Start them without waiting for them."""
         if self._opening is None:
             thread = ThreadPoolExecutor(1, "workers")
-            self._opening = thread.submit(self._stack.enter_context, open_cluster(self._settings))
+            self._opening = thread.submit(self._stack.enter_context, open_cluster(self._settings, self._chunks))
             thread.shutdown(wait=False)
 
     def ready(self) -> Cluster:

@@ -12,12 +12,14 @@ from functools import cache
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
+from badc.errors import numbered
 from badc.inference.plan import chunks_at_once, workers_wanted
 from badc.inference.settings import InferOptions
 from badc.runners.interface import AtOnce
 from badc.system import leash
 from badc.system.gpus import NoGpuError, usable_gpus
 from badc.system.scratch import Scratch
+from badc.system.threads import cores
 from tasks.workers.scheduler import note_on, require_scheduler
 
 if TYPE_CHECKING:
@@ -89,8 +91,10 @@ def import_dask(settings: InferOptions) -> None:
 
 
 @contextmanager
-def open_cluster(settings: InferOptions) -> Iterator[Cluster]:
+def open_cluster(settings: InferOptions, chunks: int | None = None) -> Iterator[Cluster]:
     """Start the workers that the settings request, and stop them in the end; or join the scheduler that they name.
+
+    `chunks` is how many there are to analyse, where that is known.
 
     Raises RequestError if no scheduler answers at `--scheduler`.
     """
@@ -108,7 +112,7 @@ def open_cluster(settings: InferOptions) -> Iterator[Cluster]:
         stack.enter_context(dask.config.set({"temporary-directory": str(scratch.path)}))
         security = Security.temporary()
         gpus, reason = _find_gpus()
-        gpu_workers, cpu_workers = workers_wanted(settings, len(gpus))
+        gpu_workers, cpu_workers = workers_wanted(settings, len(gpus), chunks)
         at_once = chunks_at_once(settings, settings.runner())
         environment = _environment(settings, gpu_workers + cpu_workers)
         resource_tracker.ensure_running()  # its start unblocks signals, so not with the first worker
@@ -121,8 +125,10 @@ def open_cluster(settings: InferOptions) -> Iterator[Cluster]:
         stack.enter_context(_closed_in_the_end(cluster))
         labels: dict[object, str] = {gpu: f"gpu-{number}" for number, gpu in enumerate(gpus[:gpu_workers])}
         labels |= {f"cpu-{number}": f"cpu-{number}" for number in range(cpu_workers)}
-        counts = [f"{n} {kind} worker{'s' * (n > 1)}" for n, kind in ((gpu_workers, "GPU"), (cpu_workers, "CPU")) if n]
+        counts = [numbered(n, f"{kind} worker") for n, kind in ((gpu_workers, "GPU"), (cpu_workers, "CPU")) if n]
         note = " and ".join(counts) + (f" ({reason})" if reason else "")
+        if cpu_workers and settings.cpu_workers is None:
+            note += f"; {numbered(cores(), 'core')}, --cpu-workers sets how many to use"
         most = max(at_once.gpu, at_once.cpu)
         yield Cluster(cluster.scheduler_address, labels, note, gpu_workers, most, _SPARE_THREADS, security)
 
@@ -141,7 +147,7 @@ def _closed_in_the_end(cluster: Any) -> Iterator[None]:
 def _environment(settings: InferOptions, workers: int) -> dict[str, str]:
     """Return the variables of each worker from which what it starts takes its number of threads (Dask says 1)."""
     wanted = settings.threads_per_worker
-    share = max(1, len(os.sched_getaffinity(0)) // workers)
+    share = max(1, cores() // workers)
     return {name: str(wanted or os.environ.get(name) or share) for name in _THREADS}
 
 
@@ -150,7 +156,7 @@ def _find_gpus() -> tuple[list[int | str], str]:
     try:
         return [gpu.uuid if gpu.is_slice else gpu.index for gpu in usable_gpus()], ""
     except NoGpuError as error:
-        return [], f"no GPU: {error}"
+        return [], error.brief
 
 
 def _cpu_cluster(workers: int, at_once: AtOnce, security: Security, environment: Mapping[str, str]) -> Any:

@@ -46,9 +46,15 @@ def badc(prefect_api: str, tmp_path: Path) -> Callable[..., subprocess.Popen[str
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=_on_two_cores,
         )
 
     return start
+
+
+def _on_two_cores() -> None:
+    """Let a run have as many workers by itself, one, on every machine."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
 
 
 @pytest.fixture

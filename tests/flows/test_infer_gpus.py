@@ -116,7 +116,7 @@ def test_a_driver_that_refuses_leaves_the_cpu(gpu_run, fake):
     ends, err, code = gpu_run(fake("detector"), chunks=2, FAKE_NVML_INIT_ERROR="4")
 
     assert code == 0, err
-    assert "1 CPU worker (no GPU: the NVIDIA driver refuses this user" in err
+    assert "(no usable GPU, see `badc gpus`); " in err
     assert {event.worker for event in ends} == {"cpu-0"}
 
 

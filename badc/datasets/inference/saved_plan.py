@@ -48,7 +48,7 @@ class InferPlanRow(PlanRow):
     use_hawkears: bool
     hawkears_args: tuple[str, ...]
     max_gpus: int | None
-    cpu_workers: int
+    cpu_workers: int | None
     chunk_status: str
     chunk_status_path: str
     settings: dict[str, Any]

@@ -39,7 +39,7 @@ def write_slurm_scripts(plan: OrchestrationPlan) -> list[WrittenScript]:
         written += write_array_scripts(settings, tasks, settings.root, settings.grace_period_s, plan.layout, sites)
     if settings.slurm_dask is not None and plan.todo:
         words = _orchestrate_words(plan)
-        cpu_workers, grace_s = settings.cpu_workers, settings.grace_period_s
+        cpu_workers, grace_s = settings.cpu_workers or 0, settings.grace_period_s
         written.append(write_dask_script(settings, words, settings.root, cpu_workers, grace_s))
     return written
 

@@ -38,8 +38,7 @@ class BirdnetSpec(RunnerSpec):
     about = "BirdNET 2.4, on one CPU core a worker."
     switch = Switch(
         "use_birdnet",
-        "Run BirdNET 2.4 (extra: birdnet). It uses one CPU core a worker: on a machine with GPUs give "
-        "--max-gpus 0 --cpu-workers N.",
+        "Run BirdNET 2.4 (extra: birdnet). It uses one CPU core a worker: on a machine with GPUs give --max-gpus 0.",
     )
     reads = ("species_list",)
     aside = frozenset({"species_list"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 from collections.abc import Callable
@@ -337,10 +338,21 @@ def test_a_bug_in_a_runner_fails_its_chunk_only(plan: Callable[..., InferPlan]) 
         (5, 0, 2, (2, 0)),
         (0, 0, 2, (0, 1)),
         (0, 4, 2, (0, 4)),
+        (None, None, 2, (2, 0)),
+        (None, None, 0, (0, 7)),
+        (0, None, 2, (0, 7)),
     ],
 )
 def test_without_a_gpu_there_is_at_least_one_cpu_worker(
-    max_gpus: int | None, cpu_workers: int, gpus: int, wanted: tuple[int, int]
+    max_gpus: int | None,
+    cpu_workers: int | None,
+    gpus: int,
+    wanted: tuple[int, int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8))
     settings = InferSettings(manifest=Path("m.csv"), max_gpus=max_gpus, cpu_workers=cpu_workers)
     assert workers_wanted(settings, gpus) == wanted
+    assert workers_wanted(settings, gpus, 3) == (wanted[0], 3 if cpu_workers is None and wanted[1] else wanted[1])
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(1))
+    assert sum(workers_wanted(settings, gpus)) >= 1

@@ -21,7 +21,7 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
 
     @contextmanager
-    def opened(settings: InferOptions) -> Iterator[Cluster]:
+    def opened(settings: InferOptions, chunks: int | None = None) -> Iterator[Cluster]:
         seen.append("opened" if threading.current_thread() is not threading.main_thread() else "opened in front")
         yield Cluster("tcp://x", {}, "one worker")
         seen.append("closed")
@@ -53,7 +53,7 @@ def test_what_was_started_for_nothing_ends_too(events: list[str]) -> None:
 
 def test_a_failed_start_is_raised_where_the_workers_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
-    def refused(settings: InferOptions) -> Iterator[Cluster]:
+    def refused(settings: InferOptions, chunks: int | None = None) -> Iterator[Cluster]:
         raise RequestError("no scheduler answers")
         yield
 

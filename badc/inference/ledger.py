@@ -325,6 +325,7 @@ class RunLedger:
         if len(self._slowest) > _SLOWEST_KEPT:
             heapq.heappop(self._slowest)
         self._audio_ms += chunk.duration_ms
+        self._backoffs.pop(attempt.key, None)
         count.success += 1
         count.retries += job.attempts > 1
 

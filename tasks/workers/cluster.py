@@ -42,7 +42,7 @@ class Cluster:
     `labels` has each worker's label by its Dask name, such as `gpu-0`; it is empty, and `gpu_workers` 0, if the workers
     are not ours. `note` is for the user, such as why no GPU is used. `security` holds the credentials of a cluster
     started here, and is None if Dask's own configuration has them. Workers report under `topic`, of all runs on it: the
-    scheduler keeps the last thousand events of each topic for as long as it lives.
+    scheduler keeps the last events of each topic for as long as it lives.
     """
 
     address: str
@@ -72,6 +72,8 @@ _UNWATCHED = {
     "distributed.admin.system-monitor.interval": "5s",
     # Its own look at the GPUs fails the cluster's start, or fills the log, when the driver refuses or a GPU is lost.
     "distributed.diagnostics.nvml": False,
+    # Of the last thousand messages to each worker it would keep copies, with all chunks that they ask for.
+    "distributed.admin.low-level-log-length": 20,
 }
 
 # What torch, LiteRT and the libraries of linear algebra take their number of threads from.

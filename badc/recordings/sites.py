@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from badc.errors import RequestError, listed, named_few
+from badc.errors import named_few
 from badc.recordings.names import nfc
-from badc.system.texts import read_table
+from badc.system.texts import read_each, read_table
 
 LOCAL_CLOCK = "local"
 _REQUIRED = ("station", "latitude", "longitude")
+_OPTIONAL = ("study_area", "timezone", "clock")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,16 @@ def read_sites(path: Path) -> tuple[Site, ...]:
     RequestError
         If the file cannot be read, lacks a column, or has wrong rows; all of them are listed with their lines.
     """
-    rows = read_table(path, "CSV of sites", _REQUIRED, ("study_area", "timezone", "clock"))
-    return _checked(path, rows)
+    sites: dict[str, Site] = {}
+
+    def add(row: Mapping[str, str]) -> None:
+        site = _site(row)
+        if site.station in sites:
+            raise ValueError(f"station '{site.station}' is listed twice")
+        sites[site.station] = site
+
+    read_each(path, read_table(path, "CSV of sites", _REQUIRED, _OPTIONAL), add)
+    return tuple(sites.values())
 
 
 def unlisted_note(stations: Sequence[str]) -> list[str]:
@@ -49,25 +58,8 @@ def unlisted_note(stations: Sequence[str]) -> list[str]:
     return [f"the sites do not list the station{'s' if len(stations) > 1 else ''} {names}"]
 
 
-def _checked(path: Path, rows: list[tuple[int, dict[str, str]]]) -> tuple[Site, ...]:
-    sites: dict[str, Site] = {}
-    problems = []
-    for line, row in rows:
-        try:
-            site = _site(row)
-            if site.station in sites:
-                raise ValueError(f"station '{site.station}' is listed twice")
-        except ValueError as error:
-            problems.append(f"{path}:{line}: {error}")
-            continue
-        sites[site.station] = site
-    if problems:
-        raise RequestError(listed(problems))
-    return tuple(sites.values())
-
-
-def _site(row: dict[str, str]) -> Site:
-    texts = {name: nfc((row.get(name) or "").strip()) for name in (*_REQUIRED, "study_area", "timezone", "clock")}
+def _site(row: Mapping[str, str]) -> Site:
+    texts = {name: nfc(row[name]) for name in (*_REQUIRED, *_OPTIONAL)}
     if not texts["station"]:
         raise ValueError("station is empty")
     clock: str | None = texts["clock"]

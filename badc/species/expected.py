@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from badc.errors import RequestError, listed
+from badc.errors import RequestError
 from badc.recordings.names import nfc
-from badc.system.texts import read_table, spelling
+from badc.system.texts import read_each, read_table, spelling
 
 _WHAT = "CSV of expected species"
 
@@ -31,14 +31,15 @@ def read_expected(path: Path) -> ExpectedSpecies:
     RequestError
         If the file cannot be read, has no column `label`, no species, or rows without one; all of those are listed.
     """
-    rows = read_table(path, _WHAT, ("label",), ("study_area",))
-    if nameless := [f"{path}:{line}: label is empty" for line, row in rows if not (row["label"] or "").strip()]:
-        raise RequestError(listed(nameless))
-    if not rows:
-        raise RequestError(f"{path}: the {_WHAT} lists none")
     found: dict[str, set[str]] = {}
-    for _, row in rows:
-        area = nfc((row.get("study_area") or "").strip())
-        found.setdefault(area, set()).add(spelling(row["label"]))
+
+    def add(row: Mapping[str, str]) -> None:
+        if not row["label"]:
+            raise ValueError("label is empty")
+        found.setdefault(nfc(row["study_area"]), set()).add(spelling(row["label"]))
+
+    read_each(path, read_table(path, _WHAT, ("label",), ("study_area",)), add)
+    if not found:
+        raise RequestError(f"{path}: the {_WHAT} lists none")
     everywhere = frozenset(found.pop("", ()))
     return ExpectedSpecies(everywhere, {area: frozenset(names) for area, names in found.items()})

@@ -8,8 +8,6 @@ names; CC BY-NC-SA 4.0). A species that one source knows by its code is found in
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +16,7 @@ from badc.errors import NotInstalledError, RequestError
 from badc.species.birdnet_files import read_labels
 from badc.species.hawkears_files import classes_file
 from badc.system.choices import Choice
-from badc.system.texts import read_text, require_commas, spelling
+from badc.system.texts import read_text, require_commas, rows_of, spelling
 
 
 class NameKind(Choice):
@@ -95,16 +93,16 @@ def read_names(table: Path | None) -> Names:
     RequestError
         If the table cannot be read, or has no column that names species.
     """
-    tables: list[Iterable[Row]] = [] if table is None else [read_table(table)]
+    tables: list[Iterable[Row]] = [] if table is None else [read_names_table(table)]
     classes = classes_file()
     if classes is not None:
-        tables.append(read_table(classes))
+        tables.append(read_names_table(classes))
     with contextlib.suppress(NotInstalledError):
         tables.append(_of_labels(read_labels(), "common"))
     return Names(tables)
 
 
-def read_table(path: Path) -> list[Row]:
+def read_names_table(path: Path) -> list[Row]:
     """Read a table of names: a CSV with a header, or a list of BirdNET's labels (`.txt`).
 
     Columns of the CSV are `label`, `scientific`, `common`, `ebird`, `alpha4`, each language by its code (`de`,
@@ -120,21 +118,16 @@ def read_table(path: Path) -> list[Row]:
     if path.suffix.lower() == ".txt":
         language = _LANGUAGE_OF_LABELS.search(path.stem)
         return _of_labels(text.splitlines(), language[1].lower() if language else "common")
-    reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
-    try:
-        titles = next(reader, [])
-        header = [_column(title) for title in titles]
-        if not set(header) & set(_KEYS):
-            require_commas(path, titles, "table of names")
-            raise RequestError(
-                f"{path}: no column names species; there must be at least one of {', '.join(_KEYS)}, and others for "
-                "what they are called"
-            )
-        rows = [dict(zip(header, map(str.strip, cells), strict=False)) for cells in reader]
-    except csv.Error as error:
-        raise RequestError(f"{path}: the table of names cannot be read ({error})") from None
+    header, lines = rows_of(path, text, "table of names")
+    columns = {title: _column(title) for title in header}
+    if not set(columns.values()) & set(_KEYS):
+        require_commas(path, header, "table of names")
+        raise RequestError(
+            f"{path}: no column names species; there must be at least one of {', '.join(_KEYS)}, and others for "
+            "what they are called"
+        )
+    rows = [{columns[title]: cell for title, cell in line.items() if columns[title]} for _, line in lines]
     for row in rows:
-        row.pop("", None)
         row["alpha4"] = row.get("alpha4", "").partition(" ")[0]
     return [{column: cell for column, cell in row.items() if cell} for row in rows]
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
-from badc.errors import RequestError
+from badc.errors import RequestError, listed
 
+R = TypeVar("R")
+T = TypeVar("T")
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -39,27 +42,74 @@ def read_table(
 ) -> list[tuple[int, dict[str, str]]]:
     """Return the rows of a CSV with a header, each with its line; `what` names the file in messages.
 
-    Columns may be in any order and case; further ones and empty rows are ignored. A cell is "" or missing where a row
-    is too short.
+    As `rows_of`, and each row has all columns that are needed or optional, empty where the file lacks them.
 
     Raises
     ------
     RequestError
         When the file cannot be read, or lacks a needed column.
     """
-    reader = csv.DictReader(io.StringIO(read_text(path, what), newline=""), skipinitialspace=True, strict=True)
+    header, rows = rows_of(path, read_text(path, what), what)
+    if lacking := [name for name in needed if name not in header]:
+        require_commas(path, header, what)
+        further = f" and may have {','.join(optional)}" if optional else ""
+        raise RequestError(f"{path}: the column {', '.join(lacking)} is missing; it needs {','.join(needed)}{further}")
+    return [(number, dict.fromkeys(optional, "") | row) for number, row in rows]
+
+
+def rows_of(
+    path: Path, text: str, what: str, separator: str = ","
+) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Return the header of a text with columns, and its rows, each with its line and by column.
+
+    The header is in lower case, and the first row that is not empty; further empty rows are left out. Cells have no
+    space around them, and are empty where a row is too short. Nothing is quoted between tabs (Raven's selection
+    tables).
+
+    Raises
+    ------
+    RequestError
+        When quotes do not match.
+    """
+    stream = io.StringIO(text, newline="")
+    if separator == "\t":
+        reader = csv.reader(stream, delimiter=separator, quoting=csv.QUOTE_NONE)
+    else:
+        reader = csv.reader(stream, delimiter=separator, skipinitialspace=True, strict=True)
+    header: list[str] = []
+    rows: list[tuple[int, dict[str, str]]] = []
     try:
-        header = [name.strip().lower() for name in reader.fieldnames or ()]
-        reader.fieldnames = header
-        if lacking := [name for name in needed if name not in header]:
-            require_commas(path, header, what)
-            raise RequestError(
-                f"{path}: the column {', '.join(lacking)} is missing; it needs {','.join(needed)} and may have "
-                f"{','.join(optional)}"
-            )
-        return [(reader.line_num, row) for row in reader if any(row.values())]
+        for cells in reader:
+            stripped = [cell.strip() for cell in cells]
+            if not any(stripped):
+                continue
+            if header:
+                rows.append((reader.line_num, dict.fromkeys(header, "") | dict(zip(header, stripped, strict=False))))
+            else:
+                header = [cell.lower() for cell in stripped]
     except csv.Error as error:
-        raise RequestError(f"{path}: the {what} cannot be read ({error})") from None
+        raise RequestError(f"{path}:{reader.line_num}: the {what} cannot be read ({error})") from None
+    return header, rows
+
+
+def read_each(path: Path, rows: Iterable[tuple[int, R]], read: Callable[[R], T]) -> list[tuple[str, T]]:
+    """Return what `read` makes of each row, with its file and line.
+
+    Raises
+    ------
+    RequestError
+        When `read` raises a ValueError for some rows, which says why; all of these are listed with their lines.
+    """
+    made: list[tuple[str, T]] = []
+    problems: list[str] = []
+    for number, row in rows:
+        try:
+            made.append((f"{path}:{number}", read(row)))
+        except ValueError as error:
+            problems.append(f"{path}:{number}: {error}")
+    if problems:
+        raise RequestError(listed(problems))
+    return made
 
 
 def require_commas(path: Path, header: Sequence[str], what: str) -> None:

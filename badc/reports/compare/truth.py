@@ -15,22 +15,29 @@ The kind of a file is told by what is in it:
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
 
 from badc.errors import RequestError, listed
-from badc.recordings.names import AUDIO_SUFFIXES, nfc
+from badc.recordings.names import nfc
 from badc.reports.files.export_formats import RAVENS_LIST
-from badc.system.texts import read_text, require_commas
+from badc.reports.files.label_files import (
+    LABEL_SUFFIXES,
+    id_of,
+    in_ms,
+    is_label_track,
+    is_selection_table,
+    recording_of_file,
+    selected,
+    track_lines,
+    tracked,
+    without_confidence,
+)
+from badc.system.texts import read_each, read_text, require_commas, rows_of
 
-_SUFFIXES = (".txt", ".csv", ".tsv")
-# Ends of the names of selection tables and label tracks, before their suffix.
-_ENDS = (".selections", ".labels", ".birdnet", ".table")
+_WHAT = "file of labels"
 _RECORDING = ("recording", "recording_id", "file", "filename", "file_name", "begin file", "begin path", "in file")
 _LABEL = (
     *("label", "species", "species_code", "species code", "common name", "common_name", "species_common_name"),
@@ -58,13 +65,6 @@ class Heard:
     place: str = ""  # file and line
 
 
-R = TypeVar("R")
-
-
-class _WrongError(ValueError):
-    """A line that cannot be read; its text says why."""
-
-
 def read_truth(paths: Sequence[Path], recording: str | None = None, label_column: str | None = None) -> list[Heard]:
     """Read the files of a truth, and those in the folders among them.
 
@@ -79,11 +79,10 @@ def read_truth(paths: Sequence[Path], recording: str | None = None, label_column
     found: list[Heard] = []
     problems: list[str] = []
     for path in _files(paths):
-        for heard in _read(path, recording, label_column):
-            if isinstance(heard, str):
-                problems.append(heard)
-            else:
-                found.append(heard)
+        try:
+            found += _read(path, recording, label_column)
+        except RequestError as error:
+            problems += str(error).splitlines()
     if problems:
         raise RequestError(listed(problems))
     return found
@@ -95,111 +94,28 @@ def _files(paths: Sequence[Path]) -> list[Path]:
         if not path.is_dir():
             files.append(path)
             continue
-        inside = sorted(f for f in path.rglob("*") if f.suffix.lower() in _SUFFIXES and not f.name.startswith("."))
+        inside = sorted(f for f in path.rglob("*") if f.suffix.lower() in LABEL_SUFFIXES and not f.name.startswith("."))
         inside = [file for file in inside if not file.name.endswith(RAVENS_LIST)]
         if not inside:
-            raise RequestError(f"{path}: no {', '.join(_SUFFIXES)} file in this folder")
+            raise RequestError(f"{path}: no {', '.join(LABEL_SUFFIXES)} file in this folder")
         files += inside
     return files
 
 
-def _read(path: Path, recording: str | None, label_column: str | None) -> Iterator[Heard | str]:
-    text = read_text(path, "file of labels")
+def _read(path: Path, recording: str | None, label_column: str | None) -> list[Heard]:
+    text = read_text(path, _WHAT)
     named = recording or recording_of_file(path)
     lines = text.splitlines()
-    if not any(line.strip() for line in lines):
-        yield Heard(named, place=str(path))
-        return
-    if _is_label_track(lines):
-        yield from _checked(path, enumerate(lines, start=1), lambda line: _of_label_track(line, named))
-        return
-    stream = io.StringIO(text, newline="")
-    tabs = "\t" in lines[0]
-    reader = csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(stream)
-    try:
-        titles, *cells = ((reader.line_num, row) for row in reader if any(cell.strip() for cell in row))
-    except csv.Error as error:
-        raise RequestError(f"{path}:{reader.line_num}: cannot be read ({error})") from None
-    header = [title.strip().lower() for title in titles[1]]
-    require_commas(path, titles[1], "file of labels")
-    read_row = _reader(path, header, named, label_column)
-    rows = [
-        (number, dict.fromkeys(header, "") | dict(zip(header, map(str.strip, row), strict=False)))
-        for number, row in cells
-    ]
+    if is_label_track(lines):
+        found = read_each(path, track_lines(lines), lambda line: _of_label_track(line, named))
+        return [replace(heard, place=place) for place, heard in found]
+    header, rows = rows_of(path, text, _WHAT, "\t" if lines and "\t" in lines[0] else ",")
+    if header:
+        require_commas(path, header, _WHAT)
+        read_row = _reader(path, header, named, label_column)
     if not rows:
-        yield Heard(named, place=str(path))
-    yield from _checked(path, rows, read_row)
-
-
-def _checked(path: Path, rows: Iterable[tuple[int, R]], read_row: Callable[[R], Heard | None]) -> Iterator[Heard | str]:
-    for number, row in rows:
-        try:
-            heard = read_row(row)
-        except _WrongError as error:
-            yield f"{path}:{number}: {error}"
-            continue
-        if heard is not None:
-            yield replace(heard, place=f"{path}:{number}")
-
-
-def recording_of_file(path: Path) -> str:
-    """Return the recording that a file of labels is named after, such as `A` of `A.Table.1.selections.txt`.
-
-    Examples
-    --------
-    >>> recording_of_file(Path("x/ST-1_20230509_055000.Table.1.selections.txt"))
-    'ST-1_20230509_055000'
-    """
-    stem = path.name
-    for suffix in _SUFFIXES:
-        stem = stem[: -len(suffix)] if stem.lower().endswith(suffix) else stem
-    while True:
-        shorter = stem
-        for end in _ENDS:
-            shorter = shorter[: -len(end)] if shorter.lower().endswith(end) else shorter
-        base, dot, number = shorter.rpartition(".")
-        if dot and number.isdecimal() and base.lower().endswith(".table"):
-            shorter = base
-        if shorter == stem:
-            return stem
-        stem = shorter
-
-
-def id_of(name: str) -> str:
-    """Return the recording id of a file's name or path, or of an id."""
-    name = name.replace("\\", "/").rpartition("/")[2]
-    suffix = Path(name).suffix.lower()
-    return nfc(name[: -len(suffix)] if suffix in AUDIO_SUFFIXES else name)
-
-
-def _is_label_track(lines: Sequence[str]) -> bool:
-    """Whether the first line that is not of frequencies, which begin with a backslash, is of two numbers."""
-    first = next((line for line in lines if line.strip() and not line.startswith("\\")), "").split("\t")
-    return len(first) >= 2 and all(_is_number(cell) for cell in first[:2])
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text.replace(",", "."))
-    except ValueError:
-        return False
-    return True
-
-
-def _of_label_track(line: str, recording: str) -> Heard | None:
-    if not line.strip() or line.startswith("\\"):
-        return None
-    cells = line.split("\t")
-    if len(cells) < 2:
-        raise _WrongError(f"'{line}' is not a start, an end and a label, separated by tabs")
-    start_ms, end_ms = _ms(cells[0].replace(",", "."), 1000), _ms(cells[1].replace(",", "."), 1000)
-    label = cells[2].strip() if len(cells) > 2 else ""
-    # As exported from BADC: the confidence in brackets after the label.
-    text, _, confidence = label.rpartition(" (")
-    if text and confidence.endswith(")") and _is_number(confidence[:-1]):
-        label = text
-    return _heard(recording, start_ms, end_ms, [label])
+        return [Heard(named, place=str(path))]
+    return [replace(heard, place=place) for place, heard in read_each(path, rows, read_row) if heard is not None]
 
 
 Row = Mapping[str, str]
@@ -212,7 +128,7 @@ def _reader(path: Path, header: Sequence[str], named: str, label_column: str | N
         if label_column.strip().lower() not in header:
             raise RequestError(f"{path}: no column '{label_column}' (--label-column); there are {', '.join(header)}")
         labels = [label_column.strip().lower()]
-    if {"begin time (s)", "end time (s)"} <= set(header):
+    if is_selection_table(header):
         _require_labels(path, header, labels)
         return lambda row: _of_raven(row, named, labels)
     if {"location", "recording_date_time"} <= set(header):
@@ -243,13 +159,13 @@ def _require_labels(path: Path, header: Sequence[str], labels: Sequence[str]) ->
         )
 
 
-def _of_raven(row: Row, named: str, labels: Sequence[str]) -> Heard | None:
-    file = row.get("begin file") or row.get("begin path")
-    start_ms, end_ms = _ms(row["begin time (s)"], 1000), _ms(row["end time (s)"], 1000)
-    if file and row.get("file offset (s)"):
-        offset_ms = _ms(row["file offset (s)"], 1000)
-        start_ms, end_ms = offset_ms, offset_ms + end_ms - start_ms
-    return _heard(id_of(file) if file else named, start_ms, end_ms, [row.get(name, "") for name in labels])
+def _of_label_track(line: str, recording: str) -> Heard:
+    start_ms, end_ms, label = tracked(line)
+    return _heard(recording, start_ms, end_ms, [without_confidence(label)[0]])
+
+
+def _of_raven(row: Row, named: str, labels: Sequence[str]) -> Heard:
+    return _heard(*selected(row, named), [row.get(name, "") for name in labels])
 
 
 def _of_wildtrax(row: Row, start: str, labels: Sequence[str]) -> Heard | None:
@@ -257,12 +173,12 @@ def _of_wildtrax(row: Row, start: str, labels: Sequence[str]) -> Heard | None:
     try:
         recorded_at = datetime.fromisoformat(text.replace("/", "-")).replace(tzinfo=None, microsecond=0)
     except ValueError:
-        raise _WrongError(f"recording_date_time '{text}' is not a date and time such as 2023-05-09 05:50:00") from None
+        raise ValueError(f"recording_date_time '{text}' is not a date and time such as 2023-05-09 05:50:00") from None
     task = Heard(
         None,
         station=nfc(row["location"]),
         recorded_at=recorded_at,
-        listened_ms=_ms(row["task_duration"], 1000) if row.get("task_duration") else None,
+        listened_ms=in_ms(row["task_duration"]) if row.get("task_duration") else None,
         method=row.get("task_method") or None,
     )
     tag = _heard(None, *_times_of_tag(row, start), [row.get(name, "") for name in labels]) if row.get(start) else task
@@ -270,15 +186,15 @@ def _of_wildtrax(row: Row, start: str, labels: Sequence[str]) -> Heard | None:
 
 
 def _times_of_tag(row: Row, start: str) -> tuple[int, int]:
-    start_ms = _ms(row[start], 1000)
+    start_ms = in_ms(row[start])
     if row.get("tag_duration"):
-        return start_ms, start_ms + max(_ms(row["tag_duration"], 1000), 1)
-    return start_ms, _ms(row["end_s"], 1000) if row.get("end_s") else start_ms + 1
+        return start_ms, start_ms + max(in_ms(row["tag_duration"]), 1)
+    return start_ms, in_ms(row["end_s"]) if row.get("end_s") else start_ms + 1
 
 
 def _of_kaleidoscope(row: Row, labels: Sequence[str]) -> Heard | None:
-    start_ms = _ms(row["offset"], 1000)
-    end_ms = start_ms + _ms(row["duration"], 1000)
+    start_ms = in_ms(row["offset"])
+    end_ms = start_ms + in_ms(row["duration"])
     names = [row.get(name, "") for name in labels]
     return _heard(id_of(row["in file"]), start_ms, end_ms, names) if any(names) else None
 
@@ -286,14 +202,13 @@ def _of_kaleidoscope(row: Row, labels: Sequence[str]) -> Heard | None:
 def _of_csv(row: Row, named: str, unit: str, recordings: Sequence[str], labels: Sequence[str]) -> Heard | None:
     recording = next((row[name] for name in recordings if row.get(name)), "")
     if recordings and not recording:
-        raise _WrongError(f"{recordings[0]} is empty")
+        raise ValueError(f"{recordings[0]} is empty")
     names = [row.get(name, "") for name in labels]
     start, end = row.get(f"start_{unit}", ""), row.get(f"end_{unit}", "")
     whose = id_of(recording) if recording else named
     if not any(names) and not start and not end:
         return Heard(whose)
-    per_unit = 1000 if unit == "s" else 1
-    start_ms, end_ms = _ms(start, per_unit), _ms(end, per_unit)
+    start_ms, end_ms = (in_ms(text, 1000 if unit == "s" else 1) for text in (start, end))
     return _heard(whose, start_ms, end_ms, names) if any(names) else Heard(whose, start_ms, end_ms)
 
 
@@ -302,14 +217,7 @@ def _heard(recording: str | None, start_ms: int, end_ms: int, names: Sequence[st
     if any(name.casefold() in _NOTHING_HEARD for name in told):
         return Heard(recording)
     if not told:
-        raise _WrongError("the label is empty")
+        raise ValueError("the label is empty")
     if end_ms <= start_ms or start_ms < 0:
-        raise _WrongError(f"it ends at {end_ms} ms, which is not after its start at {start_ms} ms")
+        raise ValueError(f"it ends at {end_ms} ms, which is not after its start at {start_ms} ms")
     return Heard(recording, start_ms, end_ms, told)
-
-
-def _ms(text: str, per_unit: int) -> int:
-    try:
-        return round(float(text) * per_unit)
-    except (ValueError, OverflowError):
-        raise _WrongError(f"'{text}' is not a number") from None

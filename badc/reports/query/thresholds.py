@@ -5,18 +5,17 @@ It may also say how many detections a person checked, and how many were right, w
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from badc.errors import RequestError, listed, named_few, numbered
+from badc.errors import RequestError, named_few, numbered
 from badc.recordings.names import nfc
 from badc.system.sql import quoted
-from badc.system.texts import read_text, require_commas, spelling
+from badc.system.texts import read_each, read_table, spelling
 
 _WHAT = "CSV of thresholds"
+_FOUND = ("checked", "sampled_from", "precision", "low", "high", "kept_precision", "kept_low", "kept_high")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,31 +42,14 @@ def read_thresholds(path: Path) -> list[Threshold]:
     RequestError
         If it cannot be read, lacks a column, or has wrong rows; all of them are listed with their lines.
     """
-    reader = csv.DictReader(io.StringIO(read_text(path, _WHAT), newline=""), skipinitialspace=True)
-    header = [name.strip().lower() for name in reader.fieldnames or ()]
-    reader.fieldnames = header
-    if lacking := [name for name in ("label", "min_confidence") if name not in header]:
-        require_commas(path, header, _WHAT)
-        raise RequestError(f"{path}:1: the column {', '.join(lacking)} is missing; it needs label,min_confidence")
-    rows: list[Threshold] = []
-    problems: list[str] = []
-    for row in reader:
-        cells = {name: (row.get(name) or "").strip() for name in header}
-        if not any(cells.values()):
-            continue
-        try:
-            rows.append(_threshold(cells))
-        except ValueError as error:
-            problems.append(f"{path}:{reader.line_num}: {error}")
-    if problems:
-        raise RequestError(listed(problems))
-    return rows
+    rows = read_table(path, _WHAT, ("label", "min_confidence"), _FOUND)
+    return [threshold for _, threshold in read_each(path, rows, _threshold)]
 
 
 def _threshold(cells: dict[str, str]) -> Threshold:
     if not cells["label"]:
         raise ValueError("label is empty")
-    kept = "kept_" if cells.get("kept_precision") else ""
+    kept = "kept_" if cells["kept_precision"] else ""
     checked, sampled_from = _number(cells, "checked"), _number(cells, "sampled_from")
     return Threshold(
         nfc(cells["label"]),
@@ -79,7 +61,7 @@ def _threshold(cells: dict[str, str]) -> Threshold:
 
 
 def _number(cells: dict[str, str], name: str) -> float | None:
-    text = cells.get(name, "")
+    text = cells[name]
     try:
         return float(text) if text else None
     except ValueError:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -14,14 +12,15 @@ from badc.errors import RequestError, listed
 from badc.recordings.names import nfc
 from badc.reports.review.draw import Stratum
 from badc.reports.review.verdicts import Answer, Verdict
-from badc.system.texts import read_text, require_commas, spelling
+from badc.system.texts import read_each, read_table, spelling
 
 _COLUMNS = ("clip", "label", "recording_id", "start_ms", "confidence")
+_OPTIONAL = ("label_code", "label_name", "band_low", "band_high", "band_detections", "band_drawn")
 _NEAR_MS = 500  # a selection may have been nudged in Raven or Audacity
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class Sampled:
     """A row of `sample.csv`; `stratum` is None in a sample of the strongest detections."""
 
     clip: str
@@ -62,7 +61,7 @@ class Agreement:
     kappa: float | None  # None where chance alone would make them agree
 
 
-def read_sample(path: Path) -> list[Drawn]:
+def read_sample(path: Path) -> list[Sampled]:
     """Return the rows of a `sample.csv`.
 
     Raises
@@ -70,40 +69,23 @@ def read_sample(path: Path) -> list[Drawn]:
     RequestError
         If it cannot be read, lacks a column or has a wrong number.
     """
-    reader = csv.DictReader(io.StringIO(read_text(path, "sample"), newline=""))
-    header = list(reader.fieldnames or ())
-    if lacking := [name for name in _COLUMNS if name not in header]:
-        require_commas(path, header, "sample")
-        raise RequestError(f"{path}: the column {', '.join(lacking)} is missing; `badc review sample` writes it")
-    rows = []
-    for row in reader:
-        try:
-            stratum = None
-            if row.get("band_detections"):
-                stratum = Stratum(
-                    float(row["band_low"]),
-                    float(row["band_high"]),
-                    int(row["band_detections"]),
-                    int(row["band_drawn"]),
-                )
-            names = tuple(spelling(name) for key in ("label", "label_code", "label_name") if (name := row.get(key)))
-            rows.append(
-                Drawn(
-                    row["clip"],
-                    nfc(row["label"]),
-                    names,
-                    nfc(row["recording_id"]),
-                    int(row["start_ms"]),
-                    float(row["confidence"]),
-                    stratum,
-                )
-            )
-        except (TypeError, ValueError):
-            raise RequestError(f"{path}:{reader.line_num}: a number is missing or wrong") from None
-    return rows
+    return [row for _, row in read_each(path, read_table(path, "sample", _COLUMNS, _OPTIONAL), _sampled)]
 
 
-def checks_of(verdicts: Sequence[Verdict], samples: dict[Path, list[Drawn]]) -> list[Check]:
+def _sampled(row: Mapping[str, str]) -> Sampled:
+    try:
+        stratum = None
+        if row["band_detections"]:
+            sizes = int(row["band_detections"]), int(row["band_drawn"])
+            stratum = Stratum(float(row["band_low"]), float(row["band_high"]), *sizes)
+        start_ms, confidence = int(row["start_ms"]), float(row["confidence"])
+    except ValueError:
+        raise ValueError("a number is missing or wrong") from None
+    names = tuple(spelling(row[key]) for key in ("label", "label_code", "label_name") if row[key])
+    return Sampled(row["clip"], nfc(row["label"]), names, nfc(row["recording_id"]), start_ms, confidence, stratum)
+
+
+def checks_of(verdicts: Sequence[Verdict], samples: dict[Path, list[Sampled]]) -> list[Check]:
     """Return what was said of each detection; one person's later verdict replaces the earlier one.
 
     A verdict that names only its clip is looked up in the sample of its own folder, or in the only one.
@@ -113,13 +95,13 @@ def checks_of(verdicts: Sequence[Verdict], samples: dict[Path, list[Drawn]]) -> 
     RequestError
         If there is no sample with that clip.
     """
-    known: dict[tuple[str, str], list[Drawn]] = defaultdict(list)
+    known: dict[tuple[str, str], list[Sampled]] = defaultdict(list)
     for drawn in (drawn for rows in samples.values() for drawn in rows):
         for name in drawn.names:
             known[drawn.recording_id, name].append(drawn)
     clips = {path.parent: {row.clip: row for row in rows} for path, rows in samples.items()}
     said: dict[tuple[str, str, int], dict[str, Verdict]] = defaultdict(dict)
-    found: dict[tuple[str, str, int], Drawn | None] = {}
+    found: dict[tuple[str, str, int], Sampled | None] = {}
     problems: list[str] = []
     for verdict in verdicts:
         row = _drawn(verdict, known, clips)
@@ -145,8 +127,8 @@ def checks_of(verdicts: Sequence[Verdict], samples: dict[Path, list[Drawn]]) -> 
 
 
 def _drawn(
-    verdict: Verdict, known: dict[tuple[str, str], list[Drawn]], clips: dict[Path, dict[str, Drawn]]
-) -> Drawn | None:
+    verdict: Verdict, known: dict[tuple[str, str], list[Sampled]], clips: dict[Path, dict[str, Sampled]]
+) -> Sampled | None:
     """Return the row of the sample that a verdict is on, if there is one."""
     if verdict.recording_id is not None and verdict.label is not None and verdict.start_ms is not None:
         start_ms = verdict.start_ms
@@ -163,7 +145,7 @@ def _drawn(
     )
 
 
-def _check(key: tuple[str, str, int], verdicts: Sequence[Verdict], row: Drawn | None) -> Check:
+def _check(key: tuple[str, str, int], verdicts: Sequence[Verdict], row: Sampled | None) -> Check:
     label, recording_id, start_ms = key
     counts = Counter(verdict.answer for verdict in verdicts)
     answer, most = counts.most_common(1)[0]

@@ -8,7 +8,7 @@ import pytest
 
 from badc.errors import RequestError
 from badc.species import names
-from badc.species.names import Names, read_names, read_table
+from badc.species.names import Names, read_names, read_names_table
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_tables_of_several_makers_are_read(tmp_path: Path, text: str) -> None:
     (tmp_path / "n.csv").write_text(text, encoding="utf-8")
-    found = Names([read_table(tmp_path / "n.csv")])
+    found = Names([read_names_table(tmp_path / "n.csv")])
     for called in ("OVENBIRD", "oven", "ovenbi1", "Seiurus  aurocapilla"):
         assert found.name("ebird", called) == "ovenbi1"
         assert found.name("alpha4", called) == "OVEN"
@@ -45,14 +45,14 @@ def test_the_users_table_comes_first_and_the_others_lead_to_it(tmp_path: Path, b
     assert own.name("de", "Tennessee Warbler") == "Brauenwaldsänger"
     assert own.name("de", "TEWA") is None
     classes = [{"common": "Tennessee Warbler", "alpha4": "TEWA", "ebird": "tenwar"}]
-    both = Names([read_table(tmp_path / "n.csv"), classes])
+    both = Names([read_names_table(tmp_path / "n.csv"), classes])
     assert (both.name("de", "TEWA"), both.name("ebird", "TEWA")) == ("Brauenwaldsänger", "mine")
 
 
 def test_lists_of_labels_in_other_languages_are_tables_too(tmp_path: Path) -> None:
     path = tmp_path / "BirdNET_GLOBAL_6K_V2.4_Labels_pt_br.txt"
     path.write_text("Turdus migratorius_Tordo-americano\n", encoding="utf-8")
-    assert read_table(path) == [{"scientific": "Turdus migratorius", "pt_br": "Tordo-americano"}]
+    assert read_names_table(path) == [{"scientific": "Turdus migratorius", "pt_br": "Tordo-americano"}]
 
 
 def test_names_that_installed_classifiers_bring() -> None:
@@ -72,4 +72,4 @@ def test_names_that_installed_classifiers_bring() -> None:
 def test_a_table_without_names_is_refused(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "n.csv").write_text(text)
     with pytest.raises(RequestError, match=said):
-        read_table(tmp_path / "n.csv")
+        read_names_table(tmp_path / "n.csv")

@@ -11,8 +11,9 @@ import pytest
 
 from badc.errors import RequestError
 from badc.reports.compare.matching import Labels, load_truth
-from badc.reports.compare.truth import Heard, id_of, read_truth, recording_of_file
+from badc.reports.compare.truth import Heard, read_truth
 from badc.reports.files.export import export
+from badc.reports.files.label_files import id_of, recording_of_file
 from badc.reports.query.tables import open_tables
 from badc.reports.settings import ExportSettings
 from badc.species.names import Names
@@ -91,7 +92,7 @@ def test_all_wrong_lines_are_listed(read: Callable[..., list[tuple[Any, ...]]]) 
             "neither a table of Raven, .* start_s and end_s or start_ms and end_ms",
         ),
         (f"{RAVEN}\tSpecies\n1\tS\t1\t1\n", ":2: '' is not a number"),
-        ('recording,start_s,end_s,label\nA,1,2,"' + "x" * 200_000, ":2: cannot be read"),
+        ('recording,start_s,end_s,label\nA,1,2,"' + "x" * 200_000, ":2: the file of labels cannot be read"),
         ("recording;start_s;end_s;label\nA;1;2;V\n", "the columns are separated by ';'"),
         ("recording,start_s,end_s,remark\nA,1,2,V\n", "no column of species is known among .*--label-column"),
         (f"{RAVEN}\tSpecies\n1\tS\t1\t1\t2\t0\t9000\t\n", ":2: the label is empty"),

@@ -63,7 +63,7 @@ def test_a_species_has_its_own_threshold_and_the_others_the_common_one(table: Pa
     ("text", "said"),
     [
         ("label;min_confidence\nWren;0.5\n", "separated by ';'; a CSV of thresholds uses commas"),
-        ("species,min_confidence\nWren,0.5\n", ":1: the column label is missing"),
+        ("species,min_confidence\nWren,0.5\n", ".csv: the column label is missing; it needs label,min"),
         ("label,min_confidence\nWren,high\nOwl,60\n,0.5\n", ":2: min_confidence 'high' is not a number\n"),
         ("label,min_confidence\nWren,60\n", ":2: min_confidence '60' is not between 0 and 1"),
         ("label,min_confidence\n,0.5\n", ":2: label is empty"),

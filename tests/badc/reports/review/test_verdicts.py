@@ -99,6 +99,16 @@ def test_verdicts_come_back_from_raven_and_audacity(
     assert {v.reviewer for v in read_verdicts(raven)} == {"Ann"}
 
 
+def test_a_selection_table_of_many_recordings_says_where_in_each(write: Callable[..., Path]) -> None:
+    header = "Selection\tBegin Time (s)\tEnd Time (s)\tCommon Name\tBegin Path\tFile Offset (s)\tVerdict\n"
+    rows = "1\t3.0\t6.0\tWren\t/x/A.v1.wav\t3.0\ty\n2\t63.0\t66.0\tWren\tD:\\x\\B.WAV\t3,5\tn\n"
+
+    assert brief(read_verdicts(write(header + rows, "all.txt"))) == [
+        ("A.v1", "Wren", 3000, "y", None, ""),
+        ("B", "Wren", 3500, "n", None, ""),
+    ]
+
+
 def sample(rows: int = 40) -> str:
     """Return a sample of an owl: 20 from a band of 980 detections, 20 from one of 20."""
     lines = []
@@ -191,7 +201,7 @@ def test_two_people_agree_as_in_cohens_example(write: Callable[..., Path], tmp_p
 
 
 def said(who: str, answer: str, at: str = "", start_ms: int = 0) -> Verdict:
-    return Verdict("v.csv:2", Answer(answer), None, "R", "Owl", start_ms, 0.5, "", who, at)
+    return Verdict(Answer(answer), None, "R", "Owl", start_ms, 0.5, "", who, at, "v.csv:2")
 
 
 def test_the_majority_counts_and_the_later_word_of_one_person() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -36,6 +36,28 @@ def _number_or_auto(value: object) -> object:
 
 class InferOptions(RunnerSettings):
     """Settings of every inference run, whether of one manifest or of a whole dataset."""
+
+    sections: ClassVar = {
+        **{
+            name: (*fields, "channel", "salvage") if name == "Runner" else fields
+            for name, fields in RunnerSettings.sections.items()
+        },
+        "Workers": (
+            *("max_gpus", "cpu_workers", "threads_per_worker", "chunks_at_once", "worker_memory_gib", "scheduler"),
+            "gpu_sample_interval_s",
+        ),
+        "Retries": (
+            *("resume_summary", "resume_completed", "keep_going", "fail_fast", "max_retries", "chunk_timeout_s"),
+            *("replace_results", "redo_before", "infer_redo_before", "grace_period_s"),
+        ),
+        "Places": (
+            *("output_dir", "telemetry_log", "telemetry_dir", "dataset_root", "manifest_dir", "chunks_dir"),
+            *("bundle_aggregate_dir", "sockeye_log_dir", "save_config", "record_datalad", "print_datalad_run"),
+        ),
+        "Prefect": (
+            *("runner_block", "cluster_block", "dataset_block", "chunks_per_task", "gpu_pool", "no_wait", "verbose"),
+        ),
+    }
 
     channel: Annotated[
         str | None,

@@ -131,6 +131,8 @@ class RunnerSpec(BaseModel):
         Names its block and form: `badc-KIND`. It differs from the name where a program has several runners.
     title, about
         What a person calls it, and a sentence about it.
+    section
+        The heading of its options in the help.
     switch
         The option that chooses it; None if a required field does, or if it runs when nothing is chosen.
     fixed
@@ -157,6 +159,7 @@ class RunnerSpec(BaseModel):
     kind: ClassVar[str]
     title: ClassVar[str]
     about: ClassVar[str]
+    section: ClassVar[str] = "Runner"
     switch: ClassVar[Switch | None] = None
     fixed: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     reads: ClassVar[tuple[str, ...]] = ()

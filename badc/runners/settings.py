@@ -32,8 +32,22 @@ _STUB_FIELD, _STUB_OPTION = next(
 )
 
 
+def _sections() -> dict[str, tuple[str, ...]]:
+    """Return the headings of the runners' options: Runner, for what chooses one, and those of the runners."""
+    switches = {spec.switch.field for spec in RUNNERS if spec.switch is not None}
+    found: dict[str, tuple[str, ...]] = {"Runner": tuple(sorted(_OWN_FIELDS, key=lambda name: name not in switches))}
+    chosen = set(_OWN_FIELDS)
+    for spec in sorted(RUNNERS, key=lambda spec: spec.section):
+        own = [name for name in spec.own_options() if name not in chosen]
+        found[spec.section] = (*found.get(spec.section, ()), *dict.fromkeys(own))
+        chosen |= set(own)
+    return found
+
+
 class _RunnerChoice(Settings):
     """The choice of a runner. `RunnerSettings` adds the options of all of them."""
+
+    sections = _sections()
 
     if TYPE_CHECKING:
         chunk_timeout_s: ChunkTimeout

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
@@ -21,6 +22,9 @@ class Settings(BaseModel):
     """A frozen set of settings; an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    # The headings of the help in their order, with what is below each, the usual first: fields, and further options of
+    # the commands. What is below none comes before them.
+    sections: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     @property
     def named_blocks(self) -> dict[str, str]:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,20 +19,35 @@ from badc.errors import ExitCode
 from flows.cli.commands.demo import demo
 from flows.cli.commands.gpus import gpus
 from flows.cli.commands.setup import setup
+from flows.cli.help import App, Group
 from flows.cli.options import DatasetOfLog, LogOption, with_boundary
 from flows.run.stopping import SIGNALS, interrupt_command
 
-# A group's module is imported only for its own commands: settings models take a while, `badc --help` should not.
+_ORDER = (
+    *("pipeline", "chunk", "infer", "report", "review"),
+    *("species-list", "telemetry", "gpus", "data", "demo"),
+    *("setup", "server", "dask-credentials", "version"),
+)
+# What there is, below headings. The module of a group, or of a command with its function's name,
+# is imported only for its own commands: settings models take a while, `badc --help` should not.
+_WORK, _AROUND, _SETTING_UP = "From recordings to answers", "Around it", "Setting up"
 GROUPS = {
-    "pipeline": ("flows.cli.commands.pipeline", "Take a dataset from recordings to reports in one command."),
-    "chunk": ("flows.cli.commands.chunk", "Cut recordings into chunks and write their manifests."),
-    "infer": ("flows.cli.commands.infer", "Analyse chunks on every GPU, resume, and aggregate the detections."),
-    "server": ("flows.cli.commands.server", "Start a Prefect server, see how full it is, and clear old runs."),
-    "data": ("flows.cli.commands.data", "How to get a dataset, drop it and look at it, with plain DataLad."),
-    "report": ("flows.cli.commands.report", "Answers from the tables: counts, rates, a database, a page to send."),
-    "review": ("flows.cli.commands.review", "Check detections by ear, and learn from which score on they are right."),
+    "pipeline": (_WORK, "flows.cli.commands.pipeline", "Take a dataset from recordings to reports in one command."),
+    "chunk": (_WORK, "flows.cli.commands.chunk", "Cut recordings into chunks and write their manifests."),
+    "infer": (_WORK, "flows.cli.commands.infer", "Analyse chunks on every GPU, resume, and aggregate the detections."),
+    "report": (_WORK, "flows.cli.commands.report", "Answers from the tables: counts, rates, a page to send, exports."),
+    "review": (
+        _WORK,
+        "flows.cli.commands.review",
+        "Check detections by ear, and learn from which score on they hold.",
+    ),
+    "data": (_AROUND, "flows.cli.commands.data", "How to get a dataset, drop it and look at it, with plain DataLad."),
+    "server": (
+        _SETTING_UP,
+        "flows.cli.commands.server",
+        "Start a Prefect server, and keep it small.",
+    ),
 }
-# Likewise the module of a command, with its function.
 COMMANDS = {
     "species-list": (
         "flows.cli.commands.species_list",
@@ -40,29 +55,54 @@ COMMANDS = {
         "Print the birds to expect at a place and time of year, as a list for BirdNET.",
     ),
 }
+_HELP = """Find birds in terabytes of field recordings.
+
+Three ways in:
+
+\b
+  badc pipeline run FOLDER --use-birdnet   a folder with recordings in audio/:
+                                           from the audio to the reports
+  badc infer run MANIFEST --use-birdnet    a manifest: the list of chunks that
+                                           `badc chunk manifest` makes
+  badc infer orchestrate DATASET           a dataset on a cluster
+      --slurm-script job.sh
+
+`badc demo` shows it on real bird song. Every command has --help.
+"""
+
+
+class _InOrder(Group):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=_ORDER.index)
 
 
 def build(groups: Sequence[str]) -> typer.Typer:
     """Return the application with these commands and the commands of these groups; the others are only named."""
-    app = typer.Typer(
-        name="badc",
-        help="Find birds in terabytes of field recordings.\n\n"
-        "First `badc chunk manifest RECORDING` lists a recording's chunks, then `badc infer run MANIFEST` analyses "
-        "them, and `badc infer aggregate FOLDER` makes tables of the detections.",
-        no_args_is_help=True,
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,  # plain help: it can be piped, and comes in half the time
-    )
-    for name, (module, text) in GROUPS.items():
-        group = import_module(module).app if name in groups else typer.Typer()
-        app.add_typer(group, name=name, help=text, no_args_is_help=True)
+    app = App(name="badc", cls=_InOrder, help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False)
+    app.callback()(_options_of_all)
+    for name, (heading, module, text) in GROUPS.items():
+        group = import_module(module).app if name in groups else App()
+        app.add_typer(group, name=name, help=text, no_args_is_help=True, cls=Group, rich_help_panel=heading)
     for name, (module, command_name, text) in COMMANDS.items():
         command = getattr(import_module(module), command_name) if name in groups else _not_imported
-        app.command(name, short_help=text)(command)
-    for function in (telemetry, gpus, setup, dask_credentials, demo, version):
-        app.command()(with_boundary(function))
+        app.command(name, short_help=text, rich_help_panel=_AROUND)(command)
+    for around in (telemetry, gpus, demo):
+        app.command(rich_help_panel=_AROUND)(with_boundary(around))
+    for setting_up in (setup, dask_credentials, version):
+        app.command(rich_help_panel=_SETTING_UP)(with_boundary(setting_up))
     return app
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        version()
+        raise typer.Exit
+
+
+def _options_of_all(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """The options before a command."""
 
 
 def _not_imported() -> None:
@@ -120,6 +160,13 @@ def version() -> None:
     print(__version__)
 
 
+def _words_typed() -> list[str]:
+    """Return the words after `badc`: those of this process, or when a shell asks how they go on, what it has so far."""
+    if "_BADC_COMPLETE" not in os.environ:
+        return sys.argv[1:]
+    return (os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS", "")).split()[1:]
+
+
 def main() -> None:
     """Run the command line, and end the process once its exit handlers have run."""
     code = 1  # a bug, whose traceback Python shows
@@ -144,7 +191,7 @@ def main() -> None:
         signal.signal(number, interrupt_command)
     # Imports make a million lasting objects; searching them for garbage takes a tenth of a command's start.
     gc.set_threshold(100_000, 50, 50)
-    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    words = [word for word in _words_typed() if not word.startswith("-")]
     try:
         build(words[:1])(prog_name="badc")
     except KeyboardInterrupt:  # while the command's module was being imported

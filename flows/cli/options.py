@@ -69,6 +69,7 @@ def options_of(model: Any) -> Callable[[Callable[..., int | None]], Callable[...
         own = [_parameter(name, field) for name, field in model.model_fields.items()]
         others = {name: _other_ways(name, field) for name, field in model.model_fields.items()}
         further = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        shown = _below_headings(model, [*own, *further])
 
         def call(context: typer.Context, **values: Any) -> int | None:
             from badc.settings.model import settings_from
@@ -92,14 +93,29 @@ def options_of(model: Any) -> Callable[[Callable[..., int | None]], Callable[...
         call.__name__ = function.__name__
         call.__doc__ = function.__doc__
         command = with_boundary(call)
+        command.headings = tuple(model.sections)  # type: ignore[attr-defined]
         ways_first = [way for ways in others.values() for way in ways]
         context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
-        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (context, *ways_first, *own, *further)]
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (context, *ways_first, *shown)]
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in parameters}
         return command
 
     return decorate
+
+
+def _below_headings(model: Any, parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:
+    """Return options in the order of the model's `sections`, each with its heading; those of none come first."""
+    places = {
+        name: (number, place, heading)
+        for number, (heading, names) in enumerate(model.sections.items())
+        for place, name in enumerate(names)
+    }
+    for parameter in parameters:
+        for told in getattr(parameter.annotation, "__metadata__", ()):
+            if parameter.name in places:
+                told.rich_help_panel = places[parameter.name][2]
+    return sorted(parameters, key=lambda parameter: places.get(parameter.name, (-1, 0))[:2])
 
 
 def _is_given(context: typer.Context, name: str) -> bool:

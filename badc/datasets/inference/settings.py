@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AliasChoices, Field, model_validator
 
@@ -72,6 +72,23 @@ _HAWKEARS = InferOptions.model_fields["use_hawkears"]
 
 class DatasetInferOptions(BundleOptions, InferOptions):
     """How to analyse a dataset's recordings: with HawkEars, unless another runner is named."""
+
+    sections: ClassVar = {
+        "Recordings": (
+            *("pattern", "limit", "include_existing", "allow_partial_chunks", "concurrent_recordings", "layout"),
+            *("infer_pattern", "infer_limit", "infer_include_existing"),
+        ),
+        "Cutting": (
+            *("chunk_duration_s", "overlap_s", "min_chunk_s", "virtual", "hash_chunks", "workers", "chunk_pattern"),
+            *("chunk_limit", "chunk_include_existing", "chunk_redo_before"),
+        ),
+        **InferOptions.sections,
+        "Reports": (
+            *("sites", "bundle", "bundle_bucket_minutes", "bundle_rollup", "bundle_rollup_limit"),
+            "bundle_rollup_export_dir",
+        ),
+        "Slurm": tuple(SlurmSettings.model_fields),
+    }
 
     use_hawkears: Annotated[
         bool | None,

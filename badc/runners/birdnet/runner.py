@@ -35,6 +35,7 @@ class BirdnetSpec(RunnerSpec):
     name = "birdnet"
     kind = "birdnet"
     title = "BirdNET 2.4"
+    section = "BirdNET"
     about = "BirdNET 2.4, on one CPU core a worker."
     switch = Switch(
         "use_birdnet",

@@ -42,6 +42,7 @@ class HawkearsSpec(HawkearsSettings):
 
     kind = "hawkears-resident"
     title = "HawkEars 2.x"
+    section = "HawkEars"
     about = "HawkEars 2.x, one process a worker that keeps its models."
     fixed: ClassVar[Mapping[str, Any]] = {"hawkears_engine": HawkearsEngine.RESIDENT}
     keeps_model = True

@@ -46,6 +46,7 @@ class HawkearsScriptSpec(HawkearsSettings):
 
     kind = "hawkears-script"
     title = "HawkEars 1.x"
+    section = "HawkEars"
     about = "HawkEars 1.x, its analyze.py once per task."
     fixed: ClassVar[Mapping[str, Any]] = {"hawkears_engine": HawkearsEngine.SCRIPT}
     takes_batches = True

@@ -17,6 +17,7 @@ from badc.datasets.chunking.settings import ChunkSettings
 from badc.errors import ExitCode, RequestError, listed, numbered
 from flows.cli.commands.probe import probe
 from flows.cli.console import counting, end, print_table
+from flows.cli.help import App
 from flows.cli.options import options_of
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from badc.datasets.chunking.plan import DatasetPlan
     from flows.run.sessions import ChunkRunOutcome
 
-app = typer.Typer()
+app = App()
 _MOST_SHOWN = 200
 
 

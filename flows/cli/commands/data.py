@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 import typer
 
 from badc.errors import ExitCode
+from flows.cli.help import App
 from flows.cli.options import with_boundary
 
-app = typer.Typer()
+app = App()
 # Whatever options a script gives: it shall see what to do instead, not which option is unknown.
 _ANY_WORDS = {"ignore_unknown_options": True, "allow_extra_args": True}
 _WITH_A_VALUE = ("--url", "--path", "--method")

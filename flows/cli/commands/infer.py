@@ -15,6 +15,7 @@ from badc.telemetry.summary import RunState
 from flows.cli.commands.monitor import monitor
 from flows.cli.commands.orchestrate import orchestrate
 from flows.cli.console import RunProgress, counting, end, print_table, warn_of_stub
+from flows.cli.help import App
 from flows.cli.options import options_of, with_blocks, with_boundary
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from badc.inference.plan import InferPlan
     from flows.run.sessions import InferOutcome
 
-app = typer.Typer()
+app = App()
 
 
 PrintDataladRun = Annotated[

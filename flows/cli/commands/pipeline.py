@@ -13,12 +13,13 @@ from badc.errors import listed, numbered
 from badc.telemetry.summary import RunState
 from flows.cli.commands.orchestrate import MEND_FIRST, report_outcome
 from flows.cli.console import RunProgress, counting, end, warn_of_stub
+from flows.cli.help import App
 from flows.cli.options import options_of
 
 if TYPE_CHECKING:
     from flows.run.sessions import PipelineOutcome
 
-app = typer.Typer(no_args_is_help=True)
+app = App(no_args_is_help=True)
 
 
 @app.callback()

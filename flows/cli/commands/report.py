@@ -8,8 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from badc.errors import numbered
 from badc.reports.settings import (
     BundleSettings,
@@ -23,13 +21,14 @@ from badc.reports.settings import (
 from flows.cli.commands.report_export import export
 from flows.cli.commands.report_plot import plot
 from flows.cli.console import print_table, show_ranking, show_rankings, shown_value
+from flows.cli.help import App
 from flows.cli.options import options_of
 
 if TYPE_CHECKING:
     from badc.reports.rankings.overview import Overview
     from badc.reports.rankings.rollup import Rollup
 
-app = typer.Typer()
+app = App()
 
 
 @app.command()

@@ -5,18 +5,17 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-import typer
-
 from badc.errors import numbered
 from badc.reports.review.settings import SampleSettings, VerdictSettings
 from flows.cli.commands.review_compare import compare
 from flows.cli.console import counting, print_table
+from flows.cli.help import App
 from flows.cli.options import options_of
 
 if TYPE_CHECKING:
     from badc.reports.review.report import SpeciesRow
 
-app = typer.Typer()
+app = App()
 
 
 @app.callback()

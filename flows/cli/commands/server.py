@@ -11,9 +11,10 @@ import typer
 
 from badc.errors import numbered
 from flows.cli.console import counting, print_table
+from flows.cli.help import App
 from flows.cli.options import with_boundary
 
-app = typer.Typer(no_args_is_help=True)
+app = App(no_args_is_help=True)
 
 
 def start(

@@ -8,11 +8,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
-from flows.cli.main import GROUPS, build
+from flows.cli.main import GROUPS, _words_typed, build
 from tests.conftest import ROOT
 
 CHUNK_MANIFEST = ("chunk", "manifest")
@@ -46,6 +47,74 @@ def test_every_help_teaches_and_is_plain_text(words, tmp_path):
     assert done.stdout.startswith("Usage: badc")
     assert done.stderr == ""
     assert "\x1b" not in done.stdout
+
+
+@pytest.mark.parametrize("on_a_terminal", [False, True])
+def test_at_80_columns_no_help_is_cut(on_a_terminal, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: on_a_terminal)
+    seen = 0
+    for words in commands():
+        command, told = help_of(*words)
+        assert ("╭─" in told) == (on_a_terminal and not hasattr(command, "commands"))
+        assert [line for line in told.splitlines() if len(line) > 80] == [], words
+        for parameter in command.params:
+            if not getattr(parameter, "hidden", False) and parameter.param_type_name == "option":
+                seen += 1
+                assert all(option in told for option in (*parameter.opts, *parameter.secondary_opts)), words
+        whole = " ".join(told.split())
+        for name, inner in getattr(command, "commands", {}).items():
+            assert f"{name} {inner.get_short_help_str(10_000)}" in whole
+            assert not inner.get_short_help_str(10_000).endswith("..."), name
+    assert seen > 200
+
+
+def help_of(*words: str) -> tuple[Any, str]:
+    """A command and its help, without colours."""
+    command: Any = typer.main.get_command(build(words[:1]))
+    for word in words:
+        command = command.commands[word]
+    with command.make_context(" ".join(["badc", *words]), [], resilient_parsing=True) as context:
+        return command, re.sub("\x1b\\[[0-9;]*m", "", command.get_help(context))
+
+
+def test_the_help_leads(tmp_path):
+    done = badc("-h", cwd=tmp_path).stdout
+    ways = ["badc pipeline run FOLDER", "badc infer run MANIFEST", "badc infer orchestrate DATASET", "\nOptions:"]
+    order = ["pipeline", "chunk", "infer", "report", "review", "species-list", "telemetry", "gpus", "setup", "server"]
+    places = [done.index(word) for word in (*ways, *(f"\n  {name} " for name in order))]
+    assert places == sorted(places)
+    assert badc("--version", cwd=tmp_path).stdout == badc("version", cwd=tmp_path).stdout
+
+
+def test_a_runs_options_have_headings_with_the_usual_first():
+    told = help_of("infer", "run")[1]
+    headings = re.findall(r"^(\w[^:\n]*):$", told, re.MULTILINE)
+    assert headings[:5] == ["Arguments", "Runner", "BirdNET", "HawkEars", "Workers"]
+    assert headings[5:] == ["Retries", "Places", "Prefect", "Options"]
+    first = re.findall(r"^\w[^:\n]*:\n  (--[\w-]+)", told, re.MULTILINE)
+    assert first[:5] == ["--use-birdnet", "--min-confidence", "--hawkears-arg", "--max-gpus", "--resume-summary"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("inferr", "run"), "No such command 'inferr'. Did you mean 'infer'?"),
+        (("infer", "run", "m.csv", "--use-birdnt"), "--use-birdnet"),
+    ],
+)
+def test_a_mistyped_word_gets_a_suggestion(words, told, tmp_path):
+    done = badc(*words, cwd=tmp_path)
+    assert (done.returncode, told in done.stderr) == (2, True)
+
+
+def test_a_shell_completes_the_commands_of_a_group(tmp_path, monkeypatch):
+    given = {"_BADC_COMPLETE": "complete_bash", "COMP_WORDS": "badc infer or", "COMP_CWORD": "2"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert badc(cwd=tmp_path).stdout.split() == ["orchestrate"]
+    monkeypatch.setenv("_TYPER_COMPLETE_ARGS", "badc report su")  # as zsh and fish ask
+    assert _words_typed() == ["report", "su"]
 
 
 def test_every_command_and_option_is_documented():

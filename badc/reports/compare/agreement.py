@@ -21,6 +21,7 @@ from badc.errors import RequestError
 from badc.reports.compare.matching import Labels
 from badc.reports.compare.settings import CompareSettings
 from badc.reports.query.counts import choose, write_csv
+from badc.reports.query.expected import notes_on_expected
 from badc.reports.query.runs import mixture, runs_of
 from badc.reports.query.tables import find_coverage, open_tables
 from badc.system.sql import quoted, quoted_path
@@ -44,15 +45,15 @@ def load_other(
 ) -> list[str]:
     """Make the tables `other_detections` and `other_minutes` of the other table, with the labels of the first.
 
-    The detections are those that the settings choose; `wanted` are labels to keep, empty keeps all. Returns a sentence
-    if that table mixes results of several settings.
+    The detections are those that the settings choose; `wanted` are labels to keep, empty keeps all. Returns sentences
+    on that table: whether it mixes results of several settings, and what `choose` and `notes_on_expected` say.
     """
     assert settings.other is not None
     with tempfile.TemporaryDirectory(prefix="badc-compare-") as scratch:
         folder = Path(scratch)
-        with open_tables(settings.other, find_coverage(settings.other)) as other:
+        with open_tables(settings.other, find_coverage(settings.other), settings.sites) as other:
             mixed = mixture(runs_of(other))
-            choose(other, settings)
+            notes = [*([mixed] if mixed else []), *choose(other, settings), *notes_on_expected(other)]
             rows = other.execute("SELECT DISTINCT label, label_code, label_name FROM chosen ORDER BY ALL").fetchall()
             told = {row[0]: labels.find(row) or row[0] for row in rows}
             told = {label: here for label, here in told.items() if not wanted or here in wanted}
@@ -66,7 +67,7 @@ def load_other(
         for name in ("detections", "minutes"):
             place = quoted_path(folder / f"{name}.parquet")
             database.execute(f"CREATE OR REPLACE TEMP TABLE other_{name} AS SELECT * FROM read_parquet({place})")
-    return [] if mixed is None else [f"{settings.other}: {mixed}"]
+    return [f"{settings.other}: {note}" for note in notes]
 
 
 def _minutes_of() -> str:

@@ -16,6 +16,7 @@ from badc.reports.compare.scoring import score
 from badc.reports.compare.settings import CompareSettings
 from badc.reports.compare.truth import read_truth
 from badc.reports.query.counts import Ranking, choose, ranked, write_csv
+from badc.reports.query.expected import notes_on_expected
 from badc.reports.query.runs import mixture, runs_of
 from badc.reports.query.tables import find_coverage, open_tables
 from badc.species.names import read_names
@@ -58,7 +59,7 @@ def compare(settings: CompareSettings, show: Callable[[int, int], None] = lambda
     names = read_names(settings.names_table)
     coverage = find_coverage(settings.parquet, settings.coverage)
     require_writable(settings.folder, "folder of the comparison")
-    with open_tables(settings.parquet, coverage) as database:
+    with open_tables(settings.parquet, coverage, settings.sites) as database:
         mixed = mixture(runs_of(database))
         made.notes += [mixed] if mixed is not None else []
         if coverage is None:
@@ -67,7 +68,7 @@ def compare(settings: CompareSettings, show: Callable[[int, int], None] = lambda
             )
         labels = Labels(database, names)
         wanted = [labels.find([word]) or word for word in settings.labels]
-        made.notes += choose(database, settings, wanted)
+        made.notes += [*choose(database, settings, wanted), *notes_on_expected(database)]
         if settings.truth:
             loaded = load_truth(database, heard, labels, names, wanted)
             made.notes += loaded.notes

@@ -39,9 +39,9 @@ _COUNTS = """
 def score(database: duckdb.DuckDBPyConnection, min_overlap_ms: int, complete: bool) -> None:
     """Make the tables `alarms`, `labels`, `tallies`, and the views `curves` and `scores`.
 
-    The database has the views of `badc.reports.query.tables.open_tables`, the view `chosen`, and the tables of
-    `badc.reports.compare.matching.load_truth`. `curves` has a row per unit, label and threshold; `scores` one per unit
-    and label, of the chosen detections, with the threshold of the best F1.
+    The database has the views of `badc.reports.query.tables.open_tables` and of `badc.reports.query.counts.choose`, and
+    the tables of `badc.reports.compare.matching.load_truth`. `curves` has a row per unit, label and threshold; `scores`
+    one per unit and label, of the chosen detections, with the threshold of the best F1.
     """
     database.execute(
         f"""
@@ -85,7 +85,7 @@ def _what_counts(database: duckdb.DuckDBPyConnection, complete: bool) -> None:
           ORDER BY place;
         CREATE OR REPLACE TEMP TABLE alarms AS
           SELECT recording_id, start_ms, end_ms, label, confidence, bool_or(counted) AS counted FROM (
-            SELECT {of_detection}, false AS counted FROM detections WHERE {where}
+            SELECT {of_detection}, false AS counted FROM at_any_confidence WHERE {where}
             UNION ALL SELECT {of_detection}, true FROM chosen WHERE {where}) a
           -- What was detected was analysed, so it only has to be in what was listened to.
           SEMI JOIN listened l ON a.recording_id = l.recording_id

@@ -7,8 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from badc.reports.settings import ChoiceSettings, CsvSettings, Labels, PrivacySettings
-from badc.reports.which_table import Table, needed
+from badc.reports.settings import CsvSettings, Labels, PrivacySettings, ReportSettings
 from badc.system.choices import Choice
 from badc.system.paths import absolute
 
@@ -22,10 +21,9 @@ class Unit(Choice):
     RECORDING = "recording"
 
 
-class CompareSettings(CsvSettings, PrivacySettings, ChoiceSettings):
+class CompareSettings(CsvSettings, PrivacySettings, ReportSettings):
     """Settings of `badc review compare`."""
 
-    parquet: Table = needed()
     truth: Annotated[
         tuple[Path, ...],
         Field(
@@ -37,10 +35,6 @@ class CompareSettings(CsvSettings, PrivacySettings, ChoiceSettings):
     other: Annotated[Path | None, Field(description="Another table of detections, of another run or classifier.")] = (
         None
     )
-    coverage: Annotated[
-        Path | None,
-        Field(description="Table of coverage. Default: *_coverage.parquet beside the table of detections."),
-    ] = None
     recording: Annotated[
         str | None,
         Field(description="Id of the recording of --truth, for a file that neither names it nor is named after it."),

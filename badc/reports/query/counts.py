@@ -109,23 +109,27 @@ def choose(
 
     A `min_confidence` above 0 also leaves out detections without a confidence; it is for species without a threshold of
     their own in `choice.thresholds` (see `badc.reports.query.thresholds`). `labels` are labels, codes or names to keep,
-    in any case; empty keeps all. The column `unexpected` is that of `badc.reports.query.expected`; the view
-    `considered` also has the detections that are left out for it alone.
+    in any case; empty keeps all. The column `unexpected` is that of `badc.reports.query.expected`. Two more views have
+    what is left out for one reason alone: `considered` for being unexpected, `at_any_confidence` for the confidence.
     """
-    conditions = [f"confidence >= {choice.min_confidence!r}"] if choice.min_confidence > 0 else []
+    enough = f"confidence >= {choice.min_confidence!r}" if choice.min_confidence > 0 else "true"
     problems: tuple[str, ...] = ()
     if choice.thresholds is not None:
         own, problems = thresholds_by_label(choice.thresholds, known_names(database))
-        conditions = [above_threshold(own, *conditions or ["true"])]
+        enough = above_threshold(own, enough)
+    named = "true"
     if labels:
         found, unknown = matching(database, labels)
         problems += unknown
-        conditions.append(f"label IN ({', '.join(map(quoted, found))})" if found else "false")
-    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    flagged = f"SELECT *, {unexpected(database, choice)} AS unexpected FROM detections"
-    database.execute(f"CREATE OR REPLACE TEMP VIEW considered AS {flagged} {where}")
-    kept = "WHERE unexpected IS NOT TRUE" if choice.drop_unexpected else ""
-    database.execute(f"CREATE OR REPLACE TEMP VIEW chosen AS SELECT * FROM considered {kept}")
+        named = f"label IN ({', '.join(map(quoted, found))})" if found else "false"
+    flagged = f"SELECT *, {unexpected(database, choice)} AS unexpected FROM detections WHERE {named}"
+    kept = "unexpected IS NOT TRUE" if choice.drop_unexpected else "true"
+    for view, query in (
+        ("considered", f"{flagged} AND {enough}"),
+        ("at_any_confidence", f"SELECT * FROM ({flagged}) WHERE {kept}"),
+        ("chosen", f"SELECT * FROM considered WHERE {kept}"),
+    ):
+        database.execute(f"CREATE OR REPLACE TEMP VIEW {view} AS {query}")
     return problems
 
 

@@ -14,6 +14,7 @@ from badc.errors import RequestError
 from badc.recordings.audio import AudioError, AudioInfo
 from badc.recordings.locate import audio_bases
 from badc.reports.query.counts import choose
+from badc.reports.query.expected import notes_on_expected
 from badc.reports.query.tables import find_coverage, open_tables
 from badc.reports.review.draw import Drawn, draw
 from badc.reports.review.page import Picture, review_page
@@ -86,6 +87,7 @@ def make_sample(settings: SampleSettings, progress: Callable[[int, int], object]
     coverage = find_coverage(settings.parquet, settings.coverage)
     with open_tables(settings.parquet, coverage, settings.sites) as database:
         problems = choose(database, settings, settings.labels)
+        problems += tuple(notes_on_expected(database))
         privacy = keep_private(database, settings, settings.pad_ms)
         drawn = draw(database, settings)
         labels = [row[0] for row in database.execute("SELECT DISTINCT label FROM detections ORDER BY 1").fetchall()]

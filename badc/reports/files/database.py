@@ -91,6 +91,8 @@ def read_database(settings: DatabaseSettings, notes: tuple[str, ...]) -> MadeDat
         )
 
 
+# For readers with an older DuckDB, such as R's package or a desktop program.
+_STORAGE_VERSION = "v1.2.0"
 # A file begins with a checksum of eight bytes, then this ("Storage Versions and Format" in DuckDB's manual).
 _MAGIC, _MAGIC_AT = b"DUCK", 8
 _ORDERS = {
@@ -114,7 +116,7 @@ def write_database(
     # In its own folder, because DuckDB puts its write-ahead log beside the file.
     with tempfile.TemporaryDirectory(prefix=".badc-report-", dir=target.parent) as folder:
         made = Path(folder, "made.duckdb")
-        tables.execute(f"ATTACH {quoted(str(made))} AS made")
+        tables.execute(f"ATTACH {quoted(str(made))} AS made (STORAGE_VERSION '{_STORAGE_VERSION}')")
         try:
             tables.execute("CREATE TABLE made.detections AS SELECT * FROM chosen")
             tables.execute("CREATE TABLE made.coverage AS SELECT * FROM coverage")

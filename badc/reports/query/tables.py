@@ -35,19 +35,22 @@ NEEDED_OF_DETECTIONS = ("recording_id", "chunk_id", "label", "confidence")
 NEEDED_OF_COVERAGE = ("recording_id", "chunk_id", "start_ms", "end_ms", "status")
 
 
-# The query of the view `effort`, from the view or a table `coverage`.
-EFFORT = f"""
-    WITH ordered AS (
+# The analysed audio of each chunk without what an earlier chunk of the recording has too, by the station's clock.
+PIECES = """
+    SELECT recording_id, station, study_area,
+      local_start + to_milliseconds(greatest(start_ms, covered_ms) - start_ms) AS begins,
+      local_start + to_milliseconds(end_ms - start_ms) AS ends,
+      end_ms - greatest(start_ms, covered_ms) AS piece_ms
+    FROM (
       SELECT recording_id, station, study_area, start_ms, end_ms, local_start,
         max(end_ms) OVER (PARTITION BY recording_id ORDER BY start_ms, end_ms
           ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS covered_ms
-      FROM coverage WHERE analysed AND end_ms > start_ms),
-    pieces AS (
-      SELECT recording_id, station, study_area,
-        local_start + to_milliseconds(greatest(start_ms, covered_ms) - start_ms) AS begins,
-        local_start + to_milliseconds(end_ms - start_ms) AS ends,
-        end_ms - greatest(start_ms, covered_ms) AS piece_ms
-      FROM ordered WHERE covered_ms IS NULL OR end_ms > covered_ms),
+      FROM coverage WHERE analysed AND end_ms > start_ms)
+    WHERE covered_ms IS NULL OR end_ms > covered_ms
+"""
+# The query of the view `effort`, from the view or a table `coverage`.
+EFFORT = f"""
+    WITH pieces AS ({PIECES}),
     hours AS (
       SELECT *, unnest(CASE WHEN begins IS NULL THEN [CAST(NULL AS TIMESTAMP)]
         ELSE range(date_trunc('hour', begins), ends, INTERVAL 1 HOUR) END) AS local_hour

@@ -97,14 +97,32 @@ def sun_band(stations: Sequence[Station]) -> SunBand | None:
     )
 
 
+def sunrise_and_sunset(latitude: float, longitude: float, timezone: str, day: date) -> dict[str, datetime]:
+    """Return `sunrise` and `sunset` of a date at a place (degrees) to the minute, by the clock of the time zone.
+
+    By a clock far from solar time, they may be on the day before or after. Empty if the sun did not rise and set.
+    """
+    sun = _sun_at(latitude, longitude, timezone, day)
+    if sun.before is None or sun.after is None:
+        return {}
+    hours = {"sunrise": -sun.before, "sunset": sun.after}
+    moments = {name: sun.highest + timedelta(hours=hour, seconds=30) for name, hour in hours.items()}
+    return {name: moment.replace(second=0, microsecond=0, tzinfo=None) for name, moment in moments.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class _Day:
     """Solar noon by the clock, and the hours from sunrise to noon and noon to sunset, or else whether it was up."""
 
-    noon: float
+    highest: datetime
     before: float | None
     after: float | None
     up: bool | None
+
+    @property
+    def noon(self) -> float:
+        """The hour of the day of solar noon."""
+        return _hour(self.highest)
 
 
 def _some_days(station: Station) -> list[date]:
@@ -116,20 +134,24 @@ def _some_days(station: Station) -> list[date]:
 
 
 def _sun_of(station: Station, day: date) -> _Day:
+    assert station.timezone is not None
+    return _sun_at(station.latitude or 0.0, station.longitude or 0.0, station.timezone, day)
+
+
+def _sun_at(latitude: float, longitude: float, timezone: str, day: date) -> _Day:
     from astral import Observer
     from astral.sun import elevation, noon, sunrise, sunset
 
-    assert station.timezone is not None
-    observer = Observer(station.latitude or 0.0, station.longitude or 0.0)
-    zone = ZoneInfo(station.timezone)
+    observer = Observer(latitude, longitude)
+    zone = ZoneInfo(timezone)
     highest = noon(observer, day, tzinfo=zone)
     middle = _hour(highest)
     try:
         rise, set_ = (_hour(of(observer, day, tzinfo=zone)) for of in (sunrise, sunset))
     except ValueError:  # the sun does not cross the horizon on that day
-        return _Day(middle, None, None, elevation(observer, highest) > 0)
+        return _Day(highest, None, None, elevation(observer, highest) > 0)
     # By a clock far from solar time, as UTC often is, sunset may come before sunrise; counted from noon, it does not.
-    return _Day(middle, (middle - rise) % _HOURS, (set_ - middle) % _HOURS, None)
+    return _Day(highest, (middle - rise) % _HOURS, (set_ - middle) % _HOURS, None)
 
 
 def _hour(moment: datetime) -> float:

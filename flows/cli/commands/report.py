@@ -19,6 +19,7 @@ from badc.reports.settings import (
     SummarySettings,
 )
 from flows.cli.commands.report_export import export
+from flows.cli.commands.report_history import history, phenology
 from flows.cli.commands.report_plot import plot
 from flows.cli.console import print_table, show_ranking, show_rankings, shown_value
 from flows.cli.help import App
@@ -89,7 +90,7 @@ def parquet(settings: ParquetReportSettings) -> int:
 @app.command("duckdb")
 @options_of(DatabaseSettings)
 def database(settings: DatabaseSettings) -> int:
-    """Write a DuckDB database with the tables and three views of them.
+    """Write a DuckDB database with the tables, and views with counts, effort and events.
 
     A database that is open elsewhere is left as it is. Exit codes: 0; 2 the request is wrong.
     """
@@ -175,6 +176,8 @@ def _show_rollup(made: Rollup) -> None:
     _list(made.written)
 
 
+app.command()(history)
+app.command()(phenology)
 app.command()(export)
 app.command()(plot)
 

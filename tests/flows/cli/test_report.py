@@ -326,3 +326,20 @@ def test_upper_and_lower_case_of_a_choice_are_the_same(parquet):
     assert report("export", "--parquet", parquet, "--format", "RAVEN").stdout.startswith("3 detections in 1 file")
     wrong = report("summary", "--parquet", parquet, "--group-by", "Stations")
     assert (wrong.exit_code, "'Stations' is not one of label," in wrong.stderr) == (2, True)
+
+
+def test_histories_and_phenology_are_written_beside_the_table(parquet):
+    done = report("history", parquet, "--visit", "DATE")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert cells(done.stdout)[1] == ["Ovenbird", "", "2", "1", "1", "histories/Ovenbird.csv"]
+    assert done.stdout.splitlines()[-2:] == [
+        "1 station, 1 visit, 1 of both with 0.5 h of audio",
+        str(Path("x/t_history").absolute()),
+    ]
+    found = report("phenology", parquet)
+    assert cells(found.stdout)[1] == ["Ovenbird", "", "2023-05-09", "2023-05-09", "1", "1", "1.0", "1", "2"]
+    assert sorted(path.name for path in Path("x/t_phenology").iterdir()) == (
+        ["accumulation.csv", "accumulation.png", "phenology.csv", "species.csv"]
+    )
+    wrong = report("history", parquet, "--relative-to", "sun")
+    assert (wrong.exit_code, wrong.stderr) == (2, "badc: --relative-to sun counts hours: give --visit hour, too\n")

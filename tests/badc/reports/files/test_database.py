@@ -58,6 +58,12 @@ def test_tables_and_views_are_named_as_promised(parquet):
     ]
 
 
+def test_older_versions_of_duckdb_can_read_it(parquet):
+    """The number after the magic bytes; 65 is that of DuckDB 1.2."""
+    header = make(parquet).database.read_bytes()[:20]
+    assert int.from_bytes(header[12:], "little") == 65
+
+
 def test_the_views_count_detections(parquet):
     made = make(parquet, bucket_minutes=30)
     assert (made.detections, made.chunks) == (3, 2)

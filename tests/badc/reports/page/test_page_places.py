@@ -71,7 +71,7 @@ def test_the_command_beside_the_stations_gives_their_numbers(three_stations, mon
     assert words.count("--group-by") == 2
 
     made = summarise(SummarySettings(parquet=Path("d.parquet"), group_by=("label", "station"), output=Path("s.csv")))
-    rows = {row[:2]: row[-2] for row in made.groups.rows}
+    rows = {(row["label"], row["station"]): row["detections_per_hour"] for row in made.groups.as_dicts()}
     assert rows == {("Ovenbird", "A"): 1.0, ("Veery", "B"): 2.0}
 
 

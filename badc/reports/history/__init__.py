@@ -1,0 +1,1 @@
+"""Detection histories for occupancy models, and when and where species were found."""

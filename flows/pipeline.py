@@ -89,7 +89,7 @@ def _chunk(settings: PipelineSettings, session: PipelineSession, workers: Worker
     recording, problem = recording_wanted(wanted.root, wanted.record_datalad)
     if problem is not None:
         session.say(f"the runs are not recorded in the dataset: {problem}")
-    plan = plan_dataset(wanted, recording)
+    plan = session.to_chunk or plan_dataset(wanted, recording)
     if not plan.recordings and not plan.order.manifest_dir.is_dir():
         notes = "".join(f"; {note}" for note in plan.audio_notes)
         raise RequestError(f"{plan.order.root / AUDIO_FOLDER}: no recordings are in it{notes}")
@@ -114,7 +114,7 @@ def _infer(
 ) -> tuple[OrchestrationPlan, OrchestrateOutcome | None]:
     """Analyse the completely chunked recordings; the plan lists the others as refused."""
     wanted = orchestrate_settings(settings)
-    plan = plan_orchestration(wanted)
+    plan = session.to_infer or plan_orchestration(wanted)
     # A recording that could not be chunked has failed; the others do not wait for it.
     runnable = plan.without_refused()
     require_runnable(runnable)

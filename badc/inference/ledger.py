@@ -18,7 +18,7 @@ from badc.inference.attempt import Attempt
 from badc.inference.config_file import effective_configuration
 from badc.inference.findings import RunFindings
 from badc.inference.plan import InferPlan, PlannedChunk
-from badc.system.clock import duration_text, now
+from badc.system.clock import duration_text, hours_text, now
 from badc.telemetry.events import ChunkEvent, EventStatus, FailureKind, TelemetryLog
 from badc.telemetry.summary import (
     Job,
@@ -86,11 +86,13 @@ class Progress:
         )
 
     def describe(self, ended: bool = False) -> str:
-        """Return it as one line, with the time left unless the run has ended."""
+        """Return it as one line, with the time left, or the time it took if the run has ended."""
         left_s = self.left_s if self.left and not ended else None
         return (
             f"{self.done}/{self.total} chunks, {self.failed} failed, "
-            f"{self.audio_ms / 3.6e6:.2f} h of audio, {self.times_real_time:.0f} × real time"
+            f"{hours_text(self.audio_ms / 3.6e6)} of audio"
+            + (f" in {duration_text(self.elapsed_s)}" if ended else "")
+            + f", {self.times_real_time:.0f} × real time"
             + (f", {duration_text(left_s)} left" if left_s is not None else "")
         )
 

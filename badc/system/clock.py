@@ -29,3 +29,10 @@ def duration_text(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def hours_text(hours: float) -> str:
+    """Return an amount of audio as `45 s`, `4 min` or `1.07 h`."""
+    if hours >= 0.9999:
+        return f"{hours:.2f} h" if hours < 100 else f"{hours:,.0f} h"
+    return f"{hours * 60:.0f} min" if hours * 3600 >= 59.5 else f"{hours * 3600:.0f} s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from badc.system.clock import hours_text
+
 if TYPE_CHECKING:  # commands that only print a table need none of these
     from badc.inference.ledger import Progress
     from badc.reports.query.counts import Ranking
@@ -17,6 +20,8 @@ if TYPE_CHECKING:  # commands that only print a table need none of these
 
 _LINE_INTERVAL_S = 10.0
 _SHOW_AFTER_S = 2.0
+_LONG_ID = 16
+_MOST_OF_AN_ID = 40
 
 
 def print_table(rows: Sequence[dict[str, Any]], title: str | None = None) -> None:
@@ -33,10 +38,23 @@ def print_table(rows: Sequence[dict[str, Any]], title: str | None = None) -> Non
 
     table = Table(title=title, title_justify="left")
     for name, value in rows[0].items():
-        table.add_column(name, justify="right" if isinstance(value, int | float) else "left", overflow="fold")
+        is_number = isinstance(value, int | float) or name == _HEADINGS["analysed_hours"]
+        # Ids have no spaces at which to break; on two lines they can still be read.
+        longest = max((len(word) for row in rows for word in str(row[name] or "").split()), default=0)
+        table.add_column(
+            name,
+            justify="right" if is_number else "left",
+            overflow="fold",
+            min_width=min((longest + 1) // 2, _MOST_OF_AN_ID) if longest > _LONG_ID else None,
+        )
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
     Console(markup=False, highlight=False).print(table)
+
+
+def print_json(content: Any) -> None:
+    """Print something as JSON; dates, paths and choices as texts."""
+    print(json.dumps(content, default=str, indent=2, ensure_ascii=False))
 
 
 class RunProgress:
@@ -171,13 +189,15 @@ def _for_a_screen(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     if all(row.get("unexpected") in (None, "") for row in rows):
         repeated.add("unexpected")
     rows = [{name: value for name, value in row.items() if name not in repeated} for row in rows]
-    return [
-        {
-            _HEADINGS.get(name, name): _clock(value) if name.endswith("_start_ms") else value
-            for name, value in row.items()
-        }
-        for row in rows
-    ]
+    return [{_HEADINGS.get(name, name): _for_reading(name, value) for name, value in row.items()} for row in rows]
+
+
+def _for_reading(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if name.endswith("_start_ms"):
+        return _clock(value)
+    return hours_text(value) if name == "analysed_hours" else value
 
 
 def _clock(time_ms: int) -> str:

@@ -137,12 +137,14 @@ def launch_chunking(
 
 def launch_pipeline(
     settings: PipelineSettings,
+    to_chunk: DatasetPlan | None,
+    to_infer: OrchestrationPlan | None,
     on_chunked: Callable[[int, int], None],
     on_progress: Callable[[Progress], None],
     say: Say,
     by_force: ByForce[PipelineOutcome] = _no_report,
 ) -> tuple[PipelineOutcome, bool]:
-    """Run a pipeline as a flow run.
+    """Run a pipeline as a flow run; `to_chunk` and `to_infer` are the plans of its steps, as far as they are made.
 
     Raises BadcError when the request cannot be carried out or the configured Prefect API does not answer, and
     KeyboardInterrupt as `launch_inference`.
@@ -152,7 +154,9 @@ def launch_pipeline(
         api = _api("flows.pipeline", stop, say)
         from flows.pipeline import pipeline
 
-        session = PipelineSession(stop=stop, on_chunked=on_chunked, on_progress=on_progress, say=say)
+        session = PipelineSession(
+            stop=stop, on_chunked=on_chunked, on_progress=on_progress, say=say, to_chunk=to_chunk, to_infer=to_infer
+        )
         return _run(pipeline, settings, session, api, by_force)
 
 
@@ -161,7 +165,7 @@ def _api(flow: str, stop: Stop, say: Say) -> PrefectApi:
     say("Starting: Prefect")
     api = PrefectApi.begin()
     import_module(flow)
-    _wait(api, stop)
+    _wait(api, stop, say)
     return api
 
 
@@ -179,14 +183,28 @@ def _api_and_cluster(
     with WorkersAhead(settings, chunks) as workers:
         workers.start()
         import_module(flow)
-        cluster = workers.ready()
-        _wait(api, stop)
+        with _said_if_slow("Waiting for the workers to start", say):
+            cluster = workers.ready()
+        _wait(api, stop, say)
         say(f"Workers: {cluster.note}")
         yield api, cluster
 
 
-def _wait(api: PrefectApi, stop: Stop) -> None:
-    api.ready(give_up=stop.requested.is_set)
+@contextmanager
+def _said_if_slow(what: str, say: Say) -> Iterator[None]:
+    """Say what is waited for if the block takes long; nothing else is said meanwhile."""
+    timer = threading.Timer(_SAY_AFTER_S, say, [what])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _wait(api: PrefectApi, stop: Stop, say: Say) -> None:
+    with _said_if_slow("Waiting for the Prefect server to answer", say):
+        api.ready(give_up=stop.requested.is_set)
     if stop.requested.is_set():
         raise KeyboardInterrupt
 

@@ -113,6 +113,7 @@ def telemetry(
     dataset: DatasetOfLog = None,
     log: LogOption = None,
     tail: Annotated[int, typer.Option(min=1, help="How many events to show.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the events as JSON, one object for each.")] = False,
 ) -> None:
     """Print the last events of a run's telemetry log, one line each, oldest first."""
     from badc.errors import RequestError
@@ -126,6 +127,13 @@ def telemetry(
         raise RequestError(f"{log}: the telemetry log cannot be read ({error.strerror})") from None
     if not events:
         print(f"{log}: no events yet", file=sys.stderr)
+    if as_json:
+        from dataclasses import asdict
+
+        from flows.cli.console import print_json
+
+        print_json([asdict(event) for event in events])
+        return
     for event in events:
         runtime = "" if event.runtime_s is None else f"{event.runtime_s:.2f} s"
         fields = [

@@ -251,12 +251,14 @@ class PipelineSession(Session[PipelineOutcome]):
     """A pipeline; `chunking` and `inferring` are the sessions of its steps, once these have begun.
 
     `on_chunked` gets the number of recordings whose chunking has ended, and of all. `not_possible` recordings could not
-    even be tried.
+    even be tried. `to_chunk` and `to_infer` are the plans of the steps, as far as they are made already.
     """
 
     on_chunked: Callable[[int, int], None] = field(default=lambda done, total: None)
     on_progress: Callable[[Progress], None] = field(default=lambda progress: None)
     not_possible: int = 0
+    to_chunk: DatasetPlan | None = None
+    to_infer: OrchestrationPlan | None = None
     chunking: ChunkSession | None = None
     inferring: OrchestrateSession | None = None
 

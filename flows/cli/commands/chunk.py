@@ -16,7 +16,7 @@ from badc.chunks.settings import ChunkWavSettings, ManifestSettings, SplitSettin
 from badc.datasets.chunking.settings import ChunkSettings
 from badc.errors import ExitCode, RequestError, listed, numbered
 from flows.cli.commands.probe import probe
-from flows.cli.console import counting, end, print_table
+from flows.cli.console import counting, end, print_json, print_table
 from flows.cli.help import App
 from flows.cli.options import options_of
 
@@ -101,6 +101,9 @@ def orchestrate(
     apply: Annotated[
         bool, typer.Option("--apply/--plan-only", help="Carry out the plan, as a Prefect flow run, or only show it.")
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the plan alone, as JSON, one object for each recording.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show Prefect's own messages.")] = False,
 ) -> int:
     """Chunk every recording of a dataset; without --apply only show what would be done.
@@ -115,8 +118,10 @@ def orchestrate(
     from badc.system.row_files import write_plan_csv, write_plan_json
     from flows.server.local import quiet_defaults
 
-    if print_datalad_run and apply:
-        raise RequestError("--apply carries the plan out, --print-datalad-run prints how to: give one of them")
+    if apply + print_datalad_run + as_json > 1:
+        raise RequestError(
+            "--apply carries the plan out, --print-datalad-run prints how to, --json prints the plan: give one of them"
+        )
     quiet_defaults(verbose)
     began = now()
     recording, why_not = recording_wanted(settings.root, settings.record_datalad)
@@ -128,7 +133,7 @@ def orchestrate(
         write_plan_json(plan_json, plan.rows())
     if print_datalad_run:
         return _print_datalad_lines(plan)
-    _show_plan(plan)
+    _show_plan(plan, as_json)
     if not apply:
         if plan.todo:
             print("Nothing was done; --apply carries the plan out", file=sys.stderr)
@@ -186,7 +191,7 @@ def _counting_stages() -> Iterator[Callable[[str, int, int | None], None]]:
         yield show
 
 
-def _show_plan(plan: DatasetPlan) -> None:
+def _show_plan(plan: DatasetPlan, as_json: bool) -> None:
 
     rows = [
         {
@@ -199,6 +204,9 @@ def _show_plan(plan: DatasetPlan) -> None:
         }
         for r in plan.recordings
     ]
+    if as_json:
+        print_json(rows)
+        return
     shown = rows[:_MOST_SHOWN] if sys.stdout.isatty() else rows
     print_table(shown, "Recordings")
     if len(shown) < len(rows):

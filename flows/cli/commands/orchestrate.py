@@ -12,7 +12,7 @@ import typer
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.errors import RequestError, in_a_line, listed, numbered
 from badc.telemetry.summary import RunState
-from flows.cli.console import RunProgress, counting, end, print_table, show_rankings, warn_of_stub
+from flows.cli.console import RunProgress, counting, end, print_json, print_table, show_rankings, warn_of_stub
 from flows.cli.options import options_of
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ def orchestrate(
             "are asked for are written.",
         ),
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the plan alone, as JSON, one object for each recording.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show Prefect's and Dask's own messages.")] = False,
 ) -> int:
     """Plan the inference of every recording of a dataset, and with --apply run it on one warm cluster.
@@ -50,6 +53,8 @@ def orchestrate(
     from badc.datasets.inference.plan import plan_orchestration
     from badc.system.clock import now
 
+    if as_json and (settings.apply or print_datalad_run or settings.slurm_script or settings.slurm_dask):
+        raise RequestError("--json prints the plan alone; leave out --apply, --print-datalad-run and job scripts")
     if print_datalad_run and settings.apply:
         raise RequestError("--apply runs the plan, --print-datalad-run prints how to: give one of them")
 
@@ -59,10 +64,12 @@ def orchestrate(
     _tell_of_runner(plan)
     if print_datalad_run:
         return _print_datalad_lines(plan)
-    _show_plan(plan)
+    _show_plan(plan, as_json)
     if plan.todo:
         warn_of_stub(plan.settings)
-    _write_plan(plan, sys.stdout)
+    _write_plan(plan, sys.stderr if as_json else sys.stdout)
+    if as_json:
+        return 0
     return _apply(plan, began) if settings.apply else _write_scripts(plan)
 
 
@@ -94,7 +101,7 @@ def _print_datalad_lines(plan: OrchestrationPlan) -> int:
     return 0
 
 
-def _show_plan(plan: OrchestrationPlan) -> None:
+def _show_plan(plan: OrchestrationPlan, as_json: bool) -> None:
 
     rows = [
         {
@@ -109,6 +116,9 @@ def _show_plan(plan: OrchestrationPlan) -> None:
         }
         for r in plan.recordings
     ]
+    if as_json:
+        print_json(rows)
+        return
     shown = rows if not sys.stdout.isatty() else rows[:_MOST_SHOWN]
     print_table(shown, "Recordings")
     if len(shown) < len(rows):

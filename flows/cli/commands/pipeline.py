@@ -17,6 +17,9 @@ from flows.cli.help import App
 from flows.cli.options import options_of
 
 if TYPE_CHECKING:
+    from badc.datasets.chunking.plan import DatasetPlan
+    from badc.datasets.inference.plan import OrchestrationPlan
+    from badc.datasets.inference.settings import OrchestrateSettings
     from flows.run.sessions import PipelineOutcome
 
 app = App(no_args_is_help=True)
@@ -46,6 +49,7 @@ def run(
     from badc.datasets.pipeline_settings import orchestrate_settings
     from badc.system.clock import now
     from flows.cli.launch import launch_pipeline
+    from flows.run.sessions import PipelineOutcome
 
     began = now()
     inference = orchestrate_settings(settings)
@@ -54,12 +58,42 @@ def run(
         print(f"Runner: {inference.runner().title}, as no other is named", file=sys.stderr)
     with counting("manifests looked at") as show:
         require_ready(inference, show)
+    to_chunk, to_infer = _plans(settings, inference)
+    if to_infer is not None and _is_finished(to_infer):
+        for note in (*to_chunk.places, *to_chunk.notes("--chunk-include-existing")):
+            print(f"badc: {note}", file=sys.stderr)
+        _report(settings, PipelineOutcome(RunState.COMPLETED, None, to_infer, None), began)
+        return 0
     with RunProgress() as progress:
         by_force = progress.closed_before(lambda outcome: _report(settings, outcome, began))
-        outcome, told = launch_pipeline(settings, progress.count, progress.update, progress.say, by_force)
+        outcome, told = launch_pipeline(
+            settings, to_chunk, to_infer, progress.count, progress.update, progress.say, by_force
+        )
     _report(settings, outcome, began)
     code = outcome.state.exit_code
     return end(code, told)
+
+
+def _plans(settings: PipelineSettings, inference: OrchestrateSettings) -> tuple[DatasetPlan, OrchestrationPlan | None]:
+    """Return what there is to chunk and, if that is nothing, what there is to analyse."""
+    from badc.datalad.environment import recording_wanted
+    from badc.datasets.chunking.plan import plan_dataset
+    from badc.datasets.inference.plan import plan_orchestration
+    from badc.datasets.pipeline_settings import chunk_settings
+
+    wanted = chunk_settings(settings)
+    recording, _ = recording_wanted(wanted.root, wanted.record_datalad)
+    to_chunk = plan_dataset(wanted, recording)
+    if to_chunk.todo or to_chunk.not_possible or not to_chunk.recordings:
+        return to_chunk, None
+    return to_chunk, plan_orchestration(inference)
+
+
+def _is_finished(plan: OrchestrationPlan) -> bool:
+    """Whether every recording is analysed and has its reports."""
+    from badc.datasets.inference.bundles import lacks_leaderboards
+
+    return not (plan.todo or plan.refused or plan.to_report or lacks_leaderboards(plan.settings))
 
 
 def _is_stuck(outcome: PipelineOutcome) -> bool:

@@ -6,7 +6,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from badc.errors import numbered
 from badc.reports.settings import (
@@ -18,10 +20,11 @@ from badc.reports.settings import (
     RollupSettings,
     SummarySettings,
 )
+from badc.system.clock import hours_text
 from flows.cli.commands.report_export import export
 from flows.cli.commands.report_history import history, phenology
 from flows.cli.commands.report_plot import plot
-from flows.cli.console import print_table, show_ranking, show_rankings, shown_value
+from flows.cli.console import print_json, print_table, show_ranking, show_rankings, shown_value
 from flows.cli.help import App
 from flows.cli.options import options_of
 
@@ -34,7 +37,10 @@ app = App()
 
 @app.command()
 @options_of(SummarySettings)
-def summary(settings: SummarySettings) -> int:
+def summary(
+    settings: SummarySettings,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the groups as JSON, one object for each.")] = False,
+) -> int:
     """Count detections by label, recording, station, study area, hour, date or night, with the rate per analysed hour.
 
     The most frequent come first; hours, dates and nights (noon to noon) are in order. Exit codes: 0; 2 the request is
@@ -44,7 +50,10 @@ def summary(settings: SummarySettings) -> int:
 
     made = summarise(settings)
     _say(*made.notes)
-    show_ranking(made.groups, f"Detections by {', '.join(settings.groups)}")
+    if as_json:
+        print_json(made.groups.as_dicts())
+    else:
+        show_ranking(made.groups, f"Detections by {', '.join(settings.groups)}")
     if made.groups.total > len(made.groups.rows):
         _say(f"{numbered(made.groups.total - len(made.groups.rows), 'more group')}; --limit 0 prints all")
     if made.written is not None:
@@ -190,9 +199,13 @@ def _show_figures(figures: Overview) -> None:
                 {"figure": f"chunks {shown_value(status)}", "value": str(number)} for status, number in value.items()
             ]
         else:
-            rows.append({"figure": name, "value": "" if value is None else str(shown_value(value))})
+            rows.append({"figure": name, "value": "" if value is None else str(_figure(name, value))})
     print()
     print_table(rows, "Summary")
+
+
+def _figure(name: str, value: Any) -> Any:
+    return hours_text(value) if name == "analysed_hours" and sys.stdout.isatty() else shown_value(value)
 
 
 def _can_print(text: str) -> bool:

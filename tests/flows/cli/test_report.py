@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -20,6 +21,8 @@ from badc.chunks.manifest import Chunk, chunk_id_of
 from badc.detections.aggregate import aggregate
 from badc.detections.result import ChunkResult, Detection, ResultStatus, result_path, write_result
 from badc.detections.settings import AggregateSettings
+from badc.reports.query.counts import Ranking
+from flows.cli.console import show_ranking
 from flows.cli.main import build
 from tests.conftest import ROOT
 
@@ -114,6 +117,26 @@ def test_the_table_is_an_argument_an_option_or_in_a_folder(parquet):
     assert (twice.exit_code, twice.stderr) == (2, "badc: --parquet: given twice, also in another way; give it once\n")
     none = report("summary")
     assert (none.exit_code, none.stderr.startswith("badc: --parquet: name the table of detections, or")) == (2, True)
+
+
+def test_a_summary_as_json(parquet):
+    rows = json.loads(report("summary", "x", "--json").stdout)
+    assert [(row["label"].split()[0], row["detections"]) for row in rows] == [("Ovenbird", 2), ("=bad", 1)]
+    assert rows[0]["analysed_hours"] == 0.5
+
+
+def test_ids_take_two_lines_at_most_and_hours_are_read_at_a_glance(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    name = "GNWT-290-NORTH-RIDGE_20230509_094500_local"
+    row = {"recording_id": name, "detections": 12345, "avg_confidence": 0.45, "analysed_hours": 4 / 60, "labels": 1234}
+    row |= {"max_confidence": 0.99, "analysed_chunks": 1234, "detections_per_hour": 1234.5}
+    show_ranking(Ranking(tuple(row), (tuple(row.values()),), 1), "Recordings")
+    shown = capsys.readouterr().out
+    assert "4 min" in shown
+    lines = [line.split("│")[1].strip() for line in shown.splitlines() if line.startswith("│")]
+    assert "".join(lines) == name
+    assert len(lines) == 2
 
 
 def test_the_page_alone(parquet):

@@ -39,7 +39,7 @@ GROUPS = {
     "review": (
         _WORK,
         "flows.cli.commands.review",
-        "Check detections by ear, and learn from which score on they hold.",
+        "Check detections by ear, and learn from which confidence on they hold.",
     ),
     "data": (_AROUND, "flows.cli.commands.data", "How to get a dataset, drop it and look at it, with plain DataLad."),
     "server": (

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from badc.errors import RequestError
-from badc.reports.compare.matching import Labels
+from badc.reports.compare.matching import ANALYSED, Labels, define_same_sound
 from badc.reports.compare.settings import CompareSettings
 from badc.reports.query.counts import choose, write_csv
 from badc.reports.query.expected import notes_on_expected
@@ -33,11 +33,6 @@ _MINUTE_MS = 60_000
 _TOLD = [("label", pa.string()), ("here", pa.string())]
 MOST_HEARD_FIRST = "ORDER BY minutes_both + minutes_only_first + minutes_only_second DESC, label"
 _TIMED = "absolute_end_ms > absolute_time_ms"
-_ANALYSED = """
-    SELECT DISTINCT recording_id, start_ms, end_ms FROM coverage WHERE analysed AND end_ms > start_ms
-    UNION SELECT DISTINCT recording_id, chunk_start_ms, chunk_end_ms FROM detections
-    WHERE chunk_end_ms > chunk_start_ms AND NOT EXISTS (FROM coverage)
-"""
 
 
 def load_other(
@@ -72,7 +67,7 @@ def load_other(
 
 def _minutes_of() -> str:
     minutes = f"unnest(range(start_ms // {_MINUTE_MS}, (end_ms - 1) // {_MINUTE_MS} + 1))"
-    return f"SELECT DISTINCT recording_id, {minutes} AS minute FROM ({_ANALYSED})"
+    return f"SELECT DISTINCT recording_id, {minutes} AS minute FROM ({ANALYSED})"
 
 
 def agree(database: duckdb.DuckDBPyConnection, min_overlap_ms: int) -> None:
@@ -85,10 +80,9 @@ def agree(database: duckdb.DuckDBPyConnection, min_overlap_ms: int) -> None:
     RequestError
         If no minute of audio was analysed for both.
     """
+    define_same_sound(database, min_overlap_ms)
     database.execute(
         f"""
-        CREATE OR REPLACE TEMP MACRO same_sound(a, b, c, d) AS
-          least(b, d) - greatest(a, c) >= greatest(1, least({int(min_overlap_ms)}, (b - a) / 2, (d - c) / 2));
         CREATE OR REPLACE TEMP TABLE both_minutes AS
           SELECT recording_id, minute FROM ({_minutes_of()}) JOIN other_minutes USING (recording_id, minute);
         CREATE OR REPLACE TEMP TABLE first_detections AS
@@ -112,7 +106,8 @@ def agree(database: duckdb.DuckDBPyConnection, min_overlap_ms: int) -> None:
     database.execute(
         """
         CREATE OR REPLACE TEMP TABLE pairs AS
-          SELECT label, recording_id, minute, f.confidence AS score_first, o.confidence AS score_second,
+          SELECT label, recording_id, minute, f.confidence AS confidence_first,
+            o.confidence AS confidence_second,
             f.label IS NOT NULL AS in_first, o.label IS NOT NULL AS in_second
           FROM (SELECT label, recording_id, minute, max(confidence) AS confidence FROM first_in_minutes GROUP BY ALL) f
           FULL JOIN (
@@ -168,6 +163,7 @@ def write_agreement(database: duckdb.DuckDBPyConnection, folder: Path, for_sprea
         "agreement": f"SELECT * FROM agreement {MOST_HEARD_FIRST}",
         "only_in_first": "SELECT * FROM only_in_first ORDER BY label, recording_id, start_ms, end_ms, confidence",
         "only_in_second": "SELECT * FROM only_in_second ORDER BY label, recording_id, start_ms, end_ms, confidence",
-        "scores": "SELECT label, recording_id, minute, score_first, score_second FROM pairs ORDER BY ALL",
+        "confidences": "SELECT label, recording_id, minute, confidence_first, confidence_second FROM pairs "
+        "ORDER BY ALL",
     }
     return [write_csv(database, query, folder / f"{name}.csv", for_spreadsheets) for name, query in queries.items()]

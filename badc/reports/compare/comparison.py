@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 
 from badc.reports.compare.agreement import MOST_HEARD_FIRST, agree, load_other, write_agreement
-from badc.reports.compare.drawing import draw_curves, draw_scores
+from badc.reports.compare.drawing import draw_confidences, draw_curves
 from badc.reports.compare.matching import Labels, load_truth
 from badc.reports.compare.mistakes import write_mistakes
 from badc.reports.compare.scoring import score
@@ -121,6 +121,6 @@ def _with_other(database: duckdb.DuckDBPyConnection, settings: CompareSettings, 
     agree(database, settings.min_overlap_ms)
     settings.folder.mkdir(parents=True, exist_ok=True)
     made.written += write_agreement(database, settings.folder, settings.for_spreadsheets)
-    picture = draw_scores(database, settings.folder / "scores.png")
+    picture = draw_confidences(database, settings.folder / "confidences.png")
     made.written += [] if picture is None else [picture]
     made.agreement = ranked(database, _AGREEMENT)

@@ -1,4 +1,4 @@
-"""Pictures of a comparison: precision over recall for each species, and the scores of two tables."""
+"""Pictures of a comparison: precision over recall for each species, and the confidences of two tables."""
 
 from __future__ import annotations
 
@@ -45,21 +45,21 @@ def draw_curves(database: duckdb.DuckDBPyConnection, unit: Unit, path: Path) -> 
     return path
 
 
-def draw_scores(database: duckdb.DuckDBPyConnection, path: Path) -> Path | None:
+def draw_confidences(database: duckdb.DuckDBPyConnection, path: Path) -> Path | None:
     """Draw both tables' highest confidence in each minute, of the species with the most such minutes, or return None.
 
     Minutes in which only one table has the species lie on its axis.
     """
     species = database.execute(
-        f"SELECT label, count(*) FROM pairs WHERE score_first IS NOT NULL OR score_second IS NOT NULL GROUP BY label "
-        f"ORDER BY count(*) DESC, label LIMIT {_MOST_SPECIES}"
+        "SELECT label, count(*) FROM pairs WHERE confidence_first IS NOT NULL OR confidence_second IS NOT NULL "
+        f"GROUP BY label ORDER BY count(*) DESC, label LIMIT {_MOST_SPECIES}"
     ).fetchall()
     if not species:
         return None
     figure = _panels(len(species), "Highest confidence by minute, in the one table and in the other")
     for axes, (label, _) in zip(figure.axes, species, strict=False):
         points = database.execute(
-            "SELECT coalesce(score_first, 0), coalesce(score_second, 0) FROM pairs WHERE label = ? "
+            "SELECT coalesce(confidence_first, 0), coalesce(confidence_second, 0) FROM pairs WHERE label = ? "
             f"ORDER BY hash(recording_id, minute) LIMIT {_MOST_POINTS}",
             [label],
         ).fetchall()

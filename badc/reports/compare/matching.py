@@ -24,7 +24,23 @@ if TYPE_CHECKING:
     import duckdb
 
 WHOLE_MS = 10**12  # later than the end of any recording
+# The chunks that were analysed; without a table of coverage, those with a detection.
+ANALYSED = """
+    SELECT DISTINCT recording_id, start_ms, end_ms FROM coverage WHERE analysed AND end_ms > start_ms
+    UNION SELECT DISTINCT recording_id, chunk_start_ms, chunk_end_ms FROM detections
+    WHERE chunk_end_ms > chunk_start_ms AND NOT EXISTS (FROM coverage)
+"""
 _ONCE = {"1spt": "once a task, so only --by recording tells", "1spm": "once a minute, so only --by minute tells"}
+
+
+def define_same_sound(database: duckdb.DuckDBPyConnection, min_overlap_ms: int) -> None:
+    """Make the macro `same_sound`, of two starts and ends: whether they share enough, or half of the shorter one."""
+    database.execute(
+        f"""
+        CREATE OR REPLACE TEMP MACRO same_sound(a, b, c, d) AS
+          least(b, d) - greatest(a, c) >= greatest(1, least({int(min_overlap_ms)}, (b - a) / 2, (d - c) / 2))
+        """
+    )
 
 
 class Labels:

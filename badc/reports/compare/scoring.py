@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from badc.reports.compare.matching import WHOLE_MS
+from badc.reports.compare.matching import ANALYSED, WHOLE_MS, define_same_sound
 
 if TYPE_CHECKING:
     import duckdb
@@ -43,10 +43,9 @@ def score(database: duckdb.DuckDBPyConnection, min_overlap_ms: int, complete: bo
     the tables of `badc.reports.compare.matching.load_truth`. `curves` has a row per unit, label and threshold; `scores`
     one per unit and label, of the chosen detections, with the threshold of the best F1.
     """
+    define_same_sound(database, min_overlap_ms)
     database.execute(
         f"""
-        CREATE OR REPLACE TEMP MACRO same_sound(a, b, c, d) AS
-          least(b, d) - greatest(a, c) >= greatest(1, least({int(min_overlap_ms)}, (b - a) / 2, (d - c) / 2));
         CREATE OR REPLACE TEMP MACRO buckets(a, b) AS range(a // {_BUCKET_MS}, (b - 1) // {_BUCKET_MS} + 1);
         """
     )
@@ -67,11 +66,7 @@ def _what_counts(database: duckdb.DuckDBPyConnection, complete: bool) -> None:
     database.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE analysed_chunks AS
-          SELECT DISTINCT recording_id, start_ms, end_ms FROM coverage
-          WHERE analysed AND end_ms > start_ms AND recording_id IN (SELECT recording_id FROM listened)
-          UNION SELECT DISTINCT recording_id, chunk_start_ms, chunk_end_ms FROM detections
-          WHERE chunk_end_ms > chunk_start_ms AND NOT EXISTS (FROM coverage)
-            AND recording_id IN (SELECT recording_id FROM listened);
+          SELECT * FROM ({ANALYSED}) WHERE recording_id IN (SELECT recording_id FROM listened);
         CREATE OR REPLACE TEMP TABLE pieces AS
           SELECT recording_id, c.start_ms AS chunk_ms, greatest(c.start_ms, l.start_ms) AS start_ms,
             least(c.end_ms, l.end_ms) AS end_ms

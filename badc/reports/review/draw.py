@@ -1,10 +1,10 @@
 """Which detections to check by ear: a sample whose sampling fractions are known, or the strongest detections.
 
-A detection is drawn from its stratum, which is a species and a band of the score. The bands get equal shares of the
-clips, because where a species' score begins to mean something is what the check is to find out. Within a band, the draw
-is systematic: in the order of stations, nights and recordings, every n-th detection, from a random start. So each
-detection of a stratum is drawn with the same chance (drawn / detections), and stations and nights are represented as
-they are in the table. `badc.reports.review.precision` weights by the inverse.
+A detection is drawn from its stratum, which is a species and a band of the confidence. The bands get equal shares of
+the clips, because where a species' confidence begins to mean something is what the check is to find out. Within a band,
+the draw is systematic: in the order of stations, nights and recordings, every n-th detection, from a random start. So
+each detection of a stratum is drawn with the same chance (drawn / detections), and stations and nights are represented
+as they are in the table. `badc.reports.review.precision` weights by the inverse.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from badc.reports.query.nights import night_of
 from badc.reports.review.settings import SampleSettings
 from badc.reports.study.data import Sighting
 
@@ -36,7 +35,7 @@ _ORDER = "recording_id, absolute_time_ms, absolute_end_ms, confidence DESC, chun
 
 @dataclass(frozen=True, slots=True)
 class Stratum:
-    """A species' detections of a band of the score `[low, high)`, which the last band includes."""
+    """A species' detections of a band of the confidence `[low, high)`, which the last band includes."""
 
     low: float
     high: float
@@ -60,7 +59,7 @@ class Drawn:
 def draw(database: duckdb.DuckDBPyConnection, settings: SampleSettings) -> list[Drawn]:
     """Draw from the view `shareable`, by species; within one, in random order, so that the order says nothing.
 
-    Detections without a score or without times cannot be drawn.
+    Detections without a confidence or without times cannot be drawn.
     """
     band = f"least(floor(confidence * {BANDS} + 1e-9), {BANDS - 1})::INTEGER"
     within = ""
@@ -71,8 +70,7 @@ def draw(database: duckdb.DuckDBPyConnection, settings: SampleSettings) -> list[
     database.execute(
         f"""
         CREATE OR REPLACE TEMP VIEW candidates AS
-        SELECT *, {band} AS band, {night_of("local_time")} AS night, coalesce(station, '') AS of_station,
-          coalesce({night_of("local_time")}, DATE '1-01-01') AS of_night
+        SELECT *, {band} AS band, coalesce(station, '') AS of_station, coalesce(night, DATE '1-01-01') AS of_night
         FROM shareable
         WHERE confidence IS NOT NULL AND absolute_time_ms IS NOT NULL AND timestamp_ms IS NOT NULL {within}
         """

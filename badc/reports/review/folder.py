@@ -93,7 +93,9 @@ def make_sample(settings: SampleSettings, progress: Callable[[int, int], object]
         labels = [row[0] for row in database.execute("SELECT DISTINCT label FROM detections ORDER BY 1").fetchall()]
     notes = [*problems, *privacy.problems, *([privacy.words] if privacy.words else [])]
     if not drawn:
-        raise RequestError("\n".join([f"{settings.parquet}: no detection with a score and a time to draw", *notes]))
+        raise RequestError(
+            "\n".join([f"{settings.parquet}: no detection with a confidence and a time to draw", *notes])
+        )
     require_writable(folder, "folder of the review")
     for name in ("clips", "spectrograms", "sounds"):
         (folder / name).mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""How often a species is right, and from which score on: precision with its interval, and a logistic fit."""
+"""How often a species is right, and from which confidence on: precision with its interval, and a logistic fit."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def fit(checks: Sequence[Scored]) -> Fit | str:
 
     scored = [(check.score, check.correct) for check in checks if check.score is not None]
     if len(scored) < LEAST_CHECKED:
-        return f"too few checked: {len(scored)} with a score, of {LEAST_CHECKED} at least"
+        return f"too few checked: {len(scored)} with a confidence, of {LEAST_CHECKED} at least"
     right = [score for score, correct in scored if correct]
     wrong = [score for score, correct in scored if not correct]
     if not wrong:
@@ -131,13 +131,13 @@ def fit(checks: Sequence[Scored]) -> Fit | str:
     if max(wrong) <= min(right):
         return f"cannot be fitted: all wrong up to {max(wrong):.4g}, all correct from {min(right):.4g} on"
     if max(right) <= min(wrong):
-        return "cannot be fitted: the lower scores are correct, the higher ones wrong"
+        return "cannot be fitted: the lower confidences are correct, the higher ones wrong"
     x = np.array([_logit(score) for score, _ in scored])
     found = _newton(x, np.array([correct for _, correct in scored], dtype=float))
     if found is None:
         return "cannot be fitted: the fit does not settle"
     if found.slope <= 0:
-        return "cannot be fitted: higher scores are not more often correct"
+        return "cannot be fitted: higher confidences are not more often correct"
     return found
 
 

@@ -55,7 +55,7 @@ class SpeciesRow:
 
 @dataclass(frozen=True, slots=True)
 class BandRow:
-    """A row of precision.csv: a species' checks in a band of the score; see docs/formats.md."""
+    """A row of precision.csv: a species' checks in a band of the confidence; see docs/formats.md."""
 
     label: str
     band_low: float | None
@@ -122,12 +122,12 @@ def report_on_verdicts(settings: VerdictSettings) -> ReviewReport:
         notes.append("no verdict in these files: the column verdict is empty in every row")
     if unscored := sum(check.confidence is None for check in checks):
         notes.append(
-            f"{numbered(unscored, 'verdict')} without a score, which no threshold can use; --sample names the "
+            f"{numbered(unscored, 'verdict')} without a confidence, which no threshold can use; --sample names the "
             "sample.csv that has them"
         )
     if unweighted := sum(check.stratum is None for check in checks):
         notes.append(
-            f"{numbered(unweighted, 'detection')} not from a sample over bands of the score (--sample names the "
+            f"{numbered(unweighted, 'detection')} not from a sample over bands of the confidence (--sample names the "
             "review's sample.csv): the precision of their species is that of the checked detections, not of all"
         )
     folder = absolute(settings.folder)
@@ -160,7 +160,7 @@ def species_row(label: str, checks: Sequence[Check], strata: Set[Stratum | None]
         notes.append(f"too few checked: the precision is between {whole.low:.2f} and {whole.high:.2f}")
         threshold = None
     if is_sample and (bare := bands - {one.stratum for one in scored}):
-        notes.append(f"{numbered(len(bare), 'band')} of the score without a verdict, not in the precision")
+        notes.append(f"{numbered(len(bare), 'band')} of the confidence without a verdict, not in the precision")
     kept = [one for one in scored if threshold is not None and one.score is not None and one.score >= threshold]
     correct = sum(one.correct for one in scored)
     whole_value, low, high = _numbers(whole)
@@ -201,9 +201,9 @@ def _within(threshold: float, scored: Sequence[Scored]) -> tuple[float | None, s
     """Return a threshold where somebody has checked, and what to say where nobody has: a curve knows nothing there."""
     scores = [one.score for one in scored if one.score is not None]
     if threshold > max(scores):
-        return None, f"no threshold: it would be {threshold:.4g}, above every checked score"
+        return None, f"no threshold: it would be {threshold:.4g}, above every checked confidence"
     if threshold < min(scores):
-        return min(scores), f"the threshold is the lowest checked score; the curve has {threshold:.4g}"
+        return min(scores), f"the threshold is the lowest checked confidence; the curve has {threshold:.4g}"
     return threshold, ""
 
 

@@ -26,17 +26,17 @@ class SampleSettings(PrivacySettings, ReportSettings):
     per_species: Annotated[int, Field(ge=1, description="Draw at most this many detections of each species.")] = 50
     by_score: Annotated[
         bool,
-        Field(description="Draw evenly over the bands of the score, a tenth wide each. The default."),
+        Field(description="Draw evenly over the bands of the confidence, a tenth wide each. The default."),
     ] = False
     near: Annotated[
         float | None,
-        Field(ge=0, le=1, description="Draw only detections whose score is within 0.05 of this threshold."),
+        Field(ge=0, le=1, description="Draw only detections whose confidence is within 0.05 of this threshold."),
     ] = None
     strongest: Annotated[
         bool,
         Field(
-            description="Draw the detections with the highest score: first the best of each station and night, then "
-            "the second best, and so on."
+            description="Draw the detections with the highest confidence: first the best of each station and night, "
+            "then the second best, and so on."
         ),
     ] = False
     seed: Annotated[int, Field(ge=0, description="The same seed draws the same sample from the same table.")] = 1
@@ -88,7 +88,7 @@ class VerdictSettings(CsvSettings):
         Field(
             gt=0,
             lt=1,
-            description="thresholds.csv takes as min_confidence the score at which a detection is right with this "
+            description="thresholds.csv takes as min_confidence the confidence at which a detection is right with this "
             "probability.",
         ),
     ] = 0.9

@@ -28,8 +28,8 @@ def review() -> None:
 def sample(settings: SampleSettings) -> int:
     """Draw detections to check, and write their clips, spectrograms, and a page to check them with by ear.
 
-    Of each species, detections are drawn evenly over the bands of the score, and within a band as stations and nights
-    have them. Open review.html in a browser; it needs no network. What it saves, `badc review report` reads.
+    Of each species, detections are drawn evenly over the bands of the confidence, and within a band as stations and
+    nights have them. Open review.html in a browser; it needs no network. What it saves, `badc review report` reads.
     Exit codes: 0; 1 some recordings could not be read (the others were); 2 the request is wrong.
     """
     from badc.reports.review.folder import make_sample
@@ -49,10 +49,11 @@ def sample(settings: SampleSettings) -> int:
 @app.command()
 @options_of(VerdictSettings)
 def report(settings: VerdictSettings) -> int:
-    """Work out from verdicts how often each species is right, and from which score on.
+    """Work out from verdicts how often each species is right, and from which confidence on.
 
-    Writes thresholds.csv, which the option --thresholds of all reports takes, and precision.csv, by bands of the score.
-    Where several people checked the same detections, it says how far they agree, and conflicts.csv lists where not.
+    Writes thresholds.csv, which the option --thresholds of all reports takes, and precision.csv, by bands of the
+    confidence. Where several people checked the same detections, it says how far they agree, and conflicts.csv lists
+    where not.
     Exit codes: 0; 2 the request is wrong.
     """
     from badc.reports.review.report import report_on_verdicts

@@ -148,7 +148,7 @@
     const title = at("clip-title");
     title.textContent = clip.label;
     if (clip.name) { const name = document.createElement("i"); name.textContent = " " + clip.name; title.append(name); }
-    const score = at("scores").checked ? " · score " + clip.score.toFixed(2) : "";
+    const score = at("scores").checked ? " · confidence " + clip.score.toFixed(2) : "";
     at("place").textContent = "Clip " + clip.id + " · " + clip.where + score;
     const image = at("spectrogram");
     if (image.getAttribute("src") !== clip.picture) image.src = clip.picture;

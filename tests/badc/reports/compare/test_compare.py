@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from badc.errors import RequestError
+from badc.reports.compare import comparison
 from badc.reports.compare.comparison import Comparison, compare
 from badc.reports.compare.settings import CompareSettings
 from badc.settings.model import settings_from
@@ -24,6 +25,19 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     """No classifier is installed that would bring names."""
     monkeypatch.setattr(names, "classes_file", lambda: None)
     monkeypatch.setattr(names, "read_labels", list)
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Nothing is drawn, which takes longer than all else, unless a test asks for the pictures."""
+    if "pictures" not in request.fixturenames:
+        for draws in ("draw_curves", "draw_confidences"):
+            monkeypatch.setattr(comparison, draws, lambda *_: None)
+
+
+@pytest.fixture
+def pictures() -> None:
+    """Ask for the pictures."""
 
 
 def run(parquet: Path, truth: Path | None, **settings: Any) -> Comparison:
@@ -106,6 +120,7 @@ def test_windows_are_right_or_false_and_labels_found_or_missed(study: tuple[Path
     assert made.scores.as_dicts()[0]["best_threshold"] == 0.4
 
 
+@pytest.mark.usefixtures("pictures")
 def test_curves_count_at_each_threshold(study: tuple[Path, Path]) -> None:
     run(*study)
     everything = counts("window", "Ovenbird", "curves", threshold="0.0")
@@ -140,6 +155,7 @@ def test_only_what_was_listened_to_counts(study: tuple[Path, Path]) -> None:
     assert counts("window", "Veery")["precision"] == 0
 
 
+@pytest.mark.usefixtures("pictures")
 def test_two_tables_agree_by_minute_and_by_window(
     write_detections: Callable[..., Path], write_coverage: Callable[..., Path]
 ) -> None:
@@ -162,14 +178,14 @@ def test_two_tables_agree_by_minute_and_by_window(
     assert [row[name] for name in told] == ["3", "1", "3", "1"]
     assert [r["start_ms"] for r in rows("only_in_first")] == ["60000", "120000"]
     assert [r["start_ms"] for r in rows("only_in_second")] == ["80000", "180000"]
-    assert [(r["minute"], r["score_first"], r["score_second"]) for r in rows("scores")] == [
+    assert [(r["minute"], r["confidence_first"], r["confidence_second"]) for r in rows("confidences")] == [
         ("0", "0.8", "0.6"),
         ("1", "0.8", "0.5"),
         ("2", "0.8", ""),
         ("3", "", "0.4"),
     ]
     assert made.scores is None
-    assert Path("out/scores.png").read_bytes().startswith(b"\x89PNG")
+    assert Path("out/confidences.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_mistakes_come_with_clips(study: tuple[Path, Path], make_audio: Callable[..., Path]) -> None:

@@ -71,7 +71,7 @@ def table(write_detections: Callable[..., Path], write_coverage: Callable[..., P
 def test_the_same_options_choose_the_same_detections(
     table: Path, choice: dict[str, Any], expected: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for draws in ("draw_curves", "draw_scores"):  # takes longer than all else
+    for draws in ("draw_curves", "draw_confidences"):  # takes longer than all else
         monkeypatch.setattr(comparison, draws, lambda *_: None)
     given = {"parquet": table, **choice}
     summary = summarise(settings_from(SummarySettings, given))

@@ -98,18 +98,18 @@ def test_the_fit_is_that_of_a_known_example() -> None:
 @pytest.mark.parametrize(
     ("scores", "said"),
     [
-        ([(0.5, True)] * 9, "too few checked: 9 with a score, of 10 at least"),
+        ([(0.5, True)] * 9, "too few checked: 9 with a confidence, of 10 at least"),
         ([(0.5, True)] * 12, "cannot be fitted: all correct"),
         ([(0.5, False)] * 12, "cannot be fitted: all wrong"),
         ([(0.3, False)] * 6 + [(0.6, True)] * 6, "cannot be fitted: all wrong up to 0.3, all correct from 0.6 on"),
         ([(0.3, False)] * 6 + [(0.3, True), *[(0.6, True)] * 6], "cannot be fitted: all wrong up to 0.3"),
-        ([(0.3, True)] * 6 + [(0.6, False)] * 6, "cannot be fitted: the lower scores are correct"),
+        ([(0.3, True)] * 6 + [(0.6, False)] * 6, "cannot be fitted: the lower confidences are correct"),
         ([(0.5, True)] * 6 + [(0.5, False)] * 6, "cannot be fitted"),
         (
             [(0.3, True), (0.3, True), (0.3, False), (0.8, False), (0.8, False), (0.8, True)] * 3,
-            "higher scores are not",
+            "higher confidences are not",
         ),
-        ([(None, True)] * 12, "too few checked: 0 with a score"),
+        ([(None, True)] * 12, "too few checked: 0 with a confidence"),
     ],
 )
 def test_what_cannot_be_fitted_says_why(scores: list[tuple[float | None, bool]], said: str) -> None:

@@ -218,7 +218,7 @@ def test_what_cannot_be_read_is_named_and_a_used_folder_is_left_alone(study: Pat
     with pytest.raises(RequestError, match="may have verdicts in it"):
         make_sample(SampleSettings(parquet=study))
     with pytest.raises(
-        RequestError, match="no detection with a score and a time to draw\nno detection is labelled 'Emu'"
+        RequestError, match="no detection with a confidence and a time to draw\nno detection is labelled 'Emu'"
     ):
         make_sample(SampleSettings(parquet=study, labels=("Emu",), output_dir=tmp_path / "new"))
     assert not (tmp_path / "new").exists()

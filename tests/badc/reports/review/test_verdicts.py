@@ -162,12 +162,12 @@ def test_too_few_and_extrapolated_thresholds_are_not_given(write: Callable[..., 
     few, high, sure = made.species
 
     assert few.min_confidence is None
-    assert "too few checked: 9 with a score" in few.note
+    assert "too few checked: 9 with a confidence" in few.note
     assert "too few checked: the precision is between" in few.note
     assert (high.min_confidence, high.threshold_99) == (None, None)
-    assert "above every checked score" in high.note or "not more often correct" in high.note
+    assert "above every checked confidence" in high.note or "not more often correct" in high.note
     assert sure.min_confidence == 0.5, "the lowest that was checked"
-    assert "the threshold is the lowest checked score" in sure.note
+    assert "the threshold is the lowest checked confidence" in sure.note
     assert (sure.kept_checked, sure.kept_precision) == (100, 0.98)
     assert sure.sampled_from is None
     assert any("not from a sample over bands" in note for note in made.notes)
@@ -231,4 +231,4 @@ def test_raven_rows_find_their_row_of_the_sample(write: Callable[..., Path], tmp
     (row,) = report_on_verdicts(VerdictSettings(verdicts=(path,))).species
 
     assert (row.label, row.checked, row.sampled_from) == ("OWL", 3, 1000)
-    assert "1 band of the score without a verdict" in row.note
+    assert "1 band of the confidence without a verdict" in row.note

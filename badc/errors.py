@@ -12,7 +12,7 @@
   x NoGpuError (badc.system.gpus)
   x DataladError (badc.datalad.environment)
   x ChunkingInterruptedError (badc.datasets.chunking.recording)
-  x ChunksFailedError, RunStoppedError (tasks.infer)
+  x ChunksFailedError (tasks.infer)
   x RunFailedError (flows.deployed.flows)
 """
 

@@ -71,11 +71,11 @@ else
   echo "made; runs that use GPUs at the same time: $gpu_limit"
 fi
 
-say "Automations"
-python deployments/automations/apply.py "$message_block"
-
 say "Deployments"
 python deployments/deploy.py
+
+say "Automations"  # which start deployments
+python deployments/automations/apply.py "$message_block"
 
 say "Ready"
 echo "Start a worker in this folder, on each machine that is to run something:"

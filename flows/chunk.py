@@ -34,6 +34,7 @@ from flows.run.sessions import CHUNKING_GRACE_PERIOD_S, ChunkRunOutcome, ChunkSe
 from flows.run.stopping import Stop
 from flows.server.local import note_task_run
 from tasks.chunk import BatchChunker, batch_parameters, show_failures
+from tasks.show.dataset import tag_dataset_run
 
 _TICK_S = 0.25
 
@@ -56,6 +57,7 @@ def chunk(settings: ChunkSettings) -> State:
                 say(note)
             session = ChunkSession(plan=plan, recording=recording, stop=Stop(CHUNKING_GRACE_PERIOD_S, say), say=say)
             stack.enter_context(prepared(plan, recording, session.say))
+        tag_dataset_run(session.plan.settings.root.name, session.plan.settings.pattern)
         _ChunkRun(session).complete()
     leave_if_suspended(flow_run.id, session.stop)
     outcome = session.outcome

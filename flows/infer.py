@@ -45,7 +45,7 @@ from flows.run.sessions import (
 )
 from flows.run.stopping import StopReason
 from flows.server.local import note_task_run
-from tasks.infer import InferTasks, RunStoppedError, batch_parameters, open_runner
+from tasks.infer import InferTasks, batch_parameters, open_runner
 from tasks.plain_log import log_plainly
 from tasks.show.artifacts import RunArtifacts, run_title, show_recordings, shown, tag_flow_run
 from tasks.silent_workers import SilentWorkers
@@ -127,7 +127,7 @@ def infer_together(dataset: str, recordings: list[str]) -> State:
         under_way = [pool.submit(copy_context().run, run, shared) for run in session.runs]
         session.outcome = [outcome for future in under_way if (outcome := future.result()) is not None]
     leave_if_suspended(flow_run.id, session.stop)
-    show_recordings(f"{dataset}/{recordings[0]}", session.outcome)
+    show_recordings(session.outcome)
     known = {outcome.recording_id for outcome in session.outcome}
     not_begun = [recording for recording in recordings if recording not in known]
     failed = any(outcome.state is RunState.FAILED for outcome in session.outcome)
@@ -174,7 +174,7 @@ class InferRun:
             for line in (f"Telemetry: {plan.telemetry_log}", *plan.audio_notes):
                 session.say(line)
         # A flow run that several share has a table of them instead.
-        self._artifacts = RunArtifacts(plan) if session.shared is None else None
+        self._artifacts = RunArtifacts(plan, of_dataset=session.shares_cluster) if session.shared is None else None
         self._silent_workers = SilentWorkers(self._ledger, session.say)
         self._stop = session.stop
         self._wakeups: queue.SimpleQueue[PrefectFuture[Any] | None] = queue.SimpleQueue()
@@ -291,7 +291,7 @@ class InferRun:
             note_task_run(str(flow_run.id))
         if future.state.is_completed():
             return
-        if self._stop.interrupted or isinstance(future.state.result(raise_on_failure=False), RunStoppedError):
+        if self._stop.interrupted or future.state.is_cancelled():
             return  # no verdict on these chunks: they had attempts left
         left = [planned.key for planned in self._ledger.undone(batch)]
         self._ledger.failed_for_good(left)

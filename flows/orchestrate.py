@@ -58,6 +58,7 @@ from flows.run.sessions import (
 )
 from flows.run.stopping import StopReason
 from tasks.infer import SharedRunner
+from tasks.show.dataset import tag_dataset_run, tell_if_analysed
 from tasks.show.recordings_table import RecordingsTable, show_reports
 from tasks.workers.cluster import open_cluster
 from tasks.workers.slots import WorkerSlots, slots_of
@@ -87,6 +88,7 @@ def orchestrate(settings: OrchestrateSettings) -> State:
     with ExitStack() as stack:
         if session is None:
             session = stack.enter_context(_own_session(settings))
+        tag_dataset_run(session.plan.settings.root.name, session.plan.settings.pattern)
         slots = stack.enter_context(slots_of(session.cluster))
         stack.enter_context(session.stop.while_running(stop_wanted(flow_run.id)))
         used = session.cluster.gpu_workers > 0
@@ -166,6 +168,7 @@ class _OrchestrateRun:
         not_begun += [recording.recording_id for recording in self._waiting]
         self._session.outcome = total = self._reports.outcome(self._ended, not_begun, self._stop.interrupted)
         self._table.close()
+        tell_if_analysed(self._plan.settings, total.state)
         if self._plan.settings.bundle or total.rollup is not None:
             show_reports(self._plan, self._reports.pages, total.rollup)
 

@@ -44,6 +44,7 @@ from flows.run.sessions import (
     handing_over,
 )
 from flows.run.workers_ahead import WorkersAhead
+from tasks.show.dataset import tag_dataset_run
 
 # Recordings whose chunking takes some seconds: workers that start meanwhile do not hold a GPU for long.
 _SOON_CHUNKED = 100
@@ -67,6 +68,7 @@ def pipeline(settings: PipelineSettings) -> State:
         require_ready(orchestrate_settings(settings))
         say = get_run_logger().info
         session = PipelineSession(stop=stop_of_own_run(settings.grace_period_s, say), say=say)
+    tag_dataset_run(settings.root.name, [*settings.chunk_pattern, *settings.infer_pattern])
     plan, inferred = None, None
     session.give_up = lambda: _given_up(session)
     with session.stop.while_running(stop_wanted(flow_run.id)), WorkersAhead(orchestrate_settings(settings)) as workers:

@@ -10,6 +10,7 @@ from badc.detections.aggregate import Aggregation, aggregate
 from badc.detections.settings import AggregateSettings
 from badc.errors import listed
 from tasks.show.artifacts import artifact_key, folder_title, show_files
+from tasks.show.dataset import show_tables
 
 
 @task(name="aggregate-detections", cache_policy=NO_CACHE, persist_result=False)
@@ -20,4 +21,5 @@ def aggregate_detections(settings: AggregateSettings) -> Aggregation:
     unusable = [f"{path}: {reason}" for path, reason in made.bad_files]
     lines = [*made.notes, f"{made.describe()}.", *listed(unusable, made.bad).splitlines()]
     show_files(f"aggregate-{artifact_key(name)}", f"Tables of {name}", lines, made.written)
+    show_tables(settings.detections_dir, made)
     return made

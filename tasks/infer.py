@@ -11,10 +11,11 @@ from typing import Any, Protocol
 
 from distributed import KilledWorker
 from distributed.client import FutureCancelledError
-from prefect import Task
+from prefect import State, Task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 from prefect.runtime import task_run
+from prefect.states import Cancelled, Completed
 from prefect.utilities.annotations import quote
 
 from badc.errors import BadcError, numbered
@@ -34,16 +35,8 @@ class CallsWorker(Protocol):
     def __call__(self, *args: Any) -> list[dict[str, Any]]:
         """Call it there."""
 
-    def bound(
-        self,
-        preferred: str | None,
-        reported: Callable[[], list[dict[str, Any]] | None],
-        may_start: Callable[[], bool],
-    ) -> CallsWorker:
-        """Return the same for the `preferred` worker.
-
-        `reported` stands in for a result that does not come; CancelledError is raised once `may_start` says no.
-        """
+    def bound(self, preferred: str | None, reported: Callable[[], list[dict[str, Any]] | None]) -> CallsWorker:
+        """Return the same for the `preferred` worker; `reported` stands in for a result that does not come."""
 
 
 _LONGEST_BACKOFF_S = 60.0
@@ -51,10 +44,6 @@ _LONGEST_BACKOFF_S = 60.0
 
 class ChunksFailedError(BadcError):
     """Chunks of a task failed in this attempt; the text says why for each."""
-
-
-class RunStoppedError(BadcError):
-    """The run is stopping, so this task does not start its chunks."""
 
 
 def backoffs_s(max_retries: int) -> list[float]:
@@ -119,17 +108,17 @@ class InferTasks:
         order: InferOrder,
         topic: str,
         run: str,
-    ) -> int:
-        """Run one attempt at the chunks of `batch` that are not done yet; return how many were done.
+    ) -> State[Any]:
+        """Run one attempt at the chunks of `batch` that are not done yet; return the state of the task run.
 
-        Raises ChunksFailedError if a chunk failed (Prefect then retries), and RunStoppedError if the run is stopping.
+        That is Cancelled if the run is stopping. Raises ChunksFailedError if a chunk failed: Prefect then retries.
         """
         name = batch[0].key
         with self._lock:
             self._waiting.discard(name)
             preferred = self._same_worker_again.pop(name, None)
         if self._stopping.is_set():
-            raise RunStoppedError("the run is stopping")
+            return Cancelled(message="The run was stopped before this began.")
         _tag_task_run(batch, order)
         todo = self._ledger.undone(batch)
         keys = [planned.key for planned in todo]
@@ -140,24 +129,27 @@ class InferTasks:
             # for others too cannot do so again.
             order = order if (task_run.run_count or 1) == 1 else replace(order, in_one_call=False, alone=True)
             with self._reports_of(keys) as reported:
-                on_worker = on_worker.bound(preferred, reported, lambda: not self._stopping.is_set())
-                reports = on_worker(todo, order, topic, run)
-                self._settle(name, reports)
+                reports = on_worker.bound(preferred, reported)(todo, order, topic, run)
+                ended = self._settle(name, reports)
         except FutureCancelledError:
             self._ledger.close_open(keys, "interrupted before it ended")
-            raise RunStoppedError("the run was stopped while a worker was busy with it") from None
+            return Cancelled(message="The run was stopped while a worker was busy with this.")
         except CancelledError:
-            raise RunStoppedError("the run is stopping, so it was not begun") from None
+            return Cancelled(message="The run was stopped before this began.")
         except (WorkersDiedError, KilledWorker) as error:
             # The second is Dask's, of a worker that came back each time, at the same address.
             self._ledger.close_open(keys, "the worker died during this attempt")
             raise self._retried_later(name, backoff_s, str(error)) from None
         if len(reports) < len(todo):
-            raise RunStoppedError("the run is stopping, so the rest of its chunks were not begun")
+            return Cancelled(message=f"{_described(ended)}; then the run was stopped.")
         if left := self._ledger.undone(todo):
             reasons = self._ledger.errors_of(planned.key for planned in left)
             raise self._retried_later(name, backoff_s, "\n".join(reasons))
-        return len(todo)
+        return Completed(message=_described(ended))
+
+    def may_start(self) -> bool:
+        """Whether a task that waits for a worker may still begin."""
+        return not self._stopping.is_set()
 
     def report(self, event: tuple[float, dict[str, Any]]) -> None:
         """Handle a worker's report of a start or an end, as Dask delivers it."""
@@ -189,9 +181,10 @@ class InferTasks:
                 for key in keys:
                     del self._awaited[key]
 
-    def _settle(self, name: str, reports: Sequence[dict[str, Any]]) -> None:
-        for report in reports:
-            worker, attempt = self._read(report)
+    def _settle(self, name: str, reports: Sequence[dict[str, Any]]) -> list[tuple[str, Attempt]]:
+        """Enter the ends of attempts in the books; return them, each with its worker."""
+        ended = [self._read(report) for report in reports]
+        for report, (worker, attempt) in zip(reports, ended, strict=True):
             _tag(f"worker:{worker}")
             self._ledger.ended(attempt, worker)
             self._heed(worker, report["worker"], attempt)
@@ -199,6 +192,7 @@ class InferTasks:
                 # Its runner was ended, so the memory is free again; another GPU would be no larger.
                 with self._lock:
                     self._same_worker_again[name] = report["worker"]
+        return ended
 
     def _heed(self, worker: str, address: str, attempt: Attempt) -> None:
         """Pass on what an attempt says of its worker, each thing once."""
@@ -253,9 +247,13 @@ class RunsTogether:
 
     def around(
         self, on_worker: CallsWorker, batch: Sequence[PlannedChunk], order: InferOrder, topic: str, run: str
-    ) -> int:
+    ) -> State[Any]:
         """Run one attempt (see `InferTasks.around`)."""
         return self._tasks[run].around(on_worker, batch, order, topic, run)
+
+    def may_start(self, batch: Sequence[PlannedChunk], order: InferOrder, topic: str, run: str) -> bool:
+        """Whether a task that waits for a worker may still begin."""
+        return self._tasks[run].may_start()
 
     def report(self, event: tuple[float, dict[str, Any]]) -> None:
         """Handle a worker's report (see `InferTasks.report`); one of a run elsewhere, or that has ended, is ignored."""
@@ -280,6 +278,7 @@ def open_runner(cluster: Cluster, engine_threads: int, slots: WorkerSlots | None
         client_kwargs={"security": cluster.security},
         engine_threads=engine_threads,
         around=runs.around,
+        may_start=runs.may_start,
         slots=slots,
         most_at_once=cluster.most_at_once,
         spare_threads=cluster.spare_threads,
@@ -287,6 +286,15 @@ def open_runner(cluster: Cluster, engine_threads: int, slots: WorkerSlots | None
     with runner:
         runner.client.subscribe_topic(cluster.topic, runs.report)
         yield SharedRunner(runner, runs)
+
+
+def _described(ended: Sequence[tuple[str, Attempt]]) -> str:
+    """Say what a task run's last attempt did: its worker, how many chunks if several, seconds, detections."""
+    worker = ended[0][0] if ended else "no worker"
+    took_s = sum(attempt.runtime_s or 0.0 for _, attempt in ended)
+    detections = sum(count for _, attempt in ended for count, *_ in attempt.found.values())
+    chunks = "" if len(ended) == 1 else f"{numbered(len(ended), 'chunk')} in "
+    return f"{worker}: {chunks}{took_s:.1f} s, {numbered(detections, 'detection')}"
 
 
 def _tag_task_run(batch: Sequence[PlannedChunk], order: InferOrder) -> None:

@@ -20,7 +20,7 @@ from badc.detections.chunk_files import json_files, rows_of, without_window
 from badc.detections.fingerprint import described, mixed
 from badc.detections.made_of import as_told, require_own_table
 from badc.detections.occurrence import add_occurrence
-from badc.detections.overlaps import merge_overlaps
+from badc.detections.overlaps import analysed_ms, merge_overlaps
 from badc.detections.places import RecordingPlaces, Source
 from badc.detections.repeats import RepeatedChunks
 from badc.detections.result import InvalidResultError
@@ -71,8 +71,8 @@ class Aggregation:
     `missing` chunks are in the manifests but have no output. `unlisted` chunks have an output, but were left out
     because their recording's manifest does not list them. No manifest lists `not_chunked` recordings. `merged` rows
     were removed because an overlapping chunk detected the same call. `clocks` says for how many recordings name and
-    header disagree about the start, None for none. `bad` files could not be used; `bad_files` are the first of them,
-    with the reason.
+    header disagree about the start, None for none. `analysed_ms` of audio were analysed, with settings of these
+    `fingerprints`. `bad` files could not be used; `bad_files` are the first of them, with the reason.
     """
 
     files: int = 0
@@ -83,7 +83,9 @@ class Aggregation:
     not_chunked: int = 0
     merged: int = 0
     bad: int = 0
+    analysed_ms: int = 0
     clocks: str | None = None
+    fingerprints: list[str] = field(default_factory=list)
     bad_files: list[tuple[Path, str]] = field(default_factory=list)
     written: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -199,6 +201,7 @@ def aggregate(
             made.merged = merge_overlaps(detections, coverage)
         without = add_occurrence(detections, database, sites) if sites else []
         made.detections, made.chunks = detections.rows, coverage.rows - made.not_chunked
+        made.analysed_ms, made.fingerprints = analysed_ms(coverage), sorted(coverage.runs)
         made.clocks = times.disagreements_note()
         unknown = _unknown(detections, coverage, places.layout)
         made.notes += [*_mixture(coverage), *unknown, *without, *passed_over_notes(folder, passed, {".json"})]

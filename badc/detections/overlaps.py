@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from badc.detections.result import ResultStatus
 from badc.detections.tables import TableStage
 
 _COLUMNS = (
@@ -36,6 +37,13 @@ _LONGEST_OVERLAP = """
       SELECT start_ms, max(end_ms) OVER (
         PARTITION BY recording_id ORDER BY start_ms, end_ms ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
       FROM this WHERE start_ms IS NOT NULL AND end_ms IS NOT NULL)
+"""
+_ANALYSED_MS = f"""
+    SELECT sum(end_ms - greatest(start_ms, before)) FROM (
+      SELECT start_ms, end_ms, max(end_ms) OVER (
+        PARTITION BY recording_id ORDER BY start_ms, end_ms ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+      FROM this WHERE status IN ('{ResultStatus.OK}', '{ResultStatus.NO_DETECTIONS}'))
+    WHERE before IS NULL OR end_ms > before
 """
 
 
@@ -68,6 +76,11 @@ class _BirdCall:
         self.rows.append(found.row)
         if found.confidence > self.best.confidence:
             self.best = found
+
+
+def analysed_ms(coverage: TableStage) -> int:
+    """Return how much audio a table of coverage says was analysed, in ms; what chunks share counts once."""
+    return coverage.number(_ANALYSED_MS)
 
 
 def merge_overlaps(detections: TableStage, coverage: TableStage) -> int:

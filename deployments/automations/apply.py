@@ -5,6 +5,7 @@ One that an operator has switched off stays so.
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
 
 _MESSAGE_BLOCK_ID = "@MESSAGE_BLOCK_ID@"
+_DEPLOYMENT_ID = re.compile("@ID_OF ([^@]+)@")
 
 
 def main(message_block: str) -> None:
@@ -26,6 +28,7 @@ def main(message_block: str) -> None:
                 print(f"left out, no --message-block is given: {path.name}")
                 continue
             text = text.replace(_MESSAGE_BLOCK_ID, block_id or "")
+            text = _DEPLOYMENT_ID.sub(lambda found: str(client.read_deployment_by_name(found[1]).id), text)
             _apply(client, AutomationCore.model_validate(yaml.safe_load(text)))
 
 
@@ -35,8 +38,8 @@ def _apply(client: SyncPrefectClient, automation: AutomationCore) -> None:
         client.update_automation(there[0].id, automation.model_copy(update={"enabled": there[0].enabled}))
     else:
         client.create_automation(automation)
-    enabled = not there or there[0].enabled
-    print(automation.name + ("" if enabled else " (is there, and stays switched off)"))
+    enabled = there[0].enabled if there else automation.enabled
+    print(automation.name + ("" if enabled else " (is switched off)"))
 
 
 def _id_of(client: SyncPrefectClient, block: str) -> str:

@@ -35,11 +35,13 @@ class RunArtifacts:
     """The artifacts of one inference run, written by their own thread.
 
     A server that is slow or gone must not hold up the run: only one write is under way at a time, and none follows one
-    that failed for good.
+    that failed for good. With `of_dataset`, they have no keys: Prefect's page of artifacts leaves them out, where those
+    of many recordings would bury those of their dataset, and the page of the flow run has them.
     """
 
-    def __init__(self, plan: InferPlan) -> None:
+    def __init__(self, plan: InferPlan, of_dataset: bool) -> None:
         self._plan = plan
+        self._of_dataset = of_dataset
         self._slug = artifact_key(run_title(plan.settings.manifest, plan.manifest.dataset_root))
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="artifacts")
         self._writing: Future[None] | None = None
@@ -71,15 +73,18 @@ class RunArtifacts:
 
         def write() -> None:
             self._write_progress(progress, progress_text(progress, {}, ended=True))
-            key = f"infer-workers-{self._slug}"
+            key = self._key("workers")
             create_table_artifact(table=workers, key=key, description="What each worker did")
             if findings.labels:
-                key, text = f"infer-species-{self._slug}", "What this run detected most"
+                key, text = self._key("species"), "What this run detected most"
                 create_table_artifact(table=label_rows(findings), key=key, description=text)
-            create_markdown_artifact(markdown=report, key=f"infer-report-{self._slug}")
+            create_markdown_artifact(markdown=report, key=self._key("report"))
 
         wait([self._write(write)], timeout=_END_TIMEOUT_S)
         self._writer.shutdown(wait=False, cancel_futures=True)
+
+    def _key(self, kind: str) -> str | None:
+        return None if self._of_dataset else f"infer-{kind}-{self._slug}"
 
     def _write(self, write: Callable[[], None]) -> Future[None]:
         # The context tells the client which flow run an artifact belongs to.
@@ -92,7 +97,7 @@ class RunArtifacts:
     def _write_progress(self, progress: Progress, text: str) -> None:
         percent = 100.0 * (progress.done + progress.failed) / progress.total if progress.total else 100.0
         if self._progress_id is None:
-            key = f"infer-progress-{self._slug}"
+            key = self._key("progress")
             # Typed as either, but a coroutine only where an event loop runs, and this thread has none.
             self._progress_id = cast(UUID, create_progress_artifact(progress=percent, key=key, description=text))
         else:
@@ -116,8 +121,11 @@ def shown(write: Callable[[], object]) -> bool:
     return True
 
 
-def show_recordings(title: str, outcomes: Sequence[Any]) -> None:
-    """Write the table of the recordings that one flow run analysed, from their outcomes (`RecordingOutcome`)."""
+def show_recordings(outcomes: Sequence[Any]) -> None:
+    """Write the table of the recordings that one flow run analysed, from their outcomes (`RecordingOutcome`).
+
+    It has no key, so that it does not bury the dataset's (see `RunArtifacts`).
+    """
     rows = [
         {
             "recording": outcome.recording_id,
@@ -129,8 +137,7 @@ def show_recordings(title: str, outcomes: Sequence[Any]) -> None:
         }
         for outcome in outcomes
     ]
-    key, text = f"infer-recordings-{artifact_key(title)}", "The recordings that were analysed together"
-    shown(lambda: create_table_artifact(table=rows, key=key, description=text))
+    shown(lambda: create_table_artifact(table=rows, description="The recordings that were analysed together"))
 
 
 def show_files(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 from tasks.workers.cluster import Cluster
 
@@ -33,6 +34,14 @@ def slots_of(cluster: Cluster) -> Iterator[WorkerSlots]:
             client.close(timeout=_CLOSE_TIMEOUT_S)
 
 
+@dataclass(slots=True, eq=False)
+class _Ticket:
+    """The place of a task in the queue for a slot, and the worker it has got."""
+
+    preferred: str | None
+    worker: str | None = None
+
+
 class WorkerSlots:
     """A slot for each task that a worker can do now, and one for the next if it is quick and has a thread left.
 
@@ -40,8 +49,8 @@ class WorkerSlots:
     `limit` said of it.
 
     Dask would deal out tasks in advance, and one behind a slow worker's chunk would wait there although a fast worker
-    is free. With no more tasks in Dask than slots, each goes to an idle one, and the others wait here. `look` returns
-    the addresses of the present workers, with their threads.
+    is free. With no more tasks in Dask than slots, each goes to an idle one, and the others wait here, first come first
+    served. `look` returns the addresses of the present workers, with their threads.
     """
 
     def __init__(self, look: Callable[[], Mapping[str, int]], most_at_once: int = 1, spare_threads: int = 0) -> None:
@@ -50,6 +59,7 @@ class WorkerSlots:
         self._spare_threads = spare_threads
         self._limits: dict[str, int] = {}
         self._condition = threading.Condition()
+        self._queue: deque[_Ticket] = deque()
         self._workers: Mapping[str, int] = {}
         self._taken: Counter[str] = Counter()
         self._quick: set[str] = set()
@@ -87,14 +97,21 @@ class WorkerSlots:
 
         Raises CancelledError if `may_wait`, asked several times a second, says no.
         """
+        ticket = _Ticket(preferred)
         with self._condition:
-            while True:
-                if not may_wait():
+            self._queue.append(ticket)
+            try:
+                while may_wait():
+                    self._deal()
+                    if ticket.worker is not None:
+                        break
+                    self._condition.wait(_WAIT_S)
+                else:
                     raise CancelledError
-                if (worker := self._free(preferred)) is not None:
-                    break
-                self._condition.wait(_WAIT_S)
-            self._taken[worker] += 1
+            except BaseException:
+                self._give_back(ticket)
+                raise
+            worker = ticket.worker
             waiting_for = max(1.0, self._taken[worker] / self._at_once(worker))
         begin_s = time.monotonic()
         try:
@@ -102,9 +119,27 @@ class WorkerSlots:
         finally:
             took_s = (time.monotonic() - begin_s) / waiting_for
             with self._condition:
-                self._taken[worker] -= 1
                 (self._quick.add if took_s < _QUICK_S else self._quick.discard)(worker)
-                self._condition.notify_all()
+                self._give_back(ticket)
+
+    def _deal(self) -> None:
+        """Give the free slots to those who wait, in the order in which they came."""
+        for ticket in tuple(self._queue):
+            worker = self._free(ticket.preferred)
+            if worker is not None:
+                ticket.worker = worker
+                self._taken[worker] += 1
+                self._queue.remove(ticket)
+            elif ticket.preferred is None:
+                return  # no worker is free, for anybody
+
+    def _give_back(self, ticket: _Ticket) -> None:
+        if ticket.worker is None:
+            self._queue.remove(ticket)
+            return
+        self._taken[ticket.worker] -= 1
+        self._deal()
+        self._condition.notify_all()
 
     def _free(self, preferred: str | None) -> str | None:
         """Return the worker that can begin a task first, or None if all have enough."""

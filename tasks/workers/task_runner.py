@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial, wraps
@@ -50,27 +51,54 @@ class WorkersDiedError(Exception):
     """Every worker that got the task has left the cluster."""
 
 
+class _Turn:
+    """The slot of a task run's first attempt, which it waits for before Prefect's engine calls it Running."""
+
+    def __init__(self) -> None:
+        self._held = ExitStack()
+        self._worker: str | None = None
+
+    def wait(self, slot: AbstractContextManager[str]) -> None:
+        """Wait for a slot and hold it; do without if the run is stopping."""
+        with suppress(CancelledError):
+            self._worker = self._held.enter_context(slot)
+
+    @contextmanager
+    def slot(self, another: AbstractContextManager[str]) -> Iterator[str]:
+        """Yield the worker of the slot that is held, and then release it; without one, that of `another`."""
+        worker, self._worker = self._worker, None
+        if worker is None:
+            with another as worker:
+                yield worker
+        else:
+            with self._held:
+                yield worker
+
+    def release(self) -> None:
+        """Release the slot, if it is held."""
+        self._held.close()
+
+
 @dataclass(frozen=True, slots=True)
 class OnWorker:
     """Calls a function on the first free worker, by means of the task runner's `run`; raises WorkersDiedError.
 
     `preferred` is the address of the worker to do it, if that still lives. `reported` returns the function's result
     once it is known in another way, None until then; it replaces a result that the worker then does not hand over.
-    `may_start` is asked while the call waits for a free worker; when it says no, the wait ends with CancelledError.
     """
 
     run: Call
     function: Call
+    turn: _Turn
     preferred: str | None = None
     reported: Callable[[], Any] = lambda: None
-    may_start: Callable[[], bool] = lambda: True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.run(self, args, kwargs)
 
-    def bound(self, preferred: str | None, reported: Callable[[], Any], may_start: Callable[[], bool]) -> OnWorker:
+    def bound(self, preferred: str | None, reported: Callable[[], Any]) -> OnWorker:
         """Return the same with these."""
-        return replace(self, preferred=preferred, reported=reported, may_start=may_start)
+        return replace(self, preferred=preferred, reported=reported)
 
 
 class ChunkTaskRunner(DaskTaskRunner):
@@ -80,17 +108,22 @@ class ChunkTaskRunner(DaskTaskRunner):
     client on its worker, and a task that waits for its retry holds the worker. Here workers need no Prefect, and a
     waiting retry holds only a thread. docs/benchmarks.md compares the two.
 
+    A task run is Pending until a worker is free for it, if it is named by a function: that is what Prefect calls last
+    before it says Running.
+
     Up to `engine_threads` task runs are under way at once, waiting retries included. If given, `around(on_worker,
     *args, **kwargs)` is called in the task's thread in place of `on_worker(*args, **kwargs)`, which runs the function
-    on a worker: for what must happen here before and after. `slots` are the workers' slots, if several runners share
-    them; else see `WorkerSlots` for `most_at_once` and `spare_threads`. The others are arguments of `DaskTaskRunner`,
-    such as `address`.
+    on a worker: for what must happen here before and after. `may_start`, with the same arguments, is asked while a task
+    waits for a free worker; when it says no, the call ends with CancelledError. `slots` are the workers' slots, if
+    several runners share them; else see `WorkerSlots` for `most_at_once` and `spare_threads`. The others are arguments
+    of `DaskTaskRunner`, such as `address`.
     """
 
     def __init__(
         self,
         engine_threads: int = 64,
         around: Callable[..., Any] | None = None,
+        may_start: Callable[..., bool] = lambda *args, **kwargs: True,
         slots: WorkerSlots | None = None,
         most_at_once: int = 1,
         spare_threads: int = 0,
@@ -99,6 +132,7 @@ class ChunkTaskRunner(DaskTaskRunner):
         super().__init__(**dask)
         self._engine_threads = engine_threads
         self._around = around
+        self._may_start = may_start
         self._lock = threading.Lock()
         self._waited_for: set[Future[Any]] = set()
         self._abandoned = threading.Event()
@@ -112,6 +146,7 @@ class ChunkTaskRunner(DaskTaskRunner):
         return type(self)(
             engine_threads=self._engine_threads,
             around=self._around,
+            may_start=self._may_start,
             slots=self._shared_slots,
             **self._own_slots,
             address=self.address,
@@ -131,10 +166,13 @@ class ChunkTaskRunner(DaskTaskRunner):
         dependencies: dict[str, set[RunInput]] | None = None,
     ) -> PrefectConcurrentFuture[Any]:
         """Start a task run; return its future at once."""
-        here = copy(task)
-        here.fn = self._from_here(task.fn)
+        here, turn = copy(task), _Turn()
+        here.fn = self._from_here(task.fn, turn)
+        if callable(task.task_run_name):
+            here.task_run_name = self._named_in_turn(task.task_run_name, turn)
         future = self._engine.submit(here, parameters, wait_for, dependencies)
         future.add_done_callback(partial(_forget, self._engine, FlowRunContext.get()))
+        future.add_done_callback(lambda _: turn.release())
         return future
 
     def worker_count(self) -> int:
@@ -162,22 +200,36 @@ class ChunkTaskRunner(DaskTaskRunner):
         if waited_for:
             self.client.cancel(waited_for, force=True)
 
-    def _from_here(self, function: Call) -> Call:
-        on_worker = OnWorker(self._run, function)
+    def _from_here(self, function: Call, turn: _Turn) -> Call:
+        on_worker = OnWorker(self._run, function, turn)
 
         @wraps(function)
         def body(*args: Any, **kwargs: Any) -> Any:
-            return on_worker(*args, **kwargs) if self._around is None else self._around(on_worker, *args, **kwargs)
+            try:
+                return on_worker(*args, **kwargs) if self._around is None else self._around(on_worker, *args, **kwargs)
+            finally:  # also if it did not go to a worker
+                turn.release()
 
         return body
+
+    def _named_in_turn(self, name: Call, turn: _Turn) -> Call:
+        def named(parameters: dict[str, Any]) -> str:
+            turn.wait(self._slot(None, **parameters))
+            return str(name(parameters=parameters))
+
+        return named
+
+    def _slot(self, preferred: str | None, *args: Any, **kwargs: Any) -> AbstractContextManager[str]:
+        def may_wait() -> bool:
+            return not self._abandoned.is_set() and self._may_start(*args, **kwargs)
+
+        return self._slots.one(may_wait, preferred)
 
     def _run(self, call: OnWorker, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         submit = partial(self.client.submit, call.function, *args, **kwargs)
         for _ in range(_MOST_WORKERS):
-            with (
-                self._slots.one(lambda: not self._abandoned.is_set() and call.may_start(), call.preferred) as worker,
-                suppress(_WorkerGoneError),
-            ):
+            another = self._slot(call.preferred, *args, **kwargs)
+            with call.turn.slot(another) as worker, suppress(_WorkerGoneError):
                 # The worker is chosen here: Dask would also give a second task to one that is slow. Not its
                 # allow_other_workers: a task that loses its worker while no other is up stays unassigned.
                 # Dask keeps what it knows of each group of tasks; that of such a key is its first part.

@@ -10,10 +10,13 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.conftest import ROOT
 from tests.deployments.conftest import Lab, wait_until
+
+TABLES = ("summary.csv", "summary_coverage.csv", "detections.parquet", "detections_coverage.parquet")
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.browser, pytest.mark.xdist_group("deployments")]
 
@@ -81,6 +84,31 @@ def test_a_silent_worker_sends_a_message(lab: Lab, messages: list[str]) -> None:
     wait_until(lambda: messages, 60)
     assert "gpu-1 is silent" in messages[0]
     assert "no report since it began REC_chunk_0_1000" in messages[0]
+
+
+def test_a_dataset_that_is_analysed_gets_its_tables_and_its_reports(
+    lab: Lab, worker: psutil.Process, make_dataset: Any, fake: Any
+) -> None:
+    wanted = {"BADC: tables of a dataset that is analysed", "BADC: reports of a new table of detections"}
+    automations = [each for each in lab.ask("automations/filter") if each["name"] in wanted]
+    assert [each["enabled"] for each in automations] == [False, False]
+    for each in automations:
+        lab.change(f"automations/{each['id']}", enabled=True)
+    root = make_dataset("A")
+    words = ["infer", "orchestrate", root, "--apply", "--cpu-workers", "1", "--max-gpus", "0"]
+    badc = Path(sys.executable).with_name("badc")
+    subprocess.run([badc, *words, "--runner-cmd", fake("detector")], env=lab.environment, check=True, timeout=120)
+    tables = root / "artifacts" / "aggregate"
+    try:
+        wait_until((tables / "detections_report.html").exists, 180)
+    finally:
+        for each in automations:
+            lab.change(f"automations/{each['id']}", enabled=False)
+    of_tables = {"event": {"name": ["prefect.asset.materialization.succeeded"]}}
+    payloads = [event["payload"] for event in lab.ask("events/filter", filter=of_tables)["events"]]
+    made = {payload["path"]: payload for payload in payloads}
+    assert set(made) == {str(tables / name) for name in TABLES}
+    assert all(each["missing_chunks"] == 0 and each["fingerprints"] for each in made.values())
 
 
 def of_flow(lab: Lab, flow: str) -> list[Any]:

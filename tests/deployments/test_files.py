@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import yaml
@@ -55,7 +57,8 @@ def test_no_server_is_a_clear_error() -> None:
 def test_prefect_takes_each_automation(path: Path) -> None:
     from prefect.events.schemas.automations import AutomationCore
 
-    text = path.read_text().replace("@MESSAGE_BLOCK_ID@", "7b2bb0ee-9b0f-4a4c-b0c4-2a5d2c9b3f10")
+    deployments = "infer|aggregate|orchestrate|pipeline|report"
+    text = re.sub(rf"@MESSAGE_BLOCK_ID@|@ID_OF ({deployments})/\1@", str(uuid4()), path.read_text())
     automation = AutomationCore.model_validate(yaml.safe_load(text))
     assert automation.name.startswith("BADC: ")
     assert automation.actions

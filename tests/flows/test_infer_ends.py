@@ -190,6 +190,7 @@ def test_a_killed_workers_chunk_runs_again_without_user_action(badc, make_record
 def test_cancelling_in_prefect_stops_a_run_that_was_started_from_the_shell(started, prefect_api):
     process, _, log = started
     from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
     from prefect.states import Cancelling
 
     with get_client(sync_client=True) as client:
@@ -199,6 +200,12 @@ def test_cancelling_in_prefect_stops_a_run_that_was_started_from_the_shell(start
         _, err = process.communicate(timeout=60)
         assert process.returncode == 130, err
         assert client.read_flow_run(run.id).state.is_cancelled()
+        of_run = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
+        # States travel as events, which the server takes in when it can.
+        wait_until(lambda: all(each.state.is_final() for each in client.read_task_runs(flow_run_filter=of_run)), 60)
+        states = {each.state_name for each in client.read_task_runs(flow_run_filter=of_run)}
+    assert "Cancelled" in states
+    assert states <= {"Cancelled", "Completed"}
     assert "cancelled in Prefect" in err
     assert read_summary(log)["state"] == "interrupted"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -167,7 +168,7 @@ def test_prefect_shows_a_subflow_for_a_hundred_chunks_or_so_and_one_table(
     from tasks.show.artifacts import artifact_key
 
     root = make_dataset("A", "B", seconds=seconds)
-    assert orchestrate(root, use_hawkears=False).state is RunState.COMPLETED
+    assert orchestrate(root, use_hawkears=False, pattern=("*.csv",)).state is RunState.COMPLETED
     with get_client(sync_client=True) as client:
         key = f"orchestrate-{artifact_key(root.name)}"
         (artifact,) = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
@@ -190,7 +191,9 @@ def test_prefect_shows_a_subflow_for_a_hundred_chunks_or_so_and_one_table(
         ("B", "completed", seconds),
     ]
     assert parent.name == f"orchestrate {root.name}"
+    assert set(parent.tags) == {f"dataset:{root.name}", "filter:*.csv"}
     assert {run.name for run in mine} == names
+    assert all(re.fullmatch(r"[a-z]+-[0-9]+: [0-9.]+ s, 0 detections", run.state.message) for run in chunks)
     assert {tag for run in mine for tag in run.tags} >= {"recording:A", "recording:B", f"dataset:{root.name}"}
     assert len(chunks) == 2 * seconds
 

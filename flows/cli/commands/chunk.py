@@ -109,7 +109,8 @@ def orchestrate(
     """Chunk every recording of a dataset; without --apply only show what would be done.
 
     Recordings that have chunks keep them, whoever cut them and however; failed or interrupted ones are done again.
-    Exit codes: 0; 1 a recording could not be chunked (the others were); 2 the request is wrong; 130 interrupted.
+    `python -m flows.chunk` is the same with --apply. Exit codes: 0; 1 a recording could not be chunked (the others
+    were); 2 the request is wrong; 130 interrupted.
     """
     from badc.datalad.environment import recording_wanted
     from badc.datasets.chunking.plan import ChunkPlanRow, plan_dataset

@@ -44,8 +44,8 @@ def orchestrate(
     """Plan the inference of every recording of a dataset, and with --apply run it on one warm cluster.
 
     Recordings whose chunks are all done are skipped; incompletely chunked ones are refused. With --slurm-script or
-    --slurm-dask, job scripts are written. Exit codes: 0; 1 a recording failed; 2 the request is wrong, nothing was
-    started; 130 interrupted.
+    --slurm-dask, job scripts are written. `python -m flows.orchestrate` is the same with --apply. Exit codes: 0; 1 a
+    recording failed; 2 the request is wrong, nothing was started; 130 interrupted.
     """
     from flows.server.local import quiet_defaults
 

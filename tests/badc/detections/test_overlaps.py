@@ -53,7 +53,7 @@ def test_a_call_that_two_chunks_heard_is_one_row_with_the_higher_confidence(hear
     heard(0, 60_000, ("a", 0.5, 10_000, 13_000), ("a", 0.5, 57_000, 60_000))
     heard(55_000, 115_000, ("a", 0.9, 56_500, 59_500), ("a", 0.4, 90_000, 93_000))
     made = table()
-    assert (made.merged, made.detections, made.chunks) == (1, 3, 2)
+    assert (made.merged, made.detections, made.chunks, made.analysed_ms) == (1, 3, 2, 115_000)
     assert summary() == [("a", 10_000, 13_000, 0.5, 1), ("a", 56_500, 59_500, 0.9, 2), ("a", 90_000, 93_000, 0.4, 1)]
     # The stronger row stays as it was, with its own chunk and its own times.
     assert rows()[1]["chunk_id"] == "REC_chunk_55000_115000"

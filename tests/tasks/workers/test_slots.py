@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import CancelledError
-from contextlib import ExitStack
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from threading import Event
 
 import pytest
 
@@ -81,4 +82,26 @@ def test_a_limit_counts_and_so_does_the_next_ahead() -> None:
 def test_a_preferred_worker_that_is_gone_is_any() -> None:
     slots = WorkerSlots(lambda: {"a": 1})
     with slots.one(once(), "gone") as worker:
+        assert worker == "a"
+
+
+def test_who_came_first_is_served_first_and_who_gives_up_takes_nothing() -> None:
+    slots = WorkerSlots(lambda: {"a": 1})
+    served: list[int] = []
+
+    def come(number: int) -> None:
+        with suppress(CancelledError), slots.one(lambda: number != 1 or not giving_up.is_set()):
+            served.append(number)
+
+    giving_up = Event()
+    with ThreadPoolExecutor(5) as pool, slots.one(lambda: True):
+        for number in range(5):
+            pool.submit(come, number)
+            while len(slots._queue) <= number:
+                pass
+        giving_up.set()
+        while len(slots._queue) == 5:
+            pass
+    assert served == [0, 2, 3, 4]
+    with slots.one(once()) as worker:
         assert worker == "a"

@@ -8,10 +8,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from distributed import Client
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 
+from tasks.workers.slots import WorkerSlots
 from tasks.workers.task_runner import ChunkTaskRunner
 from tests.fakes.bodies import fail_until, sleep, where_am_i
 
@@ -87,6 +89,37 @@ def test_around_sees_each_attempt_in_this_process(prefect_api, dask_scheduler):
 
     assert once() == 40
     assert seen == [(os.getpid(), 4)]
+
+
+def test_a_task_run_is_running_only_once_a_worker_is_free_for_it(prefect_api, dask_scheduler):
+    running = []
+    body = task(
+        sleep,
+        task_run_name=lambda parameters: f"{parameters['seconds']:g} s",
+        on_running=[lambda task, run, state: running.append(run.name)],
+        cache_policy=NO_CACHE,
+        persist_result=False,
+    )
+    with Client(dask_scheduler) as client:
+        worker = next(iter(client.nthreads()))
+
+    @flow
+    def two() -> list[bool]:
+        with ChunkTaskRunner(address=dask_scheduler, slots=WorkerSlots(lambda: {worker: 1})) as runner:
+            futures = [runner.submit(body, {"seconds": 1})]
+            end = time.monotonic() + 20
+            while not running:
+                assert time.monotonic() < end
+                time.sleep(0.01)
+            futures.append(runner.submit(body, {"seconds": 0.1}))
+            time.sleep(0.5)
+            assert running == ["1 s"]
+            for future in futures:
+                future.wait()
+            return [future.state.is_completed() for future in futures]
+
+    assert two() == [True, True]
+    assert running == ["1 s", "0.1 s"]
 
 
 def test_a_result_is_fetched_again_if_another_thread_gave_up_fetching_both(dask_scheduler, monkeypatch):

@@ -231,7 +231,7 @@ def test_an_empty_table_has_no_groups(write_detections):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, "--parquet: this option is needed"),
+        ({}, "--parquet: name the table of detections, or the dataset or folder of results that it is in"),
         (
             {"parquet": "x", "group_by": ("label", "species")},
             "--group-by: 'species' is not one of label, recording_id, station, study_area, hour, date, night",

@@ -141,6 +141,13 @@ class SummarySettings(CsvSettings, NamesSettings, EventSettings, ReportSettings)
         ),
     ] = ()
     labels: Labels = ()
+    complete: Annotated[
+        bool,
+        Field(
+            description="Also list, with 0, each label where and when audio was analysed and it was not detected. "
+            "Groups without labels always have what was silent."
+        ),
+    ] = False
     output: Annotated[Path | None, Field(description="Write all groups to this CSV.")] = None
     limit: Annotated[int, Field(ge=0, description="Print at most this many groups; 0 prints all.")] = 20
 

@@ -5,7 +5,9 @@ Heavy libraries are imported on first use, so that this module is quick to impor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from badc.errors import RequestError
 
 if TYPE_CHECKING:
+    import duckdb
     import pandas as pd
 
 # The tables and views of `badc report duckdb`, and the columns that docs/formats.md promises for each.
@@ -22,6 +25,8 @@ _PROMISED: Mapping[str, Sequence[str]] = {
     "label_summary": ("label", "label_name", "detections", "avg_confidence", "events"),
     "recording_summary": ("recording_id", "detections", "avg_confidence", "events"),
     "timeline_summary": ("bucket_index", "bucket_start_ms", "detections", "avg_confidence"),
+    "effort": ("recording_id", "station", "local_hour", "date", "hour", "night", "analysed_ms"),
+    "events": ("recording_id", "station", "label", "start_ms", "end_ms", "detections", "local_time"),
 }
 
 
@@ -61,23 +66,141 @@ def load_detections(
     >>> frame.groupby(["station", "label"]).size()  # doctest: +SKIP
     """
     from badc.reports.query.counts import choose
-    from badc.reports.query.tables import open_tables
     from badc.reports.settings import ChoiceSettings
-    from badc.system.sql import identifier
 
     if not 0 <= min_confidence <= 1:
         raise RequestError(f"min_confidence {min_confidence} is not between 0 and 1")
-    with open_tables(Path(parquet), sites=None if sites is None else Path(sites)) as database:
+    with _tables(parquet, None, sites) as database:
         if problems := choose(database, ChoiceSettings(min_confidence=min_confidence), labels):
             raise RequestError("; ".join(problems))
-        there = [row[0] for row in database.execute("DESCRIBE chosen").fetchall()]
-        if unknown := [name for name in columns or () if name not in there]:
-            raise RequestError(f"{parquet}: there is no column {', '.join(unknown)}; there are {', '.join(there)}")
-        names = ", ".join(map(identifier, columns or there))
-        frame: pd.DataFrame = database.execute(
-            f"SELECT {names} FROM chosen ORDER BY recording_id, absolute_time_ms NULLS FIRST, label, chunk_id"
-        ).df()
+        return _frame(
+            database, "chosen", parquet, columns, "recording_id, absolute_time_ms NULLS FIRST, label, chunk_id"
+        )
+
+
+def load_coverage(
+    parquet: Path | str,
+    *,
+    coverage: Path | str | None = None,
+    sites: Path | str | None = None,
+    columns: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Read the table of coverage of a table of detections: one row per chunk, by recording and time.
+
+    The columns are those of the table (docs/formats.md), then `study_area`, `latitude`, `longitude`, `timezone`,
+    `local_start`, `length_ms`, `analysed`, then any others in the file. `coverage` is by default the table beside
+    `parquet`; without one, there are no rows. `sites` and `columns` are as for `load_detections`.
+
+    Raises
+    ------
+    RequestError
+        If a file cannot be read or lacks columns, or a column is unknown.
+    """
+    with _tables(parquet, coverage, sites) as database:
+        return _frame(database, "coverage", parquet, columns, "recording_id, start_ms NULLS FIRST, chunk_id")
+
+
+def load_effort(
+    parquet: Path | str, *, coverage: Path | str | None = None, sites: Path | str | None = None
+) -> pd.DataFrame:
+    """Read how much audio was analysed: one row per recording and hour of the clock at its station.
+
+    The columns are `recording_id`, `station`, `study_area`, `local_hour`, `date`, `hour`, `night` and `analysed_ms`.
+    Audio that several chunks share counts once. Parameters and errors are those of `load_coverage`.
+
+    Examples
+    --------
+    >>> effort = load_effort("detections.parquet")  # doctest: +SKIP
+    >>> effort.groupby(["station", "night"])["analysed_ms"].sum() / 3_600_000  # doctest: +SKIP
+    """
+    with _tables(parquet, coverage, sites) as database:
+        return _frame(database, "effort", parquet, None, "recording_id, local_hour NULLS FIRST")
+
+
+def load_runs(parquet: Path | str, *, coverage: Path | str | None = None) -> pd.DataFrame:
+    """Read what made the results: one row per set of settings, that of the most chunks first.
+
+    The columns are `fingerprint`, `settings` (a dict), `chunks` and `detections`. Parameters and errors are those of
+    `load_coverage`.
+    """
+    with _tables(parquet, coverage, None) as database:
+        runs = _frame(database, "runs", parquet, None, "chunks DESC, detections DESC, fingerprint")
+    runs["settings"] = [json.loads(settings) for settings in runs["settings"]]
+    return runs
+
+
+def summary(
+    parquet: Path | str,
+    by: Sequence[str] = ("label",),
+    *,
+    complete: bool = False,
+    coverage: Path | str | None = None,
+    sites: Path | str | None = None,
+    **more: Any,
+) -> pd.DataFrame:
+    """Count detections by groups, with the rate per analysed hour: the table of `badc report summary`.
+
+    Parameters
+    ----------
+    by
+        What to group by: `label`, `recording_id`, `station`, `study_area`, `hour`, `date`, `night`.
+    complete
+        Whether to have a row with 0 also for each label where and when audio was analysed and it was not detected.
+    coverage
+        By default the table beside `parquet`. Without one, hours and rates are null, and nothing can be completed.
+    sites
+        As for `load_detections`.
+    more
+        Other settings of `badc.reports.settings.SummarySettings`, such as `labels`, `min_confidence`, `thresholds`.
+
+    Raises
+    ------
+    RequestError
+        If a file cannot be read or lacks columns, or a setting is wrong.
+
+    Examples
+    --------
+    >>> summary("x.parquet", by=["station", "label"], complete=True)  # doctest: +SKIP
+    """
+    from pydantic import ValidationError
+
+    from badc.reports.rankings.summary import in_order, summarised
+    from badc.reports.settings import SummarySettings
+    from badc.settings.model import request_error
+
+    places = {"parquet": parquet, "coverage": coverage, "sites": sites}
+    try:
+        settings = SummarySettings.model_validate({**places, **more, "group_by": by, "complete": complete})
+    except ValidationError as error:
+        raise request_error(error, places="key") from None
+    with summarised(settings) as (database, _):
+        frame: pd.DataFrame = database.execute(in_order(settings)).df()
         return frame
+
+
+@contextlib.contextmanager
+def _tables(
+    parquet: Path | str, coverage: Path | str | None, sites: Path | str | None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    from badc.reports.query.tables import open_tables
+
+    given = (None if path is None else Path(path) for path in (coverage, sites))
+    with open_tables(Path(parquet), *given) as database:
+        yield database
+
+
+def _frame(
+    database: duckdb.DuckDBPyConnection, view: str, parquet: Path | str, columns: Sequence[str] | None, order: str
+) -> pd.DataFrame:
+    """Return the columns of a view, by default all; raise RequestError if it lacks one."""
+    from badc.system.sql import identifier
+
+    there = [row[0] for row in database.execute(f"DESCRIBE {view}").fetchall()]
+    if unknown := [name for name in columns or () if name not in there]:
+        raise RequestError(f"{parquet}: there is no column {', '.join(unknown)}; there are {', '.join(there)}")
+    names = ", ".join(map(identifier, columns or there))
+    frame: pd.DataFrame = database.execute(f"SELECT {names} FROM {view} ORDER BY {order}").df()
+    return frame
 
 
 def open_bundle(database: Path | str) -> BundleDatabase:
@@ -156,6 +279,16 @@ class BundleDatabase:
     def timeline_summary(self) -> pd.DataFrame:
         """Per step of time from the start of the recordings: bucket_start_ms, detections, avg_confidence."""
         return self.query("SELECT * FROM timeline_summary ORDER BY bucket_index")
+
+    @property
+    def effort(self) -> pd.DataFrame:
+        """The analysed audio by recording and hour; see `load_effort` for the columns."""
+        return self.query("SELECT * FROM effort ORDER BY recording_id, local_hour NULLS FIRST")
+
+    @property
+    def events(self) -> pd.DataFrame:
+        """Detections that follow each other, as one; see `badc.reports.query.events`."""
+        return self.query("SELECT * FROM events ORDER BY recording_id, start_ms NULLS FIRST, label")
 
     def query(self, sql: str, values: Sequence[object] = ()) -> pd.DataFrame:
         """Return the result of an SQL query with a `?` for each value; raise RequestError if DuckDB refuses it."""

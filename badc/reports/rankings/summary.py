@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from badc.reports.naming import name_species
-from badc.reports.query.counts import MS_PER_HOUR, Ranking, choose, count_effort, ranked, write_csv
+from badc.reports.query.counts import MS_PER_HOUR, Ranking, choose, count_effort, matching, ranked, write_csv
 from badc.reports.query.events import count_events
 from badc.reports.query.expected import UNEXPECTED
 from badc.reports.query.notes import notes_on_tables
 from badc.reports.query.tables import find_coverage, open_tables
 from badc.reports.settings import Group, SummarySettings
+from badc.system.sql import quoted
+
+if TYPE_CHECKING:
+    import duckdb
 
 _TIMES = {Group.HOUR, Group.DATE, Group.NIGHT}
 
@@ -31,41 +38,64 @@ def summarise(settings: SummarySettings) -> Summary:
     A group has its detections, average and highest confidence, recordings with a detection, hours of analysed audio of
     its recordings, station, study area, hour, date or night (of all for a label), detections per such hour, and
     events, which count where they begin. Unless labels are among the groups, those that were analysed without a
-    detection are listed too, with 0.
+    detection are listed too, with 0; with `complete`, they are for each label.
 
     Raises
     ------
     RequestError, BadcError
         As `badc.reports.query.tables.open_tables`.
     """
+    with summarised(settings) as (database, notes):
+        groups = ranked(database, in_order(settings), settings.limit)
+        written = settings.output and write_csv(
+            database, in_order(settings), settings.output, settings.for_spreadsheets
+        )
+        return Summary(groups, notes, written)
+
+
+@contextlib.contextmanager
+def summarised(settings: SummarySettings) -> Iterator[tuple[duckdb.DuckDBPyConnection, tuple[str, ...]]]:
+    """Yield a database with the table `summary`, of all groups, and the notes on it; raises as `summarise`."""
     coverage = find_coverage(settings.parquet, settings.coverage)
     with open_tables(settings.parquet, coverage, settings.sites) as database:
         notes = choose(database, settings, settings.labels)
         notes += name_species(database, settings)
         count_effort(database)
         count_events(database, settings, by_hour=not _TIMES.isdisjoint(settings.groups))
+        asked, _ = matching(database, settings.labels)
+        query = _query(settings.groups, settings.complete, asked, settings.column is not None)
         # Into a table, because printing and the CSV both read it.
-        database.execute(f"CREATE TEMP TABLE summary AS {_query(settings.groups, settings.column is not None)}")
-        order = "SELECT * FROM summary ORDER BY " + ", ".join(_order(settings.groups))
-        groups = ranked(database, order, settings.limit)
-        written = settings.output and write_csv(database, order, settings.output, settings.for_spreadsheets)
-        return Summary(groups, (*notes_on_tables(database, settings.parquet, coverage), *notes), written)
+        database.execute(f"CREATE TEMP TABLE summary AS {query}")
+        yield database, (*notes_on_tables(database, settings.parquet, coverage), *notes)
 
 
-def _query(groups: tuple[Group, ...], with_names: bool = False) -> str:
+def in_order(settings: SummarySettings) -> str:
+    """Return the query of the groups in their order, from the table `summary`."""
+    keys = [f"{group} NULLS LAST" for group in settings.groups]
+    if not set(settings.groups) <= _TIMES:
+        keys.insert(0, "detections DESC")
+    return f"SELECT * FROM summary ORDER BY {', '.join(keys)}"
+
+
+def _query(groups: tuple[Group, ...], complete: bool, asked: Sequence[str], with_names: bool) -> str:
     chosen = ", ".join(groups)
     places = [group for group in groups if group is not Group.LABEL]
-    columns = [f"heard.{group} AS {group}" for group in groups]
+    silent_too = complete or Group.LABEL not in groups
+    cells = {group: f"heard.{group}" for group in groups}
     same_group = " AND ".join(f"begun.{group} IS NOT DISTINCT FROM heard.{group}" for group in groups)
-    join = "CROSS JOIN analysed"
-    if places:
-        same = " AND ".join(f"heard.{group} IS NOT DISTINCT FROM analysed.{group}" for group in places)
-        silent_too = Group.LABEL not in groups
+    join, each_label = "CROSS JOIN analysed", ""
+    if silent_too and Group.LABEL in groups:
+        labels = f"unnest([{', '.join(map(quoted, asked))}]) AS label" if asked else "DISTINCT label FROM heard"
+        each_label = f"CROSS JOIN (SELECT {labels})"
+    if silent_too or places:
+        known = groups if silent_too else places
+        same = " AND ".join(f"heard.{group} IS NOT DISTINCT FROM analysed.{group}" for group in known)
         join = f"{'FULL OUTER' if silent_too else 'LEFT'} JOIN analysed ON {same}"
-        if silent_too:  # from both sides, because null is a group too
-            columns = [f"CASE WHEN n IS NULL THEN analysed.{g} ELSE heard.{g} END AS {g}" for g in groups]
+    if silent_too:  # from both sides, because null is a group too
+        cells = {group: f"CASE WHEN n IS NULL THEN analysed.{group} ELSE heard.{group} END" for group in groups}
+    columns = [f"{cell} AS {group}" for group, cell in cells.items()]
     if with_names and Group.LABEL in groups:
-        name = "(SELECT min(species_name) FROM species_names s WHERE s.label = heard.label) AS name"
+        name = f"(SELECT min(species_name) FROM species_names s WHERE s.label = {cells[Group.LABEL]}) AS name"
         columns.insert(groups.index(Group.LABEL) + 1, name)
     return f"""
         WITH parts AS (
@@ -77,9 +107,10 @@ def _query(groups: tuple[Group, ...], with_names: bool = False) -> str:
             max(highest) AS highest, count(*) AS recordings, CAST(sum(unexpected) AS BIGINT) AS unexpected
           FROM parts GROUP BY {chosen}),
         begun AS (SELECT {chosen}, CAST(sum(events) AS BIGINT) AS events FROM event_counts GROUP BY {chosen}),
-        analysed AS (
+        listened AS (
           SELECT {"".join(f"{group}, " for group in places)} sum(analysed_ms) / {MS_PER_HOUR} AS hours
-          FROM effort_hours {f"GROUP BY {', '.join(places)}" if places else ""})
+          FROM effort_hours {f"GROUP BY {', '.join(places)}" if places else ""}),
+        analysed AS (FROM listened {each_label})
         SELECT {", ".join(columns)}, coalesce(n, 0) AS detections,
           round(confidence_sum / nullif(rated, 0), 9) AS avg_confidence, highest AS max_confidence,
           coalesce(recordings, 0) AS recordings, hours AS analysed_hours,
@@ -87,8 +118,3 @@ def _query(groups: tuple[Group, ...], with_names: bool = False) -> str:
           {", unexpected" if Group.LABEL in groups else ""}, coalesce(events, 0) AS events
         FROM heard {join} LEFT JOIN begun ON n IS NOT NULL AND {same_group}
     """
-
-
-def _order(groups: tuple[Group, ...]) -> list[str]:
-    keys = [f"{group} NULLS LAST" for group in groups]
-    return keys if set(groups) <= _TIMES else ["detections DESC", *keys]

@@ -13,8 +13,9 @@ import pytest
 
 from badc.detections.tables import DETECTIONS_SCHEMA
 from badc.errors import RequestError
+from badc.reports import load_coverage, load_detections, load_effort, load_runs, open_bundle, summary
 from badc.reports.files.database import make_database
-from badc.reports.files.frames import BundleDatabase, load_detections, open_bundle
+from badc.reports.files.frames import BundleDatabase
 from badc.reports.settings import DatabaseSettings
 
 DAWN = "ST-1_20230509_055000"
@@ -71,6 +72,33 @@ def test_a_wrong_request_for_detections_is_refused(parquet, more, message):
     assert message in str(raised.value)
 
 
+def test_coverage_effort_and_runs_are_read_beside_the_detections(parquet):
+    coverage = load_coverage(parquet, columns=["recording_id", "analysed", "length_ms"])
+    assert coverage.values.tolist() == [[DAWN, True, 60_000], [DAWN, False, 60_000]]
+    with pytest.raises(RequestError, match="there is no column status_; there are recording_id, "):
+        load_coverage(parquet, columns=["status_"])
+    (hour,) = load_effort(parquet).to_dict("records")
+    assert (hour["station"], hour["night"], hour["hour"]) == ("ST-1", pd.Timestamp(2023, 5, 8), 5)
+    assert hour["analysed_ms"] == 60_000
+    (run,) = load_runs(parquet).to_dict("records")
+    assert (run["settings"], run["detections"]) == ({"runner": "birdnet"}, 3)
+
+
+def test_a_summary_is_that_of_the_command_and_can_be_complete(parquet):
+    frame = summary(parquet, by=["station", "label"], complete=True, min_confidence=0.5)
+    assert frame[["station", "label", "detections", "analysed_hours"]].values.tolist() == [
+        ["ST-1", "Ovenbird", 1, 1 / 60],
+        ["ST-1", "Veery", 1, 1 / 60],
+    ]
+    assert summary(parquet, min_confidence=0.8, labels=["veery", "ovenbird"], complete=True)["detections"].tolist() == (
+        [1, 0]
+    )
+    with pytest.raises(RequestError, match="group_by: 'species' is not one of label, recording_id"):
+        summary(parquet, by=["species"])
+    with pytest.raises(RequestError, match="minimum: extra inputs are not permitted"):
+        summary(parquet, minimum=0.5)
+
+
 def test_a_bundle_gives_its_views(database):
     with open_bundle(database) as bundle:
         assert isinstance(bundle, BundleDatabase)
@@ -82,6 +110,8 @@ def test_a_bundle_gives_its_views(database):
         assert bundle.timeline_summary["detections"].tolist() == [3]
         assert bundle.detections["label"].tolist() == ["Veery", "Ovenbird", "Veery"]
         assert bundle.coverage["analysed"].tolist() == [True, False]
+        assert bundle.effort["analysed_ms"].tolist() == [60_000]
+        assert bundle.events["detections"].tolist() == [1, 1, 1]
         assert bundle.query("SELECT count(*) AS n FROM detections WHERE label = ?", ["Veery"])["n"][0] == 2
         with pytest.raises(RequestError, match=r"x\.duckdb: .*nothing"):
             bundle.query("SELECT nothing FROM detections")

@@ -119,6 +119,24 @@ def test_labels_by_hour_have_the_hours_effort_and_no_empty_rows(parquet):
     ]
 
 
+def test_a_complete_summary_has_each_label_wherever_audio_was_analysed(parquet):
+    assert groups(parquet, "label,station", complete=True) == [
+        ("Ovenbird", "ST-1", 3, 0.75, 1.0, 1, 0.5, 6.0),
+        ("Veery", "ST-1", 1, None, None, 1, 0.5, 2.0),
+        ("Veery", "ST-2", 1, 0.25, 0.25, 1, 1.0, 1.0),
+        ("Veery", None, 1, 0.75, 0.75, 1, None, None),  # no coverage tells how long that was
+        ("Ovenbird", "ST-2", 0, None, None, 0, 1.0, 0.0),
+        ("Ovenbird", "ST-3", 0, None, None, 0, 0.5, 0.0),
+        ("Veery", "ST-3", 0, None, None, 0, 0.5, 0.0),
+    ]
+    # One that was asked for and is never sure enough, too.
+    assert groups(parquet, "label", complete=True, labels=("veery", "ovenbird"), min_confidence=0.8) == [
+        ("Ovenbird", 1, 1.0, 1.0, 1, 2.0, 0.5),
+        ("Veery", 0, None, None, 0, 2.0, 0.0),
+    ]
+    assert groups(parquet, "hour", complete=True) == groups(parquet, "hour")
+
+
 @pytest.mark.parametrize("group", list(Group))
 @pytest.mark.parametrize("second", list(Group))
 def test_every_pair_of_groups_counts_every_detection_once(parquet, group, second):

@@ -28,7 +28,7 @@ from flows.pipeline import pipeline as pipeline_flow
 from flows.report import report as report_flow
 from tasks.plain_log import log_plainly
 
-# Prefect shows the Args of these docstrings in its form.
+# Prefect shows the Args of these docstrings in its form. A group that may be None is folded there, behind a tab.
 
 
 def _filled_in(group: str) -> dict[str, Any]:
@@ -83,9 +83,9 @@ def _name_of_infer() -> str:
 def infer(
     manifest: Path,
     runner: forms.RunnerForm,
-    workers: forms.WorkersForm = forms.WorkersForm(),  # noqa: B008 - frozen
-    chunks: forms.ChunksForm = forms.ChunksForm(),  # noqa: B008
-    places: forms.PlacesForm = forms.PlacesForm(),  # noqa: B008
+    workers: forms.WorkersForm | None = None,
+    chunks: forms.ChunksForm | None = None,
+    places: forms.PlacesForm | None = None,
 ) -> State:
     """Analyse every chunk of a manifest and write its detections.
 
@@ -104,10 +104,10 @@ def infer(
 def orchestrate(
     dataset: forms.DatasetForm,
     runner: forms.RunnerForm,
-    recordings: forms.RecordingsForm = forms.RecordingsForm(),  # noqa: B008
-    workers: forms.WorkersForm = forms.WorkersForm(),  # noqa: B008
-    chunks: forms.ChunksForm = forms.ChunksForm(),  # noqa: B008
-    reports: forms.ReportsForm = forms.ReportsForm(),  # noqa: B008
+    recordings: forms.RecordingsForm | None = None,
+    workers: forms.WorkersForm | None = None,
+    chunks: forms.ChunksForm | None = None,
+    reports: forms.ReportsForm | None = None,
 ) -> State:
     """Analyse every recording of a dataset that is not complete, on one warm cluster.
 
@@ -127,11 +127,11 @@ def orchestrate(
 def pipeline(
     dataset: forms.DatasetForm,
     runner: forms.RunnerForm,
-    cutting: forms.CuttingForm = forms.CuttingForm(),  # noqa: B008
-    recordings: forms.PipelineRecordingsForm = forms.PipelineRecordingsForm(),  # noqa: B008
-    workers: forms.WorkersForm = forms.WorkersForm(),  # noqa: B008
-    chunks: forms.ChunksForm = forms.ChunksForm(),  # noqa: B008
-    reports: forms.PipelineReportsForm = forms.PipelineReportsForm(),  # noqa: B008
+    cutting: forms.CuttingForm | None = None,
+    recordings: forms.PipelineRecordingsForm | None = None,
+    workers: forms.WorkersForm | None = None,
+    chunks: forms.ChunksForm | None = None,
+    reports: forms.PipelineReportsForm | None = None,
 ) -> State:
     """Take a dataset from recordings to reports: chunk, analyse, aggregate, report.
 
@@ -151,7 +151,7 @@ def pipeline(
 @flow(name="aggregate", flow_run_name=lambda: f"aggregate {_name_of('detections_dir')}", persist_result=False)
 def aggregate(
     detections_dir: Path,
-    tables: forms.TablesForm = forms.TablesForm(),  # noqa: B008
+    tables: forms.TablesForm | None = None,
 ) -> State:
     """Make one table of all detections in a folder, and one of the analysed chunks.
 
@@ -174,7 +174,7 @@ def aggregate(
 @flow(name="report", flow_run_name=lambda: f"report {_name_of('parquet')}", persist_result=False)
 def report(
     parquet: Path,
-    contents: forms.BundleForm = forms.BundleForm(),  # noqa: B008
+    contents: forms.BundleForm | None = None,
 ) -> State:
     """Make all reports of a table of detections: CSVs, a DuckDB database, and a page to send.
 

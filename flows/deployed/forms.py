@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,11 +18,15 @@ class Form(Settings):
     """One group of a form."""
 
 
-def _runner_form(kind: str, part: Part) -> Any:
-    form = part.model(f"{kind.title().replace('-', '')}Form", Form, kind=_kind(kind, part.description))
-    form.model_config["title"] = part.title  # shown on the tab that chooses it
+def _form(name: str, part: Part, first: Mapping[str, Any] = MappingProxyType({}), **further: Any) -> Any:
+    form = part.model(name, Form, first, **further)
+    form.model_config["title"] = part.title  # shown on the tab that chooses or unfolds it
     form.model_rebuild(force=True)
     return form
+
+
+def _runner_form(kind: str, part: Part) -> Any:
+    return _form(f"{kind.title().replace('-', '')}Form", part, kind=_kind(kind, part.description))
 
 
 def _kind(kind: str, description: str) -> Any:
@@ -52,6 +58,8 @@ def _block_name(title: str) -> Any:
 class PlacesForm(Form):
     """Where the files of one run are."""
 
+    model_config = ConfigDict(title="Places")
+
     output_dir: Path | None = Field(
         default=None,
         title="Detections",
@@ -70,17 +78,17 @@ class PlacesForm(Form):
     )
 
 
-WorkersForm = parts.CLUSTER.model("WorkersForm", Form, _block_name("Workers"))
-ChunksForm = parts.CHUNKS.model("ChunksForm", Form)
-RecordingsForm = parts.RECORDINGS.model("RecordingsForm", Form)
-ReportsForm = parts.REPORTS.model("ReportsForm", Form)
-PipelineRecordingsForm = parts.PIPELINE_RECORDINGS.model("PipelineRecordingsForm", Form)
-PipelineReportsForm = parts.PIPELINE_REPORTS.model("PipelineReportsForm", Form)
-CuttingForm = parts.CUTTING.model("CuttingForm", Form)
-TablesForm = parts.TABLES.model("TablesForm", Form)
-BundleForm = parts.BUNDLE.model("BundleForm", Form)
+WorkersForm = _form("WorkersForm", parts.CLUSTER, _block_name("Workers"))
+ChunksForm = _form("ChunksForm", parts.CHUNKS)
+RecordingsForm = _form("RecordingsForm", parts.RECORDINGS)
+ReportsForm = _form("ReportsForm", parts.REPORTS)
+PipelineRecordingsForm = _form("PipelineRecordingsForm", parts.PIPELINE_RECORDINGS)
+PipelineReportsForm = _form("PipelineReportsForm", parts.PIPELINE_REPORTS)
+CuttingForm = _form("CuttingForm", parts.CUTTING)
+TablesForm = _form("TablesForm", parts.TABLES)
+BundleForm = _form("BundleForm", parts.BUNDLE)
 _ROOT = (Path | None, Field(default=None, title="Root", description="The dataset's folder; or name a block."))
-DatasetForm = parts.DATASET.model("DatasetForm", Form, {"root": _ROOT} | _block_name("A dataset"))
+DatasetForm = _form("DatasetForm", parts.DATASET, {"root": _ROOT} | _block_name("A dataset"))
 
 _PARTS: dict[type[BaseModel], Part] = {
     WorkersForm: parts.CLUSTER,
@@ -98,10 +106,10 @@ _PARTS: dict[type[BaseModel], Part] = {
 _BLOCK_OF = {WorkersForm: "cluster_block", DatasetForm: "dataset_block"}
 
 
-def values_of(*forms: BaseModel) -> dict[str, Any]:
-    """Return what the forms say, as fields of a command's settings."""
+def values_of(*forms: BaseModel | None) -> dict[str, Any]:
+    """Return what the forms say, as fields of a command's settings; None is a group left as it is."""
     values: dict[str, Any] = {}
-    for form in forms:
+    for form in filter(None, forms):
         if isinstance(form, SavedRunnerForm):
             values["runner_block"] = form.block
         elif isinstance(form, PlacesForm):

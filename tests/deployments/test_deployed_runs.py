@@ -39,7 +39,12 @@ def test_a_run_is_started_from_the_form_and_cancelled(
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = page_of_the_lab(browser, viewport={"width": 1200, "height": 1300})
         page.goto(f"{lab.ui}/deployments/deployment/{infer}/run")
-        expect(page.get_by_text("Use at most this many of the GPUs found")).to_be_visible(timeout=60_000)
+        expect(page.get_by_text("BirdNET 2.4", exact=True)).to_be_visible(timeout=60_000)
+        # Groups that have defaults are folded.
+        expect(page.get_by_text("Use at most this many of the GPUs found")).to_be_hidden()
+        page.get_by_text("Workers", exact=True).click()
+        expect(page.get_by_text("Use at most this many of the GPUs found")).to_be_visible()
+        page.get_by_text("None", exact=True).nth(0).click()
         page.get_by_text("BirdNET 2.4", exact=True).click()
         expect(page.get_by_text("BirdNET: leave out detections below this confidence")).to_be_visible()
         if PICTURES is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,30 @@ def test_every_field_says_what_it_is() -> None:
             for name, field in definition.get("properties", {}).items():
                 assert field.get("title"), name
                 assert field.get("description"), name
+
+
+def test_the_documentation_has_every_json_name() -> None:
+    page = (ROOT / "docs" / "deployments.md").read_text()
+    rows = dict(re.findall(r"^\| `([a-z_ -]+)` \| (.+) \|$", page.partition("## JSON")[2], re.MULTILINE))
+    for name, flow in DEPLOYED.items():
+        schema = parameter_schema(flow)
+        for parameter, each in schema.properties.items():
+            references = [kind["$ref"] for kind in each.get("anyOf", [each]) if "$ref" in kind]
+            for definition in (schema.definitions[reference.rsplit("/", 1)[1]] for reference in references):
+                fields = dict(definition["properties"])
+                kind = fields.pop("kind", {}).get("const", "")
+                row = rows.get(f"{parameter} {kind or name}") or rows[parameter]
+                assert row == (", ".join(f"`{field}`" for field in fields) or "none"), f"{parameter} {kind or name}"
+
+
+def test_groups_with_defaults_are_folded_and_their_tab_has_a_name() -> None:
+    for flow in DEPLOYED.values():
+        schema = parameter_schema(flow)
+        for parameter, each in schema.properties.items():
+            if parameter not in schema.required and "anyOf" in each:
+                title, folded = each["anyOf"]
+                assert folded == {"type": "null"}
+                assert "Form" not in schema.definitions[title["$ref"].rsplit("/", 1)[1]]["title"]
 
 
 def test_what_is_filled_in_is_what_the_settings_say() -> None:

@@ -28,6 +28,8 @@ BEFORE = {
     "DEMO-01_20230509_094500,3.2,5.9,Tennessee Warbler\\n' > heard.csv",
     "chunk.md": "rm manifests/GNWT-290_*",
     "datalad.md": "mkdir .datalad",
+    "review.md": "mkdir detections_review; printf 'recording_id,label,start_ms,confidence,verdict\\n"
+    "DEMO-01_20230509_094500,Tennessee Warbler,3000,0.8,y\\n' > detections_review/verdicts.csv",
 }
 # Pages whose Python is part of what their commands suppose; the dataset that it names is the desk's.
 WITH_PYTHON = {"blocks.md"}

@@ -44,7 +44,10 @@ def test_what_cannot_be_drawn_is_said_and_the_rest_is_drawn(study, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"--parquet": None}, "--parquet: this option is needed"),
+        (
+            {"--parquet": None},
+            "--parquet: name the table of detections, or the dataset or folder of results that it is in",
+        ),
         ({"--kind": "pie"}, "--kind: 'pie' is not one of hours, dates, timeline, confidence, spectrogram"),
         ({"--recording": "none"}, "none: the tables have no such recording"),
         ({"--parquet": "none.parquet"}, "none.parquet: no such table of detections"),

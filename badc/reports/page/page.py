@@ -124,9 +124,9 @@ def write_page(
     """
     if target.is_dir():
         raise RequestError(f"{target}: is a folder; name the file to write")
-    has_coverage = find_coverage(parquet, coverage) is not None
+    found = find_coverage(parquet, coverage)
     with open_tables(parquet, coverage, sites) as database:
-        counts = Counts(database, has_coverage=has_coverage, choice=choice)
+        counts = Counts(database, has_coverage=found is not None, choice=choice)
         figures = read_figures(counts, min_effort_h=min_effort_h, events=events)
         labels = [species.label for species in figures.found.species[: listen.MOST_SPECIES]]
         private = counts.keep_private(privacy, MARGIN_MS).words if clips else ""
@@ -136,7 +136,8 @@ def write_page(
     if sightings or private:
         bases = audio_bases(parquet, audio_root)
         heard = listen.listening(sightings, weakest, bases, len(figures.found.species), private)
-    page = page_of(figures, heard, parquet, target, title=title, sites=sites)
+    elsewhere = None if found == find_coverage(parquet) else found
+    page = page_of(figures, heard, parquet, target, title=title, coverage=elsewhere, sites=sites)
     atomic.write_text(target, render(page))
     return [target, *(plots_of(figures, target.parent, target.stem, DEFAULT_KINDS) if plots else ())]
 
@@ -153,11 +154,15 @@ def page_of(
     target: Path,
     *,
     title: str | None = None,
+    coverage: Path | None = None,
     sites: Path | None = None,
 ) -> Page:
-    """Return the content of the page; `heard` is None without clips, `target` is where the page will be."""
+    """Return the content of the page; `heard` is None without clips, `target` is where the page will be.
+
+    `coverage` is None if it is the one beside the table, or if there is none.
+    """
     found = figures.found
-    told = Sources(parquet, target, found.choice, sites, found.events)
+    told = Sources(parquet, target, coverage, found.choice, sites, found.events)
     sun = sun_band(found.stations)
     words, histograms, confidence_table = confidence_parts(figures.histograms, found)
     made_at = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"

@@ -15,10 +15,14 @@ from badc.system.sql import quoted
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The table, the page, which detections count, the sites, and what an event is; files are named without folders."""
+    """What the page is made from, and of what; files are named without folders.
+
+    `coverage` is None if it is the one beside the table, or if there is none.
+    """
 
     parquet: Path
     page: Path
+    coverage: Path | None
     choice: ChoiceSettings
     sites: Path | None
     events: EventSettings
@@ -39,16 +43,19 @@ class Sources:
         )
 
     def confidence(self) -> str:
-        """Return the SQL for the histograms, which have detections of any confidence."""
-        table, place = quoted(self.parquet.name), ""
-        if self.choice.drop_unexpected:
-            shared = self._shared() | {"min_confidence": 0.0}
-            settings = DatabaseSettings(**shared, database=Path("any_confidence.duckdb"))
-            table = "detections"
-            place = f" -- {_made(settings)}"
+        """Return the SQL for the histograms, which have detections of any confidence.
+
+        It asks a database, not the Parquet file: that may have two labels of one species, and rows of other tools that
+        are no detections.
+        """
+        place = self._place()
+        if self.choice.min_confidence > 0 or self.choice.thresholds is not None:
+            shared = self._shared() | {"min_confidence": 0.0, "thresholds": None}
+            place = _made(DatabaseSettings(**shared, database=Path("any_confidence.duckdb")))
         return (
-            f"SELECT label, floor(confidence * {HISTOGRAM_BINS}) / {HISTOGRAM_BINS} AS confidence, count(*) "
-            f"FROM {table} GROUP BY ALL ORDER BY ALL{place}"
+            f"SELECT label, least(floor(confidence * {HISTOGRAM_BINS}), {HISTOGRAM_BINS - 1}) / {HISTOGRAM_BINS} "
+            "AS confidence, count(*) FROM detections WHERE confidence IS NOT NULL GROUP BY ALL ORDER BY ALL "
+            f"-- {place}"
         )
 
     def _place(self) -> str:
@@ -64,9 +71,9 @@ class Sources:
             for name in ChoiceSettings.model_fields
             if (value := getattr(self.choice, name)) is not None
         }
-        sites = None if self.sites is None else Path(self.sites.name)
-        events = self.events.model_dump(include={"max_gap_s"})
-        return {"parquet": Path(self.parquet.name), "sites": sites, **chosen, **events}
+        named = {"parquet": self.parquet, "coverage": self.coverage, "sites": self.sites}
+        files = {name: Path(path.name) for name, path in named.items() if path is not None}
+        return {**files, **chosen, **self.events.model_dump(include={"max_gap_s"})}
 
 
 def _made(settings: DatabaseSettings) -> str:

@@ -9,12 +9,13 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from badc.reports.files.database import make_database
 from badc.reports.page.charts import matrix_chart
 from badc.reports.page.map import map_chart
 from badc.reports.page.page import write_page
 from badc.reports.query.tables import open_tables
 from badc.reports.rankings.summary import summarise
-from badc.reports.settings import SummarySettings
+from badc.reports.settings import ChoiceSettings, DatabaseSettings, SummarySettings
 from badc.reports.study.data import Grid, Station
 from badc.reports.study.figures import read_figures
 from badc.reports.study.queries import Counts
@@ -75,13 +76,34 @@ def test_the_command_beside_the_stations_gives_their_numbers(three_stations, mon
     assert rows == {("Ovenbird", "A"): 1.0, ("Veery", "B"): 2.0}
 
 
-def test_the_sql_beside_the_histograms_gives_their_numbers(three_stations, monkeypatch):
-    query = re.search(r"<code>(SELECT label, floor[^<]*)</code>", page_text(three_stations))
-    monkeypatch.chdir(three_stations.parent)
+def test_the_sql_beside_the_histograms_gives_their_numbers(write_detections, write_coverage, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    a = "A_20230501_050000"
+    found = [(a, 0, "Veery", 0.2), (a, 0, "Veery", 1.0), (a, 0, "Veery", None), (a, 0, "Ovenbird", 0.5)]
+    table = write_detections([*found, (a, 0, "OVEN", 0.9)], occurrence=0.5, label_code="OVEN", label_name="Ovenbird")
+    elsewhere = write_coverage(table, [(a, 0, HOUR_MS, "ok")]).rename("c.parquet")
+    Path("t.csv").write_text("label,min_confidence\nVeery,0.5\n")
+    choice = ChoiceSettings(thresholds="t.csv", min_confidence=0.6, drop_unexpected=True)
+    rows = [("OVEN", 0.5, 1), ("OVEN", 0.9, 1), ("Veery", 0.2, 1), ("Veery", 0.95, 1)]
 
-    assert query is not None
-    rows = duckdb.sql(query[1].replace("&#39;", "'")).fetchall()
-    assert rows == [("Ovenbird", 0.5, 1), ("Ovenbird", 0.9, 1), ("Veery", 0.7, 1)]
+    assert _asked_for_confidence(page_text(table)) == rows
+    page = page_text(table, choice=choice, coverage=elsewhere)
+    assert _asked_for_confidence(page) == rows, "those below the thresholds too"
+    commands = re.findall(r"badc report summary [^<]*", page)
+    assert len(commands) >= 2
+    assert all("--coverage c.parquet" in command for command in commands)
+
+
+def _asked_for_confidence(page: str) -> list[tuple[str, float, int]]:
+    """Do what the page says beside the histograms."""
+    found = re.search(r"<code>(SELECT label, least[^<]*?) -- in \S+, from badc report duckdb ([^<]*)</code>", page)
+    assert found is not None
+    words = shlex.split(found[2])
+    given = dict(zip(*[iter(word for word in words if word != "--drop-unexpected")] * 2, strict=True))
+    options = {name.removeprefix("--").replace("-", "_"): value for name, value in given.items()}
+    made = make_database(DatabaseSettings(**options, drop_unexpected="--drop-unexpected" in words))
+    with duckdb.connect(made.database, read_only=True) as database:
+        return database.execute(found[1]).fetchall()
 
 
 def test_no_superlative_on_less_audio_than_asked(three_stations):

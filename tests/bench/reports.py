@@ -144,6 +144,30 @@ def _aggregate_dir(parquet: Path, out: Path) -> None:
     assert roll_up(RollupSettings(folder=parquet.parent, export_dir=out)).detections == DETECTIONS
 
 
+def _history(*visit: str) -> Callable[[Path, Path], None]:
+    def report(parquet: Path, out: Path) -> None:
+        from badc.reports.history.history import write_history
+        from badc.reports.history.settings import HistorySettings
+
+        more: dict[str, object] = {}
+        if len(visit) > 1:
+            places = [f"ST-{n:03d},{50 + n / 20},{-120 + n / 10},America/Edmonton" for n in range(200)]
+            sites = out / "sites.csv"
+            sites.write_text("\n".join(["station,latitude,longitude,timezone", *places]) + "\n")
+            more = {"relative_to": visit[1], "sites": sites}
+        made = write_history(HistorySettings(parquet=parquet, output_dir=out / "history", visit=visit[0], **more))
+        assert (made.species.total, made.stations) == (150, 200)
+
+    return report
+
+
+def _phenology(parquet: Path, out: Path) -> None:
+    from badc.reports.history.phenology import write_phenology
+    from badc.reports.history.settings import PhenologySettings
+
+    assert write_phenology(PhenologySettings(parquet=parquet, output_dir=out / "phenology")).species.total == 150
+
+
 def _pandas_quicklook(parquet: Path, out: Path) -> None:
     import pandas as pd
 
@@ -204,6 +228,9 @@ _REPORTS: dict[str, Callable[[Path, Path], None]] = {
     "`report duckdb`": _duckdb,
     "`report bundle --no-clips`": _bundle,
     "`report aggregate-dir`": _aggregate_dir,
+    "`report history`": _history("night"),
+    "`report history --visit hour --relative-to sun`": _history("hour", "sun"),
+    "`report phenology`": _phenology,
 }
 _IN_PANDAS: dict[str, Callable[[Path, Path], None]] = {
     "pandas, the tables of `quicklook`": _pandas_quicklook,

@@ -49,7 +49,8 @@ def define_sun_visits(database: duckdb.DuckDBPyConnection) -> tuple[str, ...]:
         FROM cut WHERE begins < ends
         """
     )
-    visit = "{'date': p.date, 'kind': kind, 'k': k} AS visit"
+    # One number, in the order of time.
+    visit = "((p.date - DATE '1970-01-01') * 2 + CAST(kind = 'sunset' AS BIGINT)) * 24 + k + 12 AS visit"
     database.execute(
         f"""
         CREATE TEMP TABLE listened AS
@@ -75,8 +76,9 @@ def define_sun_visits(database: duckdb.DuckDBPyConnection) -> tuple[str, ...]:
     database.execute(
         """
         CREATE TEMP TABLE visits AS
-        SELECT visit, format('{} {}{:+03d}', visit.date, visit.kind, visit.k) AS name,
-          row_number() OVER (ORDER BY visit) - 1 AS number
+        SELECT visit, row_number() OVER (ORDER BY visit) - 1 AS number,
+          format('{} {}{:+03d}', DATE '1970-01-01' + CAST(visit // 48 AS INTEGER),
+            CASE WHEN visit // 24 % 2 = 0 THEN 'sunrise' ELSE 'sunset' END, visit % 24 - 12) AS name
         FROM (SELECT DISTINCT visit FROM listened)
         """
     )

@@ -19,7 +19,15 @@ pytestmark = [pytest.mark.birdnet, pytest.mark.xdist_group("examples")]
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 # What takes longest is left to `make test-all`.
-LONG = {"blocks.md", "infer.md", "probe.md", "run-configuration.md", "laptop.md"}
+LONG = {
+    "blocks.md",
+    "getting-started.md",
+    "infer.md",
+    "laptop.md",
+    "probe.md",
+    "run-configuration.md",
+    "server.md",
+}
 # What a page supposes beyond the folder that all of them have.
 BEFORE = {
     "aggregate.md": "cp artifacts/aggregate/summary_coverage.csv out_coverage.csv",

@@ -62,6 +62,7 @@ def test_hawkears_on_a_gpu_gets_three_chunks_at_once_in_one_host(at_once_run, tm
     assert (summary["state"], summary["workers"]["gpu-0"]["success"]) == ("completed", 9)
 
 
+@pytest.mark.long
 def test_a_number_and_a_worker_without_a_gpu(at_once_run, tmp_path):
     ends, err, code = at_once_run("--chunks-at-once", 2, "--max-gpus", 0, HAWKEARS2_NETWORK_S="0.5")
     assert code == 0, err
@@ -69,6 +70,7 @@ def test_a_number_and_a_worker_without_a_gpu(at_once_run, tmp_path):
     assert hosts_and_loads(tmp_path) == (1, 2)
 
 
+@pytest.mark.long
 def test_a_chunk_that_crashes_the_host_fails_alone(at_once_run):
     crash = {"HAWKEARS2_NETWORK_S": "1.5", "HAWKEARS2_CRASH": "_chunk_4000_"}
     ends, err, code = at_once_run("--keep-going", **crash)

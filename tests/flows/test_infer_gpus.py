@@ -148,10 +148,8 @@ def test_a_slow_worker_holds_up_the_end_by_one_chunk_at_most(gpu_run, fake, tmp_
     assert read_summary(tmp_path / "0.jsonl")["state"] == "completed"
 
 
-@pytest.mark.parametrize(
-    "options",
-    [("--runner-block", "on-gpus"), pytest.param(("--cluster-block", "two-gpus"), marks=pytest.mark.long)],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("options", [("--runner-block", "on-gpus"), ("--cluster-block", "two-gpus")])
 def test_blocks_that_bring_prefect_in_before_dask_do_not_stop_the_start(
     badc, prefect_api, gpu_driver, make_recording, make_manifest, tmp_path, options
 ):

@@ -28,6 +28,7 @@ def types(prefect_api: str) -> Any:
     return types
 
 
+@pytest.mark.long
 def test_a_secret_is_masked_in_what_the_command_prints(
     types: Any, badc: Callable[..., Any], make_recording: Any, make_manifest: Any, tmp_path: Path
 ) -> None:

@@ -12,7 +12,8 @@ from flows.cli.commands.demo import RECORDING
 pytestmark = [pytest.mark.slow, pytest.mark.birdnet]
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("times", [1, 2])
 def test_a_second_demo_keeps_what_was_added_to_the_first(badc: Any, tmp_path: Path, times: int) -> None:
     for _ in range(times):
         process = badc("demo", "tour")

@@ -65,6 +65,7 @@ def test_a_runs_own_server_rests_between_two_looks_at_what_is_to_be_recorded(pre
     assert int(float(interval)) >= 1, "Prefect cuts off the fraction: 0 is a busy loop"
 
 
+@pytest.mark.long
 def test_a_runs_own_server_stops_only_when_it_has_recorded_all(badc, tmp_path) -> None:
     err = _run(badc, tmp_path, 100)
     assert "has not recorded" not in err

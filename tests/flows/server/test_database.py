@@ -118,6 +118,7 @@ def test_old_runs_are_cleared_and_younger_ones_stay(prefect_api: str, database: 
     assert run_with_tasks(), "the server still takes runs"
 
 
+@pytest.mark.long
 def test_subflow_runs_stay_those_of_their_run(prefect_api: str, database: Callable[..., Any]) -> None:
     from prefect import flow
 

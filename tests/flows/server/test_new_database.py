@@ -25,7 +25,8 @@ def _tables(path: Path) -> list[tuple[str]]:
         return database.execute("SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY 1").fetchall()
 
 
-@pytest.mark.parametrize("damaged", [False, pytest.param(True, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("damaged", [False, True])
 def test_it_is_made_once_and_copied_unless_it_is_damaged(tmp_path: Path, damaged: bool) -> None:
     cache = tmp_path / "cache"
     first = _made(tmp_path / "first", cache)

@@ -78,6 +78,7 @@ def test_another_user_reaches_neither_scheduler_nor_workers_nor_server(
         process.communicate()
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can act as another user")
 def test_the_other_user_would_find_an_open_scheduler() -> None:
     """The intruder of these tests does find what is open."""

@@ -109,8 +109,11 @@ def plots_of(figures: Figures, folder: Path, stem: str, kinds: Sequence[PlotKind
     written = []
     for kind in kinds:
         draw = drawn.get(kind)
-        if draw is not None:
-            written.append(folder / f"{stem}_{kind.value}.png")
+        path = folder / f"{stem}_{kind.value}.png"
+        if draw is None:
+            path.unlink(missing_ok=True)  # of an earlier report, which would be taken for this one's
+        else:
+            written.append(path)
             figure = draw()
             if (mixed := mixture(figures.found.making.runs)) is not None:
                 # In the picture itself, which travels alone.
@@ -118,7 +121,7 @@ def plots_of(figures: Figures, folder: Path, stem: str, kinds: Sequence[PlotKind
                     mixed[:1].upper() + mixed[1:], _MIXTURE_CHARS, max_lines=_MIXTURE_LINES, placeholder=" …"
                 )
                 figure.suptitle(f"{figure.get_suptitle()}\n{title}", color=INK, fontsize=9)
-            save_figure(figure, written[-1])
+            save_figure(figure, path)
     return written
 
 

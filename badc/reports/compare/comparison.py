@@ -8,6 +8,7 @@ from pathlib import Path
 
 import duckdb
 
+from badc.errors import numbered
 from badc.reports.compare.agreement import MOST_HEARD_FIRST, agree, load_other, write_agreement
 from badc.reports.compare.drawing import draw_confidences, draw_curves
 from badc.reports.compare.matching import Labels, load_truth
@@ -97,8 +98,8 @@ def _with_truth(
         )
     if others and not settings.complete:
         made.notes.append(
-            f"{others:,} other labels were detected there; --complete says that the truth would name them, and counts "
-            "them as false alarms"
+            f"{numbered(others, 'other label was', 'other labels were')} detected there; --complete says that the "
+            "truth would name what was heard, and counts the rest as false alarms"
         )
     folder = settings.folder
     folder.mkdir(parents=True, exist_ok=True)

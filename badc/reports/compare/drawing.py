@@ -23,6 +23,8 @@ _MOST_POINTS = 2_000  # of a species
 def draw_curves(database: duckdb.DuckDBPyConnection, unit: Unit, path: Path) -> Path | None:
     """Draw precision over recall of the species with the most labels; None if no species was heard and detected.
 
+    Then the picture of an earlier comparison is removed, which would be taken for that of this one.
+
     A point is a threshold; the cross is what the chosen detections have.
     """
     best = f"unit = '{unit.value}' AND heard > 0 AND detected > 0"
@@ -30,6 +32,7 @@ def draw_curves(database: duckdb.DuckDBPyConnection, unit: Unit, path: Path) -> 
         f"SELECT label, recall, precision FROM scores WHERE {best} ORDER BY heard DESC, label LIMIT {_MOST_SPECIES}"
     ).fetchall()
     if not species:
+        path.unlink(missing_ok=True)
         return None
     figure = _panels(len(species), f"Precision and recall by {unit.value}, at thresholds 0, 0.05, …")
     for axes, (label, recall, precision) in zip(figure.axes, species, strict=False):
@@ -55,6 +58,7 @@ def draw_confidences(database: duckdb.DuckDBPyConnection, path: Path) -> Path | 
         f"GROUP BY label ORDER BY count(*) DESC, label LIMIT {_MOST_SPECIES}"
     ).fetchall()
     if not species:
+        path.unlink(missing_ok=True)
         return None
     figure = _panels(len(species), "Highest confidence by minute, in the one table and in the other")
     for axes, (label, _) in zip(figure.axes, species, strict=False):

@@ -119,7 +119,7 @@ def report_on_verdicts(settings: VerdictSettings) -> ReviewReport:
     conflicts = [_conflict(check) for check in checks if check.is_disputed]
     notes = []
     if not checks:
-        notes.append("no verdict in these files: the column verdict is empty in every row")
+        notes.append("no verdict in these files, so nothing is written: the column verdict is empty in every row")
     if unscored := sum(check.confidence is None for check in checks):
         notes.append(
             f"{numbered(unscored, 'verdict')} without a confidence, which no threshold can use; --sample names the "
@@ -136,10 +136,10 @@ def report_on_verdicts(settings: VerdictSettings) -> ReviewReport:
         ("precision", BandRow, bands),
         ("conflicts", ConflictRow, conflicts),
     ]
+    if checks and not conflicts:
+        (folder / "conflicts.csv").unlink(missing_ok=True)  # of earlier verdicts
     written = tuple(
-        _write(folder / f"{name}.csv", kind, rows, settings.for_spreadsheets)
-        for name, kind, rows in tables
-        if rows or name != "conflicts"
+        _write(folder / f"{name}.csv", kind, rows, settings.for_spreadsheets) for name, kind, rows in tables if rows
     )
     return ReviewReport(species, bands, agreements(checks), conflicts, tuple(notes), written)
 

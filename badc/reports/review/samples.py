@@ -99,6 +99,8 @@ def checks_of(verdicts: Sequence[Verdict], samples: dict[Path, list[Sampled]]) -
     for drawn in (drawn for rows in samples.values() for drawn in rows):
         for name in drawn.names:
             known[drawn.recording_id, name].append(drawn)
+    # Without a row of a sample, a species is called as in any of them, or as it was called first.
+    labels = {name: drawn.label for rows in samples.values() for drawn in rows for name in drawn.names}
     clips = {path.parent: {row.clip: row for row in rows} for path, rows in samples.items()}
     said: dict[tuple[str, str, int], dict[str, Verdict]] = defaultdict(dict)
     found: dict[tuple[str, str, int], Sampled | None] = {}
@@ -114,7 +116,8 @@ def checks_of(verdicts: Sequence[Verdict], samples: dict[Path, list[Sampled]]) -
             assert verdict.recording_id is not None
             assert verdict.label is not None
             assert verdict.start_ms is not None
-            key = (verdict.label, verdict.recording_id, verdict.start_ms)
+            label = labels.setdefault(spelling(verdict.label), verdict.label)
+            key = (label, verdict.recording_id, verdict.start_ms)
         else:
             key = (row.label, row.recording_id, row.start_ms)
         found[key] = row

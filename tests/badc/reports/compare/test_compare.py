@@ -108,8 +108,8 @@ def test_windows_are_right_or_false_and_labels_found_or_missed(study: tuple[Path
         "1 recording of the truth is not in the tables: C",
         "no detection is labelled 'Robin': 1 label of it can only be missed",
         "1 of 5 labels of the truth do not count: a copy, or in audio that was not analysed",
-        "1 other labels were detected there; --complete says that the truth would name them, and counts them as false "
-        "alarms",
+        "1 other label was detected there; --complete says that the truth would name what was heard, and "
+        "counts the rest as false alarms",
     ]
     assert [(r["start_ms"], r["label"], r["confidence"], r["place"][-2:]) for r in rows("misses")] == [
         ("30500", "Ovenbird", "", ":4"),
@@ -121,6 +121,13 @@ def test_windows_are_right_or_false_and_labels_found_or_missed(study: tuple[Path
 
 
 @pytest.mark.usefixtures("pictures")
+def test_no_picture_of_an_earlier_comparison_stays(study: tuple[Path, Path]) -> None:
+    Path("out").mkdir()
+    Path("out/precision_recall.png").touch()
+    run(*study, labels=("Robin",))
+    assert not Path("out/precision_recall.png").exists(), "a robin was heard, and none detected"
+
+
 def test_curves_count_at_each_threshold(study: tuple[Path, Path]) -> None:
     run(*study)
     everything = counts("window", "Ovenbird", "curves", threshold="0.0")

@@ -165,12 +165,14 @@ def test_clips_are_small_and_the_rest_is_said(write_detections, birds_wav, tmp_p
 def test_nothing_detected_is_a_page_too(write_detections, write_coverage, tmp_path):
     parquet = write_detections([])
     write_coverage(parquet, [(NAME, 0, 3_600_000, "no_detections")])
+    (tmp_path / "p_hours.png").touch()
     written = write_page(parquet, tmp_path / "p.html")
     words = read(written[0]).text
 
     assert "detected nothing in 1 hour of audio from 1 station, on 1 May 2023." in words
     assert "Stations and dates" in words
     assert [path.name for path in written] == ["p.html", "p_dates.png"]
+    assert not (tmp_path / "p_hours.png").exists(), "it was that of an earlier report"
 
 
 def test_the_plots_can_be_left_out(study, tmp_path):

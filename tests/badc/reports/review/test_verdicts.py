@@ -217,6 +217,26 @@ def test_the_majority_counts_and_the_later_word_of_one_person() -> None:
     assert same.kappa is None
 
 
+def test_a_species_outside_the_sample_has_one_name(write: Callable[..., Path], tmp_path: Path) -> None:
+    write(sample(), "sample.csv")
+    rows = "".join(f"X,{label},{n},y,0.5\n" for n, label in enumerate(("owl", "Great Owl", "wren", "Wren")))
+    path = write("recording_id,label,start_ms,verdict,confidence\n" + rows)
+    write("", "conflicts.csv")
+    made = report_on_verdicts(VerdictSettings(verdicts=(path,)))
+
+    assert [(row.label, row.checked) for row in made.species] == [("OWL", 2), ("wren", 2)]
+    assert not (tmp_path / "conflicts.csv").exists(), "it was that of earlier verdicts"
+
+
+def test_without_a_verdict_the_earlier_thresholds_stay(write: Callable[..., Path], tmp_path: Path) -> None:
+    write("label,min_confidence\nOWL,0.7\n", "thresholds.csv")
+    made = report_on_verdicts(VerdictSettings(verdicts=(write("recording_id,label,start_ms,verdict\nR,OWL,0,\n"),)))
+
+    assert made.written == ()
+    assert "nothing is written" in made.notes[0]
+    assert "0.7" in (tmp_path / "thresholds.csv").read_text()
+
+
 def test_a_clip_without_its_sample_is_refused(write: Callable[..., Path]) -> None:
     path = write("clip,verdict\n7,y\n")
     with pytest.raises(RequestError, match=r"verdicts.csv:2: no sample has a clip 7; --sample names the sample.csv"):

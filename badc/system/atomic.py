@@ -34,9 +34,12 @@ def replacing(path: Path) -> Iterator[Path]:
         finally:
             os.close(descriptor)
         os.replace(temporary, path)  # noqa: PTH105 - the rename is the point of this module
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):  # on a disk that became read-only; the first error is the one to report
             temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+            error.filename = str(path)  # which a person knows
+            del error.filename2
         raise
 
 

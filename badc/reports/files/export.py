@@ -18,6 +18,7 @@ from typing import Any
 
 import duckdb
 
+from badc.errors import numbered
 from badc.recordings.locate import audio_bases, locate_audio
 from badc.recordings.names import id_problem
 from badc.reports.files.export_formats import FORMATS, RAVENS_LIST, LineFormat, RavenCombined, SourceFile
@@ -38,7 +39,8 @@ _TIMED = "absolute_time_ms IS NOT NULL AND absolute_end_ms IS NOT NULL"
 _STEM = "regexp_replace(regexp_replace(source_path, '^.*/', ''), '[.][^.]*$', '')"
 _LENGTHS = """
     CREATE OR REPLACE TEMP TABLE recording_lengths AS SELECT recording_id, max(end_ms) AS length_ms FROM (
-      SELECT recording_id, end_ms FROM coverage UNION ALL SELECT recording_id, absolute_end_ms FROM chosen)
+      SELECT recording_id, end_ms FROM coverage
+      UNION ALL SELECT recording_id, greatest(absolute_end_ms, chunk_end_ms) FROM chosen)
     GROUP BY recording_id
 """
 # Includes what Windows forbids in names: people carry these files to a desktop computer.
@@ -106,6 +108,11 @@ def _write_combined(made: Export, database: duckdb.DuckDBPyConnection, table: Pa
     with atomic.replacing(made.folder / file_name(name, RAVENS_LIST)) as temporary:
         temporary.write_text("".join(f"{source.path}\n" for source in form.files), encoding="utf-8")
     made.files += 1
+    if unmeasured := sum(source.length_ms is None for source in form.files):
+        made.notes += (
+            f"the lengths of {numbered(unmeasured, 'file')} are not known, as they are not on this machine: the times "
+            "in the combined table may be off after each",
+        )
 
 
 def file_name(recording_id: str, suffix: str) -> str:

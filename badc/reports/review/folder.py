@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 import hashlib
+import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +37,7 @@ from badc.system.threads import in_threads
 
 PAGE = "review.html"
 SAMPLE = "sample.csv"
+_FOLDERS = ("clips", "spectrograms", "sounds")
 COLUMNS = (
     "clip",
     "label",
@@ -97,12 +100,11 @@ def make_sample(settings: SampleSettings, progress: Callable[[int, int], object]
             "\n".join([f"{settings.parquet}: no detection with a confidence and a time to draw", *notes])
         )
     require_writable(folder, "folder of the review")
-    for name in ("clips", "spectrograms", "sounds"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    made = _write_clips(folder, drawn, settings, progress)
-    _write_sample(folder / SAMPLE, drawn, made)
-    page = review_page(folder.name, sample_id(drawn), drawn, made, labels, privacy.words)
-    atomic.write_text(folder / PAGE, page)
+    with _whole(folder):
+        made = _write_clips(folder, drawn, settings, progress)
+        _write_sample(folder / SAMPLE, drawn, made)
+        page = review_page(folder.name, sample_id(drawn), drawn, made, labels, privacy.words)
+        atomic.write_text(folder / PAGE, page)
     unread = tuple(
         f"{one.clip} {one.sighting.label}, {one.sighting.recording_id}: {picture}"
         for one, picture in zip(drawn, made, strict=True)
@@ -110,6 +112,22 @@ def make_sample(settings: SampleSettings, progress: Callable[[int, int], object]
     )
     species = Counter(one.sighting.label for one in drawn)
     return Sample(folder, folder / PAGE, dict(species), unread, tuple(notes))
+
+
+@contextlib.contextmanager
+def _whole(folder: Path) -> Iterator[None]:
+    """Make the folders of a review, and clear them if it cannot be finished: half of one would refuse the next."""
+    try:
+        for name in _FOLDERS:
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException as error:
+        for name in _FOLDERS:
+            shutil.rmtree(folder / name, ignore_errors=True)
+        (folder / SAMPLE).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # of a full disk
+            error.filename = str(folder)
+        raise
 
 
 def sample_id(drawn: Sequence[Drawn]) -> str:

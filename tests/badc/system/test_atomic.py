@@ -62,6 +62,8 @@ def test_a_folder_that_cannot_be_made_is_an_os_error(tmp_path: Path) -> None:
         atomic.write_text(tmp_path / "file" / "x", "text")
     with pytest.raises(OSError, match="/proc"):
         atomic.write_text(Path("/proc/badc/x"), "text")
+    with pytest.raises(OSError, match=rf"Is a directory: '{tmp_path}'$"):
+        atomic.write_text(tmp_path, "text")
 
 
 def test_a_disk_that_fills_up_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -74,7 +76,7 @@ def test_a_disk_that_fills_up_leaves_the_old_file_and_nothing_else(tmp_path: Pat
         "atomic.write_bytes(Path(sys.argv[1]), bytes(5000))"
     )
     done = subprocess.run([sys.executable, "-c", program, tmp_path / "f"], capture_output=True, text=True, timeout=60)
-    assert "OSError" in done.stderr
+    assert f"File too large: '{tmp_path / 'f'}'" in done.stderr
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"f": "old"}
 
 

@@ -68,12 +68,15 @@ def test_a_combined_table_counts_from_the_start_of_the_first_file(
     parquet = write_detections(
         [(FIRST, 3000, "Ovenbird", 0.5), (SECOND, 6000, "Veery", 0.5), ("X", 1000, "Veery", 0.5)]
     )
+    run(parquet, "raven", combined=True)
+    assert rows("out/d_combined.selections.txt", "\t")[1]["Begin Time (s)"] == "66.000000", "the chunk was 60 s"
     write_coverage(
         parquet, [(FIRST, 0, 60_000, "ok"), (FIRST, 60_000, 90_000, "no_detections"), (SECOND, 0, 9000, "ok")]
     )
     make_audio(f"audio/{SECOND}.wav", seconds=20)  # longer than what was analysed of it
     made = run(parquet, "raven", combined=True)
     assert (made.files, made.detections) == (5, 3)
+    assert made.notes[-1].startswith("the lengths of 2 files are not known, as they are not on this machine")
     found = rows("out/d_combined.selections.txt", "\t")
     times = [(row["Selection"], row["Begin Time (s)"], row["End Time (s)"], row["File Offset (s)"]) for row in found]
     assert times == [

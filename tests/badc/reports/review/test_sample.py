@@ -207,6 +207,18 @@ def test_the_folder_has_the_very_samples_of_the_recording(study: Path, tmp_path:
     assert (best["band_detections"], best["band_drawn"]) == ("6", "6")
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_a_review_that_is_cut_off_leaves_its_folder_free(study: Path, tmp_path: Path, error: BaseException) -> None:
+    def cut_off(done: int, total: int) -> None:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        make_sample(SampleSettings(parquet=study, audio_root=tmp_path, output_dir=tmp_path / "new"), cut_off)
+    assert list((tmp_path / "new").iterdir()) == []
+    if isinstance(caught.value, OSError):
+        assert caught.value.filename == str(tmp_path / "new")
+
+
 def test_what_cannot_be_read_is_named_and_a_used_folder_is_left_alone(study: Path, tmp_path: Path) -> None:
     made = make_sample(SampleSettings(parquet=study, audio_root=tmp_path, per_species=1, strongest=True))
 

@@ -63,8 +63,7 @@ def write_history(settings: HistorySettings) -> History:
 
     `detections.csv` has a row for each species, station and visit with analysed audio; `effort.csv` the hours of audio
     by station and visit; `stations.csv` the stations; `species.csv` the species, with the file of each in `histories`:
-    0, 1 and NA by station and visit. Files of an earlier history are replaced; those of species that this one does not
-    have stay, and `species.csv` does not name them.
+    0, 1 and NA by station and visit. An earlier history in the folder is replaced.
 
     Raises
     ------
@@ -82,10 +81,13 @@ def write_history(settings: HistorySettings) -> History:
         problems = choose(database, settings, settings.labels)
         problems += define_visits(database, settings.visit, settings.relative_to)
         _define_species(database, settings.labels)
+        earlier = _files_of(folder)
         write_csv(database, _LONG, folder / "detections.csv", settings.for_spreadsheets)
         write_csv(database, _STATIONS, folder / "stations.csv", settings.for_spreadsheets)
         write_csv(database, _SPECIES, folder / "species.csv", settings.for_spreadsheets)
         _write_matrices(database, folder, settings.for_spreadsheets)
+        for path in earlier - _files_of(folder):
+            path.unlink(missing_ok=True)  # would be taken for a part of this history
         stations, visits, both, effort_ms = database.execute(
             "SELECT count(DISTINCT station), count(DISTINCT visit), count(*), coalesce(sum(effort_ms), 0)::BIGINT "
             "FROM listened"
@@ -93,6 +95,16 @@ def write_history(settings: HistorySettings) -> History:
         notes = (*notes_on_tables(database, settings.parquet, coverage), *problems)
         species = ranked(database, _SPECIES, settings.limit)
         return History(species, stations, visits, both, effort_ms / MS_PER_HOUR, folder, notes)
+
+
+def _files_of(folder: Path) -> set[Path]:
+    """Return the files in `histories` that the `species.csv` of a history names; empty without one."""
+    try:
+        with (folder / "species.csv").open(encoding="utf-8", newline="") as stream:
+            names = [Path(row.get("file") or "") for row in csv.DictReader(stream)]
+    except (OSError, ValueError, csv.Error):
+        return set()
+    return {folder / name for name in names if name.parent == Path(HISTORIES) and name.suffix == ".csv"}
 
 
 def _define_species(database: duckdb.DuckDBPyConnection, wanted: Sequence[str]) -> None:

@@ -93,8 +93,11 @@ def write_phenology(settings: PhenologySettings) -> Phenology:
         rows = database.execute(
             "SELECT effort_h, species, expected_species FROM accumulation ORDER BY date"
         ).fetchnumpy()
+        curve = folder / "accumulation.png"
         if len(rows["species"]):
-            _draw(rows, folder / "accumulation.png")
+            _draw(rows, curve)
+        else:
+            curve.unlink(missing_ok=True)  # of an earlier phenology
         notes = (*notes_on_tables(database, settings.parquet, coverage), *problems)
         return Phenology(ranked(database, _SPECIES, settings.limit), folder, notes)
 

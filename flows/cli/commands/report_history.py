@@ -24,8 +24,8 @@ def history(settings: HistorySettings) -> int:
         print(f"badc: {note}", file=sys.stderr)
     show_ranking(made.species, "Species")
     print(
-        f"{numbered(made.stations, 'station')}, {numbered(made.visits, 'visit')}, {made.station_visits:,} of both with "
-        f"{made.effort_h:,.1f} h of audio"
+        f"{numbered(made.stations, 'station')} × {numbered(made.visits, 'visit')}: "
+        f"{made.station_visits:,} with analysed audio, {made.effort_h:,.1f} h in all"
     )
     print(made.folder)
     return 0

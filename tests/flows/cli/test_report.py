@@ -356,7 +356,7 @@ def test_histories_and_phenology_are_written_beside_the_table(parquet):
     assert (done.exit_code, done.stderr) == (0, "")
     assert cells(done.stdout)[1] == ["Ovenbird", "", "2", "1", "1", "histories/Ovenbird.csv"]
     assert done.stdout.splitlines()[-2:] == [
-        "1 station, 1 visit, 1 of both with 0.5 h of audio",
+        "1 station × 1 visit: 1 with analysed audio, 0.5 h in all",
         str(Path("x/t_history").absolute()),
     ]
     found = report("phenology", parquet)

@@ -113,7 +113,10 @@ def test_a_species_that_is_asked_for_and_never_sure_enough_has_a_history_of_zero
     made = write(parquet, labels=["veery"], min_confidence=0.95)
     assert [row[1:] for row in table("histories/Veery.csv")[1:]] == [["0", "NA"], ["NA", "0"], ["0", "NA"]]
     assert made.species.rows == (("Veery", "Veery", 0, 0, 0, "histories/Veery.csv"),)
+    # No file of the earlier history is left to be taken for this one's; a file of another origin stays.
+    Path("h/histories/mine.csv").touch()
     assert write(parquet, min_confidence=0.95).species.rows == ()
+    assert [path.name for path in Path("h/histories").iterdir()] == ["mine.csv"]
 
 
 SITES = "station,latitude,longitude,timezone\nA,55.1,-115.2,America/Edmonton\nB,55.1,-115.2,America/Edmonton\n"

@@ -21,12 +21,14 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 # What takes longest is left to `make test-all`.
 LONG = {
     "blocks.md",
+    "compare.md",
     "getting-started.md",
     "infer.md",
     "laptop.md",
     "probe.md",
     "run-configuration.md",
     "server.md",
+    "species.md",
 }
 # What a page supposes beyond the folder that all of them have.
 BEFORE = {

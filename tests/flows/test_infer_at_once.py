@@ -51,6 +51,7 @@ def hosts_and_loads(folder: Path) -> tuple[int, int]:
     return len(set(loads)), len(loads)
 
 
+@pytest.mark.long
 def test_hawkears_on_a_gpu_gets_three_chunks_at_once_in_one_host(at_once_run, tmp_path):
     ends, err, code = at_once_run(HAWKEARS2_NETWORK_S="0.5")
     assert code == 0, err

@@ -338,7 +338,8 @@ def test_a_worker_with_many_threads_analyses_one_chunk_at_a_time(infer, make_rec
     assert most == 1
 
 
-@pytest.mark.parametrize("how", ["deleted", pytest.param("emptied", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["deleted", "emptied"])
 def test_an_output_that_is_lost_in_mid_run_is_missed_and_named(started, badc, tmp_path, how):
     process, words, log = started
     chunk = sorted(successes(log))[0]

@@ -102,6 +102,7 @@ def test_a_worker_and_a_scheduler_that_speaks_tls_are_told_apart(without_certifi
             _join(ours.address)
 
 
+@pytest.mark.long
 def test_a_run_at_a_port_that_is_no_scheduler_ends_with_2(badc, make_recording, make_manifest) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"tcp://127.0.0.1:{server.getsockname()[1]}"

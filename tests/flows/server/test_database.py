@@ -87,6 +87,7 @@ def move_into_the_past(ask: Callable[..., Any], run_id: str) -> None:
     )
 
 
+@pytest.mark.long
 def test_old_runs_are_cleared_and_younger_ones_stay(prefect_api: str, database: Callable[..., Any]) -> None:
     old, young = run_with_tasks(), run_with_tasks()
     move_into_the_past(database, old)

@@ -29,7 +29,7 @@ class Sources:
 
     def summary(self, output: str, *groups: Group) -> str:
         """Return the command that writes the counts and rates by these groups as CSV."""
-        settings = SummarySettings(**self._shared(), group_by=groups, output=Path(output))
+        settings = SummarySettings(**self._shared(self.choice), group_by=groups, output=Path(output))
         return shlex.join(["badc", "report", "summary", *settings.to_arguments()])
 
     def timeline(self, shown: Timeline | None) -> str:
@@ -39,7 +39,7 @@ class Sources:
         return (
             f"SELECT label, absolute_time_ms // {shown.bin_s * 1000} * {shown.bin_s} AS second, max(confidence) "
             f"FROM detections WHERE recording_id = {quoted(shown.recording_id)} GROUP BY ALL ORDER BY ALL "
-            f"-- {self._place()}"
+            f"-- {self._database(self.choice)}"
         )
 
     def confidence(self) -> str:
@@ -48,33 +48,25 @@ class Sources:
         It asks a database, not the Parquet file: that may have two labels of one species, and rows of other tools that
         are no detections.
         """
-        place = self._place()
-        if self.choice.min_confidence > 0 or self.choice.thresholds is not None:
-            shared = self._shared() | {"min_confidence": 0.0, "thresholds": None}
-            place = _made(DatabaseSettings(**shared, database=Path("any_confidence.duckdb")))
+        any_confidence = self.choice.model_copy(update={"min_confidence": 0.0, "thresholds": None})
         return (
             f"SELECT label, least(floor(confidence * {HISTOGRAM_BINS}), {HISTOGRAM_BINS - 1}) / {HISTOGRAM_BINS} "
             "AS confidence, count(*) FROM detections WHERE confidence IS NOT NULL GROUP BY ALL ORDER BY ALL "
-            f"-- {place}"
+            f"-- {self._database(any_confidence)}"
         )
 
-    def _place(self) -> str:
-        """Return which database has the detections that count, and how to make it where it is not beside the page."""
-        database = Path(f"{self.page.stem.removesuffix('_report')}.duckdb")
-        if (self.page.parent / database).is_file():
-            return f"in {database}"
-        return _made(DatabaseSettings(**self._shared(), database=database))
+    def _database(self, choice: ChoiceSettings) -> str:
+        """Return where to ask: one that lies beside the page may be of another choice, so how to make it is said."""
+        name = self.page.stem.removesuffix("_report") if choice == self.choice else "any_confidence"
+        settings = DatabaseSettings(**self._shared(choice), database=Path(f"{name}.duckdb"))
+        return f"in {settings.database}, from {shlex.join(['badc', 'report', 'duckdb', *settings.to_arguments()])}"
 
-    def _shared(self) -> dict[str, Any]:
+    def _shared(self, choice: ChoiceSettings) -> dict[str, Any]:
         chosen = {
             name: Path(value.name) if isinstance(value, Path) else value
             for name in ChoiceSettings.model_fields
-            if (value := getattr(self.choice, name)) is not None
+            if (value := getattr(choice, name)) is not None
         }
         named = {"parquet": self.parquet, "coverage": self.coverage, "sites": self.sites}
         files = {name: Path(path.name) for name, path in named.items() if path is not None}
         return {**files, **chosen, **self.events.model_dump(include={"max_gap_s"})}
-
-
-def _made(settings: DatabaseSettings) -> str:
-    return f"in {settings.database}, from {shlex.join(['badc', 'report', 'duckdb', *settings.to_arguments()])}"

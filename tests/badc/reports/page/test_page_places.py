@@ -83,6 +83,7 @@ def test_the_sql_beside_the_histograms_gives_their_numbers(write_detections, wri
     table = write_detections([*found, (a, 0, "OVEN", 0.9)], occurrence=0.5, label_code="OVEN", label_name="Ovenbird")
     elsewhere = write_coverage(table, [(a, 0, HOUR_MS, "ok")]).rename("c.parquet")
     Path("t.csv").write_text("label,min_confidence\nVeery,0.5\n")
+    make_database(DatabaseSettings(parquet=table, database="p.duckdb", min_confidence=0.9))  # of another report
     choice = ChoiceSettings(thresholds="t.csv", min_confidence=0.6, drop_unexpected=True)
     rows = [("OVEN", 0.5, 1), ("OVEN", 0.9, 1), ("Veery", 0.2, 1), ("Veery", 0.95, 1)]
 

@@ -14,7 +14,7 @@ WORKERS = 2
 
 
 def measure(scratch: Path) -> str:
-    """Run the same 500 trivial tasks three ways on one warm cluster of two workers."""
+    """Run the same 500 trivial tasks three ways on two workers."""
     from flows.server.local import PrefectApi
 
     PrefectApi.begin().ready()
@@ -26,9 +26,10 @@ def measure(scratch: Path) -> str:
 
     settings = InferSettings(manifest=scratch / "m.csv", cpu_workers=WORKERS, max_gpus=0)
     with open_cluster(settings) as cluster:
-        stock = _rate(DaskTaskRunner(address=cluster.address))
-        ours = _rate(ChunkTaskRunner(address=cluster.address))
-        flow = _flow_rate(scratch, cluster.address)
+        credentials = {"security": cluster.security}
+        stock = _rate(DaskTaskRunner(address=cluster.address, client_kwargs=credentials))
+        ours = _rate(ChunkTaskRunner(address=cluster.address, client_kwargs=credentials))
+    flow = _flow_rate(scratch)
     return (
         "## Task runs per second\n\n"
         f"`python -m tests.bench tasks`: {TASKS} trivial tasks on {WORKERS} Dask workers, after a warm-up of 40.\n\n"
@@ -65,7 +66,7 @@ def _all(trivial: Any, number: int) -> None:
     assert all(future.state.is_completed() for future in futures)
 
 
-def _flow_rate(scratch: Path, scheduler: str) -> float:
+def _flow_rate(scratch: Path) -> float:
     from badc.chunks.cutting import plan_chunks, write_virtual_manifest
     from badc.inference.plan import plan_inference
     from badc.inference.settings import InferSettings
@@ -76,7 +77,8 @@ def _flow_rate(scratch: Path, scheduler: str) -> float:
     write_virtual_manifest(plan_chunks(scratch / "REC.wav", 0.1), scratch / "m.csv", hash_chunks=False)
     settings = InferSettings(
         manifest=scratch / "m.csv",
-        scheduler=scheduler,
+        cpu_workers=WORKERS,
+        max_gpus=0,
         output_dir=scratch / "out",
         telemetry_log=scratch / "run.jsonl",
     )

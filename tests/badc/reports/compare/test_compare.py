@@ -128,6 +128,7 @@ def test_no_picture_of_an_earlier_comparison_stays(study: tuple[Path, Path]) -> 
     assert not Path("out/precision_recall.png").exists(), "a robin was heard, and none detected"
 
 
+@pytest.mark.usefixtures("pictures")
 def test_curves_count_at_each_threshold(study: tuple[Path, Path]) -> None:
     run(*study)
     everything = counts("window", "Ovenbird", "curves", threshold="0.0")

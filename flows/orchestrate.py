@@ -143,7 +143,8 @@ class _OrchestrateRun:
 
     def complete(self) -> None:
         """Run to the end, and set the session's outcome."""
-        keep_layout(self._plan.settings.root, self._plan.settings.layout)
+        if self._plan.settings.slurm_task is None:  # the command that wrote the array has kept it
+            keep_layout(self._plan.settings.root, self._plan.settings.layout)
         under_way: set[Future[None]] = set()
         logs = f"Telemetry: {self._plan.settings.telemetry_folder}, a log for each recording"
         for line in (f"Runner: {self._plan.runner.description}", logs, *self._plan.audio_notes):

@@ -34,6 +34,9 @@ _OURS = frozenset({"chunk_id", "recording_id", "source_path", "chunk", "runner",
 # What a command may call so, and BADC calls so itself.
 _RENAMED = {"settings": "command_settings", "fingerprint": "command_fingerprint"}
 
+# Of the last line that a command wrote about its failure.
+_SAID_CHARS = 200
+
 
 class CommandSpec(RunnerSpec):
     """Settings of a custom command; `secrets` has the values of `runner_env`, which no message or record may show."""
@@ -77,6 +80,11 @@ class CommandSpec(RunnerSpec):
         except RequestError:  # behind a link, where no record can follow
             return made
 
+    @classmethod
+    def from_anywhere(cls, name: str, value: Any) -> Any:
+        """See `RunnerSpec.from_anywhere`; of the command, each word that names a file or folder here."""
+        return _from_anywhere(value) if name == "runner_cmd" and value else super().from_anywhere(name, value)
+
     def prepared(self) -> Self:
         """Take the values of its variables from this process's environment (see `RunnerSpec.prepared`)."""
         return self.model_copy(update={"secrets": variables_named("--runner-env", self.runner_env)})
@@ -116,7 +124,9 @@ class CommandRunner:
                 secrets=self._spec.secrets,
             )
             if finished.returncode != 0:
-                raise RunnerError(f"the command {leash.how_it_ended(finished.returncode)}", **vars(finished))
+                said = finished.stderr.strip().rpartition("\n")[2].strip()[:_SAID_CHARS]
+                ended = f"the command {leash.how_it_ended(finished.returncode)}"
+                raise RunnerError(f"{ended}: {said}" if said else ended, **vars(finished))
             try:
                 result = _read_output(output, chunk)
             except InvalidResultError as error:
@@ -188,3 +198,28 @@ def _word_from_root(root: Path | None, word: str, is_program: bool, inputs: list
     relative = inside(root, full, "a file of --runner-cmd")
     inputs.append(relative)
     return f"{option}{equals}{'./' if is_program and '/' not in relative else ''}{relative}"
+
+
+def _from_anywhere(command: str) -> str:
+    """Return a command whose files and folders that are here are absolute.
+
+    RequestError when a word is clearly a path from here, and nothing is there.
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return command
+    changed = [_word_from_anywhere(word, number == 0) for number, word in enumerate(words)]
+    return command if changed == words else shlex.join(changed)
+
+
+def _word_from_anywhere(word: str, is_program: bool) -> str:
+    option, equals, value = word.rpartition("=") if word.startswith("-") else ("", "", word)
+    path = Path(value)
+    if not value or path.is_absolute() or (is_program and "/" not in value and shutil.which(value) is not None):
+        return word
+    if path.is_file() or ("/" in value and path.exists()):
+        return f"{option}{equals}{absolute(path)}"
+    if value.startswith(("./", "../")) or (is_program and "/" in value):
+        raise RequestError(f"--runner-cmd: {value} is not in {Path.cwd()}; a job starts in another folder")
+    return word

@@ -18,6 +18,7 @@ from badc.detections.fingerprint import MODEL_VERSION, RUNNER
 from badc.detections.result import ChunkResult
 from badc.errors import RequestError, RunnerError
 from badc.recordings.audio import AudioWindow, require_unchanged, wav_bytes
+from badc.system.paths import absolute
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +193,17 @@ class RunnerSpec(BaseModel):
     def is_meant(cls, settings: Any) -> bool:
         """Whether settings mean this one among the runners with the same switch."""
         return True
+
+    @classmethod
+    def from_anywhere(cls, name: str, value: Any) -> Any:
+        """Return the value of an option as it is in another working directory: a path becomes absolute.
+
+        Raises
+        ------
+        RequestError
+            When it names a file that is not here.
+        """
+        return absolute(value) if isinstance(value, Path) else value
 
     def prepared(self) -> Self:
         """Return the settings as workers get them, with the `FOUND` fields filled in.

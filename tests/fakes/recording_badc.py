@@ -1,8 +1,7 @@
 """Stands in for badc in the tests of job scripts: it writes down how it was called, and ends as the environment says.
 
-FAKE_BADC_CALLS    file that gets one JSON line per call: its words, and its PREFECT_HOME
+FAKE_BADC_CALLS    file that gets one JSON line per call: its words, its process, and what its environment says
 FAKE_BADC_CODES    JSON object of exit codes by the first two words, such as {"infer run": 1}; 0 for the others
-FAKE_BADC_WRITES   JSON object of files by the first two words, to each of which a call adds a line
 FAKE_BADC_WAITS    if set, a call waits for SIGTERM, then ends with 130
 """
 
@@ -26,15 +25,12 @@ def stopped(*_: object) -> None:
 
 def write(name: str, value: object) -> None:
     with Path(os.environ["FAKE_BADC_CALLS"]).open("a") as calls:
-        calls.write(json.dumps({name: value, "prefect_home": os.environ.get("PREFECT_HOME")}) + "\n")
+        home, again = os.environ.get("PREFECT_HOME"), os.environ.get("BADC_RESUME_WITH")
+        calls.write(json.dumps({name: value, "pid": os.getpid(), "prefect_home": home, "resume_with": again}) + "\n")
 
 
 signal.signal(signal.SIGTERM, stopped)
 write("words", sys.argv[1:])
-if path := json.loads(os.environ.get("FAKE_BADC_WRITES", "{}")).get(command):
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with Path(path).open("a") as file:
-        file.write("line\n")
 if os.environ.get("FAKE_BADC_WAITS"):
     time.sleep(60)
 sys.exit(json.loads(os.environ.get("FAKE_BADC_CODES", "{}")).get(command, 0))

@@ -11,14 +11,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from badc.datasets.slurm.array_script import ArrayTask
-from badc.inference.settings import InferSettings
 from badc.system import leash
 
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "scancel", "scontrol", "sinfo", "squeue")
@@ -113,36 +111,6 @@ def setup_with_server(setup_file: Path, prefect_api: str) -> Path:
     lines = f"export PREFECT_API_URL={prefect_api} PREFECT_API_AUTH_STRING={auth}\n"
     setup_file.write_text(setup_file.read_text() + lines)
     return setup_file
-
-
-@pytest.fixture
-def make_task(
-    tmp_path: Path, make_recording: Callable[..., Path], make_manifest: Callable[..., Path]
-) -> Callable[..., ArrayTask]:
-    """Return a function that makes a recording of one-second chunks, and the task that analyses it."""
-
-    def make(recording_id: str, runner_cmd: str, seconds: float = 4.0, **more: object) -> ArrayTask:
-        manifest = make_manifest(make_recording(f"{recording_id}.wav", seconds)).relative_to(tmp_path)
-        settings = InferSettings(
-            manifest=manifest,
-            runner_cmd=runner_cmd,
-            output_dir=Path("artifacts/infer"),
-            telemetry_log=Path(f"artifacts/telemetry/{recording_id}.jsonl"),
-            **more,
-        )
-        status = tmp_path / "artifacts/chunks" / recording_id / ".chunk_status.json"
-        status.parent.mkdir(parents=True)
-        status.write_text('{\n  "error": "\\"status\\": \\"failed\\"",\n  "status": "completed"\n}\n')
-        return ArrayTask(
-            recording_id,
-            manifest,
-            ("badc", "infer", "run", *settings.to_arguments()),
-            settings.telemetry_log,
-            status.relative_to(tmp_path),
-            settings.output_dir / recording_id,
-        )
-
-    return make
 
 
 def _configure(folder: Path) -> Path:

@@ -209,6 +209,7 @@ class _LookedAt:
 
 def _look_at_all(settings: OrchestrateSettings, on_progress: Callable[[int, int], None]) -> _LookedAt:
     settings, rows = with_saved_plan(settings)
+    settings = settings.of_its_jobs()
     manifests = _chosen(settings, _manifests(settings) if rows is None else list(rows))
     not_installed = None
     try:
@@ -235,7 +236,7 @@ def _look_at_all(settings: OrchestrateSettings, on_progress: Callable[[int, int]
 
 def _runs_here(settings: OrchestrateSettings) -> bool:
     """Whether it is known on which device it would run: jobs run elsewhere, and so may what a login node plans."""
-    if settings.slurm_script is not None or settings.slurm_dask is not None:
+    if settings.writes_jobs:
         return False
     return settings.apply or settings.max_gpus == 0 or has_gpus(settings)
 
@@ -305,7 +306,7 @@ def require_runnable(plan: OrchestrationPlan) -> None:
             require_writable(settings.below(settings.bundle_aggregate_dir), "folder of the tables")
             if settings.bundle_rollup_export_dir is None:
                 require_inside(settings.below(settings.bundle_aggregate_dir), settings.rollup_folder)
-        if (settings.bundle or settings.slurm_bundle) and settings.sites is not None:
+        if settings.bundle and settings.sites is not None:
             read_sites(settings.below(settings.sites))
 
 

@@ -69,6 +69,7 @@ class SavedPlanRow(PlanRow):
     chunk_status_path: str | None = None
     chunk_output_dir: str | None = None
     settings: dict[str, Any] | None = None
+    task: int | None = None  # of a job array
 
 
 def other_settings(settings: OrchestrateSettings) -> dict[str, Any]:
@@ -160,7 +161,7 @@ def with_saved_plan(settings: OrchestrateSettings) -> tuple[OrchestrateSettings,
     """Return the settings with what a saved plan says, and its rows by manifest; None without a plan."""
     if settings.chunk_plan is None:
         return settings, None
-    rows = _rows_of(settings.chunk_plan)
+    rows = _rows_of(settings.chunk_plan, settings.slurm_task)
     given = {name: getattr(settings, name) for name in settings.model_fields_set}
     said = said_by(settings.chunk_plan, rows, frozenset(given))
     try:
@@ -170,9 +171,18 @@ def with_saved_plan(settings: OrchestrateSettings) -> tuple[OrchestrateSettings,
     return filled, _manifests_of(settings.chunk_plan, rows, settings.root)
 
 
-def _rows_of(plan: Path) -> list[SavedPlanRow]:
-    """Return the rows of a plan; RequestError if it has none, which says neither which dataset nor which runner."""
+def _rows_of(plan: Path, task: int | None = None) -> list[SavedPlanRow]:
+    """Return the rows of a plan, or of one of its tasks.
+
+    RequestError if it has none, which says neither which dataset nor which runner.
+    """
     rows = read_plan(plan, SavedPlanRow)
+    if task is not None and not (of_task := [row for row in rows if row.task == task]):
+        last = max((row.task for row in rows if row.task is not None), default=None)
+        raise RequestError(
+            f"{plan}: has no task {task}; " + ("it is no file of tasks" if last is None else f"its last one is {last}")
+        )
+    rows = rows if task is None else of_task
     if not rows:
         raise RequestError(
             f"{plan}: the plan has no rows: there was nothing to do when it was written; plan the dataset again"

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 from badc.datasets.inference.plan import OrchestrationPlan, require_runnable
 from badc.datasets.inference.recording import RecordingToInfer
-from badc.datasets.slurm.array_script import ArrayTask, write_array_scripts
+from badc.datasets.inference.settings import OrchestrateSettings
+from badc.datasets.inference.speed import hours_left, hours_per_task, notes_on_time
+from badc.datasets.slurm.array_script import write_array
 from badc.datasets.slurm.dask_script import write_dask_script
-from badc.datasets.slurm.rendering import WrittenScript
+from badc.datasets.slurm.rendering import WrittenScript, free_path
 from badc.datasets.slurm.settings import SlurmSettings
+from badc.datasets.slurm.tasks import TaskRow, longest_task_h, packed
 from badc.inference.provenance import infer_run
-from badc.inference.settings import InferSettings
+from badc.recordings.dataset_file import keep_layout
+from badc.reports.settings import RollupSettings
 from badc.runners.registry import RUNNERS
 from badc.settings.model import ARGUMENT
-from badc.system.paths import as_written, find_dataset_root
+from badc.settings.redo import redoing
+from badc.system.clock import now
+from badc.system.paths import absolute, as_written
 
-# Options that a job over several nodes does not pass on: it is the job itself, and it applies the plan.
+# Options that jobs do not pass on: they are for the command that writes them, which applies nothing.
 _NOT_OF_THE_RUN = frozenset({*SlurmSettings.model_fields, "apply", "plan_csv", "plan_json", "scheduler"})
+# A task's table says which recordings are its own. Many tasks cannot commit at once.
+_OF_A_TASK: dict[str, object] = {
+    "chunk_plan": None,
+    "slurm_task": None,
+    "pattern": (),
+    "limit": None,
+    "record_datalad": False,
+    "bundle_rollup": False,
+}
 
 
 def datalad_lines(plan: OrchestrationPlan) -> list[str]:
@@ -27,67 +41,83 @@ def datalad_lines(plan: OrchestrationPlan) -> list[str]:
 
 
 def write_slurm_scripts(plan: OrchestrationPlan) -> list[WrittenScript]:
-    """Write the requested scripts and return them; raises as `require_runnable` and `write_array_scripts`."""
+    """Write the requested scripts and return them; raises as `require_runnable` and `write_array`."""
     settings = plan.settings
-    written: list[WrittenScript] = []
-    if settings.slurm_script is None and settings.slurm_dask is None:
-        return written
+    if not settings.writes_jobs:
+        return []
     require_runnable(plan)
-    if settings.slurm_script is not None and plan.todo:
-        tasks = [_array_task(plan, recording) for recording in plan.todo]
-        sites = None if settings.sites is None else _relative(settings.below(settings.sites), settings.root)
-        written += write_array_scripts(settings, tasks, settings.root, settings.grace_period_s, plan.layout, sites)
-    if settings.slurm_dask is not None and plan.todo:
-        words = _orchestrate_words(plan)
+    written: list[WrittenScript] = []
+    if settings.slurm_script is not None and (wanted := [*plan.todo, *plan.to_report]):
+        # Tasks see few recordings each, and stations follow a rule of all of them.
+        words = _orchestrate_words(settings, {**_OF_A_TASK, "layout": plan.layout})
+        keep_layout(settings.root, settings.layout)
+        finish = _finish_commands(settings)
+        rows = _task_rows(plan, wanted)
+        notes = notes_on_time(plan, longest_task_h(rows))
+        written.append(write_array(settings, rows, words, finish, settings.root, settings.grace_period_s, notes))
+    if settings.slurm_dask is not None and (plan.todo or plan.to_report):
+        words = _orchestrate_words(settings, {})
         cpu_workers, grace_s = settings.cpu_workers or 0, settings.grace_period_s
         written.append(write_dask_script(settings, words, settings.root, cpu_workers, grace_s))
     return written
 
 
-def _array_task(plan: OrchestrationPlan, recording: RecordingToInfer) -> ArrayTask:
-    settings, root = plan.settings, plan.settings.root
-    log = recording.log
-    run = _from_root(settings.infer_settings(recording.manifest, log, resume=None), root)
-    status = None if settings.allow_partial_chunks else _relative(plan.chunk_status_path(recording), root)
-    return ArrayTask(
-        recording_id=recording.recording_id,
-        manifest=run.manifest,
-        infer_words=("badc", "infer", "run", *run.to_arguments()),
-        telemetry_log=_relative(log, root),
-        chunk_status_path=status,
-        recording_output_dir=_relative(settings.below(settings.output_dir), root) / recording.recording_id,
-    )
+def _task_rows(plan: OrchestrationPlan, recordings: Sequence[RecordingToInfer]) -> list[TaskRow]:
+    root = plan.settings.root
+    hours = [hours_left(recording) for recording in recordings]
+    numbers = packed(hours, hours_per_task(plan))
+    return [
+        TaskRow(
+            task=number,
+            recording_id=r.recording_id,
+            manifest_path=as_written(r.manifest, root),
+            telemetry_log=as_written(r.log, root),
+            chunks=r.chunks - (r.done if plan.settings.resume_completed else 0),
+            audio_h=round(audio_h, 4),
+        )
+        for number, audio_h, r in zip(numbers, hours, recordings, strict=True)
+    ]
 
 
-def _from_root(run: InferSettings, root: Path) -> InferSettings:
-    """Return the settings with paths from the dataset's root, where the task runs."""
-    changes: dict[str, Path | None] = {name: _relative(value, root) for name, value in run if isinstance(value, Path)}
-    # Outside DataLad nothing marks the root.
-    changes["dataset_root"] = None if find_dataset_root(root) == root else Path()
-    return run.model_copy(update=changes)
+def _finish_commands(settings: OrchestrateSettings) -> list[list[str]]:
+    """Return the commands that follow when all tasks have ended, from the dataset's root."""
+    commands: list[list[str]] = []
+    if settings.bundle_rollup:
+        rollup = RollupSettings(
+            folder=settings.below(settings.bundle_aggregate_dir),
+            limit=settings.bundle_rollup_limit,
+            export_dir=settings.rollup_folder,
+        )
+        commands.append(["report", "aggregate-dir", *rollup.to_arguments()])
+    commands.append(list(status_words(settings)[1:]))
+    return commands
 
 
-def _relative(path: Path, root: Path) -> Path:
-    return Path(as_written(path, root))
+def status_words(settings: OrchestrateSettings) -> tuple[str, ...]:
+    """Return the command that shows how far the array is that these settings will write."""
+    assert settings.slurm_script is not None
+    of_the_array = {
+        "slurm_script": free_path(settings.slurm_script),
+        "slurm_log_dir": None if settings.slurm_log_dir is None else absolute(settings.slurm_log_dir),
+        "slurm_job_name": settings.slurm_job_name,
+        "slurm_max_array": settings.slurm_max_array,
+    }
+    return (*_orchestrate_words(settings, {**_OF_A_TASK, "apply": False, **of_the_array}), "--slurm-status")
 
 
-def _orchestrate_words(plan: OrchestrationPlan) -> tuple[str, ...]:
-    """Return the command that the job runs: the same plan, applied, with absolute paths."""
-    settings = plan.settings
-    absolute: Callable[[Path], Path] = settings.below
+def _orchestrate_words(settings: OrchestrateSettings, others: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the command that jobs run: the same plan, applied, with absolute paths, and these other settings.
+
+    What exists already is replaced once, and not again by each submission.
+    """
     changes: dict[str, object] = {
         name: field.default
         for name, field in type(settings).model_fields.items()
         if name in _NOT_OF_THE_RUN and field.json_schema_extra != ARGUMENT
     }
-    changes |= {"dataset": settings.root, "apply": True}
-    if settings.slurm_resume_completed:
-        changes["resume_completed"] = True
-    if settings.slurm_bundle:
-        changes |= {"bundle": True, "bundle_bucket_minutes": settings.slurm_bundle_bucket_minutes}
-        if settings.slurm_bundle_aggregate_dir is not None:
-            changes["bundle_aggregate_dir"] = settings.slurm_bundle_aggregate_dir
-    for name in ("chunk_plan", *(name for spec in RUNNERS for name in spec.options())):
-        if isinstance(value := getattr(settings, name), Path):
-            changes[name] = absolute(Path.cwd() / value)
-    return ("badc", "infer", "orchestrate", *settings.model_copy(update=changes).to_arguments())
+    changes |= {"dataset": settings.root, "apply": True, **redoing(settings, now())}
+    if settings.chunk_plan is not None:
+        changes["chunk_plan"] = absolute(settings.chunk_plan)
+    for spec in RUNNERS:
+        changes |= {name: spec.from_anywhere(name, getattr(settings, name)) for name in spec.options()}
+    return ("badc", "infer", "orchestrate", *settings.model_copy(update={**changes, **others}).to_arguments())

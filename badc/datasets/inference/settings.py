@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AliasChoices, Field, model_validator
 
 from badc.datasets.inference.saved_plan import root_of_plan
 from badc.datasets.slurm.settings import SlurmSettings
 from badc.detections.settings import LayoutSettings
+from badc.errors import RequestError
 from badc.inference.settings import InferOptions, InferSettings
 from badc.settings.dataset import DatasetSettings
-from badc.settings.model import ARGUMENT, Settings, formerly, turned_off_by
+from badc.settings.model import ARGUMENT, Settings, formerly, option_name, turned_off_by
 from badc.settings.redo import RedoBefore, redoing
 from badc.system.paths import absolute
 
@@ -87,7 +88,7 @@ class DatasetInferOptions(BundleOptions, InferOptions):
             *("sites", "bundle", "bundle_bucket_minutes", "bundle_rollup", "bundle_rollup_limit"),
             "bundle_rollup_export_dir",
         ),
-        "Slurm": tuple(SlurmSettings.model_fields),
+        "Slurm": (*SlurmSettings.model_fields, "slurm_task", "slurm_status"),
     }
 
     use_hawkears: Annotated[
@@ -166,6 +167,14 @@ class OrchestrateSettings(SlurmSettings, DatasetInferOptions, LayoutSettings, Da
             "command. What the plan says of folders, runner and workers holds, unless an option says otherwise."
         ),
     ] = None
+    slurm_task: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            description="Only the recordings of this task of --chunk-plan, the tasks that --slurm-script wrote, as the "
+            "script does. Those that are refused do not keep the others from being run.",
+        ),
+    ] = None
     pattern: InferPattern = ()
     chunks_dir: Annotated[
         Path, Field(description=f"Folder of the chunk statuses, as RECORDING/.chunk_status.json; {_BELOW}.")
@@ -202,6 +211,46 @@ class OrchestrateSettings(SlurmSettings, DatasetInferOptions, LayoutSettings, Da
         if values.get("chunk_plan") is not None:
             raise ValueError(f"{given} is a file; give the dataset's folder with --chunk-plan, or one plan alone")
         return {**values, "dataset": root_of_plan(Path(given)), "chunk_plan": Path(given)}
+
+    @model_validator(mode="after")
+    def _check_task(self) -> Self:
+        if self.slurm_task is not None and self.chunk_plan is None:
+            raise ValueError("--slurm-task is for --chunk-plan, the file of the array's tasks, which is not given")
+        return self
+
+    def of_its_jobs(self) -> OrchestrateSettings:
+        """Return the settings that the job scripts run with, if such are wanted; the plan shows what they will do.
+
+        Raises
+        ------
+        RequestError
+            When an option contradicts another, or is none that jobs can have.
+        """
+        if not self.writes_jobs:
+            return self
+        given = self.model_fields_set
+        if self.apply:
+            raise RequestError("--apply runs the plan here, job scripts run it elsewhere: give one of them")
+        if self.scheduler is not None and self.slurm_dask is not None:
+            raise RequestError("--scheduler: the job of --slurm-dask starts a scheduler of its own; leave it out")
+        if self.record_datalad and self.slurm_script is not None:
+            raise RequestError(
+                "--record-datalad: the tasks of an array cannot commit at the same time; leave it out, and save the "
+                "dataset when the array has ended"
+            )
+        if not self.slurm_resume_completed and self.resume_completed:
+            raise RequestError("--resume-completed and --sockeye-rerun-all contradict each other; give one of them")
+        changes: dict[str, Any] = {"resume_completed": self.slurm_resume_completed}
+        if self.slurm_bundle:
+            changes |= {"bundle": True}
+            for name in ("bundle_aggregate_dir", "bundle_bucket_minutes"):
+                value = getattr(self, f"slurm_{name}")
+                if value is None or f"slurm_{name}" not in given:
+                    continue
+                if name in given and getattr(self, name) != value:
+                    raise RequestError(f"{option_name(name)} and {option_name(f'slurm_{name}')} differ; give one")
+                changes[name] = value
+        return self.model_copy(update=changes)
 
     def going_on(self, begun: str, left: int | None = None) -> OrchestrateSettings:
         """Return the settings that resume a run of these that began at this time (ISO 8601).

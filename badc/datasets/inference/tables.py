@@ -29,7 +29,7 @@ def require_own_tables(settings: OrchestrateSettings, recordings: Sequence[tuple
             problem = _problem(table, settings.below(settings.output_dir) / recording_id)
             looked = looked or table.exists()
             if problem is not None:
-                without = "" if settings.bundle or settings.slurm_bundle else ", or make none (--no-bundle-rollup)"
+                without = "" if settings.bundle else ", or make none (--no-bundle-rollup)"
                 raise RequestError(
                     f"{problem}. What is there is not replaced: give those of {settings.output_dir} a folder of their "
                     f"own with {option}{without}"
@@ -56,11 +56,10 @@ def made_otherwise(table: Path, made_with: Mapping[str, Any]) -> bool:
 
 def _wanted(settings: OrchestrateSettings) -> list[tuple[str, Path]]:
     """Return each folder in which tables are made or read, with the option that names it."""
-    folders = []
+    folders: list[tuple[str, Path]] = []
     if settings.bundle or settings.bundle_rollup:
-        folders.append((option_name("bundle_aggregate_dir"), settings.below(settings.bundle_aggregate_dir)))
-    if settings.slurm_bundle:
-        folders.append((option_name("slurm_bundle_aggregate_dir"), settings.below(settings.slurm_tables)))
+        option = "slurm_bundle_aggregate_dir" if settings.slurm_bundle else "bundle_aggregate_dir"
+        folders.append((option_name(option), settings.below(settings.bundle_aggregate_dir)))
     return folders
 
 

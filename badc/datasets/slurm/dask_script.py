@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from badc.datasets.slurm.rendering import WrittenScript, write_script
+from badc.datasets.slurm.rendering import WrittenScript, free_path, write_script
 from badc.datasets.slurm.settings import SlurmSettings
 from badc.errors import ExitCode, RequestError
 
@@ -20,7 +20,8 @@ def write_dask_script(
     """Write a job that starts workers on `slurm_nodes` nodes and runs one command on them.
 
     Each node gets one worker per GPU if `slurm_gres` requests GPUs, and `cpu_workers` more; without GPUs at least one.
-    The job ends with the command's exit code, and stops what it started. `run_words` is the command, such as `badc
+    The job ends with the command's exit code, and stops what it started. A file of that name is kept, and the script
+    gets a number. `run_words` is the command, such as `badc
     infer orchestrate … --apply`, without `--scheduler`; it runs in `folder`, absolute. For its `grace_period_s` see
     `notice_s`.
 
@@ -41,4 +42,4 @@ def write_dask_script(
         "cpu_workers": cpu_workers if with_gpus else max(cpu_workers, 1),
         "cluster_lost": ExitCode.CLUSTER_LOST,
     }
-    return write_script(settings.slurm_dask, "dask.sh.j2", settings, values, 1, grace_period_s)
+    return write_script(free_path(settings.slurm_dask), "dask.sh.j2", settings, values, 1, grace_period_s)

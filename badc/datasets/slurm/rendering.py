@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import shlex
 from collections.abc import Mapping
@@ -40,6 +41,15 @@ class WrittenScript:
         return shlex.join(["sbatch", str(self.path)])
 
 
+def free_path(path: Path) -> Path:
+    """Return the path for a new script: with a number where a script is there, which logs and queued jobs may name."""
+    script, number = absolute(path), 1
+    while os.path.lexists(script):
+        number += 1
+        script = absolute(path.with_name(f"{path.stem}-{number}{path.suffix}"))
+    return script
+
+
 class ShellText(str):
     """Text that a template prints as it is, because it is shell code or already quoted."""
 
@@ -58,7 +68,7 @@ def write_script(
         When the file of `--slurm-setup` cannot be used, or a folder cannot be written.
     """
     script = absolute(path)
-    log_dir = absolute(settings.slurm_log_dir) if settings.slurm_log_dir else script.parent / "logs"
+    log_dir = log_folder(settings, script)
     setup = _setup_lines(settings.slurm_setup)
     require_writable(script.parent, "folder of the Slurm script")
     require_writable(log_dir, "folder of the Slurm logs")
@@ -81,6 +91,11 @@ def write_script(
         temporary.write_text(text, encoding="utf-8")
         temporary.chmod(0o755)
     return WrittenScript(script, tasks, log_dir)
+
+
+def log_folder(settings: SlurmSettings, script: Path) -> Path:
+    """Return the folder of the logs of a script's jobs; the script's path is absolute."""
+    return absolute(settings.slurm_log_dir) if settings.slurm_log_dir else script.parent / "logs"
 
 
 def render(template: str, values: Mapping[str, object]) -> str:

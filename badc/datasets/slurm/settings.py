@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -13,7 +13,11 @@ from badc.settings.model import Settings, also_called, option_name, turned_off_b
 
 # What `sbatch --time` takes: minutes, m:s, h:m:s, days-hours, days-h:m, days-h:m:s (man sbatch).
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<first>\d+)(?::(?P<second>\d+))?(?::(?P<third>\d+))?")
+# What `sbatch --gres` takes: names with a type, a count or both, such as gpu, gpu:2, gpu:a100:1, several with commas.
+_GRES = re.compile(r"[\w.-]+(:[A-Za-z][\w.-]*)?(:\d+[KMGTP]?)?")
 _TARGETS = ("slurm_script", "slurm_dask")
+# Hours of audio, or `auto`.
+HoursPerTask = Literal["auto"] | Annotated[float, Field(gt=0)]
 
 
 def _sbatch(name: str, what: str, off: str | None = None, **limits: Any) -> Any:
@@ -32,7 +36,8 @@ class SlurmSettings(Settings):
         Path | None,
         _sbatch(
             "script",
-            "Write a job array with one task per manifest to this file. The line that submits it is printed.",
+            "Write a job array over the recordings to this file, with the tables of its tasks and what submits it "
+            "beside it. A file that is there is kept: the new one gets a number.",
         ),
     ] = None
     slurm_dask: Annotated[
@@ -72,15 +77,15 @@ class SlurmSettings(Settings):
         bool,
         _sbatch(
             "resume_completed",
-            "A task resumes from what an earlier run of its manifest finished, or does all of it again.",
+            "A job does what is missing of a partly done recording, or all of it again.",
             off="--sockeye-rerun-all",
         ),
-    ] = False
+    ] = True
     slurm_bundle: Annotated[
         bool,
         _sbatch(
             "bundle",
-            "After its inference, a task aggregates its recording and makes the bundle of reports.",
+            "After the inference of a recording, a job makes its tables and its bundle of reports, as --bundle does.",
             off="--sockeye-no-bundle",
         ),
     ] = False
@@ -93,15 +98,26 @@ class SlurmSettings(Settings):
     slurm_bundle_bucket_minutes: Annotated[
         int, _sbatch("bundle_bucket_minutes", "Length of a bundle's time buckets in minutes.", ge=1)
     ] = 60
+    slurm_hours_per_task: Annotated[
+        HoursPerTask | None,
+        Field(
+            description="Give each task recordings of about so many hours of audio, for which it loads the model once; "
+            "`auto`: so many that a task has half an hour of work, as far as earlier runs tell the speed. Default: one "
+            "recording a task."
+        ),
+    ] = None
+    slurm_allow_cpu: Annotated[
+        bool, Field(description="A task that asked for a GPU and finds none runs on the CPU, instead of ending with 2.")
+    ] = False
     slurm_array_throttle: Annotated[
-        int | None, Field(ge=1, description="How many tasks of an array may run at once. Default: no limit.")
+        int | None, Field(ge=1, description="How many tasks may run at once. Default: no limit.")
     ] = None
     slurm_max_array: Annotated[
         int,
         Field(
             ge=1,
-            description="Most tasks in one array; more go to further scripts. `scontrol show config` tells the site's "
-            "MaxArraySize, which has to be larger than this.",
+            description="Most tasks in one array; more are submitted as further arrays of the same script. "
+            "`scontrol show config` tells the site's MaxArraySize, which has to be larger than this.",
         ),
     ] = 1000
     slurm_nodes: Annotated[int, Field(ge=1, description="--slurm-dask: number of nodes.")] = 1
@@ -118,9 +134,9 @@ class SlurmSettings(Settings):
     ] = ()
 
     @property
-    def slurm_tables(self) -> Path:
-        """The folder in which the tasks of an array put their tables and reports, from the dataset's root."""
-        return self.slurm_bundle_aggregate_dir or Path("artifacts", "aggregate")
+    def writes_jobs(self) -> bool:
+        """Whether job scripts are wanted, rather than a run of this process."""
+        return self.slurm_script is not None or self.slurm_dask is not None
 
     @field_validator("slurm_job_name", "slurm_account", "slurm_partition", "slurm_gres", "slurm_time", "slurm_mem")
     @classmethod
@@ -134,6 +150,13 @@ class SlurmSettings(Settings):
     def _usable_in_a_file_name(cls, value: str) -> str:
         if "/" in value or "\\" in value:
             raise ValueError("the logs are named after the job, so its name cannot have / or \\")
+        return value
+
+    @field_validator("slurm_gres")
+    @classmethod
+    def _is_gres(cls, value: str | None) -> str | None:
+        if value is not None and not all(_GRES.fullmatch(part) for part in value.split(",")):
+            raise ValueError(f"{value}: Slurm writes generic resources as gpu:1, gpu:a100:2 or gpu:1,tmpfs:50G")
         return value
 
     @field_validator("slurm_time")

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
 from badc.datasets.inference.settings import OrchestrateSettings
-from badc.errors import RequestError, in_a_line, listed, numbered
+from badc.errors import ExitCode, RequestError, in_a_line, listed, numbered
 from badc.telemetry.summary import RunState
 from flows.cli.console import RunProgress, counting, end, print_json, print_table, show_rankings, warn_of_stub
 from flows.cli.options import options_of
 
 if TYPE_CHECKING:
     from badc.datasets.inference.plan import OrchestrationPlan
+    from badc.datasets.inference.recording import RecordingToInfer
+    from badc.datasets.slurm.rendering import WrittenScript
     from flows.run.sessions import OrchestrateOutcome
 
 _MOST_SHOWN = 50
@@ -36,6 +40,14 @@ def orchestrate(
             "are asked for are written.",
         ),
     ] = False,
+    slurm_status: Annotated[
+        bool,
+        typer.Option(
+            "--slurm-status",
+            help="Show how far the array of --slurm-script is: what waits, runs, is done, and failed and why, and the "
+            "line that submits again what failed.",
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the plan alone, as JSON, one object for each recording.")
     ] = False,
@@ -53,7 +65,11 @@ def orchestrate(
     from badc.datasets.inference.plan import plan_orchestration
     from badc.system.clock import now
 
-    if as_json and (settings.apply or print_datalad_run or settings.slurm_script or settings.slurm_dask):
+    if slurm_status:
+        from flows.cli.commands.slurm_status import show_status
+
+        return show_status(settings, as_json)
+    if as_json and (settings.apply or print_datalad_run or settings.writes_jobs):
         raise RequestError("--json prints the plan alone; leave out --apply, --print-datalad-run and job scripts")
     if print_datalad_run and settings.apply:
         raise RequestError("--apply runs the plan, --print-datalad-run prints how to: give one of them")
@@ -90,7 +106,7 @@ def _print_datalad_lines(plan: OrchestrationPlan) -> int:
         warn_of_stub(plan.settings)
     _write_plan(plan, sys.stderr)
     for script in write_slurm_scripts(plan):
-        print(f"script\t{script.path}\nSubmit with: {script.submit_line}", file=sys.stderr)
+        _tell_of_script(script, sys.stderr)
     planned = {recording.recording_id for recording in plan.todo}
     others = [r for r in plan.recordings if r.recording_id not in planned]
     left_out = [f"{r.recording_id}: {r.decision}: {r.reason}" for r in others]
@@ -144,12 +160,12 @@ def _write_plan(plan: OrchestrationPlan, out: TextIO) -> None:
 
 
 def _tell_of_short_recordings(plan: OrchestrationPlan) -> None:
-    chunks_of_each = sum(recording.chunks for recording in plan.todo) / len(plan.todo)
-    if len(plan.todo) > 1 and chunks_of_each < _FEW_CHUNKS:
+    chunks_of_each = sum(recording.chunks for recording in plan.todo) / max(1, len(plan.todo))
+    if len(plan.todo) > 1 and chunks_of_each < _FEW_CHUNKS and plan.settings.slurm_hours_per_task is None:
         chunks = "chunk" if chunks_of_each == 1 else "chunks on average"
         print(
             f"badc: each of the {len(plan.todo)} tasks starts BADC and loads the model for {chunks_of_each:.3g} "
-            f"{chunks}; --slurm-dask instead of --slurm-script writes one job that does so once",
+            f"{chunks}; --slurm-hours-per-task auto gives each so many recordings that it is worth it",
             file=sys.stderr,
         )
 
@@ -159,17 +175,36 @@ def _write_scripts(plan: OrchestrationPlan) -> int:
 
     written = write_slurm_scripts(plan)
     for script in written:
-        print(f"script\t{script.path}")
-        print(f"logs\t{script.log_dir}")
-    if written:
-        if plan.settings.slurm_dask is None:
-            _tell_of_short_recordings(plan)
-        print("Submit with:", file=sys.stderr)
-        for script in written:
-            print(script.submit_line)
-    else:
+        _tell_of_script(script, sys.stdout)
+    if not written:
         _tell_of_apply(plan)
+    elif plan.settings.slurm_script is not None:
+        _tell_of_short_recordings(plan)
     return 0
+
+
+def _tell_of_script(script: WrittenScript, out: TextIO) -> None:
+    """Print what was written, and alone on `out` the line that submits it."""
+    from badc.datasets.slurm.array_script import WrittenArray
+
+    print(f"script\t{script.path}", file=out)
+    if isinstance(script, WrittenArray):
+        print(f"tasks\t{script.tasks_path}", file=out)
+    print(f"logs\t{script.log_dir}", file=out)
+    if not isinstance(script, WrittenArray):
+        print("Submit with:", file=sys.stderr)
+        print(script.submit_line, file=out)
+        return
+    for note in script.notes:
+        print(f"badc: {note}", file=sys.stderr)
+    arrays = "" if script.arrays == 1 else f" in {script.arrays} arrays"
+    print(
+        f"Submit {numbered(script.tasks, 'task')}{arrays}, and a job for when they have ended, with:", file=sys.stderr
+    )
+    print(script.submit_all, file=out)
+    if script.arrays == 1:
+        print("or the tasks alone with:", file=sys.stderr)
+        print(script.submit_line, file=out)
 
 
 def _tell_of_apply(plan: OrchestrationPlan) -> None:
@@ -183,6 +218,25 @@ def _tell_of_apply(plan: OrchestrationPlan) -> None:
 
 
 def _apply(plan: OrchestrationPlan, began: str) -> int:
+    refused: list[RecordingToInfer] = []
+    if plan.settings.slurm_task is not None:  # one recording of a task does not keep the others from being run
+        for line in plan.not_analysed:
+            print(f"badc: {line}", file=sys.stderr)
+        plan, refused = plan.without_refused(), plan.refused
+    return _run(plan, began) or _code_of(refused)
+
+
+def _code_of(refused: Sequence[RecordingToInfer]) -> ExitCode:
+    """Return the exit code of a task whose other recordings are done."""
+    from badc.chunks.status import ChunkState
+
+    if not refused:
+        return ExitCode.OK
+    unchunked = all(r.chunks and r.chunk_status != ChunkState.COMPLETED for r in refused)
+    return ExitCode.CHUNKS_NOT_COMPLETED if unchunked else ExitCode.WRONG_REQUEST
+
+
+def _run(plan: OrchestrationPlan, began: str) -> int:
     from badc.datalad.environment import recording_wanted
     from badc.datasets.inference.plan import require_installed, require_runnable
     from badc.datasets.inference.provenance import require_recordable
@@ -231,7 +285,8 @@ def _report(plan: OrchestrationPlan, outcome: OrchestrateOutcome, began: str) ->
         if outcome.needs_mending:
             print(MEND_FIRST, file=sys.stderr)
         words = ["badc", "infer", "orchestrate", *settings.going_on(began, outcome.unfinished).to_arguments()]
-        print(f"Resume with: {shlex.join(words)}", file=sys.stderr)
+        # A job is submitted again; its folder, and the address of its scheduler, mean nothing in another shell.
+        print(f"Resume with: {os.environ.get('BADC_RESUME_WITH') or shlex.join(words)}", file=sys.stderr)
 
 
 def report_outcome(outcome: OrchestrateOutcome) -> None:

@@ -171,7 +171,7 @@ def test_an_invalid_output_fails_the_attempt(detect: Detect, text: str | bytes, 
 
 def test_a_failed_command_keeps_its_output_even_where_it_is_not_utf_8(detect: Detect) -> None:
     error = refusal(detect, r"import os, sys; os.write(1, b'out'); os.write(2, b'caf\xe9'); sys.exit(4)")
-    assert (str(error), error.returncode) == ("the command ended with exit code 4", 4)
+    assert (str(error), error.returncode) == ("the command ended with exit code 4: caf\ufffd", 4)
     assert (error.stdout, error.stderr) == ("out", "caf\ufffd")
 
 

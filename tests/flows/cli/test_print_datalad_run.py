@@ -84,10 +84,16 @@ def test_chunking_prints_what_it_would_run_and_says_the_rest(badc, dataset):
     assert Path("p.csv").exists()
 
 
-@pytest.mark.parametrize("scripts", [("--slurm-script",), ("--slurm-script", "--slurm-dask")])
-def test_an_array_of_short_recordings_is_told_of_the_one_job(badc, make_dataset, scripts):
-    words = [word for option in scripts for word in (option, f"{option[2:]}.sh")]
-    done = badc("infer", "orchestrate", make_dataset("A", "B"), "--use-birdnet", *words)
+def test_an_array_of_short_recordings_is_told_that_tasks_can_have_several(badc, make_dataset):
+    words = ("infer", "orchestrate", make_dataset("A", "B"), "--use-birdnet", "--slurm-script")
+    done = badc(*words, "a.sh")
     assert done.exit_code == 0, done.output
-    told = "each of the 2 tasks starts BADC and loads the model for 3 chunks on average; --slurm-dask" in done.stderr
-    assert told == (len(scripts) == 1)
+    assert (
+        "each of the 2 tasks starts BADC and loads the model for 3 chunks on average; --slurm-hours-per-task auto"
+        in (done.stderr)
+    )
+    done = badc(*words, "b.sh", "--slurm-hours-per-task", "auto")
+    assert "each of the" not in done.stderr
+    assert "Submit 1 task, and a job" in done.stderr
+    done = badc(*words, "b.sh", "--apply")
+    assert (done.exit_code, "give one of them" in done.stderr) == (2, True)

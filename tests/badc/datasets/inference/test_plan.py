@@ -5,80 +5,23 @@ from __future__ import annotations
 import csv
 import json
 import os
-import shlex
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from badc.chunks.cutting import plan_chunks, write_virtual_manifest
 from badc.chunks.manifest import read_manifest
 from badc.chunks.status import ChunkState, ChunkStatus, status_path, write_chunk_status
 from badc.datasets.inference.plan import plan_orchestration, require_ready, require_runnable
 from badc.datasets.inference.recording import InferDecision
 from badc.datasets.inference.saved_plan import InferPlanRow
-from badc.datasets.inference.scripts import write_slurm_scripts
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.datasets.pipeline_settings import PipelineSettings, chunk_settings, going_on, orchestrate_settings
-from badc.detections.result import ChunkResult, ResultStatus, result_path, write_result
 from badc.errors import RequestError
 from badc.settings.model import settings_from
 from badc.system.row_files import read_plan, write_plan_csv, write_plan_json
 from badc.telemetry.summary import Job, JobStatus, RunSummary, resumable, summary_path, write_summary
-
-
-@pytest.fixture
-def dataset(tmp_path: Path, make_audio: Callable[..., Path]) -> Callable[..., Path]:
-    """Return a function that makes a dataset of chunked recordings and returns its root."""
-
-    def make(*names: str, status: ChunkState | None = ChunkState.COMPLETED) -> Path:
-        root = tmp_path / "ds"
-        for name in names:
-            audio = make_audio(f"ds/audio/{name}.wav", seconds=3)
-            write_virtual_manifest(plan_chunks(audio, 1), root / "manifests" / f"{name}.csv", hash_chunks=False)
-            if status is not None:
-                path = status_path(root / "artifacts" / "chunks", name)
-                write_chunk_status(path, ChunkStatus(name, None, None, status))
-        return root
-
-    return make
-
-
-def write_outputs(root: Path, name: str, number: int, runner: str = "stub") -> None:
-    for chunk in read_manifest(root / "manifests" / f"{name}.csv").chunks[:number]:
-        path = result_path(root / "artifacts" / "infer", chunk)
-        write_result(path, ChunkResult(chunk, runner, ResultStatus.STUB))
-
-
-def plan(root: Path, **settings: Any) -> Any:
-    return plan_orchestration(OrchestrateSettings(dataset=root, **{"use_hawkears": False} | settings))
-
-
-def test_the_rule_of_stations_is_that_of_the_whole_dataset(
-    dataset: Callable[..., Path], make_audio: Callable[..., Path]
-) -> None:
-    root = dataset("SiteA/REC_1_20230509_050000")
-    make_audio("ds/audio/SiteB/REC_1_20230509_050000.wav")
-    made = plan(root, allow_partial_chunks=True, slurm_script=root / "job.sh", slurm_bundle=True)
-    assert (made.layout, made.places[0]) == (
-        "name",
-        "stations are read from the file names, else the folders (--layout name): 1 station in 1 study area: REC_1",
-    )
-    write_slurm_scripts(made)
-    assert '--parquet "$table.parquet" --layout name || return' in (root / "job.sh").read_text()
-    template = "{station}/{name}"
-    again = {"layout": template, "sites": Path("my sites.csv")}
-    made = plan(root, allow_partial_chunks=True, slurm_script=root / "job.sh", slurm_bundle=True, **again)
-    assert made.places[0].endswith("the template --layout '{station}/{name}': 1 station: SiteA")
-    with pytest.raises(RequestError, match=r"my sites\.csv: no such CSV of sites"):
-        write_slurm_scripts(made)
-    (root / "my sites.csv").write_text("station,latitude,longitude\nSiteA,62,-114\n")
-    write_slurm_scripts(made)
-    script = (root / "job.sh").read_text()
-    assert f"--layout {shlex.quote(template)} --sites 'my sites.csv' || return" in script
-    assert "--no-plots --sites 'my sites.csv'\n}" in script
+from tests.badc.datasets.inference.conftest import plan, write_outputs
 
 
 def test_each_recording_has_its_counts_its_decision_and_the_reason(dataset: Callable[..., Path]) -> None:
@@ -334,52 +277,3 @@ def test_only_what_is_partly_done_is_gone_on_with(dataset: Callable[..., Path]) 
         log.touch()
     resumed = {r.recording_id: made.infer_settings(r).resume_summary for r in made.todo}
     assert resumed == {"cut anew": None, "partial": made.todo[1].log, "whole": None}
-
-
-def test_the_slurm_array_has_a_task_for_each_recording_to_run(dataset: Callable[..., Path], tmp_path: Path) -> None:
-    root = dataset("o'brien $(x)", "whole")
-    write_outputs(root, "whole", 3)
-    made = plan(root, slurm_script=tmp_path / "job.sh", slurm_gres="gpu:1", max_retries=1)
-    (written,) = write_slurm_scripts(made)
-    text = written.path.read_text()
-    assert written.tasks == 1
-    words = "infer run " + shlex.join(["manifests/o'brien $(x).csv"]) + " --stub-runner --max-retries 1"
-    assert words in text
-    assert "whole" not in text
-    refused = replace(made, recordings=[replace(r, decision=InferDecision.REFUSE) for r in made.recordings])
-    with pytest.raises(RequestError):
-        write_slurm_scripts(refused)
-
-
-def test_the_job_over_nodes_applies_the_same_plan(dataset: Callable[..., Path], tmp_path: Path) -> None:
-    root = dataset("REC")
-    made = plan(root, slurm_dask=tmp_path / "job.sh", slurm_nodes=2, slurm_gres="gpu:2", keep_going=True)
-    (written,) = write_slurm_scripts(made)
-    text = written.path.read_text()
-    assert f"infer orchestrate {root} --stub-runner --keep-going --apply" in text
-    assert "--slurm-dask" not in text
-
-
-def test_sockeye_log_dir_moves_telemetry_and_summaries_and_slurm_log_dir_the_jobs_logs(
-    dataset: Callable[..., Path], tmp_path: Path
-) -> None:
-    root = dataset("REC")
-    made = plan(
-        root,
-        use_hawkears=None,
-        use_birdnet=True,
-        sockeye_log_dir=tmp_path / "scratch",
-        slurm_log_dir=tmp_path / "jobs",
-        slurm_script=tmp_path / "a.sh",
-    )
-    log = tmp_path / "scratch" / "REC.jsonl"
-    assert made.todo[0].log == log
-    assert made.rows()[0].telemetry_log == str(log)
-    (script,) = write_slurm_scripts(made)
-    text = script.path.read_text()
-    assert f"telemetry={log}\n" in text
-    assert f"--telemetry-log {log}" in text
-    assert f"--output={tmp_path}/jobs/badc-infer_%A_%a.log" in text
-    assert script.log_dir == tmp_path / "jobs"
-    below = plan(root, sockeye_log_dir=Path("logs"))
-    assert below.todo[0].log == root / "logs" / "REC.jsonl"

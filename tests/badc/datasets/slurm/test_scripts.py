@@ -9,20 +9,23 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from badc.datasets.slurm.array_script import ArrayTask, write_array_scripts
+from badc.datasets.slurm.array_script import WrittenArray, submit_lines, write_array
 from badc.datasets.slurm.dask_script import write_dask_script
 from badc.datasets.slurm.rendering import WrittenScript
 from badc.datasets.slurm.settings import SlurmSettings
-from badc.errors import ExitCode, RequestError
+from badc.datasets.slurm.tasks import TaskRow, packed
+from badc.errors import RequestError
+from badc.system.row_files import read_plan
 from tests.badc.conftest import HOSTILE_IDS
 from tests.conftest import FAKES
 
+WORDS = ("badc", "infer", "orchestrate", "/data/a b", "--stub-runner", "--apply")
 RECORDER = FAKES / "recording_badc.py"
 
 
@@ -34,30 +37,53 @@ def setup_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def write(tmp_path: Path, setup_file: Path) -> Callable[..., WrittenScript]:
-    """Return a function that writes one script, whose badc is the recorder."""
+def write(tmp_path: Path, setup_file: Path) -> Callable[..., WrittenArray]:
+    """Return a function that writes an array, whose badc is the recorder, of tasks with these recordings each."""
 
-    def call(*tasks: ArrayTask, **settings: Any) -> WrittenScript:
+    def call(*tasks: Sequence[str], words: Sequence[str] = WORDS, **settings: Any) -> WrittenArray:
         values = {"slurm_script": tmp_path / "array.sh", "slurm_setup": setup_file, **settings}
-        (script,) = write_array_scripts(SlurmSettings(**values), tasks, tmp_path)
-        return script
+        return write_array(SlurmSettings(**values), rows_of(*tasks), words, [["infer", "status"]], tmp_path)
 
     return call
+
+
+def rows_of(*tasks: Sequence[str]) -> list[TaskRow]:
+    return [
+        TaskRow(
+            task=number,
+            recording_id=name,
+            manifest_path=f"./manifests/{name}.csv",
+            telemetry_log=f"{name}.jsonl",
+            chunks=4,
+            audio_h=0.5,
+        )
+        for number, names in enumerate(tasks)
+        for name in names
+    ]
 
 
 class Run:
     """A task of a script, run by bash."""
 
-    def __init__(self, script: WrittenScript, index: object = 0, **environment: str) -> None:
-        self._calls = script.path.with_name("calls.jsonl")
+    def __init__(
+        self, script: WrittenScript, index: object = 0, *words: str, calls: str = "calls.jsonl", **environment: str
+    ) -> None:
+        self._calls = script.path.with_name(calls)
         self._calls.unlink(missing_ok=True)
         self.process = subprocess.Popen(
-            ["bash", str(script.path)],
+            ["bash", str(script.path), *words],
             env=os.environ | {"SLURM_ARRAY_TASK_ID": str(index), "FAKE_BADC_CALLS": str(self._calls), **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def wait_for_a_call(self) -> Run:
+        deadline = time.monotonic() + 20
+        while not self.calls:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        return self
 
     def end(self) -> Run:
         self.out, self.err = self.process.communicate(timeout=30)
@@ -73,165 +99,90 @@ class Run:
         return [call["words"] for call in self.calls if "words" in call]
 
 
-def task_of(recording_id: str = "REC", *more: str, status: str | None = None) -> ArrayTask:
-    manifest = f"./manifests/{recording_id}.csv"
-    log = f"artifacts/telemetry/{recording_id}.jsonl"
-    return ArrayTask(
-        recording_id,
-        Path(manifest),
-        ("badc", "infer", "run", manifest, "--telemetry-log", log, *more),
-        Path(log),
-        None if status is None else Path(status),
-        Path("artifacts/infer", recording_id),
-    )
+def test_each_task_runs_the_words_on_its_own_rows_whatever_the_names(
+    write: Callable[..., WrittenArray], tmp_path: Path
+) -> None:
+    words = (*WORDS, "--runner-cmd", "x 'y' \"$HOME\" é $(touch pwned)")
+    script = write(*([name] for name in HOSTILE_IDS), words=words, slurm_job_name="o'brien's $(touch pwned) é")
 
-
-def files_of(task: ArrayTask, folder: Path) -> tuple[Path, Path, Path]:
-    """Return the task's log, summary and note of having ended well; their folder is made."""
-    log = folder / task.telemetry_log
-    log.parent.mkdir(parents=True, exist_ok=True)
-    return log, log.with_name(f"{log.name}.summary.json"), log.with_name(f"{log.name}.done")
-
-
-def test_each_task_runs_its_own_words_whatever_the_names(write: Callable[..., WrittenScript], tmp_path: Path) -> None:
-    tasks = [task_of(name, "--runner-cmd", f"x '{name}' \"$HOME\" é") for name in HOSTILE_IDS]
-    script = write(*tasks, slurm_job_name="o'brien's $(touch pwned) é")
-
-    for index, task in enumerate(tasks):
+    for index, name in enumerate(HOSTILE_IDS):
         run = Run(script, index).end()
         assert run.code == 0, run.err
-        assert run.words == [list(task.infer_words[1:])]
+        assert run.words == [[*words[1:], "--chunk-plan", str(script.tasks_path), "--slurm-task", str(index)]]
+        assert {r.recording_id for r in read_plan(script.tasks_path, TaskRow) if r.task == index} == {name}
     assert not list(tmp_path.rglob("*pwned"))
 
 
-def test_the_bundle_follows_with_paths_that_are_nested_once(write: Callable[..., WrittenScript]) -> None:
-    task = task_of("o'brien's \"é\" $(x)")
-    table = f"artifacts/aggregate/{task.recording_id}"
-    aggregate = ["infer", "aggregate", f"artifacts/infer/{task.recording_id}", "--manifest", str(task.manifest)]
-    assert Run(write(task, slurm_bundle=True)).end().words == [
-        list(task.infer_words[1:]),
-        [*aggregate, "--output", f"{table}.csv", "--parquet", f"{table}.parquet"],
-        ["report", "bundle", "--parquet", f"{table}.parquet", "--bucket-minutes", "60", "--no-plots"],
-    ]
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (None, "is missing"),
-        ('{"status": "in_progress"}', "is in_progress"),
-        ('{"error": "\\"status\\": \\"completed\\"", "status" : "failed"}', "is failed"),
-        ("not JSON", "is not given"),
-        ("", "is not given"),
-    ],
-)
-def test_a_recording_that_is_not_chunked_has_an_exit_code_of_its_own(
-    write: Callable[..., WrittenScript], tmp_path: Path, content: str | None, said: str
-) -> None:
-    if content is not None:
-        (tmp_path / "status.json").write_text(content)
-    run = Run(write(task_of(status="status.json"))).end()
-
-    assert run.code == ExitCode.CHUNKS_NOT_COMPLETED
-    assert f"badc: status.json: the chunk status of REC {said}, not completed" in run.err
-    assert run.words == []
-
-
-@pytest.mark.parametrize(
-    "content", ['{"status":"completed","error":"\\"status\\": \\"failed\\""}', '{\n "status":\n "completed"\n}\n']
-)
-def test_a_chunked_recording_runs_however_its_status_is_written(
-    write: Callable[..., WrittenScript], tmp_path: Path, content: str
-) -> None:
-    (tmp_path / "status.json").write_text(content)
-    assert Run(write(task_of(status="status.json"))).end().code == 0
-
-
-@pytest.mark.parametrize(
-    ("asked", "summary", "log", "resumed"),
-    [
-        (True, True, True, ".summary.json"),
-        (True, False, True, ""),  # all that a kill -9 in the first moment leaves
-        (True, False, False, None),
-        (False, True, True, None),
-    ],
-)
-def test_a_task_goes_on_from_what_is_there_where_that_is_asked(
-    write: Callable[..., WrittenScript], tmp_path: Path, asked: bool, summary: bool, log: bool, resumed: str | None
-) -> None:
-    task = task_of("two words")
-    for path, there in zip(files_of(task, tmp_path), (log, summary), strict=False):
-        if there:
-            path.touch()
-    run = Run(write(task, slurm_resume_completed=asked)).end()
-
-    further = [] if resumed is None else ["--resume-summary", f"{task.telemetry_log}{resumed}"]
-    assert run.words == [[*task.infer_words[1:], *further]]
-
-
-def test_a_done_task_only_checks_unless_its_command_is_another(
-    write: Callable[..., WrittenScript], tmp_path: Path
-) -> None:
-    task = task_of()
-    _, summary, _ = files_of(task, tmp_path)
-    assert Run(write(task)).end().code == 0
-    summary.touch()
-    assert "--resume-summary" in Run(write(task)).end().words[0]
-
-    other = task_of("REC", "--keep-going")
-    failed = Run(write(other), FAKE_BADC_CODES='{"infer run": 1}').end()
-    assert "--resume-summary" not in failed.words[0]
-    # Its outputs are now partly those of the other command.
-    assert "--resume-summary" not in Run(write(task)).end().words[0]
-
-
-def test_a_task_that_slurm_started_again_goes_on(write: Callable[..., WrittenScript], tmp_path: Path) -> None:
-    task = task_of()
-    log, _, _ = files_of(task, tmp_path)
-    log.touch()
-    assert "--resume-summary" in Run(write(task), SLURM_RESTART_COUNT="1").end().words[0]
-
-
 @pytest.mark.parametrize("code", [1, 2, 130])
-def test_a_failed_run_gives_its_exit_code_and_no_bundle(write: Callable[..., WrittenScript], code: int) -> None:
-    script = write(task_of("two words"), slurm_bundle=True)
-    run = Run(script, FAKE_BADC_CODES=json.dumps({"infer run": code})).end()
-
-    assert run.code == code
-    assert [words[:2] for words in run.words] == [["infer", "run"]]
-    line = run.err.strip().partition("submit it again with: ")[2]
-    assert shlex.split(line) == ["sbatch", "--array=0", str(script.path)]
-
-
-def test_a_failed_step_of_the_bundle_gives_its_exit_code(write: Callable[..., WrittenScript]) -> None:
-    run = Run(write(task_of(), slurm_bundle=True), FAKE_BADC_CODES='{"infer aggregate": 1}').end()
-    assert run.code == 1
-    assert [words[:2] for words in run.words] == [["infer", "run"], ["infer", "aggregate"]]
-
-
-def test_the_bundle_is_made_again_only_after_a_run_that_did_something(
-    write: Callable[..., WrittenScript], tmp_path: Path
+def test_a_failed_task_says_of_what_and_how_it_is_submitted_again(
+    write: Callable[..., WrittenArray], code: int
 ) -> None:
-    task = task_of()
-    script = write(task, slurm_bundle=True, slurm_bundle_aggregate_dir="tables of all", slurm_bundle_bucket_minutes=5)
-    writes = {"infer run": str(tmp_path / task.telemetry_log)}
-    first = Run(script, FAKE_BADC_WRITES=json.dumps(writes)).end()
-    made = ["report", "bundle", "--parquet", "tables of all/REC.parquet", "--bucket-minutes", "5", "--no-plots"]
-    assert first.words[2] == made
+    script = write(["A"], ["two, words", 'o"b', "C", "D", "E"], ["F"], slurm_max_array=2)
+    codes = json.dumps({"infer orchestrate": code})
+    run = Run(script, 1, FAKE_BADC_CODES=codes).end()
+    assert run.code == code
+    assert f'badc: task 1 ("two, words", "o""b", C and 2 more) ended with exit code {code}; submit' in run.err
+    assert resubmitted(run) == ["sbatch", "--array=1", str(script.path)]
+    assert run.calls[0]["resume_with"] == shlex.join(resubmitted(run))
+    # The third task is the first of the second array, whose script gets the number.
+    run = Run(script, 0, "2", FAKE_BADC_CODES=codes).end()
+    assert "badc: task 2 (F) ended" in run.err
+    assert resubmitted(run) == ["sbatch", "--array=0", str(script.path), "2"]
 
-    assert len(Run(script).end().words) == 3  # there is no bundle, so it is made
-    (tmp_path / "tables of all").mkdir()
-    (tmp_path / "tables of all" / "REC.duckdb").touch()
-    assert len(Run(script).end().words) == 1
-    assert len(Run(script, FAKE_BADC_WRITES=json.dumps(writes)).end().words) == 3
+
+def resubmitted(run: Run) -> list[str]:
+    return shlex.split(run.err.strip().rpartition("submit it again with: ")[2])
 
 
-def test_a_signal_reaches_badc_and_the_script_waits_for_its_end(write: Callable[..., WrittenScript]) -> None:
-    run = Run(write(task_of(), slurm_bundle=True), FAKE_BADC_WAITS="1")
+def test_a_task_that_asked_for_a_gpu_and_has_none_runs_nothing(write: Callable[..., WrittenArray]) -> None:
+    none = json.dumps({"gpus": 1})
+    run = Run(write(["A"], slurm_gres="gpu:a100:1"), FAKE_BADC_CODES=none).end()
+    assert (run.code, run.words) == (2, [["gpus"]])
+    assert "the task asked Slurm for gpu:a100:1 and can use no GPU on" in run.err
+    assert resubmitted(run)[:2] == ["sbatch", "--array=0"]
+    assert [words[0] for words in Run(write(["A"], slurm_gres="gpu:1")).end().words] == ["gpus", "infer"]
+    for values in ({"slurm_gres": "gpu:1", "slurm_allow_cpu": True}, {"slurm_gres": "tmpfs:50G"}, {}):
+        assert [words[0] for words in Run(write(["A"], **values)).end().words] == ["infer"]
+
+
+def test_what_cannot_be_started_is_told_in_words(write: Callable[..., WrittenArray], setup_file: Path) -> None:
+    setup_file.write_text("badc=(no-such-program)\n")
+    run = Run(write(["A"])).end()
+    assert run.code == 127
+    assert "badc: 'no-such-program' cannot be started on" in run.err
+    setup_file.write_text("true\nno_such_module load x\n")
+    script = write(["A"])
+    run = Run(script).end()
+    assert run.code == 127
+    line = script.path.read_text().splitlines().index("no_such_module load x") + 1
+    assert f"line {line} of {script.path}, from the file of --slurm-setup, failed" in run.err
+    assert "put 'source /etc/profile' in front of it" in run.err
+
+
+def test_what_a_killed_job_left_on_the_node_goes_with_the_next_one(
+    write: Callable[..., WrittenArray], tmp_path: Path
+) -> None:
+    script, scratch = write(["A"]), tmp_path / "scratch" / "new"
+    run = Run(script, FAKE_BADC_WAITS="1", TMPDIR=str(scratch)).wait_for_a_call()
+    (left,) = scratch.iterdir()
+    run.process.kill()
+    run.process.wait()
+    busy = Run(script, calls="busy.jsonl", FAKE_BADC_WAITS="1", TMPDIR=str(scratch)).wait_for_a_call()
+    assert left.exists()  # what the killed shell had started still runs
+    os.kill(run.calls[0]["pid"], signal.SIGKILL)
+    while_it_runs = set(scratch.iterdir()) - {left}
     deadline = time.monotonic() + 20
-    while not run.calls:
+    while left.exists():
         assert time.monotonic() < deadline
-        time.sleep(0.02)
+        assert Run(script, 0, calls="others.jsonl", TMPDIR=str(scratch)).end().code == 0
+    assert set(scratch.iterdir()) == while_it_runs
+    busy.process.terminate()
+    busy.end()
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_signal_reaches_badc_and_the_script_waits_for_its_end(write: Callable[..., WrittenArray]) -> None:
+    run = Run(write(["A"]), FAKE_BADC_WAITS="1").wait_for_a_call()
     run.process.send_signal(signal.SIGTERM)
     run.end()
 
@@ -239,64 +190,91 @@ def test_a_signal_reaches_badc_and_the_script_waits_for_its_end(write: Callable[
     assert [call.get("signals") for call in run.calls] == [None, "SIGTERM"]
 
 
-def test_each_task_has_a_prefect_home_of_its_own_that_goes_with_it(write: Callable[..., WrittenScript]) -> None:
-    script = write(task_of())
+def test_each_task_has_a_prefect_home_of_its_own_that_goes_with_it(write: Callable[..., WrittenArray]) -> None:
+    script = write(["A"])
     homes = [Path(Run(script).end().calls[0]["prefect_home"]) for _ in range(2)]
     assert homes[0] != homes[1]
     assert not any(home.parent.exists() for home in homes)
 
 
 def test_lines_of_the_site_may_read_variables_that_are_not_set_but_must_not_fail(
-    write: Callable[..., WrittenScript], setup_file: Path
+    write: Callable[..., WrittenArray], setup_file: Path
 ) -> None:
     lines = setup_file.read_text()
     setup_file.write_text(lines + 'echo "site $NOT_SET_ANYWHERE"\n')
-    assert Run(write(task_of())).end().out.startswith("site \n")
+    assert Run(write(["A"])).end().out.startswith("site \n")
     setup_file.write_text(lines + "false\n")
-    run = Run(write(task_of())).end()
+    run = Run(write(["A"])).end()
     assert run.code == 1
     assert run.words == []
 
 
-@pytest.mark.parametrize("index", ["1", "none"])
-def test_an_index_beyond_the_array_is_refused(write: Callable[..., WrittenScript], index: str) -> None:
-    run = Run(write(task_of()), index).end()
+@pytest.mark.parametrize(("index", "first"), [("1", "0"), ("none", "0"), ("0", "1"), ("0", "x")])
+def test_an_index_beyond_the_array_is_refused(write: Callable[..., WrittenArray], index: str, first: str) -> None:
+    run = Run(write(["A"]), index, first).end()
     assert run.code == 2
-    assert f"task {index} is none of the 0 to 0 of this script" in run.err
+    assert f"task {first} + {index} is none of the 0 to 0 of this script" in run.err
 
 
-def test_an_array_larger_than_the_site_allows_is_split(tmp_path: Path, setup_file: Path) -> None:
-    tasks = [task_of(f"REC{number}") for number in range(5)]
-    settings = SlurmSettings(
-        slurm_script=tmp_path / "jobs" / "array.sh", slurm_max_array=2, slurm_array_throttle=1, slurm_setup=setup_file
-    )
-    scripts = write_array_scripts(settings, tasks, tmp_path)
+def test_many_tasks_are_several_arrays_of_one_script(write: Callable[..., WrittenArray], tmp_path: Path) -> None:
+    script = write(*([f"REC{n}"] for n in range(5)), slurm_max_array=2, slurm_array_throttle=1)
+    (tmp_path / "bin").mkdir()
+    sbatch = tmp_path / "bin" / "sbatch"
+    sbatch.write_text('#!/bin/bash\necho "$*" >>"$CALLS"\necho "$(wc -l <"$CALLS");cluster"\n')
+    sbatch.chmod(0o755)
+    calls = tmp_path / "calls"
+    environment = os.environ | {"PATH": f"{sbatch.parent}:{os.environ['PATH']}", "CALLS": str(calls)}
+    done = subprocess.run(shlex.split(script.submit_all), env=environment, capture_output=True, text=True, check=True)
+    assert (script.tasks, script.arrays) == (5, 3)
+    # No more than the throttle says run at once, also of two arrays.
+    assert calls.read_text().splitlines() == [
+        f"--parsable --array=0-1%1 {script.path} 0",
+        f"--parsable --dependency=afterany:1 --array=0-1%1 {script.path} 2",
+        f"--parsable --dependency=afterany:2 --array=0-0%1 {script.path} 4",
+        f"--parsable --dependency=afterany:1:2:3 {tmp_path / 'array.finish.sh'}",
+    ]
+    assert done.stdout.splitlines()[1] == "job 2: tasks from 2 on"
+    ran = [Run(script, index, str(first)).end().words[0][-1] for first, index in ((0, 1), (2, 0), (4, 0))]
+    assert ran == ["1", "2", "4"]
+    assert submit_lines(script.path, [0, 1, 3, 4], 2) == [
+        f"sbatch --array=0-1 {script.path}",
+        f"sbatch --array=1 {script.path} 2",
+        f"sbatch --array=0 {script.path} 4",
+    ]
+    finish = WrittenScript(tmp_path / "array.finish.sh", 1, script.log_dir)
+    assert Run(finish).end().words == [["infer", "status"]]
 
-    assert [script.path.name for script in scripts] == ["array_1.sh", "array_2.sh", "array_3.sh"]
-    assert [script.submit_line for script in scripts] == [f"sbatch {script.path}" for script in scripts]
-    heads = [script.path.read_text() for script in scripts]
-    assert ["--array=0-1%1\n" in head for head in heads] == [True, True, False]
-    assert "--array=0-0%1\n" in heads[2]
-    ran = [Run(script, index).end().words[0] for script in scripts for index in range(script.tasks)]
-    assert ran == [list(task.infer_words[1:]) for task in tasks]
+
+def test_a_script_keeps_its_tasks_when_another_is_written(write: Callable[..., WrittenArray]) -> None:
+    first, second, third = write(["A"], ["B"]), write(["B"]), write(["B"])
+    assert [script.path.name for script in (first, second, third)] == ["array.sh", "array-2.sh", "array-3.sh"]
+    assert [row.recording_id for row in read_plan(first.tasks_path, TaskRow)] == ["A", "B"]
+    assert Run(second).end().words[0][-3:] == [str(second.tasks_path), "--slurm-task", "0"]
 
 
-def test_no_tasks_give_no_script(tmp_path: Path) -> None:
-    assert write_array_scripts(SlurmSettings(slurm_script=tmp_path / "array.sh"), [], tmp_path) == []
-    assert list(tmp_path.iterdir()) == []
+def test_a_script_of_very_many_tasks_is_as_small_as_one_of_ten(write: Callable[..., WrittenArray]) -> None:
+    few, many = write(*([f"R{n}"] for n in range(10))), write(*([f"R{n}"] for n in range(20_000)))
+    sizes = [script.path.stat().st_size for script in (few, many)]
+    assert abs(sizes[1] - sizes[0]) < 100
+    assert Run(many, 999, "19000").end().words[0][-1] == "19999"
 
 
-def test_a_thousand_tasks_fit_into_what_slurm_takes(write: Callable[..., WrittenScript]) -> None:
-    long = "/".join(["folder" * 8] * 4)
-    script = write(*(task_of(f"{'station ' * 6}{number}", "--runner-cmd", long) for number in range(1000)))
-    # max_script_size of SchedulerParameters is 4 MiB unless the site has set it.
-    assert script.path.stat().st_size < 2 << 20
-    assert Run(script, 999).end().words[0][2].endswith(" 999.csv")
+@pytest.mark.parametrize(
+    ("hours", "limit", "tasks"),
+    [
+        ([1, 1, 1], None, [0, 1, 2]),
+        ([1, 1, 1, 1, 1], 2, [0, 0, 1, 1, 2]),
+        ([0.5, 3, 0.5, 0.5], 1, [0, 1, 2, 2]),
+        ([0, 0, 0], 1, [0, 0, 0]),
+    ],
+)
+def test_a_task_gets_recordings_up_to_its_hours(hours: list[float], limit: float | None, tasks: list[int]) -> None:
+    assert packed(hours, limit) == tasks
 
 
-def test_the_head_has_what_was_asked_for_and_nothing_else(write: Callable[..., WrittenScript], tmp_path: Path) -> None:
+def test_the_head_has_what_was_asked_for_and_nothing_else(write: Callable[..., WrittenArray], tmp_path: Path) -> None:
     def head(**settings: Any) -> list[str]:
-        lines = write(task_of(), **settings).path.read_text().splitlines()
+        lines = write(["A"], **settings).path.read_text().splitlines()
         return [line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH ")]
 
     assert head() == [
@@ -334,7 +312,7 @@ def test_the_head_has_what_was_asked_for_and_nothing_else(write: Callable[..., W
 
 def test_a_longer_grace_period_is_told_earlier(tmp_path: Path) -> None:
     settings = SlurmSettings(slurm_script=tmp_path / "a.sh", slurm_time="1-00")
-    (script,) = write_array_scripts(settings, [task_of()], tmp_path, grace_period_s=600)
+    script = write_array(settings, rows_of(["A"]), WORDS, [], tmp_path, grace_period_s=600)
     assert "--signal=B:TERM@690\n" in script.path.read_text()
 
 
@@ -349,30 +327,30 @@ def test_what_cannot_be_used_is_refused_before_anything_is_written(tmp_path: Pat
     ):
         settings = SlurmSettings(slurm_script=tmp_path / "new" / "array.sh", **values)
         with pytest.raises(RequestError) as caught:
-            write_array_scripts(settings, [task_of()], tmp_path)
+            write_array(settings, rows_of(["A"]), WORDS, [], tmp_path)
         assert message in str(caught.value)
         assert not (tmp_path / "new").exists()
     with pytest.raises(RequestError, match="--slurm-script: no file"):
-        write_array_scripts(SlurmSettings(), [task_of()], tmp_path)
+        write_array(SlurmSettings(), rows_of(["A"]), WORDS, [], tmp_path)
+    with pytest.raises(ValueError, match="not the words of a dataset's inference"):
+        write_array(SlurmSettings(slurm_script=tmp_path / "a.sh"), rows_of(["A"]), ("badc", "gpus"), [], tmp_path)
 
 
-def test_words_that_are_no_first_run_are_a_mistake_of_the_caller() -> None:
-    with pytest.raises(ValueError, match="badc infer run"):
-        task_of("REC", "--resume-summary", "x")
-
-
-@pytest.mark.parametrize("bundle", [False, True])
+@pytest.mark.parametrize("gres", [None, "gpu:1"])
 @pytest.mark.parametrize("with_setup", [False, True])
-def test_shellcheck_finds_nothing_in_an_array(tmp_path: Path, setup_file: Path, bundle: bool, with_setup: bool) -> None:
-    settings = SlurmSettings(
-        slurm_script=tmp_path / "array.sh",
-        slurm_bundle=bundle,
-        slurm_resume_completed=bundle,
+def test_shellcheck_finds_nothing_in_an_array(
+    write: Callable[..., WrittenArray], setup_file: Path, gres: str | None, with_setup: bool
+) -> None:
+    script = write(
+        *([name] for name in HOSTILE_IDS),
+        words=(*WORDS, "--runner-cmd", "x $y"),
+        slurm_gres=gres,
+        slurm_max_array=1 if with_setup else 1000,
+        slurm_array_throttle=2 if with_setup else None,
         slurm_setup=setup_file if with_setup else None,
     )
-    tasks = [task_of(name, "--runner-cmd", "x $y", status="s.json") for name in HOSTILE_IDS]
-    (script,) = write_array_scripts(settings, tasks, tmp_path)
-    assert_clean(script.path)
+    for path in (script.path, script.submit, script.path.with_suffix(".finish.sh")):
+        assert_clean(path)
 
 
 @pytest.mark.parametrize(("gres", "cpu_workers"), [(None, 0), ("gpu:2", 0), ("gpu:2", 3)])

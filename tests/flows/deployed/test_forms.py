@@ -24,7 +24,7 @@ from tests.conftest import ROOT
 # Plans that are only shown, what a worker's machine has no shell for, and how a shell goes on with a run that Prefect
 # would try again.
 REDO = {"redo_before", "chunk_redo_before", "infer_redo_before"}
-NOT_IN_A_FORM = {*SlurmSettings.model_fields, *REDO, "apply", "plan_csv", "plan_json", "sockeye_log_dir"}
+NOT_IN_A_FORM = {*SlurmSettings.model_fields, "slurm_task", *REDO, "apply", "plan_csv", "plan_json", "sockeye_log_dir"}
 # What follows from the choice of a runner's form.
 RUNNER_CHOICE = {"runner_block", *(name for part in RUNNERS.values() for name in part.fixed)}
 # The flows that have a form; what the module imports has none.

@@ -41,8 +41,9 @@ check: env
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-# The site, in build/site; every warning is an error.
+# The site, in build/site; every warning is an error. docs/notebook.md shows what becomes of the notebook.
 docs: env
+	@$(PY) -m nbconvert --log-level=WARN --to markdown --output-dir build docs/notebook.ipynb
 	$(VENV)/bin/zensical build --strict --clean
 	@echo "build/site/index.html"
 

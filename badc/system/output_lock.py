@@ -77,6 +77,28 @@ def output_lock(output_dir: Path, recordings: frozenset[str], telemetry_log: Pat
             path.rmdir()
 
 
+def living_runs(output_dir: Path) -> dict[str, str]:
+    """Return which recordings below a folder of detections a living run has, each with who that is."""
+    found: dict[str, str] = {}
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = _opened(stack, output_dir / FOLDER, os.O_DIRECTORY, None)
+            names = os.listdir(folder)  # noqa: PTH208 - of a descriptor
+        except OSError:  # none runs, or something is in the way, which a run will say
+            return found
+        for name in filter(_OURS.fullmatch, names):
+            with contextlib.suppress(OSError), contextlib.ExitStack() as each:
+                other = _opened(each, name, os.O_RDONLY | os.O_NONBLOCK, folder)
+                content = _content_of(other)
+                if content is not None and not lock(other, wait=False, shared=True):
+                    found |= dict.fromkeys(content["recordings"], _who(content))
+    return found
+
+
+def _who(run: dict[str, Any]) -> str:
+    return f"process {run['pid']} on {run['host']}, since {run['started_at']}"
+
+
 @contextlib.contextmanager
 def _guarded(path: Path) -> Iterator[int]:
     """Let one process at a time read the locks and add its own; yield the descriptor of their folder."""
@@ -163,7 +185,7 @@ def _refuse_if_shared(path: Path, other: dict[str, Any], recordings: frozenset[s
     if shared:
         more = f" and {numbered(len(shared) - 1, 'more recording')}" if len(shared) > 1 else ""
         raise RequestError(
-            f"{path.parent}: another run is writing the outputs of {shared[0]}{more}: process {other['pid']} on "
-            f"{other['host']}, since {other['started_at']}, log {other['telemetry_log']}. "
+            f"{path.parent}: another run is writing the outputs of {shared[0]}{more}: {_who(other)}, "
+            f"log {other['telemetry_log']}. "
             "Wait for it, stop it, or choose another --output-dir."
         )

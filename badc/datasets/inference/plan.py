@@ -29,6 +29,7 @@ from badc.recordings.sites import read_sites
 from badc.runners.hawkears.settings import HawkearsSettings
 from badc.runners.interface import RunnerSpec
 from badc.runners.settings import other_runners
+from badc.system.output_lock import living_runs
 from badc.system.paths import as_written, find_dataset_root, require_inside, require_writable
 from badc.system.threads import in_threads
 from badc.telemetry.summary import resumable
@@ -217,6 +218,7 @@ def _look_at_all(settings: OrchestrateSettings, on_progress: Callable[[int, int]
     except NotInstalledError as error:
         spec, not_installed = settings.runner(), str(error)
     made_with = made_by(spec, settings, find_dataset_root(settings.root))
+    running = living_runs(settings.below(settings.output_dir))
     found: list[RecordingToInfer] = []
     for recording in in_threads(lambda path: look_at(path, settings, made_with), manifests):
         row = None if rows is None else rows[recording.manifest]
@@ -228,6 +230,8 @@ def _look_at_all(settings: OrchestrateSettings, on_progress: Callable[[int, int]
         asked = {"telemetry_dir", "sockeye_log_dir"} & settings.model_fields_set
         if row is not None and row.telemetry_log is not None and not asked:
             recording = replace(recording, log=settings.below(Path(row.telemetry_log)))
+        if recording.decision in TO_RUN and (who := running.get(recording.recording_id)) is not None:
+            recording = replace(recording, reason=f"{recording.reason}; it is running: {who}")
         found.append(recording)
         on_progress(len(found), len(manifests))
     _refuse_shared_ids(found)

@@ -19,6 +19,7 @@ from badc.datasets.inference.settings import OrchestrateSettings
 from badc.datasets.pipeline_settings import PipelineSettings, chunk_settings, going_on, orchestrate_settings
 from badc.errors import RequestError
 from badc.settings.model import settings_from
+from badc.system.output_lock import output_lock
 from badc.system.row_files import read_plan, write_plan_csv, write_plan_json
 from badc.telemetry.summary import Job, JobStatus, RunSummary, resumable, summary_path, write_summary
 from tests.badc.datasets.inference.conftest import plan, write_outputs
@@ -277,3 +278,13 @@ def test_only_what_is_partly_done_is_gone_on_with(dataset: Callable[..., Path]) 
         log.touch()
     resumed = {r.recording_id: made.infer_settings(r).resume_summary for r in made.todo}
     assert resumed == {"cut anew": None, "partial": made.todo[1].log, "whole": None}
+
+
+def test_a_recording_that_a_run_is_writing_is_said_to_be_running(dataset: Callable[..., Path]) -> None:
+    root = dataset("A", "B")
+    log = root / "a.jsonl"
+    with output_lock(root / "artifacts" / "infer", frozenset({"A"}), log):
+        reasons = {r.recording_id: r.reason for r in plan(root).recordings}
+        assert reasons["A"].startswith(f"no chunk has an output; it is running: process {os.getpid()} on ")
+        assert reasons["B"] == "no chunk has an output"
+    assert plan(root).recordings[0].reason == "no chunk has an output"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
-# What `make hawkears` makes.
-OWN_PYTHON = Path(__file__).parents[2] / ".venv-hawkears" / "bin" / "python"
+# What `make hawkears` makes: an environment beside BADC's own.
+OWN_PYTHON = Path(sys.prefix).with_name(".venv-hawkears") / "bin" / "python"
 _CLASSES = "install/*/data/classes.csv"
 
 

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from badc.settings.model import Settings, also_called, option_name, turned_off_by
 
 # What `sbatch --time` takes: minutes, m:s, h:m:s, days-hours, days-h:m, days-h:m:s (man sbatch).
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<first>\d+)(?::(?P<second>\d+))?(?::(?P<third>\d+))?")
 # What `sbatch --gres` takes: names with a type, a count or both, such as gpu, gpu:2, gpu:a100:1, several with commas.
-_GRES = re.compile(r"[\w.-]+(:[A-Za-z][\w.-]*)?(:\d+[KMGTP]?)?")
+_GRES = re.compile(r"[\w.-]+(:[\w.-]*[A-Za-z][\w.-]*)?(:\d+[KMGTP]?)?")
 _TARGETS = ("slurm_script", "slurm_dask")
-# Hours of audio, or `auto`.
-HoursPerTask = Literal["auto"] | Annotated[float, Field(gt=0)]
+
+
+def _hours_or_auto(value: object) -> object:
+    if value is None or value == "auto":
+        return value
+    try:
+        hours = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        hours = 0.0
+    if not 0 < hours < math.inf:
+        raise ValueError(f"{value!r} is neither a number of hours above 0, nor auto")
+    return hours
 
 
 def _sbatch(name: str, what: str, off: str | None = None, **limits: Any) -> Any:
@@ -99,7 +110,8 @@ class SlurmSettings(Settings):
         int, _sbatch("bundle_bucket_minutes", "Length of a bundle's time buckets in minutes.", ge=1)
     ] = 60
     slurm_hours_per_task: Annotated[
-        HoursPerTask | None,
+        float | Literal["auto"] | None,
+        BeforeValidator(_hours_or_auto),
         Field(
             description="Give each task recordings of about so many hours of audio, for which it loads the model once; "
             "`auto`: so many that a task has half an hour of work, as far as earlier runs tell the speed. Default: one "

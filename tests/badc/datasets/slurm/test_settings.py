@@ -33,6 +33,10 @@ SCRIPT = {"slurm_script": "array.sh"}
         ({"slurm_array_throttle": 0, **SCRIPT}, "--slurm-array-throttle: "),
         ({"slurm_max_array": 0, **SCRIPT}, "--slurm-max-array: "),
         ({"slurm_cpus_per_task": 0, **SCRIPT}, "--slurm-cpus-per-task: "),
+        ({"slurm_gres": "gpu=1", **SCRIPT}, "--slurm-gres: gpu=1: Slurm writes generic resources as gpu:1"),
+        ({"slurm_gres": "gpu: 1", **SCRIPT}, "--slurm-gres: gpu: 1: Slurm writes"),
+        ({"slurm_hours_per_task": 0, **SCRIPT}, "--slurm-hours-per-task: 0 is neither a number of hours"),
+        ({"slurm_hours_per_task": "x", **SCRIPT}, "--slurm-hours-per-task: 'x' is neither a number of hours"),
     ],
 )
 def test_what_slurm_would_not_take_is_refused(values: dict[str, Any], message: str) -> None:
@@ -80,3 +84,8 @@ def test_the_templates_are_part_of_an_installed_package() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     found = {path for pattern in declared["badc.datasets.slurm"] for path in package.glob(pattern)}
     assert found == set((package / "templates").iterdir())
+
+
+@pytest.mark.parametrize("gres", ["gpu", "gpu:1", "gpu:a100:2", "gpu:1g.10gb:1", "gpu:1,tmpfs:50G", "mig:1"])
+def test_generic_resources_are_written_as_sites_name_them(gres: str) -> None:
+    assert SlurmSettings(slurm_script=Path("array.sh"), slurm_gres=gres).slurm_gres == gres

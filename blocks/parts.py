@@ -47,8 +47,12 @@ class Part:
     beside: Mapping[str, Any] = field(default_factory=dict)
 
     def model(self, name: str, base: type[BaseModel], first: Mapping[str, Any] = _NONE, **further: Any) -> Any:
-        """Return a pydantic model of this part; `first` and `further` are more fields, as `create_model` takes them."""
-        own: dict[str, Any] = {each: _field(self.source, each, each in self.required) for each in self.fields}
+        """Return a pydantic model of this part, whose fields stand as in the help.
+
+        `first` and `further` are more fields, as `create_model` takes them.
+        """
+        names = sorted(self.fields, key=self.source.in_the_help)
+        own: dict[str, Any] = {each: _field(self.source, each, each in self.required) for each in names}
         return create_model(name, __base__=base, __doc__=self.description, **{**first, **own, **further})
 
     def given(self, filled: BaseModel) -> dict[str, Any]:
@@ -73,17 +77,16 @@ def _field(source: type[Settings], name: str, required: bool) -> tuple[Any, Fiel
 
 
 def _title(name: str) -> str:
-    for prefix in _PREFIXES:
-        name = name.removeprefix(prefix)
+    name = name.removeprefix("slurm_")  # of all in a profile
     unit = next((f" ({text})" for suffix, text in _UNITS.items() if name.endswith(suffix)), "")
     words = re.sub("|".join(f"{suffix}$" for suffix in _UNITS), "", name).split("_")
     text = " ".join(_SPELT.get(word, word) for word in words)
     return text[0].upper() + text[1:] + unit
 
 
-_PREFIXES = ("slurm_", "bundle_", "hawkears_", "birdnet_", "runner_", "infer_")
 _UNITS = {"_s": "s", "_gib": "GiB"}
 _SPELT = {"gpu": "GPU", "gpus": "GPUs", "cpu": "CPU", "cpus": "CPUs", "cmd": "command", "env": "environment"}
+_SPELT |= {"hawkears": "HawkEars", "birdnet": "BirdNET"}
 
 
 def _runner(spec: type[RunnerSpec]) -> Part:

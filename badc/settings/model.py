@@ -26,6 +26,14 @@ class Settings(BaseModel):
     # the commands. What is below none comes before them.
     sections: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
+    @classmethod
+    def in_the_help(cls, name: str) -> tuple[int, int]:
+        """Return where a field stands in the help, to sort by: its heading, and its place below that."""
+        for number, names in enumerate(cls.sections.values()):
+            if name in names:
+                return number, names.index(name)
+        return -1, 0
+
     @property
     def named_blocks(self) -> dict[str, str]:
         """The names of the blocks in these settings, by field."""

@@ -106,16 +106,11 @@ def options_of(model: Any) -> Callable[[Callable[..., int | None]], Callable[...
 
 def _below_headings(model: Any, parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:
     """Return options in the order of the model's `sections`, each with its heading; those of none come first."""
-    places = {
-        name: (number, place, heading)
-        for number, (heading, names) in enumerate(model.sections.items())
-        for place, name in enumerate(names)
-    }
     for parameter in parameters:
-        for told in getattr(parameter.annotation, "__metadata__", ()):
-            if parameter.name in places:
-                told.rich_help_panel = places[parameter.name][2]
-    return sorted(parameters, key=lambda parameter: places.get(parameter.name, (-1, 0))[:2])
+        number, _ = model.in_the_help(parameter.name)
+        for told in getattr(parameter.annotation, "__metadata__", ()) if number >= 0 else ():
+            told.rich_help_panel = list(model.sections)[number]
+    return sorted(parameters, key=lambda parameter: model.in_the_help(parameter.name))
 
 
 def _is_given(context: typer.Context, name: str) -> bool:

@@ -60,9 +60,12 @@ class PlacesForm(Form):
 
     model_config = ConfigDict(title="Places")
 
+    resume_summary: Path | None = Field(
+        default=None, title="Resume summary", description="Summary or telemetry log of an earlier run to go on from."
+    )
     output_dir: Path | None = Field(
         default=None,
-        title="Detections",
+        title="Output dir",
         description="Folder of the detections. Default: artifacts/infer, in the dataset if there is one, else in the "
         "worker's checkout.",
     )
@@ -70,12 +73,9 @@ class PlacesForm(Form):
         default=None, title="Telemetry log", description="Default: a new one, named after the flow run."
     )
     dataset_root: Path | None = Field(
-        default=None, title="Dataset", description="Default: the folder above the manifest that has a .datalad."
+        default=None, title="Dataset root", description="Default: the folder above the manifest that has a .datalad."
     )
     dataset_block: str | None = Field(default=None, title="Dataset block", description="Name of a saved dataset.")
-    resume_summary: Path | None = Field(
-        default=None, title="Go on from", description="Summary or telemetry log of an earlier run."
-    )
 
 
 WorkersForm = _form("WorkersForm", parts.CLUSTER, _block_name("Workers"))

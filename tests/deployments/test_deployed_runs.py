@@ -73,7 +73,7 @@ def test_a_run_is_started_from_the_form_and_cancelled(
         wait_until(lambda: b'"start"' in logs()[0].read_bytes())
         started = worker.children(recursive=True)
         assert len(started) >= 3
-        assert cancelled_after_s(lab, run_id, started) < 20
+        assert cancelled_after_s(lab, run_id, started) < 60  # 14 to 20 where it was tried; the chunk would take 120
         summary = orjson.loads(logs()[0].with_name(f"{logs()[0].name}.summary.json").read_bytes())
         assert summary["state"] == "interrupted"
         assert {job["status"] for job in summary["jobs"].values()} == {"not_run"}
@@ -109,7 +109,7 @@ def test_a_run_of_a_whole_dataset_is_cancelled(
     wait_until(begun)
     log = begun()[0]  # either recording may have the workers first
     started = worker.children(recursive=True)
-    assert cancelled_after_s(lab, run_id, started) < 20
+    assert cancelled_after_s(lab, run_id, started) < 60
     assert orjson.loads(log.with_name(f"{log.name}.summary.json").read_bytes())["state"] == "interrupted"
     attempts = [(event.status, event.details.get("error")) for event in read_events(log)]
     assert (EventStatus.FAILURE, "interrupted before it ended") in attempts

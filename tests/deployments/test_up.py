@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
-from tests.conftest import page_of_the_lab
+from tests.conftest import ROOT, page_of_the_lab
 from tests.deployments.conftest import Lab, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.browser, pytest.mark.xdist_group("deployments")]
@@ -55,6 +57,24 @@ def test_up_again_keeps_what_an_operator_changed(lab: Lab, chromium: str) -> Non
     assert kept["nightly"]["schedule"] == example["schedule"]
     assert kept[None]["schedule"]["interval"] == own["schedule"]["interval"]
     assert kept[None]["parameters"] == own["parameters"]
+
+
+def test_forms_say_which_blocks_are_saved(lab: Lab) -> None:
+    def descriptions() -> dict[str, str]:
+        definitions = lab.deployments()["orchestrate"]["parameter_openapi_schema"]["definitions"]
+        fields = {each["title"]: each["properties"].get("block") for each in definitions.values()}
+        return {title: field["description"] for title, field in fields.items() if field is not None}
+
+    assert set(descriptions()) == {"Saved", "Workers", "Dataset"}
+    assert all(text.endswith("None was saved yet.") for text in descriptions().values())
+    save = "from pathlib import Path; from blocks import types; types.Dataset(root=Path('/data')).save('ridge')"
+    save += "; [types.GpuCluster(cpu_workers=2).save(name) for name in ('laptop', 'node')]"
+    subprocess.run([sys.executable, "-c", save], env=lab.environment, cwd=ROOT, check=True, capture_output=True)
+    lab.up()
+    saved, workers = descriptions(), "badc-gpu-cluster"
+    assert saved["Dataset"].endswith("Saved when this was deployed: badc-dataset/ridge.")
+    assert saved["Workers"].endswith(f"Saved when this was deployed: {workers}/laptop, {workers}/node.")
+    assert saved["Saved"].endswith("None was saved yet.")
 
 
 def automation_for_dead_runs(lab: Lab) -> dict[str, Any]:

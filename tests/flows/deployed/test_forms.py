@@ -17,6 +17,7 @@ from badc.datasets.slurm.settings import SlurmSettings
 from badc.detections.settings import AggregateSettings
 from badc.inference.settings import InferSettings
 from badc.reports.settings import BundleSettings
+from badc.settings.model import option_name
 from blocks.parts import RUNNERS
 from flows.deployed import flows, forms
 from tests.conftest import ROOT
@@ -73,6 +74,19 @@ def test_every_field_says_what_it_is() -> None:
             for name, field in definition.get("properties", {}).items():
                 assert field.get("title"), name
                 assert field.get("description"), name
+
+
+@pytest.mark.parametrize("name", DEPLOYED)
+def test_fields_have_the_order_and_the_names_of_the_help(name: str) -> None:
+    settings, _ = FORMS[name]
+    schema = parameter_schema(DEPLOYED[name])
+    for definition in schema.definitions.values():
+        names = [each for each in definition.get("properties", {}) if each in settings.model_fields]
+        assert names == sorted(names, key=settings.in_the_help), definition["title"]
+        for each in names:
+            title = re.sub(r" \(.+\)$", "", definition["properties"][each]["title"]).lower()
+            option = option_name(each).removeprefix("--").removesuffix("-gib").replace("-", " ")
+            assert title.replace("command", "cmd").replace("environment", "env") == option
 
 
 def test_the_documentation_has_every_json_name() -> None:

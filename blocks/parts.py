@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.datasets.pipeline_settings import PipelineSettings
+from badc.datasets.place import place_of
 from badc.datasets.slurm.settings import SlurmSettings
 from badc.detections.settings import AggregateSettings
 from badc.inference.settings import InferOptions
@@ -132,7 +133,10 @@ DATASET = Part(
     "Dataset",
     "A folder of recordings, where its manifests and results are, and whether runs are recorded in DataLad.",
     OrchestrateSettings,
-    ("manifest_dir", "chunks_dir", "output_dir", "telemetry_dir", "bundle_aggregate_dir", "layout", "record_datalad"),
+    (
+        *("results", "manifest_dir", "chunks_dir", "output_dir", "telemetry_dir", "bundle_aggregate_dir", "layout"),
+        "record_datalad",
+    ),
     beside={"dataset": Path("dataset")},
 )
 SLURM = Part(
@@ -186,7 +190,7 @@ PIPELINE_RECORDINGS = replace(
         "fail_fast",
     ),
 )
-PIPELINE_REPORTS = replace(REPORTS, source=PipelineSettings)
+PIPELINE_REPORTS = replace(REPORTS, source=PipelineSettings, fields=("report", *REPORTS.fields))
 CUTTING = Part(
     "Cutting",
     "How recordings are cut into chunks.",
@@ -223,12 +227,13 @@ def dataset_values(root: Path, sites: Path | None, given: Mapping[str, Any], tar
     """Return a saved dataset's values for one command; `sites` is relative to `root`, `given` from `DATASET.given`."""
     known = target.model_fields
     values = {name: value for name, value in given.items() if name in known}
+    place = place_of(root, given.get("results"))
     if "dataset" in known:
         values["dataset"] = root
     elif "dataset_root" in known:
-        values["dataset_root"] = root
+        values["dataset_root"] = place.root
         # A command for one manifest knows no folders below the dataset.
-        values["output_dir"] = root / given.get("output_dir", DATASET.source.model_fields["output_dir"].default)
+        values["output_dir"] = place.root / given.get("output_dir", DATASET.source.model_fields["output_dir"].default)
     if sites is not None and "sites" in known:
-        values["sites"] = root / sites
+        values["sites"] = place.base / sites
     return values

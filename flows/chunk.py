@@ -57,7 +57,7 @@ def chunk(settings: ChunkSettings) -> State:
                 say(note)
             session = ChunkSession(plan=plan, recording=recording, stop=Stop(CHUNKING_GRACE_PERIOD_S, say), say=say)
             stack.enter_context(prepared(plan, recording, session.say))
-        tag_dataset_run(session.plan.settings.root.name, session.plan.settings.pattern)
+        tag_dataset_run(session.plan.settings.title, session.plan.settings.pattern)
         _ChunkRun(session).complete()
     leave_if_suspended(flow_run.id, session.stop)
     outcome = session.outcome
@@ -106,7 +106,7 @@ class _ChunkRun:
                     break
                 self._wait(under_way)
         self._session.outcome = outcome = self._outcome()
-        show_failures(self._plan.order.root.name, outcome.describe(), outcome.failures)
+        show_failures(self._plan.settings.title, outcome.describe(), outcome.failures)
 
     def _wait(self, under_way: dict[PrefectFuture[Any], Sequence[RecordingToChunk]]) -> None:
         with suppress(queue.Empty):

@@ -88,7 +88,7 @@ def orchestrate(settings: OrchestrateSettings) -> State:
     with ExitStack() as stack:
         if session is None:
             session = stack.enter_context(_own_session(settings))
-        tag_dataset_run(session.plan.settings.root.name, session.plan.settings.pattern)
+        tag_dataset_run(session.plan.settings.title, session.plan.settings.pattern)
         slots = stack.enter_context(slots_of(session.cluster))
         stack.enter_context(session.stop.while_running(stop_wanted(flow_run.id)))
         used = session.cluster.gpu_workers > 0
@@ -218,7 +218,7 @@ class _OrchestrateRun:
         )
         ids = [recording.recording_id for recording in recordings]
         with handing_over(session), self._one_start() as session.on_begin:
-            error = error_of(lambda: infer_together(settings.root.name, ids, return_state=True))
+            error = error_of(lambda: infer_together(settings.title, ids, return_state=True))
         if session.outcome is None:
             reason = str(error or "its flow run ended without an outcome")
             with self._lock:

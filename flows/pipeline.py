@@ -13,9 +13,10 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from badc.datalad.environment import recording_wanted
-from badc.datasets.chunking.plan import plan_dataset
+from badc.datasets.chunking.plan import plan_dataset, require_recordings
 from badc.datasets.chunking.provenance import prepared
 from badc.datasets.inference import provenance
+from badc.datasets.inference.of_all import is_up_to_date, require_own_tables_of_all, tables_of_all
 from badc.datasets.inference.plan import (
     OrchestrationPlan,
     plan_orchestration,
@@ -23,11 +24,17 @@ from badc.datasets.inference.plan import (
     require_ready,
     require_runnable,
 )
-from badc.datasets.pipeline_settings import PipelineSettings, chunk_settings, going_on, orchestrate_settings
-from badc.errors import MOST_LISTED, RequestError, numbered
-from badc.recordings.names import AUDIO_FOLDER
+from badc.datasets.pipeline_settings import (
+    PipelineSettings,
+    chunk_settings,
+    going_on,
+    orchestrate_settings,
+    with_sites,
+)
+from badc.errors import MOST_LISTED, BadcError, numbered
 from badc.telemetry.summary import RunState
 from blocks.loading import filled_from_blocks
+from flows.aggregate import aggregate
 from flows.chunk import chunk
 from flows.orchestrate import orchestrate
 from flows.run.prefect_state import begun_before, final_state, leave_if_suspended, stop_of_own_run, stop_wanted
@@ -39,11 +46,13 @@ from flows.run.sessions import (
     OrchestrateSession,
     PipelineOutcome,
     PipelineSession,
+    ReportsOfAll,
     current_session,
     error_of,
     handing_over,
 )
 from flows.run.workers_ahead import WorkersAhead
+from tasks.report import make_page_of_all
 from tasks.show.dataset import tag_dataset_run
 
 # Recordings whose chunking takes some seconds: workers that start meanwhile do not hold a GPU for long.
@@ -62,24 +71,30 @@ def pipeline(settings: PipelineSettings) -> State:
     """
     session = current_session(PipelineSession)
     if session is None:
+        say = get_run_logger().info
         settings = filled_from_blocks(settings)
         if begun := begun_before(flow_run.id):
             settings = going_on(settings, begun)
+        settings, found = with_sites(settings)
+        if found is not None:
+            say(found)
         require_ready(orchestrate_settings(settings))
-        say = get_run_logger().info
+        require_own_tables_of_all(orchestrate_settings(settings))
         session = PipelineSession(stop=stop_of_own_run(settings.grace_period_s, say), say=say)
-    tag_dataset_run(settings.root.name, [*settings.chunk_pattern, *settings.infer_pattern])
+    tag_dataset_run(settings.title, [*settings.chunk_pattern, *settings.infer_pattern])
     plan, inferred = None, None
     session.give_up = lambda: _given_up(session)
     with session.stop.while_running(stop_wanted(flow_run.id)), WorkersAhead(orchestrate_settings(settings)) as workers:
         chunked = _chunk(settings, session, workers)
         if not session.stop.interrupted:
             plan, inferred = _infer(settings, session, workers)
-    session.outcome = PipelineOutcome(_state(session, chunked, plan, inferred), chunked, plan, inferred)
+        reports = None if session.stop.interrupted else _report(settings, session)
+    state = _state(session, chunked, plan, inferred, reports)
+    session.outcome = PipelineOutcome(state, chunked, plan, inferred, reports)
     leave_if_suspended(flow_run.id, session.stop)
     parts = [part.describe() for part in (chunked, inferred) if part is not None]
     message = "; ".join(parts) or "every recording is complete"
-    reasons = [reason for part in (chunked, inferred) if part is not None for reason in part.reasons()]
+    reasons = [reason for part in (chunked, inferred, reports) if part is not None for reason in part.reasons()]
     if plan is not None:
         reasons += plan.not_analysed
     return final_state(session.outcome.state, message, reasons[:MOST_LISTED])
@@ -92,9 +107,7 @@ def _chunk(settings: PipelineSettings, session: PipelineSession, workers: Worker
     if problem is not None:
         session.say(f"the runs are not recorded in the dataset: {problem}")
     plan = session.to_chunk or plan_dataset(wanted, recording)
-    if not plan.recordings and not plan.order.manifest_dir.is_dir():
-        notes = "".join(f"; {note}" for note in plan.audio_notes)
-        raise RequestError(f"{plan.order.root / AUDIO_FOLDER}: no recordings are in it{notes}")
+    require_recordings(plan)
     for note in (*plan.places, *plan.notes("--chunk-include-existing")):
         session.say(note)
     session.not_possible = len(plan.not_possible)
@@ -143,6 +156,20 @@ def _infer(
     return plan, handed.outcome
 
 
+def _report(settings: PipelineSettings, session: PipelineSession) -> ReportsOfAll | None:
+    """Make the tables and the page of all recordings, unless they are there and nothing has changed since."""
+    wanted = orchestrate_settings(settings)
+    if not settings.report or is_up_to_date(wanted):
+        return None
+    session.say("Making the tables and the page of all recordings")
+    tables = None
+    try:
+        tables = aggregate(tables_of_all(wanted))
+        return ReportsOfAll(tables, make_page_of_all(wanted))
+    except (BadcError, OSError) as error:
+        return ReportsOfAll(tables, None, str(error))
+
+
 def _given_up(session: PipelineSession) -> PipelineOutcome:
     """Close the books of the step under way."""
     chunking, inferring = session.chunking, session.inferring
@@ -159,8 +186,9 @@ def _state(
     chunked: ChunkRunOutcome | None,
     plan: OrchestrationPlan | None,
     inferred: OrchestrateOutcome | None,
+    reports: ReportsOfAll | None,
 ) -> RunState:
-    states = {outcome.state for outcome in (chunked, inferred) if outcome is not None}
+    states = {outcome.state for outcome in (chunked, inferred, reports) if outcome is not None}
     # An interruption after the last chunk has prevented nothing.
     if RunState.INTERRUPTED in states or (session.stop.interrupted and plan is None):
         return RunState.INTERRUPTED

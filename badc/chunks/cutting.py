@@ -14,6 +14,7 @@ from badc.chunks.ownership import refuse_another_recordings_folder, refuse_anoth
 from badc.chunks.status import STATUS_FILE, ChunkState, ChunkStatus, keeping_status
 from badc.errors import RequestError, numbered
 from badc.recordings.audio import AudioInfo, probe, wav_bytes, window_of
+from badc.recordings.dataset_file import audio_as_written
 from badc.recordings.names import id_problem, recording_id_of
 from badc.system import atomic
 from badc.system.paths import absolute, as_written, find_dataset_root
@@ -263,7 +264,7 @@ def write_virtual_chunks(
     `root` is the dataset that the manifest lies in, if it has no `.datalad`.
     """
     # Relative to the manifest's own dataset, which need not be the recording's.
-    source = as_written(plan.audio_path, find_dataset_root(manifest) or root)
+    source = audio_as_written(plan.audio_path, find_dataset_root(manifest) or root)
     chunks = [replace(chunk, source_path=source) for chunk in plan.chunks]
     if hash_chunks:
         for number, chunk in enumerate(plan.chunks):
@@ -345,7 +346,7 @@ def status_of(
     """Return the chunk status of a recording that is to be cut; `audio` and `manifest` are absolute."""
     return ChunkStatus(
         recording_id=recording_id,
-        audio_path=as_written(audio, dataset_root),
+        audio_path=audio_as_written(audio, dataset_root),
         manifest_path=as_written(manifest, dataset_root),
         state=ChunkState.IN_PROGRESS,
         duration_s=cut.duration_ms / 1000,

@@ -1,4 +1,4 @@
-"""The recordings of a dataset: the audio files in its `audio` folder, at any depth."""
+"""The recordings of a dataset: the audio files in its folder of recordings, at any depth."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from badc.errors import RequestError, numbered
+from badc.recordings.dataset_file import DATASET_FILE, audio_folder, kept_recordings
 from badc.recordings.names import AUDIO_FOLDER, AUDIO_SUFFIXES, converter_of, nfc
 from badc.system.annex import MOST_POINTER_BYTES, is_pointer
 from badc.system.paths import is_passed_over, passed_over_notes
@@ -21,7 +22,7 @@ _KEY_SIZE = re.compile(r"annex/objects/(?:.*/)?[A-Z0-9_]+-s(\d+)(?:-[A-Za-z]\d+)
 
 @dataclass(frozen=True, slots=True)
 class AudioFile:
-    """An audio file of a dataset; `path` is below `audio`, with `/`.
+    """An audio file of a dataset; `path` is below its folder of recordings, with `/`.
 
     `size` is in bytes, of dropped content as in git-annex's key, None if unknown. Dropped content (`here` is False) is
     a link to nothing, or a pointer.
@@ -30,11 +31,6 @@ class AudioFile:
     path: str
     size: int | None
     here: bool
-
-    @property
-    def in_dataset(self) -> str:
-        """Its path below the dataset's folder."""
-        return f"{AUDIO_FOLDER}/{self.path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +72,17 @@ class Listing:
 
 
 def list_audio(
-    root: Path, patterns: Sequence[str] = (), on_progress: Callable[[int], None] = lambda found: None
+    root: Path,
+    patterns: Sequence[str] = (),
+    on_progress: Callable[[int], None] = lambda found: None,
+    recordings: Path | None = None,
 ) -> Listing:
-    """Walk over a dataset's audio.
+    """Walk over a dataset's audio, which is in the folder `recordings` if that is not known from the dataset itself.
 
-    Hidden files and folders and the like (see `is_passed_over`) and files of other kinds are skipped, but what matches
-    a pattern (see `matcher`) that names a suffix or a whole file is listed whatever its kind. A link to a folder is
-    followed, unless that folder was already walked or contains this one: loops end, and nothing is found twice.
+    Results of studies, hidden files and folders and the like (see `is_passed_over`) and files of other kinds are
+    skipped, but what matches a pattern (see `matcher`) that names a suffix or a whole file is listed whatever its kind.
+    A link to a folder is followed, unless that folder was already walked or contains this one: loops end, and nothing
+    is found twice.
     `on_progress` is called with the number of files found so far.
 
     Raises
@@ -90,7 +90,7 @@ def list_audio(
     RequestError
         When there is no `audio` folder.
     """
-    folder = root / AUDIO_FOLDER
+    folder = recordings or audio_folder(root)
     if not folder.is_dir():
         raise RequestError(f"{folder}: no such folder; a dataset has its recordings in the folder {AUDIO_FOLDER}")
     walk = _Walk(folder)
@@ -195,6 +195,8 @@ class _Walk:
         try:
             with os.scandir(full) as scanned:
                 entries = list(scanned)
+            if full != str(self._top) and any(e.name == DATASET_FILE for e in entries) and kept_recordings(Path(full)):
+                return []
             self.passed += [e.path for e in entries if is_passed_over(e.name) and e.is_dir(follow_symlinks=False)]
             return [e for e in entries if not is_passed_over(e.name)]
         except OSError as error:

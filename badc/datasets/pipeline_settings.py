@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from badc.chunks.settings import CutSettings
 from badc.datasets.chunking.settings import CHUNK_AGAIN, ChunkLimit, ChunkOptions, ChunkPattern, ChunkSettings
+from badc.datasets.inference.of_all import sites_beside
 from badc.datasets.inference.settings import (
     ANALYSE_AGAIN,
     DatasetInferOptions,
@@ -19,9 +20,10 @@ from badc.datasets.inference.settings import (
     InferPattern,
     OrchestrateSettings,
 )
+from badc.datasets.settings import DatasetSettings
 from badc.detections.settings import LayoutSettings
-from badc.settings.dataset import DatasetSettings
-from badc.settings.model import Settings, turned_off_by
+from badc.recordings.sites import read_sites
+from badc.settings.model import Settings, also_called, turned_off_by
 from badc.settings.redo import RedoBefore, redoing
 
 _PREFIXED = ("pattern", "include_existing", "redo_before", "limit")
@@ -49,8 +51,21 @@ class PipelineSettings(DatasetInferOptions, ChunkOptions, LayoutSettings, Datase
     ] = False
     infer_redo_before: RedoBefore = None
     infer_limit: InferLimit = None
-    bundle: Annotated[bool, _as_elsewhere("bundle")] = True
-    bundle_rollup: Annotated[bool, _as_elsewhere("bundle_rollup")] = True
+    report: Annotated[
+        bool,
+        Field(
+            description="At the end, make the tables (`badc infer aggregate`) and the page (`badc report page`) of all "
+            "recordings.",
+            json_schema_extra=turned_off_by("--no-report"),
+        ),
+    ] = True
+    bundle: Annotated[
+        bool,
+        Field(
+            description="Also make a bundle of tables and reports of each recording, some twenty files of each.",
+            json_schema_extra={**turned_off_by("--no-bundle"), **also_called("bundle_recordings")},
+        ),
+    ] = False
     resume_completed: Annotated[bool, _as_elsewhere("resume_completed")] = True
 
 
@@ -66,6 +81,19 @@ def going_on(
         if left is not None and getattr(settings, name) is not None:
             changes[name] = left
     return settings.model_copy(update={"resume_completed": True, **changes})
+
+
+def with_sites(settings: PipelineSettings) -> tuple[PipelineSettings, str | None]:
+    """Return the settings with the stations that are given, or else found, and what to say of those found, if any.
+
+    Raises RequestError when the stations cannot be read.
+    """
+    wanted = orchestrate_settings(settings)
+    if wanted.sites_path is not None:
+        read_sites(wanted.sites_path)
+        return settings, None
+    found, said = sites_beside(wanted)
+    return (settings if found is None else settings.model_copy(update={"sites": found})), said
 
 
 def chunk_settings(settings: PipelineSettings) -> ChunkSettings:

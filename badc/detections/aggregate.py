@@ -17,7 +17,7 @@ import duckdb
 
 from badc.chunks.manifest import Chunk, Manifest, manifests_below, read_manifest
 from badc.detections.chunk_files import json_files, rows_of, without_window
-from badc.detections.fingerprint import described, mixed
+from badc.detections.findings import SpeciesCount, count_species, mixture, without_place_or_time
 from badc.detections.made_of import as_told, require_own_table
 from badc.detections.occurrence import add_occurrence
 from badc.detections.overlaps import analysed_ms, merge_overlaps
@@ -35,10 +35,9 @@ from badc.detections.tables import (
     stage_database,
     write_csv,
 )
-from badc.errors import BadcError, RequestError, named_few, numbered
+from badc.errors import BadcError, RequestError, numbered
 from badc.recordings.locate import dataset_of
 from badc.recordings.names import nfc
-from badc.recordings.places import Layout
 from badc.recordings.sites import read_sites
 from badc.recordings.start_times import RecordingTimes
 from badc.system import atomic
@@ -72,7 +71,8 @@ class Aggregation:
     because their recording's manifest does not list them. No manifest lists `not_chunked` recordings. `merged` rows
     were removed because an overlapping chunk detected the same call. `clocks` says for how many recordings name and
     header disagree about the start, None for none. `analysed_ms` of audio were analysed, with settings of these
-    `fingerprints`. `bad` files could not be used; `bad_files` are the first of them, with the reason.
+    `fingerprints`. `species` are those detected, the most frequent first. `bad` files could not be used; `bad_files`
+    are the first of them, with the reason.
     """
 
     files: int = 0
@@ -86,6 +86,7 @@ class Aggregation:
     analysed_ms: int = 0
     clocks: str | None = None
     fingerprints: list[str] = field(default_factory=list)
+    species: list[SpeciesCount] = field(default_factory=list)
     bad_files: list[tuple[Path, str]] = field(default_factory=list)
     written: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -105,6 +106,13 @@ class Aggregation:
         if self.clocks is not None:
             parts.append(self.clocks)
         return "; ".join(parts)
+
+    @property
+    def not_analysed(self) -> str:
+        """How much was not analysed, in words; empty if all was."""
+        chunks = numbered(self.missing, "chunk") + " without an output"
+        recordings = numbered(self.not_chunked, "recording") + " without chunks"
+        return ", ".join([recordings] * (self.not_chunked > 0) + [chunks] * (self.missing > 0))
 
     def leave_out(self, path: str, reason: str) -> None:
         """Count a file that cannot be used; keep it with its reason unless there are very many."""
@@ -200,42 +208,14 @@ def aggregate(
         if staging.overlapping if settings.merge_overlaps is None else settings.merge_overlaps:
             made.merged = merge_overlaps(detections, coverage)
         without = add_occurrence(detections, database, sites) if sites else []
+        made.species = count_species(detections)
         made.detections, made.chunks = detections.rows, coverage.rows - made.not_chunked
         made.analysed_ms, made.fingerprints = analysed_ms(coverage), sorted(coverage.runs)
         made.clocks = times.disagreements_note()
-        unknown = _unknown(detections, coverage, places.layout)
-        made.notes += [*_mixture(coverage), *unknown, *without, *passed_over_notes(folder, passed, {".json"})]
+        unknown = without_place_or_time(detections, coverage, places.layout)
+        made.notes += [*mixture(coverage), *unknown, *without, *passed_over_notes(folder, passed, {".json"})]
         _publish(detections, coverage, output, settings.parquet, made)
     return made
-
-
-def _mixture(coverage: TableStage) -> Iterator[str]:
-    """Yield a sentence that says that results of several settings are mixed, if they are."""
-    counts = coverage.query(
-        "SELECT fingerprint, count(*) FROM this WHERE fingerprint IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1"
-    )
-    parts = [
-        (coverage.runs[made], f"{described(coverage.runs[made])} ({numbered(chunks, 'chunk')})")
-        for made, chunks in counts
-    ]
-    if (sentence := mixed(parts)) is not None:
-        yield sentence
-
-
-def _unknown(detections: TableStage, coverage: TableStage, layout: Layout) -> Iterator[str]:
-    """Yield a sentence on what has no station, and one on what has no time: reports by station or hour lack it."""
-    for what, chunk, detection, reason in (
-        ("station", "station", "station", f"was looked for in {layout.describe()}; --layout says where it stands"),
-        ("time", "recorded_at", "detected_at", "neither names nor headers say when the recordings began"),
-    ):
-        names = [
-            row[0] for row in coverage.query(f"SELECT DISTINCT recording_id FROM this WHERE {chunk} IS NULL ORDER BY 1")
-        ]
-        number = detections.number(f"SELECT count(*) FROM this WHERE {detection} IS NULL")
-        if names or number:
-            named = f" ({named_few(names)})" if names else ""
-            counts = f"{numbered(number, 'detection')} and {numbered(len(names), 'recording')}"
-            yield f"no {what}: {counts}{named}; {reason}"
 
 
 def _publish(detections: TableStage, coverage: TableStage, csv: Path, parquet: Path | None, made: Aggregation) -> None:
@@ -369,7 +349,7 @@ def _add_not_chunked(recordings: Sequence[NotChunked], staging: _Staging) -> Non
             row = dict.fromkeys(("chunk_id", "chunk_start_ms", "chunk_end_ms", "runner", "fingerprint"))
             origin = staging.times.of(recording.recording_id, str(recording.audio), ())
             known = {"recording_id": recording.recording_id, "status": NOT_CHUNKED, "notes": recording.reason}
-            place = staging.places.of(Source(recording.recording_id, str(recording.audio)))
+            place = staging.places.of(Source(recording.recording_id, str(recording.audio), (staging.dataset,)))
             others.add(row | known | {"origin": origin, "place": place}, 0)
     before = staging.coverage.rows
     staging.coverage.append(others)

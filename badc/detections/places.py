@@ -9,15 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from badc.chunks.status import STATUS_FILE, read_chunk_status
 from badc.errors import RequestError
-from badc.recordings.dataset_file import kept_layout
+from badc.recordings.dataset_file import DATASET_FILE, kept_layout, kept_recordings
 from badc.recordings.names import AUDIO_FOLDER, AUDIO_SUFFIXES, nfc
 from badc.recordings.places import NAME, Layout, Place, describe_places, find_layout
-from badc.system.paths import walk
+from badc.system.paths import absolute, walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,8 @@ class RecordingPlaces:
 
     def __init__(self, layout: str | None, sources: Iterable[Source], dataset: Path | None) -> None:
         self._begin = ""
-        below = {source: path for source in sources if (path := _below_audio(source)) is not None}
+        self._recordings_of = cache(lambda root: kept_recordings(Path(root)))  # of a study's folder of results
+        below = {source: path for source in sources if (path := self._below_audio(source)) is not None}
         outside = [os.path.dirname(path) for path in below.values() if path.startswith("/")]  # noqa: PTH120
         self._begin = os.path.commonpath(outside) if outside else ""
         roots = {Path(root) for source in below for root in source.roots if root is not None}
@@ -49,7 +50,8 @@ class RecordingPlaces:
                 )
             layout = kept.pop()
         if layout is None:
-            paths = {path for root in roots for path in _audio_in(root / AUDIO_FOLDER)}
+            folders = [self._recordings_of(str(root)) or root / AUDIO_FOLDER for root in roots]
+            paths = {path for folder in folders for path in _audio_in(folder)}
             paths.update(map(self._in_study, below.values()))
             layout = find_layout(sorted(paths)).text
         self.layout = Layout(layout)
@@ -57,10 +59,27 @@ class RecordingPlaces:
 
     def _of(self, source: Source) -> Place:
         """Return where a recording was made; if nothing says where its audio is, as far as its id says it."""
-        path = _below_audio(source)
+        path = self._below_audio(source)
         if path is None:
             return (Layout(NAME) if self.layout.is_template else self.layout).place_of(source.recording_id)
         return self.layout.place_of(path if self.layout.is_template else self._in_study(path))
+
+    def _below_audio(self, source: Source) -> str | None:
+        """Return the path of a recording below its dataset's folder of audio, else as it is; None if unknown."""
+        path = _recording(source)
+        if path is None:
+            return None
+        for root in source.roots:
+            if root is not None and (folder := self._recordings_of(root)) is not None:
+                full = absolute(Path(root, path))
+                if full.is_relative_to(folder):
+                    return full.relative_to(folder).as_posix()
+        for root in source.roots:
+            if root is not None and path.startswith(f"{root.rstrip('/')}/"):
+                path = path[len(root.rstrip("/")) + 1 :]
+        if path.startswith(f"{AUDIO_FOLDER}/"):
+            return path[len(AUDIO_FOLDER) + 1 :]
+        return path.rpartition(f"/{AUDIO_FOLDER}/")[2]
 
     def describe(self, sources: Iterable[Source]) -> list[str]:
         """Return what a person should know of the places of these recordings, a line each."""
@@ -72,19 +91,6 @@ class RecordingPlaces:
             return path
         begin = f"{self._begin.rstrip('/')}/"
         return path.removeprefix(begin) if self._begin and path.startswith(begin) else os.path.basename(path)  # noqa: PTH119
-
-
-def _below_audio(source: Source) -> str | None:
-    """Return the path of a recording's audio below the dataset's folder of audio, else as it is; None if unknown."""
-    path = _recording(source)
-    if path is None:
-        return None
-    for root in source.roots:
-        if root is not None and path.startswith(f"{root.rstrip('/')}/"):
-            path = path[len(root.rstrip("/")) + 1 :]
-    if path.startswith(f"{AUDIO_FOLDER}/"):
-        return path[len(AUDIO_FOLDER) + 1 :]
-    return path.rpartition(f"/{AUDIO_FOLDER}/")[2]
 
 
 def _recording(source: Source) -> str | None:
@@ -108,7 +114,7 @@ def _recording(source: Source) -> str | None:
 
 
 def _audio_in(folder: Path) -> Iterator[str]:
-    for base, names in walk(folder):
+    for base, names in walk(folder, without=DATASET_FILE):
         below = base[len(str(folder)) + 1 :]
         for name in names:
             if os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES:  # noqa: PTH122 - a Path for each is slow

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from badc.errors import numbered
+from badc.recordings.dataset_file import RESULTS_FOLDER, kept_recordings
 from badc.recordings.names import AUDIO_FOLDER
 from badc.system.paths import absolute, find_dataset_root
 
@@ -32,12 +33,20 @@ def dataset_of(path: Path) -> Path | None:
 
 
 def plain_dataset_of(path: Path) -> Path | None:
-    """Return the nearest folder above a file with `audio`, and `manifests` or `artifacts`; None if there is none."""
-    return next((folder for folder in absolute(path).parents if _is_plain_dataset(folder)), None)
+    """Return the nearest folder above a file with `audio`, and `manifests` or `artifacts`; None if there is none.
+
+    The folder of results of a study counts too, and is that of the recordings around it.
+    """
+    return next((found for folder in absolute(path).parents if (found := _plain_dataset(folder)) is not None), None)
 
 
-def _is_plain_dataset(folder: Path) -> bool:
-    return (folder / AUDIO_FOLDER).is_dir() and any((folder / name).is_dir() for name in ("manifests", "artifacts"))
+def _plain_dataset(folder: Path) -> Path | None:
+    if (folder / AUDIO_FOLDER).is_dir() and any((folder / name).is_dir() for name in ("manifests", "artifacts")):
+        return folder
+    for results in (folder, folder / RESULTS_FOLDER):
+        if kept_recordings(results) is not None:
+            return results
+    return None
 
 
 def in_dataset(written: str, root: Path | None) -> Path:
@@ -72,7 +81,8 @@ def notes_on_places(sources: Iterable[str], root: Path | None) -> list[str]:
         return []
     named = [(Path(source), in_dataset(source, root)) for source in sources if Path(source).is_absolute()]
     moved = [(written, path) for written, path in named if path != written and not is_same_file(written, path)]
-    outside = [path for _, path in named if not path.is_relative_to(root)]
+    places = [folder for folder in (root, kept_recordings(root)) if folder is not None]
+    outside = [path for _, path in named if not any(map(path.is_relative_to, places))]
     notes = []
     if moved:
         written, path = moved[0]

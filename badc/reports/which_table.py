@@ -14,7 +14,7 @@ from badc.settings.model import ARGUMENT_OR_OPTION
 # Where `badc infer aggregate` and the bundles of a dataset put their tables, below its folder.
 _OF_A_DATASET = Path("artifacts/aggregate")
 # Beside the tables of single recordings, the one of all of them.
-_OF_ALL = "detections.parquet"
+OF_ALL = "detections.parquet"
 
 
 def table_in(place: Path) -> Path:
@@ -35,14 +35,14 @@ def table_in(place: Path) -> Path:
         tables = [path for path in there if path not in {coverage_path(other) for other in there}]
         if len(tables) == 1:
             return tables[0]
-        if (of_all := folder / _OF_ALL) in tables:
+        if (of_all := folder / OF_ALL) in tables:
             return of_all
         if tables:
             raise RequestError(
                 f"{place}: {len(tables)} tables of detections in {folder}; name one of them:\n"
                 f"{listed([str(path) for path in tables])}\n"
                 f"`badc report aggregate-dir {place}` ranks all of them together, and `badc infer aggregate` makes one "
-                f"table of all detections ({folder / _OF_ALL} is the one that the folder then means)"
+                f"table of all detections ({folder / OF_ALL} is the one that the folder then means)"
             )
     raise RequestError(
         f"{place}: no table of detections (*.parquet) in it, nor in its {_OF_A_DATASET}; "

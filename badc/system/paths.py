@@ -86,12 +86,16 @@ def is_passed_over(name: str) -> bool:
     return name.startswith((".", "~$")) or name.lower() in _NEVER_SEARCHED
 
 
-def walk(folder: Path, passed: list[str] | None = None) -> Iterator[tuple[str, list[str]]]:
+def walk(folder: Path, passed: list[str] | None = None, without: str | None = None) -> Iterator[tuple[str, list[str]]]:
     """Yield each folder at and below `folder`, sorted, with its files' names, unsorted; see `is_passed_over`.
 
-    `folder` itself may have any name. Folders that are passed over are added to `passed`.
+    `folder` itself may have any name. Folders that are passed over are added to `passed`. Those below it that have a
+    file of the name `without` are left out, with what is below them.
     """
     for base, folders, files in os.walk(folder):
+        if without in files and base != str(folder):
+            folders.clear()
+            continue
         if passed is not None:
             passed += [f"{base}{os.sep}{name}" for name in sorted(folders) if is_passed_over(name)]
         folders[:] = sorted(name for name in folders if not is_passed_over(name))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from badc.system.clock import hours_text
 
 if TYPE_CHECKING:  # commands that only print a table need none of these
+    from badc.detections.findings import SpeciesCount
     from badc.inference.ledger import Progress
     from badc.reports.query.counts import Ranking
     from badc.runners.settings import RunnerSettings
@@ -22,6 +23,7 @@ _LINE_INTERVAL_S = 10.0
 _SHOW_AFTER_S = 2.0
 _LONG_ID = 16
 _MOST_OF_AN_ID = 40
+_MOST_SPECIES = 20
 
 
 def print_table(rows: Sequence[dict[str, Any]], title: str | None = None) -> None:
@@ -206,6 +208,30 @@ def _for_reading(name: str, value: Any) -> Any:
 def _clock(time_ms: int) -> str:
     seconds = time_ms // 1000
     return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+
+
+def show_species(species: Sequence[SpeciesCount]) -> None:
+    """Print the species of a table, the most frequent first."""
+    if not species:
+        print("No species was detected")
+        return
+    rows = [
+        {
+            "species": found.species,
+            "code": found.code,
+            "detections": found.detections,
+            "recordings": found.recordings,
+            "stations": found.stations,
+            "mean conf.": found.mean_confidence,
+            "max conf.": found.max_confidence,
+        }
+        for found in species[:_MOST_SPECIES]
+    ]
+    if all(row["code"] in (None, row["species"]) for row in rows):
+        rows = [{name: value for name, value in row.items() if name != "code"} for row in rows]
+    print_table(rows, "Species")
+    if len(species) > len(rows):
+        print(f"… and {len(species) - len(rows)} more; `badc report summary --limit 0` prints all")
 
 
 def shown_value(value: Any) -> Any:

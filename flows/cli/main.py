@@ -32,7 +32,7 @@ _ORDER = (
 # is imported only for its own commands: settings models take a while, `badc --help` should not.
 _WORK, _AROUND, _SETTING_UP = "From recordings to answers", "Around it", "Setting up"
 GROUPS = {
-    "pipeline": (_WORK, "flows.cli.commands.pipeline", "Take a dataset from recordings to reports in one command."),
+    "pipeline": (_WORK, "flows.cli.commands.pipeline", "Take a folder of recordings to one page of reports, in one command."),
     "chunk": (_WORK, "flows.cli.commands.chunk", "Cut recordings into chunks and write their manifests."),
     "infer": (_WORK, "flows.cli.commands.infer", "Analyse chunks on every GPU, resume, and aggregate the detections."),
     "report": (_WORK, "flows.cli.commands.report", "Answers from the tables: counts, rates, a page to send, exports."),
@@ -60,8 +60,8 @@ _HELP = """Find birds in terabytes of field recordings.
 Three ways in:
 
 \b
-  badc pipeline run FOLDER --use-birdnet   a folder with recordings in audio/:
-                                           from the audio to the reports
+  badc pipeline run FOLDER --use-birdnet   a folder of recordings: from the
+                                           audio to one page of reports
   badc infer run MANIFEST --use-birdnet    a manifest: the list of chunks that
                                            `badc chunk manifest` makes
   badc infer orchestrate DATASET           a dataset on a cluster

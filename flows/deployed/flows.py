@@ -12,11 +12,11 @@ from prefect.states import Completed, Failed
 
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.datasets.pipeline_settings import PipelineSettings
+from badc.datasets.settings import DatasetSettings
 from badc.detections.settings import AggregateSettings
 from badc.errors import BadcError, listed, numbered
 from badc.inference.settings import InferSettings
 from badc.reports.settings import BundleSettings
-from badc.settings.dataset import DatasetSettings
 from badc.settings.model import settings_from
 from blocks.loading import filled_from_blocks
 from flows.aggregate import aggregate as aggregate_flow
@@ -64,7 +64,7 @@ def _root_of(root: str | None, block: str | None) -> Path | None:
     if root or not block:
         return Path(root) if root else None
     try:
-        return filled_from_blocks(DatasetSettings(dataset_block=block)).root
+        return filled_from_blocks(DatasetSettings(dataset_block=block)).place.base
     except BadcError:  # the run will say why
         return Path(block)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # importing these takes seconds, during which the server can 
     from badc.datasets.chunking.plan import DatasetPlan
     from badc.datasets.inference.plan import OrchestrationPlan
     from badc.datasets.inference.recording import RecordingToInfer
+    from badc.detections.aggregate import Aggregation
     from badc.inference.plan import InferPlan
     from badc.reports.rankings.rollup import Rollup
     from tasks.infer import SharedRunner
@@ -233,17 +234,37 @@ class OrchestrateSession(Session[OrchestrateOutcome]):
 
 
 @dataclass(frozen=True, slots=True)
+class ReportsOfAll:
+    """The tables and the page of all recordings; without a page, `error` says why."""
+
+    tables: Aggregation | None
+    page: Path | None
+    error: str | None = None
+
+    @property
+    def state(self) -> RunState:
+        """Whether everything is in them."""
+        return RunState.COMPLETED if self.page is not None and self.tables and not self.tables.bad else RunState.FAILED
+
+    def reasons(self) -> list[str]:
+        """Return a line if they could not be made."""
+        return [] if self.error is None else [f"the tables and the page of all recordings: {self.error}"]
+
+
+@dataclass(frozen=True, slots=True)
 class PipelineOutcome:
     """How a pipeline ended.
 
     `chunked` is None if all was chunked before, `plan` if the inference was never planned, `inferred` if nothing was
-    left to analyse or report, or it was not begun.
+    left to analyse or report, or it was not begun, `reports` if those that are there are up to date, or if there is
+    nothing to make them of.
     """
 
     state: RunState
     chunked: ChunkRunOutcome | None
     plan: OrchestrationPlan | None
     inferred: OrchestrateOutcome | None
+    reports: ReportsOfAll | None = None
 
 
 @dataclass(slots=True, kw_only=True)

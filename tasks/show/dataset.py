@@ -35,7 +35,7 @@ def tell_if_analysed(settings: OrchestrateSettings, state: RunState) -> None:
     """Emit the event that every recording of a run of a dataset is analysed, with its folders, if that is so."""
     if state is not RunState.COMPLETED:
         return
-    name = settings.root.name
+    name = settings.title
     folders = {"root": settings.root, "detections": settings.output_dir, "manifests": settings.manifest_dir}
     payload = {what: str(settings.below(folder)) for what, folder in folders.items()}
     resource = {"prefect.resource.id": f"badc.dataset.{name}", "prefect.resource.name": name}

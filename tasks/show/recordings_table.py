@@ -32,7 +32,7 @@ class RecordingsTable:
     """How far each recording is, as one table artifact, written at most every few seconds by its own thread."""
 
     def __init__(self, plan: OrchestrationPlan) -> None:
-        self._key = f"orchestrate-{artifact_key(plan.settings.root.name)}"
+        self._key = f"orchestrate-{artifact_key(plan.settings.title)}"
         waiting = {r.recording_id for r in plan.todo}
         self._rows: dict[str, dict[str, Any]] = {
             r.recording_id: {
@@ -117,7 +117,7 @@ def show_reports(plan: OrchestrationPlan, pages: Sequence[Path], rollup: Rollup 
     if len(pages) > _MOST_PAGES:
         lines.append(f"The pages of {_MOST_PAGES} of {len(pages)} recordings are listed.")
     leaderboards = () if rollup is None else rollup.written
-    name = settings.root.name
+    name = settings.title
     files = [*leaderboards, *sorted(pages)[:_MOST_PAGES]]
     tables = {} if rollup is None else {title: ranking.as_dicts() for title, ranking in rollup.rankings.items()}
     show_files(f"orchestrate-reports-{artifact_key(name)}", f"Reports of {name}", lines, files, tables)

@@ -17,7 +17,8 @@ def test_a_pipeline_goes_from_recordings_to_reports_and_on_from_where_it_is(badc
     for name in ("A_20230509_094500", "B_20230509_094500"):
         shutil.copy(birds_wav, make_recording(f"{name}.wav"))
     (tmp_path / "audio" / "broken.wav").write_bytes(b"no audio")
-    words = ("pipeline", "run", tmp_path, "--use-birdnet", "--max-gpus", 0, "--chunk-duration", 6, "--no-bundle-rollup")
+    words = ("pipeline", "run", tmp_path, "--use-birdnet", "--max-gpus", 0, "--chunk-duration", 6)
+    words = (*words, "--bundle-recordings")
     process = badc(*words)
     out, err = process.communicate(timeout=180)
     assert process.returncode == 1, err
@@ -61,7 +62,7 @@ def test_a_pipeline_keeps_and_analyses_what_has_chunks_already(badc, make_record
     (tmp_path / "audio" / "bad.wav").write_bytes(b"no audio")
     before = {path: path.read_bytes() for path in (*manifests.rglob("*.csv"), *chunks.rglob("*.wav"))}
     words = ("pipeline", "run", tmp_path, "--runner-cmd", fake("detector"), "--max-gpus", 0, "--max-retries", 0)
-    process = badc(*words, "--keep-going", "--no-bundle")
+    process = badc(*words, "--keep-going", "--no-report")
     _, err = process.communicate(timeout=180)
     assert process.returncode == 1, err
     assert {path: path.read_bytes() for path in (*manifests.rglob("*.csv"), *chunks.rglob("*.wav"))} == before
@@ -71,3 +72,36 @@ def test_a_pipeline_keeps_and_analyses_what_has_chunks_already(badc, make_record
     }
     assert "2 recordings keep their chunks (--chunk-include-existing cuts anew)" in err
     assert "bad: not analysed: not chunked: failed before: " in err
+
+
+@pytest.mark.slow
+def test_a_folder_of_recordings_becomes_one_page_and_nothing_is_written_in_it(badc, make_recording, tmp_path, fake):
+    for name in ("SiteA/20230509_050000.wav", "SiteB/20230509_060000.wav"):
+        (tmp_path / "rec" / name).parent.mkdir(parents=True)
+        make_recording("noise.wav", 2).rename(tmp_path / "rec" / name)
+    damaged = tmp_path / "rec/SiteB/20230510_050000.wav"
+    damaged.write_bytes(b"no audio")
+    (tmp_path / "rec/sites.csv").write_text("station,latitude,longitude\nSiteA,55.1,-115.2\nSiteB,55.2,-115.1\n")
+    before = set((tmp_path / "rec").rglob("*"))
+    words = ("pipeline", "run", "rec", "--results", "out", "--runner-cmd", fake("detector"), "--max-gpus", 0)
+    process = badc(*words)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 1, err
+    assert f"Stations: 2, from {tmp_path}/rec/sites.csv" in err
+    assert "analysed: 2 recordings, 0 not complete" in out
+    assert "species\tdetections\trecordings\tstations" in out
+    assert "Not analysed: 1 recording without chunks; which and why: " in out
+    assert out.splitlines()[-1] == f"Open {tmp_path}/out/report.html"
+    assert (tmp_path / "out/report.html").is_file()
+    assert not list(tmp_path.glob("out/artifacts/aggregate/*2023*")), "no reports of single recordings"
+    assert set((tmp_path / "rec").rglob("*")) == before
+
+    damaged.unlink()
+    shutil.rmtree(tmp_path / "out/artifacts/chunks/20230510_050000")
+    process = badc(*words)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert out.splitlines() == [
+        "Nothing to analyse: every recording is complete.",
+        f"Open {tmp_path}/out/report.html",
+    ]

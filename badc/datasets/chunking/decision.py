@@ -30,9 +30,10 @@ class ChunkDecision(StrEnum):
 class RecordingToChunk:
     """A recording, what to do with it, and why.
 
-    `recording_id` is empty if the name gives none; `audio` is the path below the dataset; length and number of chunks
-    are None if unknown; `resumed` says that an earlier run left it unfinished. `manifest`, absolute, is the one that it
-    has, if any. `anew` is what is there of a recording that is cut anew because that was asked for; None for any other.
+    `recording_id` is empty if the name gives none; `audio` is the path below the dataset, or below the folder of a
+    study's recordings; length and number of chunks are None if unknown; `resumed` says that an earlier run left it
+    unfinished. `manifest`, absolute, is the one that it has, if any. `anew` is what is there of a recording that is cut
+    anew because that was asked for; None for any other.
     """
 
     recording_id: str
@@ -57,7 +58,7 @@ def decide(
 
     `fetching` says whether dropped content would be fetched.
     """
-    planned = RecordingToChunk(identifier, file.in_dataset, ChunkDecision.CHUNK, "new")
+    planned = RecordingToChunk(identifier, order.place.shown(file.path), ChunkDecision.CHUNK, "new")
     if found is not None:
         planned = _of_found(planned, file, found, settings, order)
     if file.here or planned.decision is not ChunkDecision.CHUNK:
@@ -105,7 +106,7 @@ def _asked_again(found: Chunked, settings: ChunkSettings) -> str | None:
 
 def _other_audio(file: AudioFile, found: Chunked, order: ChunkOrder) -> str | None:
     """Return which other recording, or place of it, a chunked recording's manifest names, or None."""
-    audio = order.root / file.in_dataset
+    audio = order.place.audio / file.path
     if found.audio is None or found.audio == audio or is_same_file(found.audio, audio):
         return None
     return f"its manifest names {found.audio}"

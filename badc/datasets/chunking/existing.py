@@ -15,6 +15,7 @@ from badc.chunks.ownership import recordings_of
 from badc.chunks.settings import CutSettings
 from badc.chunks.status import ChunkState, ChunkStatus, DroppedContentError, read_chunk_status, status_path
 from badc.datasets.chunking.settings import ChunkSettings
+from badc.datasets.place import DatasetPlace
 from badc.errors import MOST_LISTED, RequestError, listed, numbered
 from badc.recordings.locate import in_dataset
 from badc.system.annex import content_is_here
@@ -27,7 +28,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class ChunkOrder:
-    """How to chunk a dataset's recordings. Paths are absolute.
+    """How to chunk a dataset's recordings, which are in `place`. Paths are absolute.
 
     `dataset_root` is the folder with `.datalad` at or above `root`, or None. `chunks_dir` has a folder for each
     recording. With `virtual`, only manifests are written and no WAVs; `hash_chunks` is for these. With `any_lengths`,
@@ -35,7 +36,7 @@ class ChunkOrder:
     manifests and chunk statuses whose content was dropped.
     """
 
-    root: Path
+    place: DatasetPlace
     dataset_root: Path | None
     manifest_dir: Path
     chunks_dir: Path
@@ -50,7 +51,7 @@ class ChunkOrder:
         """Return the order that follows from the settings."""
         root = settings.root
         return cls(
-            root=root,
+            place=settings.place,
             dataset_root=find_dataset_root(root),
             manifest_dir=absolute(root / settings.manifest_dir),
             chunks_dir=absolute(root / settings.chunks_dir),
@@ -59,6 +60,15 @@ class ChunkOrder:
             hash_chunks=settings.hash_chunks,
             any_lengths=not settings.model_fields_set & _LENGTHS,
         )
+
+    @property
+    def root(self) -> Path:
+        """The dataset's folder."""
+        return self.place.root
+
+    def audio_of(self, shown: str) -> Path:
+        """Return where a recording is whose path in plans is this."""
+        return self.place.base / shown
 
     def root_of(self, path: Path) -> Path | None:
         """Return the folder that paths in a file are relative to; None if the file is in no dataset."""

@@ -15,7 +15,7 @@ from badc.datasets.ids import assign_ids
 from badc.datasets.listing import AudioFile, Listing, list_audio, matcher
 from badc.errors import RequestError, listed, numbered
 from badc.recordings.audio import AudioError, probe
-from badc.recordings.dataset_file import kept_layout
+from badc.recordings.dataset_file import audio_as_written, kept_layout
 from badc.recordings.names import AUDIO_FOLDER
 from badc.recordings.places import Layout, describe_places, find_layout
 from badc.recordings.start_times import RecordingTimes
@@ -70,7 +70,7 @@ class DatasetPlan:
         return [
             ChunkPlanRow(
                 recording_id=r.recording_id,
-                audio_path=as_written(order.root / r.audio, order.dataset_root),
+                audio_path=audio_as_written(order.audio_of(r.audio), order.dataset_root),
                 manifest_path=as_written(r.manifest_in(order), order.dataset_root),
                 chunk_output_dir=as_written(order.chunks_dir / r.recording_id, order.dataset_root),
                 chunk_duration=order.cut.duration_ms / 1000,
@@ -116,9 +116,7 @@ def plan_dataset(settings: ChunkSettings, fetching: bool, on_progress: Progress 
         lambda file, identifier, found: decide(file, identifier, found, settings, fetching, order),
     )
     if settings.pattern and not planned:
-        raise RequestError(
-            f"--pattern {', '.join(settings.pattern)}: no recording in {order.root / AUDIO_FOLDER} matches"
-        )
+        raise RequestError(f"--pattern {', '.join(settings.pattern)}: no recording in {order.place.audio} matches")
     times = RecordingTimes([])
     opened = _opened(_limited(planned, settings.limit), order, times, on_progress)
     paths = [file.path for file in listing.files]
@@ -136,7 +134,8 @@ def not_chunked(settings: ChunkSettings, listed_audio: Collection[str] = ()) -> 
     """
     order = replace(ChunkOrder.of(settings), strict=False)
     listing = _listed(settings, order, _untold)
-    if listed_audio and not listing.problems and all(file.in_dataset in listed_audio for file in listing.files):
+    written = audio_as_written(order.place.audio / "x", order.root)[:-1]
+    if listed_audio and not listing.problems and all(written + file.path in listed_audio for file in listing.files):
         return []
 
     def reason(file: AudioFile, identifier: str, found: Chunked | None) -> RecordingToChunk:
@@ -144,16 +143,19 @@ def not_chunked(settings: ChunkSettings, listed_audio: Collection[str] = ()) -> 
         why = why if file.here else f"{why}; its content is not here"
         listed = found is not None and found.manifest_is_in(order) and (found.chunks > 0 or not found.repeatable)
         decision = ChunkDecision.SKIP if listed else ChunkDecision.UNUSABLE
-        return RecordingToChunk(identifier, file.in_dataset, decision, why)
+        return RecordingToChunk(identifier, order.place.shown(file.path), decision, why)
 
     planned = _looked_at(settings, order, listing, _untold, reason)
     return [recording for recording in planned if recording.decision is not ChunkDecision.SKIP]
 
 
 def _listed(settings: ChunkSettings, order: ChunkOrder, on_progress: Progress) -> Listing:
-    if not order.root.is_dir():
-        raise RequestError(f"{settings.root}: no such folder; name the dataset, the folder that has audio/")
-    return list_audio(order.root, settings.pattern, lambda found: on_progress("recordings found", found, None))
+    if not order.place.base.is_dir():
+        raise RequestError(f"{order.place.base}: no such folder; name the dataset, the folder that has audio/")
+    order.place.require_usable()
+    return list_audio(
+        order.root, settings.pattern, lambda found: on_progress("recordings found", found, None), order.place.audio
+    )
 
 
 def _looked_at(
@@ -172,7 +174,7 @@ def _looked_at(
     ids, problems = assign_ids(paths, known, taken)
     wanted = matcher(settings.pattern) if settings.pattern else lambda path: True
     planned = [
-        RecordingToChunk("", f"{AUDIO_FOLDER}/{path}", ChunkDecision.UNUSABLE, reason)
+        RecordingToChunk("", order.place.shown(path), ChunkDecision.UNUSABLE, reason)
         for path, reason in [*listing.problems, *problems.items()]
         if wanted(path)
     ]
@@ -184,8 +186,16 @@ def _looked_at(
     return sorted(planned, key=lambda recording: recording.audio)
 
 
+def require_recordings(plan: DatasetPlan) -> None:
+    """Raise RequestError if there is nothing to chunk, nor anything that was chunked before."""
+    if not plan.recordings and not plan.order.manifest_dir.is_dir():
+        notes = "".join(f"; {note}" for note in plan.audio_notes)
+        raise RequestError(f"{plan.order.place.audio}: no recordings are in it{notes}")
+
+
 def require_places(plan: DatasetPlan) -> None:
     """Raise RequestError, before anything is begun, if the folder of the manifests or the chunks cannot be written."""
+    plan.order.place.require_writable()
     require_writable(plan.order.manifest_dir, "folder of the manifests")
     require_writable(plan.order.chunks_dir, "folder of the chunks")
 
@@ -195,7 +205,7 @@ def _known_ids(chunked: Mapping[str, Chunked], order: ChunkOrder, paths: set[str
     known: dict[str, str] = {}
     # Complete ones first, in case a recording has two.
     for identifier, found in sorted(chunked.items(), key=lambda item: item[1].missing is not None):
-        if found.audio is not None and (path := _below_audio(found.audio, order.root, paths)) is not None:
+        if found.audio is not None and (path := _below_audio(found.audio, order.place.audio, paths)) is not None:
             known.setdefault(path, identifier)
     # Chunk WAVs without a status name no recording; other tools take its stem for the id.
     lost = {name for name, found in chunked.items() if found.audio is None and found.chunks}
@@ -209,10 +219,10 @@ def _known_ids(chunked: Mapping[str, Chunked], order: ChunkOrder, paths: set[str
     return known
 
 
-def _below_audio(audio: Path, root: Path, paths: set[str]) -> str | None:
-    """Return a recording's path below this dataset's `audio`, also if the dataset has been moved since."""
+def _below_audio(audio: Path, recordings: Path, paths: set[str]) -> str | None:
+    """Return a recording's path below this dataset's folder of recordings, also if the dataset was moved since."""
     text = audio.as_posix()
-    inside = f"{root.as_posix().rstrip('/')}/{AUDIO_FOLDER}/"
+    inside = f"{recordings.as_posix().rstrip('/')}/"
     if text.startswith(inside):
         return text.removeprefix(inside)
     folders = text.split("/")
@@ -264,7 +274,7 @@ def _opened(
 
 
 def _open(recording: RecordingToChunk, order: ChunkOrder, times: RecordingTimes) -> RecordingToChunk:
-    path = order.root / recording.audio
+    path = order.audio_of(recording.audio)
     cut = order.cut
     try:
         info = probe(path, cut.salvage)

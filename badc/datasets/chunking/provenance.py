@@ -168,7 +168,7 @@ def fetch_audio(plan: DatasetPlan, on_progress: Callable[[int, int], None]) -> N
     DataladError
         When DataLad failed.
     """
-    paths = [plan.order.root / r.audio for r in plan.todo if r.decision is ChunkDecision.FETCH]
+    paths = [plan.order.audio_of(r.audio) for r in plan.todo if r.decision is ChunkDecision.FETCH]
     if paths:
         fetch(_root(plan.order), paths, on_progress)
 
@@ -185,7 +185,7 @@ def _root(order: ChunkOrder) -> Path:
 def _places(root: Path, order: ChunkOrder, recording: RecordingToChunk) -> tuple[str, str, str]:
     """Return a recording's audio, manifest and chunk folder, below the dataset's root."""
     return (
-        _inside(root, order.root / recording.audio, "the audio"),
+        _inside(root, order.audio_of(recording.audio), "the audio"),
         _inside(root, recording.manifest_in(order), "--manifest-dir"),
         _inside(root, order.chunks_dir / recording.recording_id, "--chunks-dir"),
     )
@@ -211,6 +211,7 @@ def prepared(plan: DatasetPlan, recording: bool, say: Callable[[str], None]) -> 
     if recording:
         require_recordable(plan)
     order = plan.order
+    order.place.keep()
     with output_lock(order.chunks_dir, frozenset(r.recording_id for r in plan.todo), order.manifest_dir):
         keep_layout(order.root, plan.settings.layout)
         if recording:

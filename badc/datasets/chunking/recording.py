@@ -17,6 +17,7 @@ from badc.chunks.status import ChunkState, ChunkStatus, keeping_status, status_p
 from badc.datasets.chunking.decision import ChunkDecision, RecordingToChunk
 from badc.datasets.chunking.existing import ChunkOrder
 from badc.errors import BadcError
+from badc.recordings.dataset_file import audio_as_written
 from badc.system.clock import now
 from badc.system.paths import as_written, require_inside
 
@@ -59,7 +60,7 @@ def chunk_recording(
     except ChunkingInterruptedError:
         raise
     except BadcError as error:
-        reason = str(error).removeprefix(f"{order.root / recording.audio}: ")
+        reason = str(error).removeprefix(f"{order.audio_of(recording.audio)}: ")
         return ChunkOutcome(identifier, recording.audio, error=reason)
     except OSError as error:
         return ChunkOutcome(identifier, recording.audio, error=f"{error.filename or path}: {error.strerror or error}")
@@ -70,7 +71,7 @@ def chunk_recording(
 
 def _cut(recording: RecordingToChunk, order: ChunkOrder, interrupted: Callable[[], bool]) -> int:
     identifier = recording.recording_id
-    audio, manifest = order.root / recording.audio, recording.manifest_in(order)
+    audio, manifest = order.audio_of(recording.audio), recording.manifest_in(order)
     path = status_path(order.chunks_dir, identifier)
     status = status_of(
         identifier,
@@ -102,11 +103,11 @@ def _cut(recording: RecordingToChunk, order: ChunkOrder, interrupted: Callable[[
 def _adopt(recording: RecordingToChunk, order: ChunkOrder) -> int:
     """Write the chunk status that a manifest lacks which a person or another tool made; how it was cut is not known."""
     at = now()
-    audio, manifest = order.root / recording.audio, recording.manifest_in(order)
+    audio, manifest = order.audio_of(recording.audio), recording.manifest_in(order)
     path = status_path(order.chunks_dir, recording.recording_id)
     status = ChunkStatus(
         recording_id=recording.recording_id,
-        audio_path=as_written(audio, order.root_of(path)),
+        audio_path=audio_as_written(audio, order.root_of(path)),
         manifest_path=as_written(manifest, order.root_of(path)),
         state=ChunkState.COMPLETED,
         started_at=at,

@@ -8,8 +8,8 @@ from typing import Annotated
 from pydantic import Field
 
 from badc.chunks.settings import CutSettings
+from badc.datasets.settings import DatasetSettings
 from badc.detections.settings import LayoutSettings
-from badc.settings.dataset import DatasetSettings
 from badc.settings.model import turned_off_by
 from badc.settings.redo import RedoBefore, redoing
 

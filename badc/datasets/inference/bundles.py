@@ -11,7 +11,6 @@ from badc.datasets.inference.settings import OrchestrateSettings
 from badc.detections.aggregate import NotChunked, aggregate
 from badc.detections.settings import AggregateSettings
 from badc.errors import BadcError, listed, numbered
-from badc.recordings.names import AUDIO_FOLDER
 from badc.recordings.places import Layout
 from badc.reports.bundle import make_bundle
 from badc.reports.rankings.rollup import LAST_BOARD, Rollup, roll_up
@@ -29,7 +28,7 @@ def bundle_recording(plan: OrchestrationPlan, recording: RecordingToInfer) -> li
     """
     settings = plan.settings
     table = settings.table_of(recording.recording_id)
-    sites = None if settings.sites is None else settings.below(settings.sites)
+    sites = settings.sites_path
     made = aggregate(
         AggregateSettings(
             detections_dir=settings.below(settings.output_dir) / recording.recording_id,
@@ -87,7 +86,7 @@ def roll_up_bundles(plan: OrchestrationPlan) -> Rollup:
     BadcError
         When there is no table, or one cannot be used.
     """
-    settings, layout, audio = plan.settings, Layout(plan.layout), plan.settings.root / AUDIO_FOLDER
+    settings, layout, audio = plan.settings, Layout(plan.layout), plan.settings.place.audio
     folder = settings.below(settings.bundle_aggregate_dir)
     made = roll_up(
         RollupSettings(folder=folder, limit=settings.bundle_rollup_limit, export_dir=settings.rollup_folder),

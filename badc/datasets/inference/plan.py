@@ -24,7 +24,6 @@ from badc.inference.other_results import OtherResults
 from badc.inference.plan import has_gpus, made_by, prepared_runner
 from badc.inference.settings import InferSettings
 from badc.recordings.locate import notes_on_places
-from badc.recordings.names import AUDIO_FOLDER
 from badc.recordings.sites import read_sites
 from badc.runners.hawkears.settings import HawkearsSettings
 from badc.runners.interface import RunnerSpec
@@ -247,14 +246,14 @@ def _runs_here(settings: OrchestrateSettings) -> bool:
 
 def _not_chunked(settings: OrchestrateSettings, listed_audio: Collection[str]) -> list[RecordingToInfer]:
     """Return the recordings of the dataset that none of its manifests lists; some that they do list are known."""
-    if not (settings.root / AUDIO_FOLDER).is_dir():
+    if not settings.place.audio.is_dir():
         return []
     dataset = ChunkSettings(dataset=settings.root, manifest_dir=settings.manifest_dir, chunks_dir=settings.chunks_dir)
     wanted = matcher(settings.pattern)
     return [
         RecordingToInfer(
             found.recording_id or found.audio,
-            settings.root / found.audio,
+            settings.place.base / found.audio,
             *(0, 0, 0, 0, ""),
             InferDecision.NOT_CHUNKED,
             found.reason,
@@ -310,8 +309,8 @@ def require_runnable(plan: OrchestrationPlan) -> None:
             require_writable(settings.below(settings.bundle_aggregate_dir), "folder of the tables")
             if settings.bundle_rollup_export_dir is None:
                 require_inside(settings.below(settings.bundle_aggregate_dir), settings.rollup_folder)
-        if settings.bundle and settings.sites is not None:
-            read_sites(settings.below(settings.sites))
+        if settings.bundle and settings.sites_path is not None:
+            read_sites(settings.sites_path)
 
 
 def lost_since(plan: OrchestrationPlan, recording: RecordingToInfer) -> str | None:
@@ -335,13 +334,13 @@ def lost_since(plan: OrchestrationPlan, recording: RecordingToInfer) -> str | No
 
 
 def _manifests(settings: OrchestrateSettings) -> list[Path]:
-    root = settings.root
-    if not root.is_dir():
-        raise RequestError(f"{settings.root}: no such dataset; name the folder that holds manifests/ and audio/")
+    folder = settings.place.base
+    if not folder.is_dir():
+        raise RequestError(f"{folder}: no such dataset; name the folder that holds manifests/ and audio/")
     folder = settings.below(settings.manifest_dir)
     if not folder.is_dir():
         raise RequestError(
-            f"{folder}: no such folder of manifests; `badc chunk orchestrate {settings.root} --apply` makes it"
+            f"{folder}: no such folder of manifests; `badc chunk orchestrate {settings.dataset} --apply` makes it"
         )
     return manifests_below(folder)
 

@@ -115,7 +115,7 @@ def _orchestrate_words(settings: OrchestrateSettings, others: Mapping[str, objec
         for name, field in type(settings).model_fields.items()
         if name in _NOT_OF_THE_RUN and field.json_schema_extra != ARGUMENT
     }
-    changes |= {"dataset": settings.root, "apply": True, **redoing(settings, now())}
+    changes |= {"dataset": settings.root, "results": None, "apply": True, **redoing(settings, now())}
     if settings.chunk_plan is not None:
         changes["chunk_plan"] = absolute(settings.chunk_plan)
     for spec in RUNNERS:

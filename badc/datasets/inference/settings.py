@@ -8,11 +8,11 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import AliasChoices, Field, model_validator
 
 from badc.datasets.inference.saved_plan import root_of_plan
+from badc.datasets.settings import DatasetSettings
 from badc.datasets.slurm.settings import SlurmSettings
 from badc.detections.settings import LayoutSettings
 from badc.errors import RequestError
 from badc.inference.settings import InferOptions, InferSettings
-from badc.settings.dataset import DatasetSettings
 from badc.settings.model import ARGUMENT, Settings, formerly, option_name, turned_off_by
 from badc.settings.redo import RedoBefore, redoing
 from badc.system.paths import absolute
@@ -76,7 +76,15 @@ class DatasetInferOptions(BundleOptions, InferOptions):
 
     sections: ClassVar = {
         "Recordings": (
-            *("pattern", "limit", "include_existing", "allow_partial_chunks", "concurrent_recordings", "layout"),
+            *(
+                "results",
+                "pattern",
+                "limit",
+                "include_existing",
+                "allow_partial_chunks",
+                "concurrent_recordings",
+                "layout",
+            ),
             *("infer_pattern", "infer_limit", "infer_include_existing"),
         ),
         "Cutting": (
@@ -85,7 +93,7 @@ class DatasetInferOptions(BundleOptions, InferOptions):
         ),
         **InferOptions.sections,
         "Reports": (
-            *("sites", "bundle", "bundle_bucket_minutes", "bundle_rollup", "bundle_rollup_limit"),
+            *("sites", "report", "bundle", "bundle_bucket_minutes", "bundle_rollup", "bundle_rollup_limit"),
             "bundle_rollup_export_dir",
         ),
         "Slurm": (*SlurmSettings.model_fields, "slurm_task", "slurm_status"),
@@ -263,6 +271,11 @@ class OrchestrateSettings(SlurmSettings, DatasetInferOptions, LayoutSettings, Da
     def below(self, path: Path) -> Path:
         """Return a path of the settings as an absolute one; a relative one lies below the dataset."""
         return absolute(self.root / path)
+
+    @property
+    def sites_path(self) -> Path | None:
+        """The CSV of the stations, absolute; a relative path is below the dataset, or a study's recordings."""
+        return None if self.sites is None else absolute(self.place.base / self.sites)
 
     @property
     def telemetry_folder(self) -> Path:

@@ -14,7 +14,7 @@ from badc.inference.settings import InferSettings
 from badc.telemetry.summary import RunState
 from flows.cli.commands.monitor import monitor
 from flows.cli.commands.orchestrate import orchestrate
-from flows.cli.console import RunProgress, counting, end, print_table, warn_of_stub
+from flows.cli.console import RunProgress, counting, end, print_table, show_species, warn_of_stub
 from flows.cli.help import App
 from flows.cli.options import options_of, with_blocks, with_boundary
 
@@ -175,6 +175,7 @@ def _report_aggregation(settings: AggregateSettings, made: Aggregation) -> int:
     if made.merged:
         merged = numbered(made.merged, "detection was", "detections were")
         print(f"{merged} merged into others that overlapping chunks have")
+    show_species(made.species)
     for path, reason in made.bad_files:
         print(f"badc: {path}: {reason}", file=sys.stderr)
     if made.bad > len(made.bad_files):

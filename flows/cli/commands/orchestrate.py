@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _MOST_SHOWN = 50
 # A task of an array takes about as long to start as it takes for so many chunks.
 _FEW_CHUNKS = 20
-MEND_FIRST = "Put right what is named above first, or move it out of audio: resuming only tries it again"
+MEND_FIRST = "Put right what is named above first, or move it elsewhere: resuming only tries it again"
 
 
 @options_of(OrchestrateSettings)
@@ -289,9 +289,11 @@ def _report(plan: OrchestrationPlan, outcome: OrchestrateOutcome, began: str) ->
         print(f"Resume with: {os.environ.get('BADC_RESUME_WITH') or shlex.join(words)}", file=sys.stderr)
 
 
-def report_outcome(outcome: OrchestrateOutcome) -> None:
-    """Print how the inference of a dataset ended: a table of its recordings, and the leaderboards' files."""
+def report_outcome(outcome: OrchestrateOutcome, only_unfinished: bool = False) -> None:
+    """Print how the inference of a dataset ended: a table of its recordings, and the leaderboards' files.
 
+    With `only_unfinished`, those that are complete are only counted.
+    """
     rows = [
         {
             "recording": r.recording_id,
@@ -303,7 +305,10 @@ def report_outcome(outcome: OrchestrateOutcome) -> None:
             "error": in_a_line(r.error or ""),
         }
         for r in sorted(outcome.recordings, key=lambda r: r.recording_id)
+        if not (only_unfinished and r.state is RunState.COMPLETED)
     ]
+    if only_unfinished:
+        print(f"analysed: {numbered(len(outcome.recordings) - len(rows), 'recording')}, {len(rows)} not complete")
     print_table(rows, f"{outcome.state.value}: recordings")
     if outcome.not_begun:
         print(f"{numbered(len(outcome.not_begun), 'recording was', 'recordings were')} not begun", file=sys.stderr)

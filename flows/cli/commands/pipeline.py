@@ -1,4 +1,4 @@
-"""`badc pipeline …`: a dataset from recordings to reports in one command."""
+"""`badc pipeline …`: a folder of recordings, or a dataset, from recordings to reports in one command."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from badc.datasets.pipeline_settings import PipelineSettings
 from badc.errors import listed, numbered
 from badc.telemetry.summary import RunState
 from flows.cli.commands.orchestrate import MEND_FIRST, report_outcome
-from flows.cli.console import RunProgress, counting, end, warn_of_stub
+from flows.cli.console import RunProgress, counting, end, show_species, warn_of_stub
 from flows.cli.help import App
 from flows.cli.options import options_of
 
@@ -27,7 +27,7 @@ app = App(no_args_is_help=True)
 
 @app.callback()
 def _pipeline() -> None:
-    """A dataset from recordings to reports in one command."""
+    """A folder of recordings, or a dataset, from recordings to reports in one command."""
 
 
 @app.command()
@@ -36,40 +36,50 @@ def run(
     settings: PipelineSettings,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show Prefect's and Dask's own messages.")] = False,
 ) -> int:
-    """Chunk, analyse and report every recording of a dataset, continuing from its present state.
+    """Chunk, analyse and report every recording of a folder or a dataset, continuing from its present state.
 
-    The steps are those of `badc chunk orchestrate`, `badc infer orchestrate --bundle` and its rollup. Work already done
-    is not repeated, so the same command resumes after an interruption. Exit codes: 0; 1 a recording failed; 2 the
-    request is wrong; 130 interrupted.
+    The steps are those of `badc chunk orchestrate`, `badc infer orchestrate`, `badc infer aggregate` and `badc report
+    page`. A file sites.csv beside the recordings, or the results, is taken for --sites. Work already done is not
+    repeated, so the same command resumes after an interruption. Exit codes: 0; 1 a recording failed; 2 the request is
+    wrong; 130 interrupted.
     """
     from flows.server.local import quiet_defaults
 
     quiet_defaults(verbose)
+    from badc.datasets.chunking.plan import require_places
+    from badc.datasets.inference.of_all import require_own_tables_of_all
     from badc.datasets.inference.plan import require_ready
-    from badc.datasets.pipeline_settings import orchestrate_settings
+    from badc.datasets.pipeline_settings import orchestrate_settings, with_sites
     from badc.system.clock import now
     from flows.cli.launch import launch_pipeline
     from flows.run.sessions import PipelineOutcome
 
     began = now()
+    asked = settings
+    settings, found = with_sites(settings)
     inference = orchestrate_settings(settings)
     warn_of_stub(inference)
     if inference.runner_is_default:
         print(f"Runner: {inference.runner().title}, as no other is named", file=sys.stderr)
+    if found is not None:
+        print(found, file=sys.stderr)
     with counting("manifests looked at") as show:
         require_ready(inference, show)
+    require_own_tables_of_all(inference)
     to_chunk, to_infer = _plans(settings, inference)
-    if to_infer is not None and _is_finished(to_infer):
+    if to_infer is not None and _is_finished(settings, to_infer):
         for note in (*to_chunk.places, *to_chunk.notes("--chunk-include-existing")):
             print(f"badc: {note}", file=sys.stderr)
-        _report(settings, PipelineOutcome(RunState.COMPLETED, None, to_infer, None), began)
+        _report(asked, PipelineOutcome(RunState.COMPLETED, None, to_infer, None), began)
         return 0
+    if to_chunk.todo:
+        require_places(to_chunk)
     with RunProgress() as progress:
-        by_force = progress.closed_before(lambda outcome: _report(settings, outcome, began))
+        by_force = progress.closed_before(lambda outcome: _report(asked, outcome, began))
         outcome, told = launch_pipeline(
             settings, to_chunk, to_infer, progress.count, progress.update, progress.say, by_force
         )
-    _report(settings, outcome, began)
+    _report(asked, outcome, began)
     code = outcome.state.exit_code
     return end(code, told)
 
@@ -77,23 +87,30 @@ def run(
 def _plans(settings: PipelineSettings, inference: OrchestrateSettings) -> tuple[DatasetPlan, OrchestrationPlan | None]:
     """Return what there is to chunk and, if that is nothing, what there is to analyse."""
     from badc.datalad.environment import recording_wanted
-    from badc.datasets.chunking.plan import plan_dataset
+    from badc.datasets.chunking.plan import plan_dataset, require_recordings
     from badc.datasets.inference.plan import plan_orchestration
     from badc.datasets.pipeline_settings import chunk_settings
 
     wanted = chunk_settings(settings)
     recording, _ = recording_wanted(wanted.root, wanted.record_datalad)
     to_chunk = plan_dataset(wanted, recording)
+    require_recordings(to_chunk)
     if to_chunk.todo or to_chunk.not_possible or not to_chunk.recordings:
         return to_chunk, None
     return to_chunk, plan_orchestration(inference)
 
 
-def _is_finished(plan: OrchestrationPlan) -> bool:
+def _is_finished(settings: PipelineSettings, plan: OrchestrationPlan) -> bool:
     """Whether every recording is analysed and has its reports."""
-    from badc.datasets.inference.bundles import lacks_leaderboards
+    from badc.datasets.inference.of_all import is_up_to_date
 
-    return not (plan.todo or plan.refused or plan.to_report or lacks_leaderboards(plan.settings))
+    if plan.todo or plan.refused or plan.to_report or (settings.report and not is_up_to_date(plan.settings)):
+        return False
+    if not plan.settings.bundle_rollup:
+        return True
+    from badc.datasets.inference.bundles import lacks_leaderboards  # not at the top: its libraries take long to import
+
+    return not lacks_leaderboards(plan.settings)
 
 
 def _is_stuck(outcome: PipelineOutcome) -> bool:
@@ -117,7 +134,8 @@ def _report(settings: PipelineSettings, outcome: PipelineOutcome, began: str) ->
     if outcome.state is RunState.COMPLETED and outcome.plan is not None and not outcome.plan.todo:
         print("Nothing to analyse: every recording is complete.")
     if outcome.inferred is not None:
-        report_outcome(outcome.inferred)
+        report_outcome(outcome.inferred, only_unfinished=True)
+    _report_of_all(settings, outcome)
     if outcome.state is not RunState.COMPLETED:
         chunked, inferred = outcome.chunked, outcome.inferred
         to_chunk = None if chunked is None else chunked.left + chunked.failed
@@ -126,3 +144,25 @@ def _report(settings: PipelineSettings, outcome: PipelineOutcome, began: str) ->
         again = going_on(settings, began, to_chunk, None if inferred is None else inferred.unfinished)
         words = ["badc", "pipeline", "run", *again.to_arguments()]
         print(f"Resume with: {shlex.join(words)}", file=sys.stderr)
+
+
+def _report_of_all(settings: PipelineSettings, outcome: PipelineOutcome) -> None:
+    """Print the species, what was not analysed, and where to look further."""
+    from badc.datasets.inference.of_all import page_of_all
+    from badc.datasets.pipeline_settings import orchestrate_settings
+
+    inference, reports = orchestrate_settings(settings), outcome.reports
+    if reports is not None and (tables := reports.tables) is not None:
+        for note in tables.notes:
+            print(f"badc: {note}", file=sys.stderr)
+        print()
+        show_species(tables.species)
+        if left := tables.not_analysed:
+            print(f"Not analysed: {left}; which and why: {tables.written[1]}, columns status and notes")
+            print(f"telemetry\t{inference.telemetry_folder}")
+        print(f"tables\t{tables.written[0]}")
+    for reason in () if reports is None else reports.reasons():
+        print(f"badc: {reason}", file=sys.stderr)
+    page = page_of_all(inference)
+    if page.exists() and (reports is None or reports.page is not None):
+        print(f"Open {page}")

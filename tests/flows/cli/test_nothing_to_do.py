@@ -43,7 +43,7 @@ def finished(make_recording, tmp_path):
 @pytest.mark.parametrize(
     ("words", "told", "code"),
     [
-        (("pipeline", "run", ".", "--stub-runner", "--no-bundle", "--no-bundle-rollup"), "Nothing to analyse", 0),
+        (("pipeline", "run", ".", "--stub-runner", "--no-report"), "Nothing to analyse", 0),
         (("pipeline", "run", "none", "--stub-runner"), "none", 2),
         (("infer", "run", "manifests/A.csv", "--max-retries", "-1"), "--max-retries", 2),
     ],

@@ -18,7 +18,7 @@ from badc.recordings.dataset_file import (
     keep_recordings,
     kept_recordings,
 )
-from badc.recordings.locate import dataset_of, is_same_file
+from badc.recordings.locate import is_same_file, plain_dataset_of
 from badc.recordings.names import AUDIO_FOLDER
 from badc.system.paths import absolute, find_dataset_root, require_writable
 
@@ -69,12 +69,18 @@ class DatasetPlace:
             )
         if kept is None and self.root.is_dir() and any(self.root.iterdir()):
             raise RequestError(f"{self.root}: is not empty and has no results of BADC; give --results another folder")
-        around = dataset_of(self.root) if self.root.parent == self.audio else find_dataset_root(self.root.parent)
-        if around is not None:
+        if (around := self._around()) is not None:
             raise RequestError(
                 f"{self.audio}: is in the dataset {around}; name that, with a pattern for some of its recordings, or "
                 "give --results a folder outside of it"
             )
+
+    def _around(self) -> Path | None:
+        """Return the DataLad dataset that has the results in it, or the dataset whose recordings these are, if any."""
+        if (recorded := find_dataset_root(self.root.parent)) is not None or self.root.parent != self.audio:
+            return recorded
+        around = plain_dataset_of(self.root)
+        return around if around is not None and self.audio.is_relative_to(audio_folder(around)) else None
 
     def require_writable(self) -> None:
         """Refuse, with the way out, a study whose folder of results cannot be written."""

@@ -32,7 +32,11 @@ _ORDER = (
 # is imported only for its own commands: settings models take a while, `badc --help` should not.
 _WORK, _AROUND, _SETTING_UP = "From recordings to answers", "Around it", "Setting up"
 GROUPS = {
-    "pipeline": (_WORK, "flows.cli.commands.pipeline", "Take a folder of recordings to one page of reports, in one command."),
+    "pipeline": (
+        _WORK,
+        "flows.cli.commands.pipeline",
+        "Take a folder of recordings to one page, in one command.",
+    ),
     "chunk": (_WORK, "flows.cli.commands.chunk", "Cut recordings into chunks and write their manifests."),
     "infer": (_WORK, "flows.cli.commands.infer", "Analyse chunks on every GPU, resume, and aggregate the detections."),
     "report": (_WORK, "flows.cli.commands.report", "Answers from the tables: counts, rates, a page to send, exports."),

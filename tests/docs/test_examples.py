@@ -38,6 +38,7 @@ BEFORE = {
     "DEMO-01_20230509_094500,3.2,5.9,Tennessee Warbler\\n' > heard.csv",
     "chunk.md": "rm manifests/GNWT-290_*",
     "datalad.md": "mkdir .datalad",
+    "laptop.md": "rm -r ridge/manifests; mv ridge/audio/* ridge; rmdir ridge/audio",
     "review.md": "mkdir detections_review; printf 'recording_id,label,start_ms,confidence,verdict\\n"
     "DEMO-01_20230509_094500,Tennessee Warbler,3000,0.8,y\\n' > detections_review/verdicts.csv",
 }

@@ -150,6 +150,15 @@ def test_results_do_not_go_where_something_else_is(study: Path, spoil: Callable[
         plan_dataset(ChunkSettings(dataset=study), False)
 
 
+def test_a_folder_of_a_dataset_is_no_study_but_one_beside_its_recordings_is(study: Path) -> None:
+    (study.parent / "audio").mkdir()
+    (study.parent / "manifests").mkdir()
+    assert plan_dataset(ChunkSettings(dataset=study), False).todo
+    inside = study.rename(study.parent / "audio" / "study")
+    with pytest.raises(RequestError, match=f"is in the dataset {study.parent}"):
+        plan_dataset(ChunkSettings(dataset=inside), False)
+
+
 def test_recordings_that_are_only_read_are_refused_with_the_way_out() -> None:
     with pytest.raises(RequestError, match="--results DIR names another place"):
         DatasetPlace(Path("/proc/badc"), Path("/proc")).require_writable()

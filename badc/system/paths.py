@@ -36,10 +36,11 @@ def find_dataset_root(path: Path) -> Path | None:
 
 def as_written(path: Path, dataset_root: Path | None) -> str:
     """Return `path` as files record it: relative to the dataset root inside a dataset, absolute outside."""
-    full = absolute(path)
-    if dataset_root is not None and full.is_relative_to(dataset_root):
-        return full.relative_to(dataset_root).as_posix()
-    return str(full)
+    full = os.path.abspath(path)  # noqa: PTH100 - as `absolute`, without a Path: plans do this for each recording
+    base = None if dataset_root is None else str(dataset_root).rstrip("/")
+    if full == base:
+        return "."
+    return full[len(base) + 1 :] if base is not None and full.startswith(f"{base}/") else full
 
 
 def default_chunks_dir(dataset_root: Path | None, recording_id: str) -> Path:

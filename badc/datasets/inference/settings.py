@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -155,6 +157,11 @@ class DatasetInferOptions(BundleOptions, InferOptions):
         return self.use_hawkears is None and self.runner_block is None and not super()._choices()
 
 
+@lru_cache(maxsize=256)  # the same few folders for each recording
+def _below(working_dir: str, root: Path, path: Path) -> Path:
+    return absolute(Path(working_dir, root, path))
+
+
 class OrchestrateSettings(SlurmSettings, DatasetInferOptions, LayoutSettings, DatasetSettings):
     """Settings of the inference of a whole dataset."""
 
@@ -270,7 +277,7 @@ class OrchestrateSettings(SlurmSettings, DatasetInferOptions, LayoutSettings, Da
 
     def below(self, path: Path) -> Path:
         """Return a path of the settings as an absolute one; a relative one lies below the dataset."""
-        return absolute(self.root / path)
+        return _below(os.getcwd(), self.dataset or self.root, path)  # noqa: PTH109 - only a key
 
     @property
     def sites_path(self) -> Path | None:

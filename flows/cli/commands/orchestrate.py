@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from flows.run.sessions import OrchestrateOutcome
 
 _MOST_SHOWN = 50
+_MOST_BESIDE_SCRIPTS = 20  # whose lines are what one looks for
 # A task of an array takes about as long to start as it takes for so many chunks.
 _FEW_CHUNKS = 20
 MEND_FIRST = "Put right what is named above first, or move it elsewhere: resuming only tries it again"
@@ -135,10 +136,12 @@ def _show_plan(plan: OrchestrationPlan, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    shown = rows if not sys.stdout.isatty() else rows[:_MOST_SHOWN]
+    most = _MOST_SHOWN if sys.stdout.isatty() else len(rows)
+    shown = rows[: _MOST_BESIDE_SCRIPTS if plan.settings.writes_jobs else most]
     print_table(shown, "Recordings")
     if len(shown) < len(rows):
-        print(f"… and {len(rows) - len(shown)} more; --plan-csv writes those to run, a pipe shows all")
+        ways = "--plan-csv writes those to run" + ("" if plan.settings.writes_jobs else ", a pipe shows all")
+        print(f"… and {len(rows) - len(shown):,} more; {ways}", file=sys.stderr)
     counts = ", ".join(f"{number} {decision.value}" for decision, number in plan.counts().items())
     print(f"{numbered(len(rows), 'recording')}: {counts or 'none'}", file=sys.stderr)
     # A run says by itself where its audio is.

@@ -145,7 +145,9 @@ def test_a_season_is_submitted_once_and_ends_with_what_failed(slurm: Slurm, writ
     assert slurm.ends(arrays_of[1]) == {0: DONE}
     assert "done\t4\t3\t0.0" in log, log
     assert re.search(r"^1\tREC_3\tfailed\t.*killed by signal 11", log, re.MULTILINE), log
-    assert (tmp_path / "artifacts/aggregate/aggregate_summary/label_summary.csv").exists()
+    tables = tmp_path / "artifacts/aggregate"
+    assert (tables / "aggregate_summary/label_summary.csv").exists()
+    assert "4 recordings" in (tables / "detections_report.html").read_text()
     # The model of a task is loaded once; one recording of it does not keep the other from being done.
     assert len(list((tmp_path / "artifacts/infer/REC_2").iterdir())) == 3
     again = next(line for line in log.splitlines() if line.startswith("sbatch "))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from badc.datasets.inference.of_all import require_own_tables_of_all, tables_of_all
 from badc.datasets.inference.plan import OrchestrationPlan, require_runnable
 from badc.datasets.inference.recording import RecordingToInfer
 from badc.datasets.inference.settings import OrchestrateSettings
@@ -15,7 +16,7 @@ from badc.datasets.slurm.settings import SlurmSettings
 from badc.datasets.slurm.tasks import TaskRow, longest_task_h, packed
 from badc.inference.provenance import infer_run
 from badc.recordings.dataset_file import keep_layout
-from badc.reports.settings import RollupSettings
+from badc.reports.settings import PageSettings, RollupSettings
 from badc.runners.registry import RUNNERS
 from badc.settings.model import ARGUMENT
 from badc.settings.redo import redoing
@@ -51,6 +52,7 @@ def write_slurm_scripts(plan: OrchestrationPlan) -> list[WrittenScript]:
         # Tasks see few recordings each, and stations follow a rule of all of them.
         words = _orchestrate_words(settings, {**_OF_A_TASK, "layout": plan.layout})
         keep_layout(settings.root, settings.layout)
+        require_own_tables_of_all(settings)
         finish = _finish_commands(settings)
         rows = _task_rows(plan, wanted)
         notes = notes_on_time(plan, longest_task_h(rows))
@@ -81,7 +83,19 @@ def _task_rows(plan: OrchestrationPlan, recordings: Sequence[RecordingToInfer]) 
 
 def _finish_commands(settings: OrchestrateSettings) -> list[list[str]]:
     """Return the commands that follow when all tasks have ended, from the dataset's root."""
-    commands: list[list[str]] = []
+    tables = tables_of_all(settings)
+    assert tables.parquet is not None
+    page = PageSettings(
+        parquet=tables.parquet,
+        sites=settings.sites_path,
+        no_plots=True,
+        audio_root=settings.root,
+        title=settings.place.title,
+    )
+    commands = [
+        ["infer", "aggregate", *tables.to_arguments()],
+        ["report", "page", *page.to_arguments()],
+    ]
     if settings.bundle_rollup:
         rollup = RollupSettings(
             folder=settings.below(settings.bundle_aggregate_dir),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
@@ -158,8 +157,8 @@ class DatasetInferOptions(BundleOptions, InferOptions):
 
 
 @lru_cache(maxsize=256)  # the same few folders for each recording
-def _below(working_dir: str, root: Path, path: Path) -> Path:
-    return absolute(Path(working_dir, root, path))
+def _below(root: Path, path: Path) -> Path:
+    return absolute(root / path)
 
 
 class OrchestrateSettings(SlurmSettings, DatasetInferOptions, LayoutSettings, DatasetSettings):
@@ -277,7 +276,7 @@ class OrchestrateSettings(SlurmSettings, DatasetInferOptions, LayoutSettings, Da
 
     def below(self, path: Path) -> Path:
         """Return a path of the settings as an absolute one; a relative one lies below the dataset."""
-        return _below(os.getcwd(), self.dataset or self.root, path)  # noqa: PTH109 - only a key
+        return _below(self.root, path)
 
     @property
     def sites_path(self) -> Path | None:

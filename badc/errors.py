@@ -3,7 +3,7 @@
 * BadcError
   x RequestError
     + NotInstalledError
-    + DroppedContentError (badc.chunks.status)
+    + ContentElsewhereError (badc.system.annex)
   x ChunkError
     + RunnerError
       - RunnerTimeoutError

@@ -23,10 +23,10 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from badc.datalad.environment import recording_wanted
+from badc.datasets.inference.elsewhere import plan_with_content
 from badc.datasets.inference.plan import (
     OrchestrationPlan,
     lost_since,
-    plan_orchestration,
     require_installed,
     require_runnable,
 )
@@ -107,7 +107,7 @@ def _own_session(settings: OrchestrateSettings) -> Iterator[OrchestrateSession]:
     settings = filled_from_blocks(settings)
     if begun := begun_before(flow_run.id):
         settings = settings.going_on(begun)
-    plan = plan_orchestration(settings)
+    plan = plan_with_content(settings, say)
     require_runnable(plan)
     require_installed(plan)
     recording, problem = recording_wanted(settings.root, settings.record_datalad)

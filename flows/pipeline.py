@@ -16,10 +16,10 @@ from badc.datalad.environment import recording_wanted
 from badc.datasets.chunking.plan import plan_dataset, require_recordings
 from badc.datasets.chunking.provenance import prepared
 from badc.datasets.inference import provenance
+from badc.datasets.inference.elsewhere import plan_with_content
 from badc.datasets.inference.of_all import is_up_to_date, require_own_tables_of_all, tables_of_all
 from badc.datasets.inference.plan import (
     OrchestrationPlan,
-    plan_orchestration,
     require_installed,
     require_ready,
     require_runnable,
@@ -129,7 +129,7 @@ def _infer(
 ) -> tuple[OrchestrationPlan, OrchestrateOutcome | None]:
     """Analyse the completely chunked recordings; the plan lists the others as refused."""
     wanted = orchestrate_settings(settings)
-    plan = session.to_infer or plan_orchestration(wanted)
+    plan = session.to_infer or plan_with_content(wanted, session.say)
     # A recording that could not be chunked has failed; the others do not wait for it.
     runnable = plan.without_refused()
     require_runnable(runnable)

@@ -16,6 +16,7 @@ from badc.errors import MOST_LISTED, RequestError, listed, numbered
 from badc.recordings.locate import find_audio, in_dataset, plain_dataset_of
 from badc.recordings.names import id_problem
 from badc.system import atomic
+from badc.system.annex import ContentElsewhereError, content_is_elsewhere, is_locked
 from badc.system.paths import absolute, find_dataset_root, walk
 from badc.system.texts import require_commas
 
@@ -103,6 +104,8 @@ def read_manifest(path: Path, dataset_root: Path | None = None) -> Manifest:
     ------
     RequestError
         When the file is no such CSV, or rows are bad; the text gives their line numbers.
+    ContentElsewhereError
+        When git-annex keeps the file, and its content is not here.
     """
     full = absolute(path)
     chunks: list[Chunk] = []
@@ -195,6 +198,8 @@ def _open(path: Path) -> TextIO:
     try:
         return path.open(encoding="utf-8-sig", newline="")
     except FileNotFoundError:
+        if is_locked(path):
+            raise ContentElsewhereError.of(path, "manifest") from None
         raise RequestError(f"{path}: no such manifest; `badc chunk manifest AUDIO` writes one") from None
     except IsADirectoryError:
         raise RequestError(f"{path}: is a folder, not a manifest; name a CSV file in it") from None
@@ -223,6 +228,8 @@ def _row_parser(path: Path, header: list[str]) -> Callable[[list[str], int], Chu
     names = [name.strip() for name in header]
     missing = [name for name in REQUIRED_COLUMNS if name not in names]
     if missing:
+        if content_is_elsewhere(path):
+            raise ContentElsewhereError.of(path, "manifest")
         require_commas(path, names, "manifest")
         raise RequestError(
             f"{path}:1: the column{'s' * (len(missing) > 1)} {', '.join(missing)} "

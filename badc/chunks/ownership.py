@@ -9,6 +9,7 @@ from badc.chunks.manifest import Chunk, Manifest, read_manifest
 from badc.chunks.status import STATUS_FILE, read_chunk_status
 from badc.errors import RequestError
 from badc.recordings.locate import dataset_of, in_dataset
+from badc.system.annex import require_content
 from badc.system.paths import as_written
 
 
@@ -57,8 +58,7 @@ def refuse_another_recordings_manifest(audio: Path, path: Path) -> Sequence[Chun
     """
     if not (path.exists() or path.is_symlink()):
         return ()
-    if path.is_symlink() and not path.exists():
-        raise RequestError(f"{path}: its content is not here (a link to nothing); `datalad get` brings it")
+    require_content([path], "manifest")
     try:
         manifest = read_manifest(path)
         others = recordings_of(manifest) - {audio}

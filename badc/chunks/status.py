@@ -13,7 +13,7 @@ import orjson
 
 from badc.errors import RequestError
 from badc.system import atomic
-from badc.system.annex import is_pointer
+from badc.system.annex import ContentElsewhereError, is_locked, is_pointer
 from badc.system.clock import now
 
 STATUS_FILE = ".chunk_status.json"
@@ -57,10 +57,6 @@ class ChunkStatus:
     hash_chunks: bool | None = None
 
 
-class DroppedContentError(RequestError):
-    """git-annex has dropped the content of a file that is needed."""
-
-
 _KEYS = {"state": "status", "duration_s": "chunk_duration", "overlap_s": "overlap", "min_chunk_s": "min_chunk"}
 _TYPES: dict[str, tuple[type, ...]] = {
     "manifest_rows": (int,),
@@ -85,16 +81,16 @@ def read_chunk_status(path: Path) -> ChunkStatus | None:
 
     Raises
     ------
-    DroppedContentError
-        When it is a git-annex file whose content was dropped.
+    ContentElsewhereError
+        When it is a git-annex file whose content is not here.
     RequestError
         When the file cannot be read, or is not such a JSON object.
     """
     try:
         data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        if path.is_symlink():
-            raise _dropped(path) from None
+        if is_locked(path):
+            raise ContentElsewhereError.of(path, "chunk status") from None
         return None
     except OSError as error:
         raise RequestError(f"{path}: the chunk status cannot be read ({error.strerror})") from None
@@ -102,7 +98,7 @@ def read_chunk_status(path: Path) -> ChunkStatus | None:
         content = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         if is_pointer(path):
-            raise _dropped(path) from None
+            raise ContentElsewhereError.of(path, "chunk status") from None
         raise _broken(path, f"is not JSON ({error})") from None
     return _from_json(path, content)
 
@@ -164,7 +160,3 @@ def _from_json(path: Path, content: Any) -> ChunkStatus:
 
 def _broken(path: Path, problem: str) -> RequestError:
     return RequestError(f"{path}: the chunk status {problem}; remove it and chunk the recording again")
-
-
-def _dropped(path: Path) -> DroppedContentError:
-    return DroppedContentError(f"{path}: the content of the chunk status is not here; `datalad get` brings it")

@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 
 from badc.chunks.manifest import Chunk, Manifest, manifests_below, read_manifest
-from badc.detections.chunk_files import json_files, rows_of, without_window
+from badc.detections.chunk_files import json_files, require_all_here, rows_of, without_window
 from badc.detections.findings import SpeciesCount, count_species, mixture, without_place_or_time
 from badc.detections.made_of import as_told, require_own_table
 from badc.detections.occurrence import add_occurrence
@@ -163,7 +163,7 @@ def aggregate(
     ------
     RequestError
         When the folder or a manifest cannot be read, or a table's path is a folder, that of the other table, or the
-        table of the same recording in another folder of detections.
+        table of the same recording in another folder of detections; ContentElsewhereError when content is not here.
     BadcError
         With `strict`, at the first file that cannot be used.
     """
@@ -241,7 +241,7 @@ def _stage(
     with RepeatedChunks(staging.scratch / "files.parquet", staging.database) as repeated, detections, coverage:
         while batch := list(islice(files, _BATCH_CHUNKS)):
             made.files += len(batch)
-            for path, chunk, rows in _named(list(_read(batch, staging)), listed, staging):
+            for path, chunk, rows in _named(list(_read(batch, folder, staging)), listed, staging):
                 recording_id = chunk["recording_id"]
                 first = repeated.first_file(recording_id, chunk["chunk_id"], path)
                 if first is not None:
@@ -263,11 +263,12 @@ def _stage(
     return passed
 
 
-def _read(paths: Sequence[str], staging: _Staging) -> Iterator[_FileRead]:
+def _read(paths: Sequence[str], folder: Path, staging: _Staging) -> Iterator[_FileRead]:
     for path in paths:
         try:
             yield path, *rows_of(path)
         except InvalidResultError as error:
+            require_all_here(folder, path)
             staging.leave_out(path, str(error))
 
 

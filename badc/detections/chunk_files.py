@@ -16,6 +16,7 @@ from badc.detections.fingerprint import fingerprint_of, settings_of
 from badc.detections.hawkears_labels import detections_at
 from badc.detections.result import InvalidResultError, ResultStatus, parse_detections
 from badc.recordings.names import nfc
+from badc.system.annex import content_is_elsewhere, require_content
 from badc.system.paths import walk
 
 _START_MS = re.compile(r"_chunk_(\d+)_\d+\.json$")
@@ -40,6 +41,15 @@ def json_files(folder: Path, passed: list[str] | None = None) -> Iterator[str]:
 def without_window(path: str) -> str:
     """Return the path of a chunk's file without the chunk's times: the same for all of a recording."""
     return _START_MS.sub("", path)
+
+
+def require_all_here(folder: Path, path: str) -> None:
+    """Raise ContentElsewhereError, with all such files of a folder, if the content of this one is in the annex only.
+
+    Tables without what is elsewhere would look like silence.
+    """
+    if content_is_elsewhere(Path(path)):
+        require_content(map(Path, json_files(folder)), "file of detections")
 
 
 def _start_and_name(name: str) -> tuple[int, str]:

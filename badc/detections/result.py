@@ -233,11 +233,18 @@ class Standing:
     """How a chunk's output stands.
 
     `problem` says why it is not the finished result that is asked for; None if it is. `other` is what made it if it is
-    a whole result of this chunk by other settings than those asked for.
+    a whole result of this chunk by other settings than those asked for. One that is `elsewhere` is in the annex, and
+    its content is not here: it counts as finished, but what made it is unknown, in case it is to be replaced.
     """
 
     problem: str | None = None
     other: Mapping[str, Any] | None = None
+    elsewhere: bool = False
+
+    @property
+    def done(self) -> bool:
+        """Whether it is finished."""
+        return self.problem is None
 
 
 def _not_known(chunk: Chunk) -> bool:
@@ -260,8 +267,8 @@ def standing_of(
     try:
         document = orjson.loads(path.read_bytes())
     except (OSError, orjson.JSONDecodeError) as error:
-        if os.path.lexists(path) and not annex.content_is_here(path) and (annex.is_locked(path) or path.exists()):
-            return Standing("its output's content is not here", {RUNNER: "unknown (`datalad get` brings its content)"})
+        if annex.content_is_elsewhere(path):
+            return _elsewhere(path, redo_before)
         if isinstance(error, FileNotFoundError):
             return Standing("its output is not there")
         return Standing(f"its output cannot be read ({error})")
@@ -276,6 +283,13 @@ def standing_of(
     if redo_before is not None and path.stat().st_mtime < moment(redo_before).timestamp():
         return Standing(f"its output is from before {redo_before}")
     return Standing()
+
+
+def _elsewhere(path: Path, redo_before: str | None) -> Standing:
+    """Return how an output stands that cannot be read here."""
+    unknown = {RUNNER: f"unknown, as its content is not here ({annex.get_line([path.parent])})"}
+    problem = None if redo_before is None else "its output's content is not here"
+    return Standing(problem, unknown, elsewhere=True)
 
 
 def standings_of(

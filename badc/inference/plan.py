@@ -138,10 +138,10 @@ def plan_inference(
     earlier = _read_earlier(settings, manifest)
     made_with = made_by(spec, settings, find_dataset_root(manifest.path.parent))
     standings = standings_of(output_dir, manifest.chunks, made_with, settings.redo_before, mono_in(manifest))
-    other = OtherResults(output_dir, made_with)
-    other.add(standings.values())
-    other.require_leave(settings.replace_results)
     done, open_chunks = _split_done(manifest, keys, earlier, standings)
+    other = OtherResults(output_dir, made_with)
+    other.add(standings[chunk] for _, chunk in open_chunks if chunk in standings)
+    other.require_leave(settings.replace_results)
     todo, unusable = _locate_audio(manifest, open_chunks, settings, on_progress)
     if unusable and not settings.keep_going:
         raise _unusable_error(unusable, len(manifest.chunks))
@@ -219,7 +219,7 @@ def _split_done(
     left: list[tuple[str, Chunk]] = []
     for key, chunk in zip(keys, manifest.chunks, strict=True):
         job = earlier.find(chunk) if earlier else None
-        if job is not None and job.status is JobStatus.SUCCESS and standings.get(chunk) == Standing():
+        if job is not None and job.status is JobStatus.SUCCESS and chunk in standings and standings[chunk].done:
             done.append((key, chunk, job))
         else:
             left.append((key, chunk))

@@ -10,6 +10,7 @@ from badc.datalad.run import DataladRun, inside
 from badc.errors import RequestError
 from badc.runners.command import CommandSpec, from_root
 from badc.runners.registry import RUNNERS
+from badc.system.annex import content_is_elsewhere
 from badc.system.paths import absolute
 from badc.telemetry.summary import summary_path, workers_csv_path
 
@@ -72,16 +73,24 @@ def infer_run(settings: InferSettings, rerunnable: bool = False) -> DataladRun:
         inputs += files
     changes |= _other_paths(root, settings)
     recordings = dict.fromkeys(chunk.recording_id for chunk in manifest.chunks)
+    folders = [
+        inside(root, root / output_dir / recording, "the output folder", is_folder=True) for recording in recordings
+    ]
+    if settings.resume_summary is not None:
+        # DataLad removes outputs whose content is not here before the command starts, and they would be made again.
+        inputs += [folder for folder in folders if _lacks_content(root / folder)]
     return DataladRun(
         root=root,
         message=f"Infer {manifest.path.stem}",
         command=("badc", "infer", "run", *settings.model_copy(update=changes).to_arguments()),
         inputs=tuple(dict.fromkeys(inputs)),
         output_files=tuple(path.as_posix() for path in (log, summary_path(log), workers_csv_path(log))),
-        output_folders=tuple(
-            inside(root, root / output_dir / recording, "the output folder", is_folder=True) for recording in recordings
-        ),
+        output_folders=tuple(folders),
     )
+
+
+def _lacks_content(folder: Path) -> bool:
+    return folder.is_dir() and any(map(content_is_elsewhere, folder.iterdir()))
 
 
 def _manifest_and_audio(root: Path, manifest: Manifest) -> list[str]:

@@ -16,13 +16,12 @@ from badc.recordings.extent import Extent, as_flac, as_raw
 from badc.recordings.flac import UNKNOWN_FRAMES, find_end
 from badc.recordings.names import converter_of, ffmpeg_line
 from badc.recordings.wav import BLOCK_BYTES, HeaderError, WavSamples, says_less, wav_samples
-from badc.system.annex import is_pointer
+from badc.system.annex import content_is_elsewhere, get_line
 
 if TYPE_CHECKING:
     import numpy as np
     import soundfile as sf
 
-_GET = "`datalad get` or `git annex get` brings it"
 # Samples read as this type give the same bytes when written as the same subtype. Subtypes that are not listed
 # (Vorbis, MPEG, Opus, ADPCM, …) have no sample format of their own and become float32.
 _EXACT_DTYPES = {
@@ -386,14 +385,12 @@ def _is_wav(path: Path) -> bool:
 
 def _require_content(path: Path) -> None:
     """Refuse a file that is not here, is a folder or is empty: libsndfile would not give the reason."""
-    if path.is_symlink() and not path.exists():
-        raise AudioError(f"{path}: its content is not here (a link to nothing); {_GET}")
+    if content_is_elsewhere(path):
+        raise AudioError(f"{path}: the content of the audio file is not here; {get_line([path])}")
     if not path.exists():
-        raise AudioError(f"{path}: no such audio file")
+        raise AudioError(f"{path}: {'is a link to nothing' if path.is_symlink() else 'no such audio file'}")
     if path.is_dir():
         raise AudioError(f"{path}: is a folder, not an audio file")
     size = path.stat().st_size
     if size == 0:
         raise AudioError(f"{path}: the audio file is empty")
-    if is_pointer(path):
-        raise AudioError(f"{path}: its content is not here (a git-annex pointer); {_GET}")

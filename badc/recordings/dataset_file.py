@@ -15,6 +15,7 @@ from badc.errors import RequestError
 from badc.recordings.names import AUDIO_FOLDER
 from badc.recordings.places import layout_problem
 from badc.system import atomic
+from badc.system.annex import ContentElsewhereError
 from badc.system.paths import absolute, as_written
 
 DATASET_FILE = ".badc.toml"
@@ -102,7 +103,7 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
         if path.is_symlink():
-            raise RequestError(f"{path}: its content is not here; `datalad get` brings it") from None
+            raise ContentElsewhereError.of(path, "file of the dataset") from None
         return {}
     except OSError as error:
         raise RequestError(f"{path}: cannot be read ({error.strerror})") from None

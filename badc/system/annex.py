@@ -8,10 +8,39 @@ https://git-annex.branchable.com/internals/pointer_file/
 from __future__ import annotations
 
 import os
+import shlex
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from badc.errors import RequestError, listed
 
 _POINTER = b"/annex/objects/"
 MOST_POINTER_BYTES = 32768  # git-annex reads no more of a file to see whether it is a pointer
+_MOST_NAMED = 10
+
+
+class ContentElsewhereError(RequestError):
+    """Files are in the annex, but their content is not here; `paths` are those files, absolute."""
+
+    def __init__(self, message: str, paths: tuple[Path, ...] = ()) -> None:
+        super().__init__(message)
+        self.paths = paths
+
+    @classmethod
+    def of(cls, path: Path, what: str) -> ContentElsewhereError:
+        """Return the error of one file; `what` names it."""
+        return cls(f"{path}: the content of the {what} is not here; {get_line([path])}", (_absolute(path),))
+
+    @classmethod
+    def of_all(cls, paths: Sequence[Path], what: str) -> ContentElsewhereError:
+        """Return the error of one or several files; `what` names one that is alone."""
+        if len(paths) == 1:
+            return cls.of(paths[0], what)
+        lines = listed([str(path) for path in paths])
+        return cls(
+            f"the content of {len(paths):,} files is not here; {get_line(paths)}:\n{lines}",
+            tuple(map(_absolute, paths)),
+        )
 
 
 def is_locked(path: Path) -> bool:
@@ -36,6 +65,35 @@ def content_is_here(path: Path) -> bool:
         return False
     except OSError:  # a folder, or not readable: content is not what it lacks
         return True
+
+
+def content_is_elsewhere(path: Path) -> bool:
+    """Return whether git-annex keeps a file, and its content is not here."""
+    return not content_is_here(path) and (is_locked(path) or path.exists())
+
+
+def require_content(paths: Iterable[Path], what: str) -> None:
+    """Raise ContentElsewhereError if the content of some files is elsewhere; `what` names one that is alone."""
+    lacking = [path for path in paths if content_is_elsewhere(path)]
+    if lacking:
+        raise ContentElsewhereError.of_all(lacking, what)
+
+
+def get_line(paths: Iterable[Path]) -> str:
+    """Return the line that brings the content of files here, or of the folder of many, as part of a sentence."""
+    wanted = list(dict.fromkeys(map(_absolute, paths)))
+    above = Path(os.path.commonpath([path.parent for path in wanted]))
+    if len(wanted) > _MOST_NAMED:
+        wanted = [above]
+    root = next((folder for folder in (above, *above.parents) if (folder / ".git").exists()), above)
+    is_plain = (root / ".git").exists() and not (root / ".datalad").exists()
+    program = ["git", "-C", str(root), "annex"] if is_plain else ["datalad", "-C", str(root)]
+    words = [os.path.relpath(path, root) for path in wanted]
+    return f"`{shlex.join([*program, 'get', *words])}` brings {'it' if len(wanted) == 1 else 'them'}"
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 - badc.system.paths imports this module
 
 
 def shares_its_content(path: Path) -> bool:

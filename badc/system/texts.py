@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from badc.errors import RequestError, listed
+from badc.system.annex import require_content
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -24,6 +25,7 @@ def read_text(path: Path, what: str) -> str:
     RequestError
         When it cannot be read or is not UTF-8.
     """
+    require_content([path], what)
     try:
         content = path.read_bytes()
     except FileNotFoundError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -14,6 +15,7 @@ import orjson
 from badc.chunks.manifest import Chunk
 from badc.errors import ExitCode, RequestError
 from badc.system import atomic
+from badc.system.annex import require_content
 from badc.telemetry.events import EventStatus, read_events
 
 _NAME_ONE = "--resume-summary takes a run's *.summary.json or its telemetry *.jsonl"
@@ -110,8 +112,9 @@ def resumable(telemetry_log: Path) -> Path | None:
     """Return what a run can resume from: the summary beside a log, the log itself after a hard kill, or None."""
     summary = summary_path(telemetry_log)
     # A killed run leaves a summary older than its log.
-    newest = [path for path in (summary, telemetry_log) if path.exists()]
-    if len(newest) == 2 and telemetry_log.stat().st_mtime > summary.stat().st_mtime:
+    # One in the annex counts, whether or not its content is here.
+    newest = [path for path in (summary, telemetry_log) if os.path.lexists(path)]
+    if len(newest) == 2 and telemetry_log.lstat().st_mtime > summary.lstat().st_mtime:
         return telemetry_log
     return newest[0] if newest else None
 
@@ -170,6 +173,7 @@ def read_jobs(path: Path) -> EarlierJobs:
     RequestError
         When the file cannot be read or is neither.
     """
+    require_content([path], "run to resume")
     try:
         if path.suffix == ".jsonl":
             return EarlierJobs(_jobs_of_log(path))

@@ -10,6 +10,7 @@ from badc.datasets.chunking.existing import Chunked, ChunkOrder
 from badc.datasets.chunking.settings import ChunkSettings
 from badc.datasets.listing import AudioFile
 from badc.recordings.locate import is_same_file
+from badc.system.annex import get_line
 from badc.system.clock import epoch_s, moment
 
 
@@ -65,7 +66,7 @@ def decide(
         return planned
     if fetching:
         return replace(planned, decision=ChunkDecision.FETCH)
-    reason = f"{planned.reason}; `datalad get` brings the content"
+    reason = f"{planned.reason}; {get_line([order.place.audio / file.path])}"
     return replace(planned, decision=ChunkDecision.ABSENT, reason=reason)
 
 

@@ -13,12 +13,12 @@ from badc.chunks.cutting import Cut, windows
 from badc.chunks.manifest import Chunk, Manifest, manifests_below, read_manifest
 from badc.chunks.ownership import recordings_of
 from badc.chunks.settings import CutSettings
-from badc.chunks.status import ChunkState, ChunkStatus, DroppedContentError, read_chunk_status, status_path
+from badc.chunks.status import ChunkState, ChunkStatus, read_chunk_status, status_path
 from badc.datasets.chunking.settings import ChunkSettings
 from badc.datasets.place import DatasetPlace
-from badc.errors import MOST_LISTED, RequestError, listed, numbered
+from badc.errors import RequestError, numbered
 from badc.recordings.locate import in_dataset
-from badc.system.annex import content_is_here
+from badc.system.annex import ContentElsewhereError, content_is_elsewhere
 from badc.system.paths import absolute, find_dataset_root, is_passed_over
 from badc.system.threads import in_threads
 
@@ -33,7 +33,7 @@ class ChunkOrder:
     `dataset_root` is the folder with `.datalad` at or above `root`, or None. `chunks_dir` has a folder for each
     recording. With `virtual`, only manifests are written and no WAVs; `hash_chunks` is for these. With `any_lengths`,
     nobody asked for the lengths of `cut`: those of chunked recordings are not compared with them. `strict` refuses
-    manifests and chunk statuses whose content was dropped.
+    manifests and chunk statuses whose content is not here.
     """
 
     place: DatasetPlace
@@ -120,18 +120,18 @@ def find_chunked(
 
     Raises
     ------
-    RequestError
-        When the content of some of these files was dropped, and the order is `strict`.
+    ContentElsewhereError
+        When the content of some of these files is not here, and the order is `strict`.
     """
     _entries(order.manifest_dir)  # a folder that cannot be read is no empty one
     paths = manifests_below(order.manifest_dir)
     found: dict[str, Chunked] = {}
-    dropped: list[str] = []
+    dropped: list[Path] = []
 
-    def take_in(items: Iterable[Chunked | DroppedContentError]) -> None:
+    def take_in(items: Iterable[Chunked | ContentElsewhereError]) -> None:
         for item in items:
-            if isinstance(item, DroppedContentError):
-                dropped.append(str(item))
+            if isinstance(item, ContentElsewhereError):
+                dropped.extend(item.paths)
             else:
                 found.setdefault(item.recording_id, item)
 
@@ -143,7 +143,7 @@ def find_chunked(
     for items in in_threads(_telling_what_was_dropped(partial(_of_status, order)), folders):
         take_in(items)
     if dropped:
-        raise RequestError(listed(dropped[:MOST_LISTED], len(dropped)))
+        raise ContentElsewhereError.of_all(list(dict.fromkeys(dropped)), "file")
     return found
 
 
@@ -159,11 +159,11 @@ def _entries(folder: Path) -> list[tuple[str, bool]]:
 
 def _telling_what_was_dropped(
     look: Callable[[Item], list[Chunked]],
-) -> Callable[[Item], Sequence[Chunked | DroppedContentError]]:
-    def told(item: Item) -> Sequence[Chunked | DroppedContentError]:
+) -> Callable[[Item], Sequence[Chunked | ContentElsewhereError]]:
+    def told(item: Item) -> Sequence[Chunked | ContentElsewhereError]:
         try:
             return look(item)
-        except DroppedContentError as error:
+        except ContentElsewhereError as error:
             return [error]
 
     return told
@@ -171,11 +171,11 @@ def _telling_what_was_dropped(
 
 def _of_manifest(order: ChunkOrder, path: Path) -> list[Chunked]:
     """Return what is known of each recording of a manifest."""
-    if not content_is_here(path):
-        gone = f"{path}: the content of the manifest is not here; `datalad get` brings it"
+    if content_is_elsewhere(path):
+        elsewhere = ContentElsewhereError.of(path, "manifest")
         if order.strict:
-            raise DroppedContentError(gone)
-        return [Chunked(path.stem, manifest=path, missing=gone, repeatable=False)]
+            raise elsewhere
+        return [Chunked(path.stem, manifest=path, missing=str(elsewhere), repeatable=False)]
     try:
         manifest = read_manifest(path, order.root_of(path))
     except RequestError as error:
@@ -216,7 +216,7 @@ def _of_chunks(order: ChunkOrder, recording_id: str, manifest: Manifest) -> Chun
     try:
         recordings = {path for path in recordings_of(manifest) if not path.is_relative_to(order.chunks_dir)}
     except RequestError as error:  # the broken chunk status of a folder of WAVs
-        if order.strict and isinstance(error, DroppedContentError):
+        if order.strict and isinstance(error, ContentElsewhereError):
             raise
         recordings = set()
     wavs = [chunk for chunk in manifest.chunks if _has_own_wav(chunk)]
@@ -245,7 +245,7 @@ def _status_of(order: ChunkOrder, recording_id: str) -> tuple[ChunkStatus | None
     """Return a recording's chunk status, or that it is broken."""
     try:
         return read_chunk_status(status_path(order.chunks_dir, recording_id)), None
-    except DroppedContentError as error:
+    except ContentElsewhereError as error:
         if order.strict:
             raise
         return None, str(error)

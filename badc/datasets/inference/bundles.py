@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from badc.datasets.inference.elsewhere import fetch_outputs
 from badc.datasets.inference.plan import OrchestrationPlan
 from badc.datasets.inference.recording import RecordingToInfer
 from badc.datasets.inference.settings import OrchestrateSettings
@@ -27,6 +28,7 @@ def bundle_recording(plan: OrchestrationPlan, recording: RecordingToInfer) -> li
         When a file of detections cannot be used, or a report cannot be written.
     """
     settings = plan.settings
+    fetch_outputs(plan, recording)
     table = settings.table_of(recording.recording_id)
     sites = settings.sites_path
     made = aggregate(

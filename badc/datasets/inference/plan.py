@@ -12,7 +12,7 @@ from badc.chunks.manifest import manifests_below, read_manifest
 from badc.chunks.status import status_path
 from badc.datasets.chunking.plan import not_chunked
 from badc.datasets.chunking.settings import ChunkSettings
-from badc.datasets.inference.recording import TO_RUN, InferDecision, RecordingToInfer, log_of, look_at
+from badc.datasets.inference.recording import CANNOT_RUN, TO_RUN, InferDecision, RecordingToInfer, log_of, look_at
 from badc.datasets.inference.saved_plan import InferPlanRow, other_settings, with_saved_plan
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.datasets.inference.tables import require_own_tables
@@ -72,7 +72,7 @@ class OrchestrationPlan:
     @property
     def refused(self) -> list[RecordingToInfer]:
         """The recordings that prevent the plan from being run."""
-        return [r for r in self.recordings if r.decision is InferDecision.REFUSE]
+        return [r for r in self.recordings if r.decision in CANNOT_RUN]
 
     @property
     def kept(self) -> OtherResults | None:
@@ -92,7 +92,7 @@ class OrchestrationPlan:
             return "there are no recordings"
         if self.kept is not None:
             return self.kept.summary()
-        if any(r.decision is InferDecision.REFUSE for r in self.recordings):
+        if self.refused:
             return "what is not complete is refused"
         return "what is chunked is complete" if self.not_chunked else "every recording is complete"
 
@@ -123,7 +123,7 @@ class OrchestrationPlan:
 
     def without_refused(self) -> OrchestrationPlan:
         """Return the plan of the other recordings, for a pipeline: it continues with those that could be chunked."""
-        return replace(self, recordings=[r for r in self.recordings if r.decision is not InferDecision.REFUSE])
+        return replace(self, recordings=[r for r in self.recordings if r.decision not in CANNOT_RUN])
 
     def counts(self) -> dict[InferDecision, int]:
         """Return the number of recordings for each decision."""
@@ -161,7 +161,7 @@ class OrchestrationPlan:
                 settings=other_settings(settings),
             )
             for r in self.recordings
-            if r.decision in (*TO_RUN, InferDecision.REFUSE)
+            if r.decision in (*TO_RUN, *CANNOT_RUN)
         ]
 
 

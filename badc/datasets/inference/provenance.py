@@ -29,7 +29,8 @@ def require_recordable(plan: OrchestrationPlan) -> None:
 def fetch_inputs(plan: OrchestrationPlan, recording: RecordingToInfer, say: Callable[[str], None]) -> None:
     """Get the content of what a recording's run reads, unless it is here; raises BadcError if that fails."""
     run = _run(plan, recording)
-    number = fetch(run.root, run.inputs)
+    resumed = plan.infer_settings(recording).resume_summary
+    number = fetch(run.root, [*run.inputs, *([] if resumed is None else [resumed])])
     if number:
         say(f"{recording.recording_id}: {numbered(number, 'dropped file')} fetched")
 

@@ -12,12 +12,13 @@ from badc.chunks.manifest import Chunk, Manifest, read_manifest
 from badc.chunks.status import ChunkState, read_chunk_status, status_path
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.datasets.inference.tables import made_otherwise
-from badc.detections.result import Standing, standings_of
+from badc.detections.result import standings_of
 from badc.errors import BadcError
 from badc.inference.other_results import OtherResults
 from badc.inference.plan import mono_in
 from badc.recordings.audio import AudioError, probe
 from badc.recordings.channels import require_channel
+from badc.system.annex import ContentElsewhereError, get_line
 from badc.telemetry.summary import JobStatus, read_jobs, resumable
 
 
@@ -30,10 +31,12 @@ class InferDecision(StrEnum):
     SKIP = "skip"
     LATER = "later"
     REFUSE = "refuse"
+    NOT_HERE = "not here"
     NOT_CHUNKED = "not chunked"
 
 
 TO_RUN = (InferDecision.RUN, InferDecision.RESUME)
+CANNOT_RUN = (InferDecision.REFUSE, InferDecision.NOT_HERE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,8 @@ class RecordingToInfer:
     telemetry, are absolute. Of a recording that is not chunked, the manifest is the audio, as there is none. `done`
     counts the chunks with a valid output, `failed` those that failed for good in the last run; `audio_ms` is the length
     of all chunks together. `chunk_status` is what the chunk status file says, or `missing`. `other` are its results of
-    other settings than those asked for, if it has any.
+    other settings than those asked for, if it has any. Of the done ones, `elsewhere` have their content elsewhere, in
+    the annex; so have the files that it `lacks`, without which it cannot be decided what to do.
     """
 
     recording_id: str
@@ -59,6 +63,8 @@ class RecordingToInfer:
     log: Path
     other: OtherResults | None = None
     source_path: str | None = None  # of its first chunk, as the manifest has it
+    elsewhere: int = 0
+    lacks: tuple[Path, ...] = ()
     lacks_channel: str | None = None  # that its audio does not have the channel that is asked for
 
     @property
@@ -76,21 +82,26 @@ def look_at(path: Path, settings: OrchestrateSettings, made_with: Mapping[str, A
     """Return how far the recording of a manifest is, given what makes the results that are asked for."""
     try:
         manifest = read_manifest(path, settings.root)
+    except ContentElsewhereError as error:
+        return replace(_not_read(path, settings, error), decision=InferDecision.NOT_HERE, lacks=error.paths)
     except BadcError as error:
-        log = log_of(settings, path.stem)
-        return RecordingToInfer(path.stem, path, 0, 0, 0, 0, "", InferDecision.REFUSE, str(error), log)
+        return _not_read(path, settings, error)
     chunks = manifest.chunks
     ids = {chunk.recording_id for chunk in chunks}
     recording_id = ids.pop() if len(ids) == 1 else path.stem
     output_dir = settings.below(settings.output_dir)
     standings = standings_of(output_dir, chunks, made_with, settings.redo_before, mono_in(manifest))
-    open_chunks = [chunk for chunk in chunks if standings.get(chunk) != Standing()]
+    open_chunks = [chunk for chunk in chunks if chunk not in standings or not standings[chunk].done]
     other = OtherResults(output_dir, made_with)
-    other.add(standings.values())
+    again = settings.include_existing or bool(open_chunks and not settings.resume_completed)
+    other.add(standing for standing in standings.values() if again or not standing.done)
     status = "missing"
+    lacks: tuple[Path, ...] = ()
     try:
         if (found := read_chunk_status(status_path(settings.below(settings.chunks_dir), recording_id))) is not None:
             status = found.state.value
+    except ContentElsewhereError as error:
+        status, lacks = InferDecision.NOT_HERE.value, error.paths
     except BadcError as error:
         status = f"unreadable ({error})"
     recording = RecordingToInfer(
@@ -106,11 +117,18 @@ def look_at(path: Path, settings: OrchestrateSettings, made_with: Mapping[str, A
         log=log_of(settings, recording_id),
         other=other if other else None,
         source_path=chunks[0].source_path if chunks else None,
+        elsewhere=sum(standing.done and standing.elsewhere for standing in standings.values()),
+        lacks=lacks,
     )
     decision, reason = _decide(recording, settings, made_with)
-    if decision in TO_RUN and (lacks := _lacks_channel(manifest, open_chunks or chunks, settings)) is not None:
-        return replace(recording, decision=InferDecision.REFUSE, reason=lacks, lacks_channel=lacks)
+    if decision in TO_RUN and (lacks_channel := _lacks_channel(manifest, open_chunks or chunks, settings)) is not None:
+        return replace(recording, decision=InferDecision.REFUSE, reason=lacks_channel, lacks_channel=lacks_channel)
     return replace(recording, decision=decision, reason=reason)
+
+
+def _not_read(path: Path, settings: OrchestrateSettings, error: BadcError) -> RecordingToInfer:
+    log = log_of(settings, path.stem)
+    return RecordingToInfer(path.stem, path, 0, 0, 0, 0, "", InferDecision.REFUSE, str(error), log)
 
 
 def _lacks_channel(manifest: Manifest, chunks: Sequence[Chunk], settings: OrchestrateSettings) -> str | None:
@@ -155,9 +173,9 @@ def _decide(
             return InferDecision.REPORT, "complete; its tables and reports are missing"
         if settings.bundle and made_otherwise(settings.table_of(recording.recording_id), made_with):
             return InferDecision.REPORT, "complete; its tables and reports are of results of other settings"
-        return InferDecision.SKIP, "complete: every chunk has a valid output"
+        return InferDecision.SKIP, _complete(recording)
     if recording.chunk_status != ChunkState.COMPLETED and not settings.allow_partial_chunks:
-        return InferDecision.REFUSE, f"its chunk status is {recording.chunk_status}, not completed"
+        return _not_chunked(recording)
     if recording.done == 0:
         return InferDecision.RUN, "no chunk has an output" if other is None else f"replaces {other.summary()}"
     if recording.done == recording.chunks:
@@ -165,3 +183,16 @@ def _decide(
     if settings.resume_completed:
         return InferDecision.RESUME, "partly done"
     return InferDecision.RUN, "partly done; all of it runs again (--resume-completed resumes it)"
+
+
+def _not_chunked(recording: RecordingToInfer) -> tuple[InferDecision, str]:
+    if recording.lacks:
+        return InferDecision.NOT_HERE, f"the content of its chunk status is not here; {get_line(recording.lacks)}"
+    return InferDecision.REFUSE, f"its chunk status is {recording.chunk_status}, not completed"
+
+
+def _complete(recording: RecordingToInfer) -> str:
+    if not recording.elsewhere:
+        return "complete: every chunk has a valid output"
+    number = "all" if recording.elsewhere == recording.chunks else f"{recording.elsewhere} of {recording.chunks}"
+    return f"done, content elsewhere: {number} outputs, which could not be compared with what is asked for"

@@ -10,6 +10,7 @@ from badc.datasets.inference.settings import OrchestrateSettings
 from badc.detections.fingerprint import differ_in_channels_only
 from badc.errors import RequestError
 from badc.settings.model import option_name
+from badc.system.annex import content_is_elsewhere
 
 
 def require_own_tables(settings: OrchestrateSettings, recordings: Sequence[tuple[str, bool]]) -> None:
@@ -47,7 +48,7 @@ def has_older_tables(settings: OrchestrateSettings, recording_ids: Iterable[str]
 
 def made_otherwise(table: Path, made_with: Mapping[str, Any]) -> bool:
     """Whether a recording's table is of results of other settings than these, as far as it says so."""
-    if not table.exists():
+    if not table.exists() or content_is_elsewhere(table):
         return False
     from badc.reports.query.runs import told_by  # not at the top, as in `_problem`
 
@@ -66,7 +67,7 @@ def _wanted(settings: OrchestrateSettings) -> list[tuple[str, Path]]:
 def _problem(table: Path, results: Path) -> str | None:
     """Return why a recording's tables are not those of these results; None if they are, or are not there."""
     csv = table.with_suffix(".csv")
-    if not table.exists() and not csv.is_file():
+    if (not table.exists() and not csv.is_file()) or content_is_elsewhere(table):
         return None
     # Not at the top: where no table is there, nothing needs these libraries yet.
     import pyarrow as pa

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from badc.errors import RequestError
+from badc.system.annex import require_content
 
 if TYPE_CHECKING:
     import duckdb
@@ -221,6 +222,7 @@ def open_bundle(database: Path | str) -> BundleDatabase:
     import duckdb
 
     path = Path(database)
+    require_content([path], "database")
     if not path.is_file():
         raise RequestError(f"{path}: no such database; `badc report bundle` writes one")
     try:

@@ -24,6 +24,7 @@ from badc.reports.query.events import events_query
 from badc.reports.query.nights import night_of
 from badc.reports.query.runs import define_runs
 from badc.reports.query.species import with_joined_labels
+from badc.system.annex import require_content
 from badc.system.sql import identifier, quoted, quoted_path
 
 ANALYSED = ("ok", "no_detections")
@@ -100,6 +101,7 @@ def open_tables(
     """
     found = find_coverage(parquet, coverage)
     places = read_sites(sites) if sites is not None else ()
+    require_content([parquet], "table")
     if not parquet.is_file():
         raise RequestError(f"{parquet}: no such table of detections; `badc infer aggregate --parquet` writes one")
     with connection() as database, explained(parquet):
@@ -129,7 +131,9 @@ def find_coverage(parquet: Path, coverage: Path | None = None) -> Path | None:
     """
     if coverage is None:
         beside = coverage_path(parquet)
+        require_content([beside], "table of coverage")
         return beside if beside.is_file() else None
+    require_content([coverage], "table of coverage")
     if not coverage.is_file():
         raise RequestError(f"{coverage}: no such table of coverage")
     return coverage

@@ -40,6 +40,7 @@ from badc.reports.query.tables import (
 )
 from badc.reports.rankings.effort import count_analysed, readable_coverage
 from badc.reports.settings import RollupSettings
+from badc.system.annex import ContentElsewhereError, get_line, require_content
 from badc.system.paths import absolute, passed_over_notes, walk
 from badc.system.sql import quoted, quoted_path
 
@@ -188,11 +189,13 @@ def _find(folder: Path) -> _TablesFound:
     files: dict[tuple[int, int], Path] = {}
     for path in _parquet_files(folder, found.passed_over):
         try:
+            require_content([path, coverage_path(path)], "table")
             status = path.stat()
             schema = pq.read_schema(path)
+        except ContentElsewhereError as error:
+            found.bad_files.append((path, f"the content of its files is not here; {get_line(error.paths)}"))
         except OSError as error:
-            hint = "; get it with `datalad get`" if path.is_symlink() and not path.exists() else ""
-            found.bad_files.append((path, f"cannot be read ({error.strerror or error}){hint}"))
+            found.bad_files.append((path, f"cannot be read ({error.strerror or error})"))
         except pa.ArrowException as error:
             found.bad_files.append((path, f"is not Parquet ({str(error).splitlines()[0]})"))
         else:

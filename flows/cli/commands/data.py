@@ -1,10 +1,12 @@
-"""`badc data …`: the plain DataLad commands that do what these commands of other programs do."""
+"""`badc data …`: what git keeps of a dataset, and plain DataLad for what these commands of other programs do."""
 
 from __future__ import annotations
 
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -16,6 +18,31 @@ app = App()
 # Whatever options a script gives: it shall see what to do instead, not which option is unknown.
 _ANY_WORDS = {"ignore_unknown_options": True, "allow_extra_args": True}
 _WITH_A_VALUE = ("--url", "--path", "--method")
+
+
+@app.command()
+@with_boundary
+def attributes(
+    dataset: Annotated[Path, typer.Argument(help="The dataset, a folder with .git.")] = Path(),
+) -> None:
+    """Keep a dataset's small files in git, so that clones have them: manifests, chunk statuses, summaries, telemetry.
+
+    Adds to .gitattributes the lines that it lacks, and prints them; what it says already stays. Logs and summaries of
+    more than 1 MB go to git-annex as before.
+    """
+    from badc.datasets.attributes import FILE, add_attributes
+    from badc.system.paths import absolute
+
+    root = absolute(dataset)
+    lines = add_attributes(root)
+    for line in lines:
+        print(line)
+    if not lines:
+        print(f"{root / FILE} says already where such files are kept", file=sys.stderr)
+        return
+    words = ["datalad", "-C", str(root), "save", "-m", "Small files stay in git", FILE]
+    print(f"Added to {root / FILE}; what is saved from now on follows them. Save them with:", file=sys.stderr)
+    print(f"  {shlex.join(words)}", file=sys.stderr)
 
 
 def connect(context: typer.Context) -> int:

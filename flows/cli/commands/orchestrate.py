@@ -63,6 +63,7 @@ def orchestrate(
     from flows.server.local import quiet_defaults
 
     quiet_defaults(verbose)
+    from badc.datasets.inference.elsewhere import plan_with_content
     from badc.datasets.inference.plan import plan_orchestration
     from badc.system.clock import now
 
@@ -77,7 +78,10 @@ def orchestrate(
 
     began = now()
     with counting("manifests looked at") as show:
-        plan = plan_orchestration(settings, show)
+        if settings.apply:
+            plan = plan_with_content(settings, partial(print, file=sys.stderr), show)
+        else:
+            plan = plan_orchestration(settings, show)
     _tell_of_runner(plan)
     if print_datalad_run:
         return _print_datalad_lines(plan)
@@ -119,6 +123,7 @@ def _print_datalad_lines(plan: OrchestrationPlan) -> int:
 
 
 def _show_plan(plan: OrchestrationPlan, as_json: bool) -> None:
+    from badc.datasets.inference.elsewhere import content_notes
 
     rows = [
         {
@@ -145,7 +150,8 @@ def _show_plan(plan: OrchestrationPlan, as_json: bool) -> None:
     counts = ", ".join(f"{number} {decision.value}" for decision, number in plan.counts().items())
     print(f"{numbered(len(rows), 'recording')}: {counts or 'none'}", file=sys.stderr)
     # A run says by itself where its audio is.
-    for note in (*plan.places, *(() if plan.settings.apply else plan.audio_notes)) if rows else ():
+    audio_notes = () if plan.settings.apply else plan.audio_notes
+    for note in (*plan.places, *audio_notes, *content_notes(plan)) if rows else ():
         print(f"badc: {note}", file=sys.stderr)
 
 

@@ -11,13 +11,13 @@ import pytest
 from badc.chunks.status import (
     ChunkState,
     ChunkStatus,
-    DroppedContentError,
     keeping_status,
     read_chunk_status,
     status_path,
     write_chunk_status,
 )
 from badc.errors import RequestError
+from badc.system.annex import ContentElsewhereError
 
 STATUS = ChunkStatus("REC", "audio/REC.wav", "manifests/REC.csv", ChunkState.IN_PROGRESS, duration_s=60.0, overlap_s=0)
 
@@ -73,7 +73,7 @@ def test_dropped_content_is_told_from_a_broken_file(tmp_path: Path, kind: str) -
         path.symlink_to(".git/annex/objects/MD5E-s9--0a")
     else:
         path.write_text("/annex/objects/MD5E-s9--0a\n")
-    with pytest.raises(DroppedContentError, match="datalad get"):
+    with pytest.raises(ContentElsewhereError, match=r"datalad -C .* get"):
         read_chunk_status(path)
 
 

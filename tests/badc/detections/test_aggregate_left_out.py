@@ -10,6 +10,7 @@ import pytest
 from badc.detections.aggregate import aggregate
 from badc.detections.settings import AggregateSettings
 from badc.errors import BadcError, RequestError
+from badc.system.annex import ContentElsewhereError
 from tests.badc.detections.test_aggregate import MakeChunk, Write, rows, table
 
 
@@ -94,11 +95,14 @@ def test_a_bad_file_is_listed_with_its_reason_and_the_others_are_used(
     assert [row["label"] for row in rows()] == ["bird"]
 
 
-def test_a_link_to_dropped_content_is_a_bad_file(chunk: MakeChunk, detections_file: Write, tmp_path: Path) -> None:
+def test_tables_are_not_made_without_what_is_elsewhere(
+    chunk: MakeChunk, detections_file: Write, tmp_path: Path
+) -> None:
     detections_file(chunk(), ("bird", 0.5, 0, 10))
     (tmp_path / "out" / "REC" / "gone.json").symlink_to(".git/annex/objects/none")
-    made = table()
-    assert [(path.name, "cannot be read" in why) for path, why in made.bad_files] == [("gone.json", True)]
+    with pytest.raises(ContentElsewhereError, match=r"gone\.json: .*`datalad -C .* get gone\.json`"):
+        table()
+    assert not list(tmp_path.glob("*.csv"))
 
 
 def test_strict_stops_at_a_bad_file_and_writes_nothing(

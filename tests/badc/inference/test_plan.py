@@ -109,7 +109,7 @@ def test_audio_that_cannot_be_used_is_found_before_the_run(
     assert str(bad) in message
     assert "--keep-going" in message
     if kind in ("dangling link", "annex pointer"):
-        assert "datalad get" in message
+        assert "is not here; `datalad -C " in message
 
     made = plan_inference(InferSettings(manifest=path, keep_going=True))
     assert [planned.key for planned in made.todo] == ["g"]

@@ -171,7 +171,7 @@ def test_content_that_no_remote_has_is_told(datalad_clone: Path, datalad_dataset
     with pytest.raises(RequestError, match=r"audio/REC\.wav"):
         fetch_audio(planned, lambda done, total: None)
     error = chunk_recording(planned.todo[0], planned.order).error
-    assert "its content is not here" in str(error)
+    assert f"`datalad -C {datalad_clone} get audio/REC.wav`" in str(error)
 
 
 def test_a_dataset_that_is_dirty_where_the_run_writes_is_refused(datalad_dataset: Path) -> None:

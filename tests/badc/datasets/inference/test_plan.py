@@ -196,7 +196,7 @@ def test_what_git_annex_dropped_is_that_recordings_matter_alone(dataset: Callabl
         path.unlink()
         path.symlink_to(".git/annex/objects/MD5E-s9--0a")
     found = {r.recording_id: r.decision for r in plan(root, use_hawkears=False).recordings}
-    assert found == {"A": InferDecision.SKIP, "B": InferDecision.REFUSE, "C": InferDecision.RUN}
+    assert found == {"A": InferDecision.SKIP, "B": InferDecision.NOT_HERE, "C": InferDecision.RUN}
 
 
 def test_two_manifests_of_one_recording_are_refused(dataset: Callable[..., Path]) -> None:

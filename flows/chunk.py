@@ -24,9 +24,10 @@ from badc.datalad.environment import recording_wanted
 from badc.datalad.record import record
 from badc.datasets.chunking.decision import RecordingToChunk
 from badc.datasets.chunking.plan import plan_dataset
-from badc.datasets.chunking.provenance import batch_run, batches, prepared
+from badc.datasets.chunking.provenance import batch_run, batches, prepared, save_failures
 from badc.datasets.chunking.recording import ChunkOutcome
 from badc.datasets.chunking.settings import ChunkSettings
+from badc.errors import BadcError
 from badc.telemetry.summary import RunState
 from blocks.loading import filled_from_blocks
 from flows.run.prefect_state import final_state, leave_if_suspended, stop_wanted
@@ -105,8 +106,16 @@ class _ChunkRun:
                 if not under_way:
                     break
                 self._wait(under_way)
+        self._save_failures()
         self._session.outcome = outcome = self._outcome()
         show_failures(self._plan.settings.title, outcome.describe(), outcome.failures)
+
+    def _save_failures(self) -> None:
+        if self._session.recording and self._failures:
+            try:
+                save_failures(self._plan, self._failures.keys())
+            except BadcError as error:  # the recordings have failed, which is what to report
+                self._session.say(f"the chunk statuses of what failed are not saved: {error}")
 
     def _wait(self, under_way: dict[PrefectFuture[Any], Sequence[RecordingToChunk]]) -> None:
         with suppress(queue.Empty):

@@ -44,6 +44,21 @@ def get(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
     return {"reasons": reasons}
 
 
+def save(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
+    """Save files as they are; the answer has the commit, or null when nothing had changed."""
+    from datalad.core.local.save import Save  # noqa: F401 - gives Dataset its method
+    from datalad.distribution.dataset import Dataset
+
+    root = Path(request["root"])
+    dataset = Dataset(request["root"])
+    with dataset_lock(root):
+        if not (found := changes(root, request["paths"])):
+            return {"commit": None}
+        before = _head(root)
+        _save(dataset, root, found, request["message"])
+        return {"commit": _new_commit(root, before, request["message"], request["paths"])}
+
+
 def record(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
     """Save the outputs of a run with its record; the answer has the commit, or null when nothing had changed."""
     from datalad.core.local.save import Save  # noqa: F401 - gives Dataset its method
@@ -125,7 +140,7 @@ def main() -> None:
     tell = stdout_for_answers()
     os.environ.setdefault("DATALAD_UI_PROGRESSBAR", "none")
     try:
-        tell({"get": get, "record": record}[request["do"]](request, tell))
+        tell({"get": get, "record": record, "save": save}[request["do"]](request, tell))
     except DataladError as error:
         tell({"error": str(error)})
     except Exception as error:  # DataLad's errors have no base class of their own

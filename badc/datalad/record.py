@@ -1,8 +1,10 @@
-"""Record a run that is over, so that `datalad rerun` can repeat it."""
+"""Record a run that is over, so that `datalad rerun` can repeat it, or save what one left that failed."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
+from pathlib import Path
 
 from badc.datalad.requests import ask
 from badc.datalad.run import DataladRun
@@ -32,3 +34,8 @@ def record(run: DataladRun, exit_code: int = 0) -> str | None:
     answer = ask(run.root, {"do": "record", "message": run.message, "record": details, "paths": list(run.outputs)})
     commit: str | None = answer["commit"]
     return commit
+
+
+def save(root: Path, paths: Sequence[str], message: str) -> None:
+    """Save files of a dataset, with paths relative to its absolute root, without a record; DataladError if it fails."""
+    ask(root, {"do": "save", "message": message, "paths": list(paths)})

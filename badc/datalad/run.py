@@ -57,6 +57,11 @@ class DataladRun:
             words += ["--output", pattern]
         return shlex.join([*words, "--", *self.command_words])
 
+    def line_among_others(self) -> str:
+        """Return `line` for a list of them: if the command fails, what it left is saved, or the next would refuse."""
+        save = ["datalad", "-C", str(self.root), "save", "-m", f"{self.message}: failed", *self.outputs]
+        return f"{self.line()} || ({shlex.join(save)} && false)"
+
 
 def inside(root: Path, path: Path, what: str, is_folder: bool = False) -> str:
     """Return a path relative to the root of a dataset, as a `DataladRun` wants it.

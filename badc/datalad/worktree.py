@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from badc.datalad.environment import git
+from badc.datalad.environment import DataladError, git
 from badc.datalad.run import DataladRun
-from badc.errors import RequestError, listed
+from badc.errors import RequestError, listed, numbered
 
 # With more, comparing the index with the patterns takes git longer than looking at the whole dataset.
 _MOST_PATHSPECS = 200
+_MOST_NAMED = 10
 # What badc.system.atomic leaves when it is killed.
 _TEMPORARY = re.compile(r"\.tmp-\d+-[0-9a-f]{12}")
 
@@ -69,6 +71,24 @@ def require_clean(runs: Sequence[DataladRun], outputs_may_differ: bool = False) 
             "the dataset has unsaved changes in what the run reads or writes. Save them with `datalad save -m MESSAGE "
             f"PATH …`, undo them with `git restore PATH …`, or give --no-record-datalad:\n{listed(found)}"
         )
+
+
+def not_saved_note(root: Path) -> str | None:
+    """Return what to save before `datalad run` takes a dataset, or None if it is clean or git cannot tell."""
+    if not (root / ".git").exists():
+        return None
+    try:
+        found = [change.path for change in changes(root, ["."])]
+    except DataladError:
+        return None
+    if not found:
+        return None
+    places = found if len(found) <= _MOST_NAMED else dict.fromkeys(PurePosixPath(path).parts[0] for path in found)
+    words = shlex.join(["datalad", "-C", str(root), "save", "-m", "MESSAGE", *places])
+    return (
+        f"`datalad run` refuses a dataset with unsaved changes, which {numbered(len(found), 'file')} "
+        f"{'has' if len(found) == 1 else 'have'}; `{words}` saves them"
+    )
 
 
 def _repositories(root: Path, path: str, known: dict[PurePosixPath, bool]) -> Iterator[tuple[str, str]]:

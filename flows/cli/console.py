@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from badc.system.clock import hours_text
@@ -251,6 +252,14 @@ def warn_of_stub(settings: RunnerSettings) -> None:
         from badc.runners.settings import stub_warning
 
         print(f"WARNING: {stub_warning()}", file=sys.stderr)
+
+
+def tell_if_not_saved(dataset: Path | None) -> None:
+    """Say on stderr what has to be saved in a dataset before printed `datalad run` lines run in it."""
+    from badc.datalad.worktree import not_saved_note
+
+    if dataset is not None and (note := not_saved_note(dataset)) is not None:
+        print(f"badc: {note}", file=sys.stderr)
 
 
 def end(code: int, told: bool) -> int:

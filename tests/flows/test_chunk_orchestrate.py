@@ -175,7 +175,7 @@ def test_after_kill_9_the_interrupted_recording_is_done_again(badc, dataset):
 @pytest.mark.long
 @pytest.mark.datalad
 def test_applied_runs_are_recorded_with_what_was_dropped_fetched_first(badc, datalad_clone, make_recording, tmp_path):
-    """Two recordings: one dropped, one that cannot be read. The first one is recorded, the other one left as it is."""
+    """Two recordings: one dropped, one that cannot be read. The first is recorded; the other's failure is saved."""
     from badc.datalad.environment import environment
 
     def run(*words: object) -> str:
@@ -195,9 +195,13 @@ def test_applied_runs_are_recorded_with_what_was_dropped_fetched_first(badc, dat
         "REC": "completed",
         "bad": "failed",
     }
-    assert "Chunk REC" in run("git", "log", "-1", "--format=%s")
-    assert run("git", "show", "--name-only", "--format=", "HEAD").split() == ["artifacts/chunks/REC/.chunk_status.json"]
-    assert run("git", "status", "--porcelain").split() == ["??", "artifacts/chunks/bad/"]
+    failures, recorded = run("git", "log", "-2", "--format=%s").splitlines()
+    assert "Chunk REC" in recorded
+    assert run("git", "show", "--name-only", "--format=", "HEAD^").split() == [
+        "artifacts/chunks/REC/.chunk_status.json"
+    ]
+    assert failures == "1 recording could not be chunked"
+    assert run("git", "status", "--porcelain") == ""
 
     # The way on: what failed is in nobody's way.
     path = make_recording("bad.wav")

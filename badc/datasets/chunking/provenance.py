@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 
 from badc.chunks.status import STATUS_FILE
 from badc.datalad.content import fetch
+from badc.datalad.record import save
 from badc.datalad.run import DataladRun, inside
 from badc.datalad.worktree import require_clean
 from badc.datasets.chunking.decision import ChunkDecision, RecordingToChunk
@@ -156,6 +157,18 @@ def unsaved_before(plan: DatasetPlan) -> str | None:
     except RequestError as error:
         return f"recordings that were chunked before are skipped, but not all of them are recorded: {error}"
     return None
+
+
+def save_failures(plan: DatasetPlan, audio: Collection[str]) -> None:
+    """Save the chunk statuses of recordings that could not be cut: `datalad run` refuses a dataset with unsaved files.
+
+    Raises DataladError if that fails.
+    """
+    root = _root(plan.order)
+    folders = [_places(root, plan.order, recording)[2] for recording in plan.todo if recording.audio in audio]
+    if folders:
+        message = f"{numbered(len(folders), 'recording')} could not be chunked"
+        save(root, [f"{folder}/{STATUS_FILE}" for folder in folders], message)
 
 
 def fetch_audio(plan: DatasetPlan, on_progress: Callable[[int, int], None]) -> None:

@@ -38,7 +38,7 @@ _OF_A_TASK: dict[str, object] = {
 
 def datalad_lines(plan: OrchestrationPlan) -> list[str]:
     """Return one `datalad run` line for each recording to run, ready to paste into a shell; raises as `infer_run`."""
-    return [infer_run(plan.infer_settings(recording)).line() for recording in plan.todo]
+    return [infer_run(plan.infer_settings(recording)).line_among_others() for recording in plan.todo]
 
 
 def write_slurm_scripts(plan: OrchestrationPlan) -> list[WrittenScript]:

@@ -16,7 +16,7 @@ from badc.chunks.settings import ChunkWavSettings, ManifestSettings, SplitSettin
 from badc.datasets.chunking.settings import ChunkSettings
 from badc.errors import ExitCode, RequestError, listed, numbered
 from flows.cli.commands.probe import probe
-from flows.cli.console import counting, end, print_json, print_table
+from flows.cli.console import counting, end, print_json, print_table, tell_if_not_saved
 from flows.cli.help import App
 from flows.cli.options import options_of
 
@@ -152,7 +152,8 @@ def _print_datalad_lines(plan: DatasetPlan) -> int:
     from badc.datasets.chunking.provenance import batch_run
 
     for planned in plan.todo:
-        print(batch_run(plan.settings, plan.order, [planned]).line())
+        print(batch_run(plan.settings, plan.order, [planned]).line_among_others())
+    tell_if_not_saved(plan.order.dataset_root)
     at_work = {planned.audio for planned in plan.todo}
     if left_out := [r for r in plan.recordings if r.audio not in at_work]:
         lines = [f"{r.recording_id or r.audio}: {r.decision.value}: {r.reason}" for r in left_out]

@@ -14,7 +14,7 @@ from badc.inference.settings import InferSettings
 from badc.telemetry.summary import RunState
 from flows.cli.commands.monitor import monitor
 from flows.cli.commands.orchestrate import orchestrate
-from flows.cli.console import RunProgress, counting, end, print_table, show_species, warn_of_stub
+from flows.cli.console import RunProgress, counting, end, print_table, show_species, tell_if_not_saved, warn_of_stub
 from flows.cli.help import App
 from flows.cli.options import options_of, with_blocks, with_boundary
 
@@ -87,8 +87,10 @@ def _run(settings: InferSettings, print_datalad_run: bool, verbose: bool) -> int
     if print_datalad_run:
         warn_of_stub(settings)
         from badc.inference.provenance import run_command
+        from badc.system.paths import find_dataset_root
 
         print(run_command(settings))
+        tell_if_not_saved(find_dataset_root(settings.dataset_root or settings.manifest.parent))
         return 0
     with counting("audio files checked") as show:
         plan = plan_inference(settings, show)

@@ -14,7 +14,16 @@ import typer
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.errors import ExitCode, RequestError, in_a_line, listed, numbered
 from badc.telemetry.summary import RunState
-from flows.cli.console import RunProgress, counting, end, print_json, print_table, show_rankings, warn_of_stub
+from flows.cli.console import (
+    RunProgress,
+    counting,
+    end,
+    print_json,
+    print_table,
+    show_rankings,
+    tell_if_not_saved,
+    warn_of_stub,
+)
 from flows.cli.options import options_of
 
 if TYPE_CHECKING:
@@ -105,6 +114,7 @@ def _tell_of_runner(plan: OrchestrationPlan) -> None:
 def _print_datalad_lines(plan: OrchestrationPlan) -> int:
     """Print the lines alone on stdout, to be pasted; everything else goes to stderr."""
     from badc.datasets.inference.scripts import datalad_lines, write_slurm_scripts
+    from badc.system.paths import find_dataset_root
 
     lines = datalad_lines(plan)
     if plan.todo:
@@ -119,6 +129,7 @@ def _print_datalad_lines(plan: OrchestrationPlan) -> int:
         print(f"badc: {numbered(len(left_out), 'recording')} left out:\n{listed(left_out)}", file=sys.stderr)
     for line in lines:
         print(line)
+    tell_if_not_saved(find_dataset_root(plan.settings.root))
     return 0
 
 

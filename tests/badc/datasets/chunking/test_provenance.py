@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from badc.chunks.manifest import read_manifest
 from badc.chunks.status import read_chunk_status, status_path
 from badc.datalad.environment import environment, recording_wanted
 from badc.datalad.record import record
+from badc.datalad.worktree import not_saved_note
 from badc.datasets.chunking.decision import ChunkDecision
 from badc.datasets.chunking.plan import DatasetPlan, plan_dataset
 from badc.datasets.chunking.provenance import (
@@ -172,6 +174,27 @@ def test_content_that_no_remote_has_is_told(datalad_clone: Path, datalad_dataset
         fetch_audio(planned, lambda done, total: None)
     error = chunk_recording(planned.todo[0], planned.order).error
     assert f"`datalad -C {datalad_clone} get audio/REC.wav`" in str(error)
+
+
+@pytest.mark.long
+def test_printed_lines_run_one_after_the_other_although_one_fails(datalad_dataset: Path) -> None:
+    audio = datalad_dataset / "audio"
+    (audio / "A bad one.wav").write_bytes(b"no audio")
+    shutil.copy(audio / "REC.wav", audio / "Z.wav")
+    note = not_saved_note(datalad_dataset)
+    assert note is not None
+    assert "which 2 files have" in note
+    words = shlex.split(note.split("`")[3].replace("MESSAGE", "more"))
+    subprocess.run(words, env=environment(), check=True, capture_output=True)
+    assert not_saved_note(datalad_dataset) is None
+    planned = plan(datalad_dataset, pattern=("A*", "Z*"))
+    ended = [
+        subprocess.run(["sh", "-c", recording_run(planned.order, r).line_among_others()], env=environment()).returncode
+        for r in planned.todo
+    ]
+    assert ended == [1, 0]
+    assert not_saved_note(datalad_dataset) is None
+    assert (datalad_dataset / "manifests" / "Z.csv").exists()
 
 
 def test_a_dataset_that_is_dirty_where_the_run_writes_is_refused(datalad_dataset: Path) -> None:

@@ -225,6 +225,8 @@ def _tell_of_script(script: WrittenScript, out: TextIO) -> None:
     if script.arrays == 1:
         print("or the tasks alone with:", file=sys.stderr)
         print(script.submit_line, file=out)
+    watch = shlex.join(["--slurm-script", str(script.path), "--slurm-status"])
+    print(f"How far it is, the same command says with {watch}", file=sys.stderr)
 
 
 def _tell_of_apply(plan: OrchestrationPlan) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from badc.chunks.manifest import Chunk
 from badc.detections.fingerprint import fingerprint_of
-from badc.detections.result import without_output
+from badc.detections.result import ResultStatus, without_output
 from badc.inference.attempt import Attempt
 from badc.inference.config_file import effective_configuration
 from badc.inference.findings import RunFindings
@@ -56,6 +56,7 @@ class Progress:
     audio_total_ms: int
     elapsed_s: float
     running: int
+    no_output: int = 0
 
     @property
     def times_real_time(self) -> float:
@@ -83,6 +84,7 @@ class Progress:
             audio_total_ms=self.audio_total_ms + other.audio_total_ms,
             elapsed_s=max(self.elapsed_s, other.elapsed_s),
             running=self.running + other.running,
+            no_output=self.no_output + other.no_output,
         )
 
     def describe(self, ended: bool = False) -> str:
@@ -90,7 +92,8 @@ class Progress:
         left_s = self.left_s if self.left and not ended else None
         return (
             f"{self.done}/{self.total} chunks, {self.failed} failed, "
-            f"{hours_text(self.audio_ms / 3.6e6)} of audio"
+            + (f"{self.no_output} without an output, " if self.no_output else "")
+            + f"{hours_text(self.audio_ms / 3.6e6)} of audio"
             + (f" in {duration_text(self.elapsed_s)}" if ended else "")
             + f", {self.times_real_time:.0f} × real time"
             + (f", {duration_text(left_s)} left" if left_s is not None else "")
@@ -272,6 +275,7 @@ class RunLedger:
                 audio_total_ms=self._audio_total_ms,
                 elapsed_s=time.monotonic() - self._clock,
                 running=len(self._open),
+                no_output=self.summary.no_output,
             )
 
     def save(self, force: bool = False) -> None:
@@ -322,6 +326,7 @@ class RunLedger:
             return  # it ran twice: its worker died after the report, before the result was fetched
         job.status, job.output, job.last_error = JobStatus.SUCCESS, details["output"], None
         self._done += 1
+        self.summary.no_output += details.get("status") == ResultStatus.NO_OUTPUT
         self._findings.add_labels(attempt.found)
         heapq.heappush(self._slowest, (runtime_s, key))
         if len(self._slowest) > _SLOWEST_KEPT:

@@ -34,6 +34,10 @@ _OURS = frozenset({"chunk_id", "recording_id", "source_path", "chunk", "runner",
 # What a command may call so, and BADC calls so itself.
 _RENAMED = {"settings": "command_settings", "fingerprint": "command_fingerprint"}
 
+_NO_OUTPUT = (
+    "the command ended with 0 and wrote no output, so this does not count as analysed; it has to write JSON, such as "
+    '{"detections": []}, to the file that follows --output'
+)
 # Of the last line that a command wrote about its failure.
 _SAID_CHARS = 200
 
@@ -131,7 +135,8 @@ class CommandRunner:
                 result = _read_output(output, chunk)
             except InvalidResultError as error:
                 raise RunnerError(f"the command wrote an invalid output: {error}", **vars(finished)) from None
-        return RunnerOutput(result, **vars(finished))
+        note = _NO_OUTPUT if result.status is ResultStatus.NO_OUTPUT else ""
+        return RunnerOutput(result, note=note, **vars(finished))
 
     def close(self) -> None:
         """Do nothing: no process lives longer than its chunk."""

@@ -36,7 +36,7 @@ class RunnerOutput:
     `stdout`, `stderr` and `returncode` are of the process that ran for this chunk alone, if there was one. `raw_files`
     is what the program itself wrote, by file name; it is kept beside the chunk's detections. `fits_at_once` is how many
     chunks the runner can take at once where it found that they are fewer than asked for, and `why_fewer` the reason.
-    `note` is what a person should know of the chunk's audio.
+    `note` is what a person should know of the chunk: its audio, or what its runner did not do.
     """
 
     result: ChunkResult

@@ -87,7 +87,8 @@ class RunSummary:
     """The content of a summary file.
 
     `configuration` is that of the run, `settings` what makes its results, as far as it is known before the first of
-    them, and `fingerprint` their digest (see `badc.detections.fingerprint`).
+    them, and `fingerprint` their digest (see `badc.detections.fingerprint`). `no_output` counts the chunks of this run
+    for which its command wrote nothing.
     """
 
     telemetry_log: str
@@ -101,6 +102,7 @@ class RunSummary:
     configuration: dict[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
+    no_output: int = 0
 
 
 def summary_path(telemetry_log: Path) -> Path:

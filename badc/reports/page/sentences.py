@@ -18,7 +18,7 @@ _SURE = 0.5
 _STATUS_WORDS = {
     "ok": "analysed with detections",
     "no_detections": "analysed with nothing detected",
-    "no_output": "analysed by a command that wrote nothing",
+    "no_output": "given to a command that wrote nothing",
     "missing": "without a result",
     "stub": "given to the stub, which analyses nothing",
 }

@@ -70,17 +70,21 @@ def record(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         found = changes(root, request["paths"])
         if not found:
             _refuse_ignored(root, request["paths"])  # nothing changed: fine, unless git ignores the outputs
-            return {"commit": None}
+            if not request["even_if_saved"]:
+                return {"commit": None}
         details = request["record"] | ({"dsid": dataset.id} if dataset.id else {})
         # The form that `datalad run` writes and `datalad rerun` reads.
-        subject = f"[DATALAD RUNCMD] {request['message']}"
+        subject = request["message"]
         message = (
             f"{subject}\n\n=== Do not change lines below ===\n"
             f"{json.dumps(details, indent=1, sort_keys=True, ensure_ascii=False)}\n"
             "^^^ Do not change lines above ^^^\n"
         )
         before = _head(root)
-        _save(dataset, root, found, message)
+        if found:
+            _save(dataset, root, found, message)
+        else:  # all of it is saved, but nothing says how it was made
+            git(root, "commit", "--quiet", "--allow-empty", "--only", "-m", message)
         return {"commit": _new_commit(root, before, subject, request["paths"])}
 
 

@@ -9,13 +9,16 @@ from pathlib import Path
 from badc.datalad.requests import ask
 from badc.datalad.run import DataladRun
 
+# How the message of a record begins, for `datalad rerun`.
+SUBJECT = "[DATALAD RUNCMD] "
 
-def record(run: DataladRun, exit_code: int = 0) -> str | None:
+
+def record(run: DataladRun, exit_code: int = 0, even_if_saved: bool = False) -> str | None:
     """Save the outputs of a run that has ended, with the record that `datalad run` would have made, in one commit.
 
     Only what changed in the run's outputs is saved, deletions included; other changes stay as they are. Recordings of
     one dataset wait for each other, across threads, processes, and machines with a common file system. Returns the
-    commit, or None when the outputs are the same as already saved.
+    commit, or None when the outputs are the same as already saved; `even_if_saved` makes one then, without files.
 
     Raises
     ------
@@ -31,7 +34,16 @@ def record(run: DataladRun, exit_code: int = 0) -> str | None:
         "outputs": run.output_patterns,
         "pwd": ".",
     }
-    answer = ask(run.root, {"do": "record", "message": run.message, "record": details, "paths": list(run.outputs)})
+    answer = ask(
+        run.root,
+        {
+            "do": "record",
+            "message": f"{SUBJECT}{run.message}",
+            "record": details,
+            "paths": list(run.outputs),
+            "even_if_saved": even_if_saved,
+        },
+    )
     commit: str | None = answer["commit"]
     return commit
 

@@ -92,6 +92,29 @@ def effective_configuration(settings: InferSettings) -> dict[str, dict[str, Any]
     return document
 
 
+def settings_of_run(configuration: Mapping[str, Mapping[str, Any]], root: Path) -> InferSettings:
+    """Return the settings that `effective_configuration` wrote down; paths below its dataset are now below `root`.
+
+    Raises
+    ------
+    RequestError
+        When they cannot be used, such as those of another version.
+    """
+    before = configuration.get(_PATHS, {}).get("dataset_root")
+    values: dict[str, Any] = {}
+    for name in InferSettings.model_fields:
+        table, key = place_of(name)
+        if key in configuration.get(table, {}):
+            value = configuration[table][key]
+            if before and isinstance(value, str) and (value == before or value.startswith(f"{before}/")):
+                value = f"{root}{value.removeprefix(before)}"
+            values[name] = tuple(value) if isinstance(value, list) else value
+    try:
+        return InferSettings(**values)
+    except ValidationError as error:
+        raise RequestError(f"the settings of its run cannot be used: {error.errors()[0]['msg']}") from None
+
+
 @cache
 def place_of(field: str) -> tuple[str, str]:
     """Return the table and the key of a field of `InferSettings`."""

@@ -167,6 +167,33 @@ class EarlierJobs:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class RunConfiguration:
+    """What a run was: its state, and its configuration as `RunSummary` has it."""
+
+    state: RunState
+    values: Mapping[str, Mapping[str, Any]]
+
+
+def read_configuration(path: Path) -> RunConfiguration:
+    """Read what a run was from its `*.summary.json`.
+
+    Raises
+    ------
+    RequestError
+        When the file cannot be read, or does not say.
+    """
+    require_content([path], "summary")
+    try:
+        document = orjson.loads(path.read_bytes())
+        found = RunConfiguration(RunState(document["state"]), document["configuration"])
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        raise RequestError(f"{path}: does not say how its run was configured") from None
+    if not isinstance(found.values, dict) or not all(isinstance(table, dict) for table in found.values.values()):
+        raise RequestError(f"{path}: does not say how its run was configured")
+    return found
+
+
 def read_jobs(path: Path) -> EarlierJobs:
     """Read what a run did from its `*.summary.json`, or from its `.jsonl`, which is newer after a `kill -9`.
 

@@ -249,8 +249,8 @@ class OrchestrateSettings(SlurmSettings, DatasetInferOptions, LayoutSettings, Da
             raise RequestError("--scheduler: the job of --slurm-dask starts a scheduler of its own; leave it out")
         if self.record_datalad and self.slurm_script is not None:
             raise RequestError(
-                "--record-datalad: the tasks of an array cannot commit at the same time; leave it out, and save the "
-                "dataset when the array has ended"
+                "--record-datalad: the tasks of an array cannot commit at the same time; leave it out, and run "
+                "`badc infer record` when the array has ended"
             )
         if not self.slurm_resume_completed and self.resume_completed:
             raise RequestError("--resume-completed and --sockeye-rerun-all contradict each other; give one of them")

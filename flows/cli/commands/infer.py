@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from badc.datasets.inference.record_settings import RecordSettings
 from badc.detections.settings import AggregateSettings
-from badc.errors import numbered
+from badc.errors import ExitCode, in_a_line, numbered
 from badc.inference.settings import InferSettings
 from badc.telemetry.summary import RunState
 from flows.cli.commands.monitor import monitor
@@ -190,6 +191,26 @@ def _report_aggregation(settings: AggregateSettings, made: Aggregation) -> int:
     return 0
 
 
+@options_of(RecordSettings)
+def record(settings: RecordSettings) -> int:
+    """Record in a DataLad dataset the runs that were computed without it, as by a Slurm array.
+
+    Makes one record for each complete recording whose outputs none has yet: its command, inputs and outputs, from its
+    summary. `datalad rerun` repeats them. Exit codes: 0; 1 a record could not be made; 2 the request is wrong.
+    """
+    from badc.datasets.inference.after_the_fact import record_runs
+
+    with counting("recordings recorded") as show:
+        ended = record_runs(settings, show)
+    print_table(
+        [{"recording": r.recording_id, "record": (r.commit or "")[:12], "reason": in_a_line(r.reason)} for r in ended]
+    )
+    made = sum(r.commit is not None for r in ended)
+    print(f"{numbered(made, 'recording')} recorded, {len(ended) - made} not", file=sys.stderr)
+    return ExitCode.FAILED if any(r.failed for r in ended) else ExitCode.OK
+
+
+app.command()(record)
 app.command()(with_boundary(run_config))
 app.command()(orchestrate)
 app.command()(with_boundary(monitor))

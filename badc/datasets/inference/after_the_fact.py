@@ -1,0 +1,141 @@
+"""Run records of a dataset's inference that was computed without DataLad, as by the tasks of a Slurm array.
+
+A summary says how a recording was analysed, so `datalad rerun` can be told afterwards: one record for each recording.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from badc.chunks.manifest import Manifest, manifests_below, read_manifest
+from badc.datalad.environment import datalad_problem, git
+from badc.datalad.record import SUBJECT, record
+from badc.datalad.run import DataladRun
+from badc.datalad.worktree import Change, changes
+from badc.datasets.inference.record_settings import RecordSettings
+from badc.datasets.listing import matcher
+from badc.detections.result import without_output
+from badc.errors import BadcError, RequestError, numbered
+from badc.inference.config_file import settings_of_run
+from badc.inference.provenance import infer_run
+from badc.inference.settings import InferSettings
+from badc.system.threads import in_threads
+from badc.telemetry.summary import JobStatus, RunState, read_configuration, read_jobs, summary_path
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRun:
+    """What became of a recording: the `commit` of its record, or why there is none; `failed` if there should be one."""
+
+    recording_id: str
+    commit: str | None = None
+    reason: str = ""
+    failed: bool = False
+
+
+def record_runs(
+    settings: RecordSettings, on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> list[RecordedRun]:
+    """Record the runs of the complete recordings whose outputs no record has yet, in the order of their manifests.
+
+    `on_progress` gets the number of recordings recorded so far, and of all to be recorded.
+
+    Raises
+    ------
+    RequestError
+        When the dataset cannot be recorded in, or has no manifests.
+    DataladError
+        When git fails.
+    """
+    root = settings.root
+    if (problem := datalad_problem(root)) is not None:
+        raise RequestError(problem)
+    found = [_run_or_reason(path, settings) for path in _manifests(settings)]
+    runs = [run for run in found if isinstance(run, DataladRun)]
+    unsaved = changes(root, [path for run in runs for path in (*run.inputs, *run.outputs)])
+    history = set(git(root, "log", "--format=%s", "--fixed-strings", f"--grep={SUBJECT}").splitlines())
+    ended: dict[int, RecordedRun] = {}
+    todo: list[tuple[int, DataladRun]] = []
+    for number, run in enumerate(found):
+        if not isinstance(run, DataladRun):
+            ended[number] = run
+        elif (reason := _not_to_record(run, unsaved, history)) is not None:
+            ended[number] = RecordedRun(_name_of(run), reason=reason)
+        elif settings.limit is None or len(todo) < settings.limit:
+            todo.append((number, run))
+    # One commits at a time, but DataLad takes seconds to start.
+    for (number, _), made in zip(todo, in_threads(lambda item: _record(item[1]), todo), strict=True):
+        ended[number] = made
+        on_progress(sum(n in ended for n, _ in todo), len(todo))
+    return [ended[number] for number in sorted(ended)]
+
+
+def _manifests(settings: RecordSettings) -> list[Path]:
+    folder = settings.root / settings.manifest_dir
+    wanted = matcher(settings.pattern)
+    paths = [
+        p
+        for p in manifests_below(folder)
+        if not settings.pattern
+        or wanted(p.relative_to(folder).as_posix())
+        or wanted(p.relative_to(folder).with_suffix("").as_posix())
+    ]
+    if not paths:
+        raise RequestError(f"{folder}: has no manifest{' that matches' * bool(settings.pattern)}")
+    return paths
+
+
+def _run_or_reason(path: Path, settings: RecordSettings) -> DataladRun | RecordedRun:
+    try:
+        manifest = read_manifest(path, settings.root)
+        ids = {chunk.recording_id for chunk in manifest.chunks}
+        name = ids.pop() if len(ids) == 1 else path.stem
+        log = settings.root / settings.telemetry_dir / "infer" / f"{name}.jsonl"
+        if not summary_path(log).exists() and not summary_path(log).is_symlink():
+            return RecordedRun(name, reason=f"it has no summary ({summary_path(log)})")
+        configuration = read_configuration(summary_path(log))
+        run = settings_of_run(configuration.values, settings.root)
+        run = run.model_copy(update={"manifest": path, "telemetry_log": log, "dataset_root": settings.root})
+        if (reason := _not_complete(configuration.state, summary_path(log), manifest, run)) is not None:
+            return RecordedRun(name, reason=reason)
+        return infer_run(run, rerunnable=True)
+    except BadcError as error:
+        return RecordedRun(path.stem, reason=str(error))
+
+
+def _not_complete(state: RunState, summary: Path, manifest: Manifest, run: InferSettings) -> str | None:
+    if state is not RunState.COMPLETED:
+        return f"its run is {state.value}"
+    jobs = read_jobs(summary)
+    found = [jobs.find(chunk) for chunk in manifest.chunks]
+    open_ = sum(job is None or job.status is not JobStatus.SUCCESS for job in found)
+    lost = [] if run.output_dir is None else without_output(run.output_dir, manifest.chunks)
+    if not manifest.chunks or open_ or lost:
+        return f"it is not complete: {max(open_, len(lost))} of {numbered(len(found), 'chunk')} without an output"
+    return None
+
+
+def _not_to_record(run: DataladRun, unsaved: Sequence[Change], history: set[str]) -> str | None:
+    if changed := _below(unsaved, run.inputs):
+        return f"what it reads is not saved: {changed[0]}; `datalad save` it first"
+    if not _below(unsaved, run.outputs) and f"{SUBJECT}{run.message}" in history:
+        return "recorded already"
+    return None
+
+
+def _below(found: Sequence[Change], places: Iterable[str]) -> list[Change]:
+    wanted = set(places)
+    return [c for c in found if any(str(p) in wanted for p in (PurePosixPath(c.path), *PurePosixPath(c.path).parents))]
+
+
+def _record(run: DataladRun) -> RecordedRun:
+    try:
+        return RecordedRun(_name_of(run), record(run, even_if_saved=True))
+    except BadcError as error:
+        return RecordedRun(_name_of(run), reason=str(error), failed=True)
+
+
+def _name_of(run: DataladRun) -> str:
+    return run.message.partition(" ")[2]

@@ -1,0 +1,77 @@
+"""Runs that were computed without DataLad, recorded afterwards: `datalad rerun` repeats them in a fresh clone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+
+import pytest
+
+from badc.chunks.cutting import plan_chunks, write_virtual_manifest
+from badc.chunks.status import ChunkState, ChunkStatus, status_path, write_chunk_status
+from badc.datalad.environment import environment
+from badc.datasets.inference.after_the_fact import record_runs
+from badc.datasets.inference.record_settings import RecordSettings
+from badc.errors import RequestError
+from tests.flows.test_chunk_orchestrate import ended
+
+
+@pytest.mark.long
+@pytest.mark.datalad
+def test_what_tasks_computed_is_recorded_and_can_be_run_again_in_a_clone(badc, datalad_dataset, tmp_path, fake):
+    root = datalad_dataset
+    names = ("REC", "half", "o'brien", "saved")
+
+    def run(folder, *words) -> str:
+        done = subprocess.run(
+            [*map(str, words)], cwd=folder, env=environment(), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr + done.stdout
+        return done.stdout
+
+    for name in names:
+        if name != "REC":
+            shutil.copy(root / "audio" / "REC.wav", root / "audio" / f"{name}.wav")
+            plan = plan_chunks(root / "audio" / f"{name}.wav", 1.0)
+            write_virtual_manifest(plan, root / "manifests" / f"{name}.csv", hash_chunks=False)
+        status = ChunkStatus(name, None, None, ChunkState.COMPLETED)
+        write_chunk_status(status_path(root / "artifacts" / "chunks", name), status)
+    run(root, "datalad", "save", "-m", "chunked")
+    command = fake("detector", "--only", "half_chunk_1000", "--then", "crash")
+    words = ("infer", "orchestrate", root, "--apply", "--no-record-datalad", "--runner-cmd", command)
+    code, _, err = ended(badc(*words, "--max-gpus", 0, "--cpu-workers", 1, "--max-retries", 0, "--keep-going"))
+    assert code == 1, err
+    run(root, "datalad", "save", "-m", "by hand", "artifacts/infer/saved", "artifacts/telemetry/infer")
+
+    code, out, err = ended(badc("infer", "record", root))
+    assert code == 0, err
+    rows = {line.split("\t")[0]: line.split("\t")[1:] for line in out.splitlines()[1:]}
+    assert {name: bool(commit) for name, (commit, _) in rows.items()} == {name: name != "half" for name in names}
+    assert rows["half"][1] == "its run is failed"
+    assert "3 recordings recorded, 1 not" in err
+    assert run(root, "git", "status", "--porcelain", "artifacts/infer/REC", "artifacts/infer/o'brien") == ""
+    again = {r.recording_id: r.reason for r in record_runs(RecordSettings(dataset=root))}
+    assert again == dict.fromkeys(names, "recorded already") | {"half": "its run is failed"}
+
+    clone = tmp_path / "clone"
+    run(tmp_path, "datalad", "clone", root, clone)
+    for name in ("REC", "saved"):
+        before = (root / "artifacts" / "infer" / name / f"{name}_chunk_0_1000.json").read_bytes()
+        run(clone, "datalad", "rerun", rows[name][0])
+        after = (clone / "artifacts" / "infer" / name / f"{name}_chunk_0_1000.json").read_bytes()
+        assert json.loads(after)["detections"] == json.loads(before)["detections"] != []
+        assert json.loads(after)["dataset_root"] == str(clone), "it was computed here"
+    assert run(clone, "git", "status", "--porcelain") == ""
+
+
+@pytest.mark.datalad
+def test_what_cannot_be_recorded_is_said(datalad_dataset, tmp_path):
+    (only,) = record_runs(RecordSettings(dataset=datalad_dataset))
+    assert (only.recording_id, only.commit, only.failed) == ("REC", None, False)
+    assert only.reason.startswith("it has no summary (")
+    with pytest.raises(RequestError, match="has no manifest that matches"):
+        record_runs(RecordSettings(dataset=datalad_dataset, pattern=("x*",)))
+    (tmp_path / "plain" / "manifests").mkdir(parents=True)
+    with pytest.raises(RequestError, match="is not a DataLad dataset"):
+        record_runs(RecordSettings(dataset=tmp_path / "plain"))

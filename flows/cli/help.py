@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from flows.cli.old_spellings import answer, as_now
+
 _NO_HEADING = "Options"
 _NO_LIMIT = 10_000
 F = TypeVar("F", bound=Callable[..., Any])
@@ -18,6 +20,13 @@ Rows = list[tuple[str, str]]
 
 class Command(TyperCommand):
     """A command with its options below the headings that they name (`rich_help_panel`), in the order of these."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take the words of a command line, those of earlier tools too."""
+        name = ctx.command_path.partition(" ")[2]
+        if (told := answer(name, args)) is not None:
+            raise typer.BadParameter(told, ctx)
+        return super().parse_args(ctx, as_now(name, args))
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the arguments and options."""

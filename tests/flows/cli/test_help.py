@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -141,3 +142,20 @@ def test_the_list_of_commands_has_every_command():
         listed |= {first, *(f"{first.rpartition(' ')[0]} {word}" for word in others)}
     groups = [words[:-1] for words in commands()]
     assert listed == {f"badc {' '.join(words)}" for words in commands() if words not in groups}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("chunk split a.wav --chunk-duration 45 --manifest m.csv", "`badc chunk manifest AUDIO --output FILE` writes"),
+        ("chunk probe --file a.wav --gpu 0", "--gpu-index N chooses the GPU"),
+        ("pipeline run ds --chunk-plan=plan.json", "`badc chunk orchestrate DATASET --plan-json FILE` writes the plan"),
+        ("infer run --manifest m.csv --use-birdnet", "m.csv: no such manifest"),
+        ("infer run --manifest=m.csv", "m.csv: no such manifest"),
+        ("chunk split --file no.wav", "no.wav: no such audio file"),
+    ],
+)
+def test_options_of_earlier_tools_work_or_are_answered(words: str, told: str, tmp_path: Path) -> None:
+    done = badc(*words.split(), cwd=tmp_path)
+    assert done.returncode == 2
+    assert told in " ".join(done.stderr.split())

@@ -23,7 +23,7 @@ from badc.detections.occurrence import add_occurrence
 from badc.detections.overlaps import analysed_ms, merge_overlaps
 from badc.detections.places import RecordingPlaces, Source
 from badc.detections.repeats import RepeatedChunks
-from badc.detections.result import InvalidResultError
+from badc.detections.result import InvalidResultError, ResultStatus
 from badc.detections.settings import AggregateSettings
 from badc.detections.tables import (
     NOT_CHUNKED,
@@ -45,6 +45,7 @@ from badc.system.paths import absolute, default_summary_csv, passed_over_notes
 
 _BATCH_CHUNKS = 5000
 _MOST_BAD_FILES_KEPT = 10_000
+_UNWRITTEN = "whose command wrote nothing"
 
 
 # Path, the chunk's columns, its detections.
@@ -67,10 +68,11 @@ class Aggregation:
     `notes` say whether results of several settings are mixed, and which recordings and detections have no station or no
     time.
 
-    `missing` chunks are in the manifests but have no output. `unlisted` chunks have an output, but were left out
-    because their recording's manifest does not list them. No manifest lists `not_chunked` recordings. `merged` rows
-    were removed because an overlapping chunk detected the same call. `clocks` says for how many recordings name and
-    header disagree about the start, None for none. `analysed_ms` of audio were analysed, with settings of these
+    `missing` chunks are in the manifests but have no output; for `unwritten` ones a command ran and wrote nothing.
+    `unlisted` chunks have an output, but were left out because their recording's manifest does not list them. No
+    manifest lists `not_chunked` recordings. `merged` rows were removed because an overlapping chunk detected the same
+    call. `clocks` says for how many recordings name and header disagree about the start, None for none. `analysed_ms`
+    of audio were analysed, with settings of these
     `fingerprints`. `species` are those detected, the most frequent first. `bad` files could not be used; `bad_files`
     are the first of them, with the reason.
     """
@@ -79,6 +81,7 @@ class Aggregation:
     chunks: int = 0
     detections: int = 0
     missing: int = 0
+    unwritten: int = 0
     unlisted: int = 0
     not_chunked: int = 0
     merged: int = 0
@@ -97,6 +100,8 @@ class Aggregation:
             f"{numbered(self.detections, 'detection')} in {numbered(self.chunks, 'chunk')}, {self.missing:,} of them "
             "without an output"
         ]
+        if self.unwritten:
+            parts.append(f"{numbered(self.unwritten, 'chunk')} {_UNWRITTEN}")
         if self.unlisted:
             verb = "is" if self.unlisted == 1 else "are"
             chunks = numbered(self.unlisted, "chunk")
@@ -110,9 +115,12 @@ class Aggregation:
     @property
     def not_analysed(self) -> str:
         """How much was not analysed, in words; empty if all was."""
-        chunks = numbered(self.missing, "chunk") + " without an output"
-        recordings = numbered(self.not_chunked, "recording") + " without chunks"
-        return ", ".join([recordings] * (self.not_chunked > 0) + [chunks] * (self.missing > 0))
+        parts = [
+            (self.not_chunked, "recording", "without chunks"),
+            (self.missing, "chunk", "without an output"),
+            (self.unwritten, "chunk", _UNWRITTEN),
+        ]
+        return ", ".join(f"{numbered(count, what)} {why}" for count, what, why in parts if count)
 
     def leave_out(self, path: str, reason: str) -> None:
         """Count a file that cannot be used; keep it with its reason unless there are very many."""
@@ -210,6 +218,7 @@ def aggregate(
         without = add_occurrence(detections, database, sites) if sites else []
         made.species = count_species(detections)
         made.detections, made.chunks = detections.rows, coverage.rows - made.not_chunked
+        made.unwritten = coverage.number(f"SELECT count(*) FROM this WHERE status = '{ResultStatus.NO_OUTPUT}'")
         made.analysed_ms, made.fingerprints = analysed_ms(coverage), sorted(coverage.runs)
         made.clocks = times.disagreements_note()
         unknown = without_place_or_time(detections, coverage, places.layout)

@@ -92,7 +92,7 @@ class Progress:
         left_s = self.left_s if self.left and not ended else None
         return (
             f"{self.done}/{self.total} chunks, {self.failed} failed, "
-            + (f"{self.no_output} without an output, " if self.no_output else "")
+            + (f"{self.no_output} whose command wrote nothing, " if self.no_output else "")
             + f"{hours_text(self.audio_ms / 3.6e6)} of audio"
             + (f" in {duration_text(self.elapsed_s)}" if ended else "")
             + f", {self.times_real_time:.0f} × real time"

@@ -7,14 +7,11 @@ from collections.abc import Sequence
 # Options that are arguments now, by command.
 _ARGUMENTS = {"infer run": "--manifest", "chunk split": "--file", "chunk probe": "--file"}
 _ANSWERS = {
-    ("chunk split", "--manifest"): "it only prints the chunks' ids; `badc chunk manifest AUDIO --output FILE` writes a "
-    "manifest",
-    (
-        "pipeline run",
-        "--chunk-plan",
-    ): "it makes its own plan each time; `badc chunk orchestrate DATASET --plan-json FILE` "
+    "chunk split --manifest": "it only prints the chunks' ids; `badc chunk manifest AUDIO --output FILE` "
+    "writes a manifest",
+    "pipeline run --chunk-plan": "it makes its own plan each time; `badc chunk orchestrate DATASET --plan-json FILE` "
     "writes the plan of the chunking, and `badc infer orchestrate DATASET --chunk-plan FILE` runs only its recordings",
-    ("chunk probe", "--gpu"): "--gpu-index N chooses the GPU",
+    "chunk probe --gpu": "--gpu-index N chooses the GPU",
 }
 
 
@@ -28,6 +25,6 @@ def answer(command: str, words: Sequence[str]) -> str | None:
     """Return what to do instead of the first option that only an earlier tool had; None if there is none."""
     for word in words:
         option = word.partition("=")[0]
-        if (told := _ANSWERS.get((command, option))) is not None:
+        if (told := _ANSWERS.get(f"{command} {option}")) is not None:
             return f"badc {command} has no {option}: {told}"
     return None

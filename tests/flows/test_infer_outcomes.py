@@ -130,8 +130,11 @@ def test_a_command_that_writes_nothing_is_no_output(infer, make_recording, make_
     (path,) = (tmp_path / "out" / "REC").glob("*.json")
     result = orjson.loads(path.read_bytes())
     assert result["status"] == "no_output"
-    assert 'it has to write JSON, such as {"detections": []}, to the file that follows --output' in result["notes"]
-    assert outcome.progress.describe(ended=True).startswith("1/1 chunks, 0 failed, 1 without an output, ")
+    assert (
+        'it has to write JSON, such as {"detections": []}, to the file that follows --output'
+        in result["chunk"]["notes"]
+    )
+    assert outcome.progress.describe(ended=True).startswith("1/1 chunks, 0 failed, 1 whose command wrote nothing, ")
     assert orjson.loads((tmp_path / "run.jsonl.summary.json").read_bytes())["no_output"] == 1
 
 

@@ -141,7 +141,12 @@ def test_placeholders_are_coverage_and_no_detections(chunk: MakeChunk, detection
     detections_file(chunk("REC", 0, 1000), ghost, status=ResultStatus.STUB, runner="stub")
     detections_file(chunk("REC", 1000, 2000), ghost, status=ResultStatus.NO_OUTPUT, runner="custom")
     detections_file(chunk("REC", 2000, 3000), ("real", 0.9, 0, 10))
-    table()
+    made = table()
+    assert made.analysed_ms == 1000
+    assert (
+        made.describe() == "1 detection in 3 chunks, 0 of them without an output; 1 chunk whose command wrote nothing"
+    )
+    assert made.not_analysed == "1 chunk whose command wrote nothing"
     assert [row["label"] for row in rows()] == ["real"]
     assert [(row["status"], row["detections"]) for row in rows("t/all_coverage.csv")] == [
         ("stub", "0"),

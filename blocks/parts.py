@@ -135,7 +135,7 @@ DATASET = Part(
     OrchestrateSettings,
     (
         *("results", "manifest_dir", "chunks_dir", "output_dir", "telemetry_dir", "bundle_aggregate_dir", "layout"),
-        "record_datalad",
+        *("record_datalad", "fetch_ahead", "drop_after", "disk_limit"),
     ),
     beside={"dataset": Path("dataset")},
 )

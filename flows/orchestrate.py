@@ -33,6 +33,7 @@ from badc.datasets.inference.plan import (
 from badc.datasets.inference.provenance import fetch_inputs, record_recording, require_recordable
 from badc.datasets.inference.recording import RecordingToInfer
 from badc.datasets.inference.settings import OrchestrateSettings
+from badc.datasets.inference.streaming import AudioStream, require_streamable
 from badc.errors import BadcError, RequestError
 from badc.inference.plan import InferPlan, plan_inference
 from badc.recordings.dataset_file import keep_layout
@@ -43,6 +44,7 @@ from blocks.loading import filled_from_blocks
 from flows.infer import InferRun, infer, infer_together
 from flows.run.dataset_progress import DatasetProgress
 from flows.run.gpu_pool import turn_at_the_gpus
+from flows.run.one_start import OneStart
 from flows.run.prefect_state import begun_before, final_state, leave_if_suspended, stop_of_own_run, stop_wanted
 from flows.run.reports import DatasetReports
 from flows.run.sessions import (
@@ -110,6 +112,7 @@ def _own_session(settings: OrchestrateSettings) -> Iterator[OrchestrateSession]:
     plan = plan_with_content(settings, say)
     require_runnable(plan)
     require_installed(plan)
+    require_streamable(plan)
     recording, problem = recording_wanted(settings.root, settings.record_datalad)
     if problem is not None:
         say(f"the runs are not recorded in the dataset: {problem}")
@@ -137,7 +140,8 @@ class _OrchestrateRun:
         self._in_shared = 0
         self._ended_in_shared = threading.Condition()
         self._reports = DatasetReports(self._plan, session.say, lambda: not self._progress.total().left)
-        self._starting = threading.Lock()
+        self._starts = OneStart()
+        self._stream: AudioStream | None = None
         self._table = RecordingsTable(self._plan)
         session.give_up = self._give_up
 
@@ -149,6 +153,8 @@ class _OrchestrateRun:
         logs = f"Telemetry: {self._plan.settings.telemetry_folder}, a log for each recording"
         for line in (f"Runner: {self._plan.runner.description}", logs, *self._plan.audio_notes):
             self._session.say(line)
+        if self._plan.settings.streams and self._plan.todo:
+            self._stream = AudioStream(self._plan, self._session.say, self._stop.requested.is_set)
         most = max(self._plan.settings.concurrent_recordings, _MOST_AHEAD)
         with ThreadPoolExecutor(most + _MOST_FOLLOWING) as pool:
             while under_way or (self._waiting and not self._stop.requested.is_set()):
@@ -161,6 +167,8 @@ class _OrchestrateRun:
                 for future in done:
                     future.result()
                 self._tell()
+        if self._stream is not None:
+            self._stream.close()
         self._look_again()
         reported, not_begun = self._reports.make_missing(self._stop.requested.is_set)
         for each in reported:
@@ -180,7 +188,7 @@ class _OrchestrateRun:
         """
         taken = [self._waiting.popleft()]
         chunks = taken[0].chunks
-        while self._waiting and not self._session.recording:
+        while self._waiting and not self._session.recording and self._stream is None:
             chunks += self._waiting[0].chunks
             if chunks > _CHUNKS_OF_A_FLOW_RUN:
                 break
@@ -217,7 +225,7 @@ class _OrchestrateRun:
             say=self._session.say,
         )
         ids = [recording.recording_id for recording in recordings]
-        with handing_over(session), self._one_start() as session.on_begin:
+        with handing_over(session), self._starts.turn() as session.on_begin:
             error = error_of(lambda: infer_together(settings.title, ids, return_state=True))
         if session.outcome is None:
             reason = str(error or "its flow run ended without an outcome")
@@ -292,6 +300,8 @@ class _OrchestrateRun:
     ) -> RecordingOutcome:
         """Run a recording, call `analysed`, and do what follows; any error becomes the failure of this one alone."""
         outcome = self._tried(recording, analysed, shared)
+        if self._stream is not None:
+            self._stream.ended(recording)
         self._take_in(outcome)
         return outcome
 
@@ -319,6 +329,8 @@ class _OrchestrateRun:
 
     def _infer(self, recording: RecordingToInfer, shared: SharedRunner | None) -> InferOutcome | None:
         """Run the chunks that are left; return None if there are none."""
+        if self._stream is not None:
+            self._stream.wait_for(recording)
         if self._session.recording:
             fetch_inputs(self._plan, recording, self._session.say)
         plan = plan_inference(self._plan.infer_settings(recording), runner=self._plan.runner)
@@ -344,31 +356,11 @@ class _OrchestrateRun:
             InferRun(plan, session.cluster, session).complete()
             assert session.outcome is not None
             return session.outcome
-        with handing_over(session), self._one_start() as session.on_begin:
+        with handing_over(session), self._starts.turn() as session.on_begin:
             error = error_of(lambda: infer(plan.settings, return_state=True))
         if session.outcome is None:  # what counts is that the chunks were run, not that the server knows
             raise error or BadcError("its flow run ended without an outcome")
         return session.outcome
-
-    @contextmanager
-    def _one_start(self) -> Iterator[Callable[[], None]]:
-        """Let one subflow start at a time; yield a function to call once it has started.
-
-        Prefect numbers the subflows of a run without a lock: two that start at the same moment may get the same number,
-        and the server takes the second for the first.
-        """
-        self._starting.acquire()
-        held = [True]
-
-        def begun() -> None:
-            if held:
-                held.pop()
-                self._starting.release()
-
-        try:
-            yield begun
-        finally:
-            begun()
 
     def _finished(self, recording: RecordingToInfer, outcome: InferOutcome | None) -> RecordingOutcome:
         """Record and report a recording's run, and return how it ended."""

@@ -24,6 +24,7 @@ from badc.datasets.inference.plan import (
     require_ready,
     require_runnable,
 )
+from badc.datasets.inference.streaming import require_streamable
 from badc.datasets.pipeline_settings import (
     PipelineSettings,
     chunk_settings,
@@ -134,6 +135,7 @@ def _infer(
     runnable = plan.without_refused()
     require_runnable(runnable)
     require_installed(runnable)
+    require_streamable(runnable)
     if not runnable.todo:
         return plan, missing_reports(runnable, session.say, session.stop.requested.is_set)
     recording, _ = recording_wanted(wanted.root, wanted.record_datalad)

@@ -1,4 +1,4 @@
-"""Fetch file content that is not here."""
+"""Fetch file content that is not here, and drop it again."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from badc.datalad.environment import git
+from badc.datalad.lock import dataset_lock
 from badc.datalad.requests import ask
 from badc.errors import RequestError, listed
 from badc.system.annex import content_is_here
@@ -47,6 +49,23 @@ def fetch(
             f"fetched; `git annex whereis FILE` tells who has it:\n{listed(lines)}"
         )
     return len(wanted)
+
+
+def drop(root: Path, paths: Iterable[Path]) -> None:
+    """Drop the content of files (absolute) of a dataset, as far as git-annex has proof of enough other copies.
+
+    Raises
+    ------
+    DataladError
+        When some stays here, with git-annex's reason.
+    """
+    by_folder: dict[Path, list[str]] = {}
+    for path in paths:
+        by_folder.setdefault(path.parent, []).append(path.name)
+    if by_folder:
+        with dataset_lock(root):  # dropping an unlocked file changes git's index
+            for folder, names in by_folder.items():
+                git(folder, "annex", "drop", "--quiet", "--", *names)
 
 
 def _is_wanted(base: Path, path: Path) -> bool:

@@ -14,10 +14,8 @@ from pathlib import Path
 from badc.errors import RequestError, numbered
 from badc.recordings.dataset_file import DATASET_FILE, audio_folder, kept_recordings
 from badc.recordings.names import AUDIO_FOLDER, AUDIO_SUFFIXES, converter_of, nfc
-from badc.system.annex import MOST_POINTER_BYTES, is_pointer
+from badc.system.annex import MOST_POINTER_BYTES, is_pointer, size_in_key
 from badc.system.paths import is_passed_over, passed_over_notes
-
-_KEY_SIZE = re.compile(r"annex/objects/(?:.*/)?[A-Z0-9_]+-s(\d+)(?:-[A-Za-z]\d+)*--")
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,18 +216,12 @@ def _identity(found: os.stat_result) -> tuple[int, int]:
 def _audio_file(path: str, entry: os.DirEntry[str]) -> AudioFile | None:
     """Return the audio file, or None if it is not a file, such as a pipe."""
     if not entry.is_file():
-        return AudioFile(path, _size_in_key(os.readlink(entry.path)), False) if _is_dangling(entry) else None  # noqa: PTH115
+        return AudioFile(path, size_in_key(os.readlink(entry.path)), False) if _is_dangling(entry) else None  # noqa: PTH115
     size = entry.stat().st_size
     if size <= MOST_POINTER_BYTES and is_pointer(full := Path(entry.path)):  # few are so small: no Path for each
-        return AudioFile(path, _size_in_key(full.read_text(errors="replace")), False)
+        return AudioFile(path, size_in_key(full.read_text(errors="replace")), False)
     return AudioFile(path, size, True)
 
 
 def _is_dangling(entry: os.DirEntry[str]) -> bool:
     return entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110
-
-
-def _size_in_key(target: str) -> int | None:
-    """Return the size in a git-annex key such as `MD5E-s1234--0a1b.wav`, or None."""
-    found = _KEY_SIZE.search(target)
-    return int(found[1]) if found else None

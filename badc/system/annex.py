@@ -8,6 +8,7 @@ https://git-annex.branchable.com/internals/pointer_file/
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from badc.errors import RequestError, listed
 _POINTER = b"/annex/objects/"
 MOST_POINTER_BYTES = 32768  # git-annex reads no more of a file to see whether it is a pointer
 _MOST_NAMED = 10
+_KEY_SIZE = re.compile(r"annex/objects/(?:.*/)?[A-Z0-9_]+-s(\d+)(?:-[A-Za-z]\d+)*--")
 
 
 class ContentElsewhereError(RequestError):
@@ -94,6 +96,19 @@ def get_line(paths: Iterable[Path]) -> str:
 
 def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 - badc.system.paths imports this module
+
+
+def size_in_key(target: str) -> int | None:
+    """Return the size in the git-annex key, such as `MD5E-s1234--0a1b.wav`, that a link or a pointer names, or None."""
+    found = _KEY_SIZE.search(target)
+    return int(found[1]) if found else None
+
+
+def size_of_content(path: Path) -> int | None:
+    """Return the size of a file's content in bytes, whether or not it is here; None if that is not known."""
+    if is_locked(path):
+        return size_in_key(os.readlink(path))  # noqa: PTH115 - text, never followed
+    return size_in_key(path.read_text(errors="replace")) if is_pointer(path) else path.stat().st_size
 
 
 def shares_its_content(path: Path) -> bool:

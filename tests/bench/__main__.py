@@ -22,6 +22,7 @@ from tests.bench import (
     review,
     short_recordings,
     start_up,
+    streaming,
     study,
     task_runners,
 )
@@ -35,6 +36,7 @@ BENCHMARKS = {
     "orchestrate": orchestration,
     "planning": planning,
     "short": short_recordings,
+    "streaming": streaming,
     "aggregate": aggregation,
     "occurrence": occurrence,
     "reports": reports,

@@ -262,9 +262,11 @@ def _run(plan: OrchestrationPlan, began: str) -> int:
     from badc.datalad.environment import recording_wanted
     from badc.datasets.inference.plan import require_installed, require_runnable
     from badc.datasets.inference.provenance import require_recordable
+    from badc.datasets.inference.streaming import require_streamable
 
     require_runnable(plan)
     require_installed(plan)
+    require_streamable(plan)
     recording, problem = recording_wanted(plan.settings.root, plan.settings.record_datalad)
     if problem is not None:
         print(f"badc: the runs are not recorded in the dataset: {problem}", file=sys.stderr)

@@ -1,0 +1,96 @@
+"""Audio of an archive larger than the disk: fetched ahead of the workers and dropped after them, within a limit."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from badc.chunks.cutting import plan_chunks, write_virtual_manifest
+from badc.chunks.status import ChunkState, ChunkStatus, status_path, write_chunk_status
+from badc.datalad.content import drop, fetch
+from badc.datalad.environment import DataladError, environment
+from badc.datasets.inference.settings import OrchestrateSettings
+from badc.errors import RequestError
+from badc.system.annex import content_is_here, size_of_content
+
+pytestmark = pytest.mark.datalad
+
+
+def run(folder: Path, *words: object) -> str:
+    done = subprocess.run(
+        [*map(str, words)], cwd=folder, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout
+
+
+@pytest.fixture
+def archive(datalad_dataset: Path, tmp_path: Path) -> Path:
+    """A clone of a dataset of eight recordings. It has the audio of `here`; of `lost` nobody has it."""
+    root = datalad_dataset
+    names = ("REC", *"ABCDE", "here", "lost")
+    for number, name in enumerate(names):
+        if name != "REC":
+            audio = root / "audio" / f"{name}.wav"
+            shutil.copy(root / "audio" / "REC.wav", audio)
+            with audio.open("r+b") as stream:  # another content, so another key
+                stream.seek(1000)
+                stream.write(bytes([number]) * 8)
+            write_virtual_manifest(plan_chunks(audio, 1.0), root / "manifests" / f"{name}.csv", hash_chunks=False)
+        write_chunk_status(
+            status_path(root / "artifacts" / "chunks", name), ChunkStatus(name, None, None, ChunkState.COMPLETED)
+        )
+    with (root / ".gitattributes").open("a") as stream:
+        stream.write("*.json annex.largefiles=nothing\n")
+    run(root, "datalad", "save", "-m", "eight")
+    run(root, "git", "annex", "drop", "--force", "--quiet", "audio/lost.wav")
+    clone = tmp_path / "clone"
+    run(tmp_path, "git", "clone", "-q", root, clone)
+    run(clone, "git", "annex", "init", "-q", "clone")
+    run(clone, "datalad", "get", "audio/here.wav")
+    return clone
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("recorded", ["--record-datalad", "--no-record-datalad"])
+def test_audio_is_streamed_within_the_limit_and_a_lost_one_costs_its_recording_alone(badc, archive, fake, recorded):
+    files = {path.stem: path for path in (archive / "audio").iterdir()}
+    limit = 2.5 * (size_of_content(files["A"]) or 0)
+    words = ("infer", "orchestrate", archive, "--apply", recorded, "--runner-cmd", fake("detector"), "--max-gpus", 0)
+    streaming = ("--fetch-ahead", 2, "--drop-after", "--disk-limit", f"{limit / 1000}K", "--cpu-workers", 1)
+    process = badc(*words, *streaming)
+    most = 0
+    while process.poll() is None:
+        most = max(most, sum(content_is_here(path) for name, path in files.items() if name != "here"))
+        time.sleep(0.02)
+    out, err = process.communicate()
+    assert process.returncode == 1, err
+    rows = {line.split("\t")[0]: line.split("\t")[1] for line in out.splitlines() if line.count("\t") == 6}
+    assert {name: rows[name] for name in files} == {n: "failed" if n == "lost" else "completed" for n in files}
+    assert "lost: " in err
+    assert "whereis" in err
+    assert 1 <= most <= 2, "two fit"
+    assert [name for name, path in sorted(files.items()) if content_is_here(path)] == ["here"], "it was here before"
+    if recorded == "--record-datalad":
+        assert run(archive, "git", "log", "--format=%s", "--grep", "RUNCMD").count("Infer") == len(files) - 1
+
+
+@pytest.mark.long
+def test_what_no_other_place_has_is_not_dropped(archive: Path, datalad_dataset: Path) -> None:
+    fetch(archive, ["audio/A.wav"])
+    shutil.rmtree(datalad_dataset, ignore_errors=True)
+    with pytest.raises(DataladError, match="annex failed"):
+        drop(archive, [archive / "audio" / "A.wav"])
+    assert content_is_here(archive / "audio" / "A.wav")
+
+
+def test_a_limit_is_a_size_and_for_dropping(tmp_path: Path) -> None:
+    given = {"dataset": tmp_path, "drop_after": True}
+    assert OrchestrateSettings(**given, disk_limit="1.5M").disk_limit_bytes == 1_500_000
+    for wrong in ({"disk_limit": "200"}, {"disk_limit": "2G", "drop_after": False}):
+        with pytest.raises((ValueError, RequestError)):
+            OrchestrateSettings(**given | wrong)

@@ -86,8 +86,8 @@ def _write(path: Path, made_of: _Recording, clips: Mapping[Clip, Any], seed: int
     import soundfile as sf
 
     noise, heard = made_of
-    samples = np.random.default_rng(seed).normal(0, noise, _LENGTH_S * _RATE_HZ).astype(np.float32)
-    samples = np.convolve(samples, np.hanning(128).astype(np.float32) / 8, "same")  # low, as that of wind is
+    hiss = np.random.default_rng(seed).normal(0, noise, _LENGTH_S * _RATE_HZ).astype(np.float32)
+    samples = np.convolve(hiss, np.hanning(128).astype(np.float32) / 8, "same")  # low, as that of wind is
     for part in heard:
         begin = round(part.from_s * _RATE_HZ)
         piece = clips[part.clip][begin : begin + round(part.seconds * _RATE_HZ)] * part.volume

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from badc.detections.tables import coverage_path
 from badc.errors import RequestError, listed
+from badc.recordings.dataset_file import RESULTS_FOLDER
 from badc.settings.model import ARGUMENT_OR_OPTION
 
 # Where `badc infer aggregate` and the bundles of a dataset put their tables, below its folder.
@@ -20,8 +21,8 @@ OF_ALL = "detections.parquet"
 def table_in(place: Path) -> Path:
     """Return the table of detections that a path means: itself, unless it is a folder.
 
-    Of a folder (of results, or a dataset), it is the only table in it or in its `artifacts/aggregate`, else the one
-    named detections.parquet.
+    Of a folder (of results, a dataset, or recordings with their results), it is the only table in it or in its
+    `artifacts/aggregate`, else the one named detections.parquet.
 
     Raises
     ------
@@ -30,7 +31,7 @@ def table_in(place: Path) -> Path:
     """
     if not place.is_dir():
         return place
-    for folder in (place, place / _OF_A_DATASET):
+    for folder in (place, place / _OF_A_DATASET, place / RESULTS_FOLDER / _OF_A_DATASET):
         there = sorted(path for path in folder.glob("*.parquet") if path.is_file())
         tables = [path for path in there if path not in {coverage_path(other) for other in there}]
         if len(tables) == 1:

@@ -151,7 +151,9 @@ def not_chunked(settings: ChunkSettings, listed_audio: Collection[str] = ()) -> 
 
 def _listed(settings: ChunkSettings, order: ChunkOrder, on_progress: Progress) -> Listing:
     if not order.place.base.is_dir():
-        raise RequestError(f"{order.place.base}: no such folder; name the dataset, the folder that has audio/")
+        raise RequestError(
+            f"{order.place.base}: no such folder; name a folder of recordings, or the dataset whose audio/ has them"
+        )
     order.place.require_usable()
     return list_audio(
         order.root, settings.pattern, lambda found: on_progress("recordings found", found, None), order.place.audio

@@ -54,9 +54,13 @@ def _table(settings: OrchestrateSettings) -> Path:
 
 
 def page_of_all(settings: OrchestrateSettings) -> Path:
-    """Return the path of their page: of a study at the top of its results, else beside the tables."""
-    folder = settings.root if settings.place.is_study else settings.below(settings.bundle_aggregate_dir)
-    return folder / "report.html"
+    """Return the path of their page: of a study at the top of its results, else beside the tables.
+
+    Further tables, in a folder of their own, have a page of their own.
+    """
+    tables = type(settings).model_fields["bundle_aggregate_dir"].default
+    is_first = settings.place.is_study and settings.bundle_aggregate_dir == tables
+    return (settings.root if is_first else settings.below(settings.bundle_aggregate_dir)) / "report.html"
 
 
 def write_page_of_all(settings: OrchestrateSettings) -> Path:

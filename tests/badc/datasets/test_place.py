@@ -104,6 +104,9 @@ def test_tables_of_a_study_have_its_stations(study: Path, tmp_path: Path, result
     assert (made.species[0].species, made.species[0].detections, made.species[0].stations) == ("Song", 4, 2)
     assert not [note for note in made.notes if "no station" in note]
     assert page_of_all(plan.settings) == (elsewhere or study / "badc") / "report.html"
+    # Further tables do not replace the page of the first.
+    further = plan.settings.model_copy(update={"bundle_aggregate_dir": Path("others")})
+    assert page_of_all(further) == plan.settings.root / "others" / "report.html"
     page_of_all(plan.settings).touch()
     assert is_up_to_date(plan.settings)
     (study / "sites.csv").write_text("station,latitude,longitude\nSiteA,55.1,-115.2\n")

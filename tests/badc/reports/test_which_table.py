@@ -16,7 +16,7 @@ def touch(folder: Path, *names: str) -> None:
         (folder / name).touch()
 
 
-@pytest.mark.parametrize("inside", ["", "artifacts/aggregate"])
+@pytest.mark.parametrize("inside", ["", "artifacts/aggregate", "badc/artifacts/aggregate"])
 def test_a_folder_means_its_only_table_of_detections(tmp_path, inside):
     touch(tmp_path / inside, "REC.parquet", "REC_coverage.parquet", "REC.duckdb")
     assert table_in(tmp_path) == tmp_path / inside / "REC.parquet"

@@ -124,6 +124,7 @@ def test_a_block_is_as_strict_as_the_options(saved: Any) -> None:
         saved.SlurmProfile(slurm_time="soon")
 
 
+@pytest.mark.long
 def test_prefects_own_command_registers_the_same_types(prefect_api: str, tmp_path: Path) -> None:
     from prefect.client.orchestration import get_client
 

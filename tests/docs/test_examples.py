@@ -32,7 +32,9 @@ LONG = {
 }
 # What a page supposes beyond the folder that all of them have.
 BEFORE = {
-    "README.md": "badc demo demo",
+    # The recordings alone: the page's own command analyses them.
+    "README.md": "python -c 'from pathlib import Path; from badc.recordings import demo_study as study; "
+    'study.write_demo_study(Path("demo"))\'',
     "getting-started.md": "badc demo demo; cd demo",
     "run-configuration.md": "badc demo demo",
     "aggregate.md": "cp artifacts/aggregate/summary_coverage.csv out_coverage.csv",

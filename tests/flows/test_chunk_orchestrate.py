@@ -86,7 +86,7 @@ def test_a_dataset_is_planned_chunked_and_then_skipped(badc, dataset, tmp_path, 
         "bad": ("unusable", ""),
         "gone": ("content not here", ""),
     }
-    assert "datalad get" in table["gone"]["reason"]
+    assert "get gone.wav` brings it" in table["gone"]["reason"]
     assert out.splitlines()[-1] == "5 recordings: chunk 3, content not here 1, unusable 1"
     with (tmp_path / "p.csv").open() as stream:
         rows = list(csv.DictReader(stream))

@@ -84,6 +84,7 @@ def test_a_chunk_that_crashes_the_host_fails_alone(at_once_run):
     assert len({event.chunk_id for event in ends if event.status is EventStatus.SUCCESS}) == 8, err
 
 
+@pytest.mark.long
 def test_gpu_memory_for_two_makes_it_two_at_once_which_is_said_once(at_once_run):
     ends, err, code = at_once_run(chunks=15, HAWKEARS2_NETWORK_S="0.4", HAWKEARS2_FITS="2")
     assert code == 0, err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from badc.system.sql import quoted
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What the page is made from, and of what; files are named without folders.
+    """What the page is made from, and of what; files are named from the page's folder, or without any folder if far.
 
     `coverage` is None if it is the one beside the table, or if there is none.
     """
@@ -63,10 +64,15 @@ class Sources:
 
     def _shared(self, choice: ChoiceSettings) -> dict[str, Any]:
         chosen = {
-            name: Path(value.name) if isinstance(value, Path) else value
+            name: self._from_page(value) if isinstance(value, Path) else value
             for name in ChoiceSettings.model_fields
             if (value := getattr(choice, name)) is not None
         }
         named = {"parquet": self.parquet, "coverage": self.coverage, "sites": self.sites}
-        files = {name: Path(path.name) for name, path in named.items() if path is not None}
+        files = {name: self._from_page(path) for name, path in named.items() if path is not None}
         return {**files, **chosen, **self.events.model_dump(include={"max_gap_s"})}
+
+    def _from_page(self, path: Path) -> Path:
+        """Return a path that a shell in the page's folder understands, and that tells nothing of the folders above."""
+        found = Path(os.path.relpath(path, self.page.parent))
+        return Path(path.name) if found.parts.count("..") > 1 else found

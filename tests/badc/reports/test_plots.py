@@ -323,6 +323,7 @@ def test_plots_are_png_files(study, tmp_path):
     assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == sorted(path.name for path in made.written)
 
 
+@pytest.mark.long
 def test_plots_use_no_global_state_and_take_any_label(write_detections, write_coverage, tmp_path):
     labels = ["$x^2$ {", "<script>alert(1)</script>", "two\nlines", "é漢字", "a" * 300, "", " ", "\x07bell", "%s \\n"]
     name = "A_20230501_050000"

@@ -125,7 +125,7 @@ def test_what_cannot_be_read_says_why(tone, changed, said):
 
 def test_a_dropped_annex_file_is_named_as_such(tmp_path):
     (tmp_path / "REC.wav").symlink_to(".git/annex/objects/gone")
-    with pytest.raises(AudioError, match="its content is not here"):
+    with pytest.raises(AudioError, match="the content of the audio file is not here"):
         read_passage(sighting("REC.wav"), [tmp_path])
 
 

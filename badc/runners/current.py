@@ -12,9 +12,7 @@ from badc.system.scratch import Scratch, sweep
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    spec: RunnerSpec
-    environment: dict[str, str]
-    at_once: int
+    asked: tuple[RunnerSpec, dict[str, str], int, bool]
     runner: Runner
     scratch: Scratch
 
@@ -23,22 +21,22 @@ _lock = threading.Lock()
 _kept: _Kept | None = None
 
 
-def runner_for(spec: RunnerSpec, environment: dict[str, str], at_once: int = 1) -> Runner:
+def runner_for(spec: RunnerSpec, environment: dict[str, str], at_once: int = 1, embeds: bool = False) -> Runner:
     """Return this process's runner for `spec`, after closing a kept one that differs.
 
-    `environment` holds variables for its processes, and `at_once` threads may call it (see `WorkerPlace`). Its scratch
-    folder exists, even if something cleared the temporary files since the last chunk.
+    For the other parameters see `WorkerPlace`. Its scratch folder exists, even if something cleared the temporary files
+    since the last chunk.
     """
     global _kept
     with _lock:
-        asked = (spec, environment, at_once)
-        if _kept is not None and (_kept.spec, _kept.environment, _kept.at_once) == asked and _kept.scratch.ensure():
+        asked = (spec, environment, at_once, embeds)
+        if _kept is not None and _kept.asked == asked and _kept.scratch.ensure():
             return _kept.runner
         _close()
         sweep()
         scratch = Scratch()
-        place = WorkerPlace(scratch.path, environment, at_once)
-        _kept = _Kept(spec, environment, at_once, spec.open(place), scratch)
+        place = WorkerPlace(scratch.path, environment, at_once, embeds)
+        _kept = _Kept(asked, spec.open(place), scratch)
         return _kept.runner
 
 

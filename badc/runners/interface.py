@@ -18,6 +18,7 @@ from badc.detections.fingerprint import MODEL_VERSION, RUNNER
 from badc.detections.result import ChunkResult
 from badc.errors import RequestError, RunnerError
 from badc.recordings.audio import AudioWindow, require_unchanged, wav_bytes
+from badc.runners.embeddings import Embeddings
 from badc.system.paths import absolute
 
 
@@ -36,7 +37,8 @@ class RunnerOutput:
     `stdout`, `stderr` and `returncode` are of the process that ran for this chunk alone, if there was one. `raw_files`
     is what the program itself wrote, by file name; it is kept beside the chunk's detections. `fits_at_once` is how many
     chunks the runner can take at once where it found that they are fewer than asked for, and `why_fewer` the reason.
-    `note` is what a person should know of the chunk: its audio, or what its runner did not do.
+    `note` is what a person should know of the chunk: its audio, or what its runner did not do. `embeddings` are those
+    of its windows, from a runner that gives them.
     """
 
     result: ChunkResult
@@ -47,11 +49,12 @@ class RunnerOutput:
     fits_at_once: int | None = None
     why_fewer: str = ""
     note: str = ""
+    embeddings: Embeddings | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerPlace:
-    """What a runner may use on its worker.
+    """What a runner may use on its worker, and whether its embeddings are wanted (`embeds`).
 
     `scratch_dir` is a folder for temporary files, of this worker process alone; `environment` holds variables for the
     runner's processes, such as `CUDA_VISIBLE_DEVICES`. Up to `at_once` threads call the runner at the same time.
@@ -60,6 +63,7 @@ class WorkerPlace:
     scratch_dir: Path
     environment: dict[str, str] = field(default_factory=dict)
     at_once: int = 1
+    embeds: bool = False
 
 
 class Runner(Protocol):
@@ -150,6 +154,9 @@ class RunnerSpec(BaseModel):
         Its setting that is the lowest confidence of what it keeps, among those that `made_with` returns; or None.
     own_channel
         What it does by itself of the choices of `--channel`; None for what is none of them.
+    embeds
+        Which settings, among those that `made_with` returns, tell its embeddings from those of another model, beside
+        its name and model version; None if it gives no embeddings.
     secrets_from
         Its field of names of environment variables, whose values its program gets and no record shows; or None.
     """
@@ -170,6 +177,7 @@ class RunnerSpec(BaseModel):
     at_once: ClassVar[AtOnce | None] = None
     threshold: ClassVar[str | None] = None
     own_channel: ClassVar[str | None] = None
+    embeds: ClassVar[tuple[str, ...] | None] = None
     secrets_from: ClassVar[str | None] = None
 
     @classmethod

@@ -41,7 +41,7 @@ _TOLERANCE = 1e-4
 # bands: at 16 kHz 18 %, which moves confidences by 5e-5, at 8 kHz 38 % and by 1.3e-4.
 _EMPTY = 1e-4
 _MOST_EMPTY = (0.002, 0.25)
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +141,13 @@ def _folded(window: Any, mel: Any) -> Array:
 
 
 def cut(model: bytes) -> tuple[bytes, Spectrogram]:
-    """Return the network of BirdNET 2.4 as a model of its own, with input `[1, 96, 511, 2]`, and its front end."""
-    import flatbuffers  # type: ignore[import-untyped]
-    import numpy as np
-    from ai_edge_litert import schema_py_generated as schema
+    """Return the network of BirdNET 2.4 as a model of its own, with input `[1, 96, 511, 2]`, and its front end.
 
-    whole = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
+    Its outputs are those of `with_embedding`.
+    """
+    import numpy as np
+
+    whole = _read(model)
     graph = whole.subgraphs[0]
 
     def constant(number: int) -> Any:
@@ -160,17 +161,58 @@ def cut(model: bytes) -> tuple[bytes, Spectrogram]:
     tensor = graph.tensors[_SPECTROGRAM_TENSOR]
     tensor.shape = [1, _BANDS, _FRAMES, 2]
     tensor.shapeSignature = [-1, _BANDS, _FRAMES, 2]
-    whole.signatureDefs = []
-    builder = flatbuffers.Builder(len(model))
-    builder.Finish(whole.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output()), spectrogram
+    _add_embedding(whole)
+    return _written(whole, len(model)), spectrogram
+
+
+def with_embedding(model: bytes) -> bytes:
+    """Return a classifier with a second output, its embedding: the input of the last layer, which gives the logits.
+
+    Raises
+    ------
+    ValueError
+        When its last operator is no layer of that kind.
+    """
+    whole = _read(model)
+    _add_embedding(whole)
+    return _written(whole, len(model))
+
+
+def _add_embedding(model: Any) -> None:
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = model.subgraphs[0]
+    last = graph.operators[-1]
+    kind = model.operatorCodes[last.opcodeIndex].builtinCode
+    if kind != schema.BuiltinOperator.FULLY_CONNECTED or list(last.outputs) != list(graph.outputs):
+        raise ValueError("its last operator is no fully connected layer, so it has no embedding")
+    graph.outputs = [*graph.outputs, last.inputs[0]]
+    model.signatureDefs = []
+
+
+def _read(model: bytes) -> Any:
+    from ai_edge_litert import schema_py_generated as schema
+
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
+
+
+def _written(model: Any, size: int) -> bytes:
+    import flatbuffers  # type: ignore[import-untyped]
+
+    builder = flatbuffers.Builder(size)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
 
 
 class Network:
-    """BirdNET 2.4 on one thread, cut if the file is the one that is known, and gives what the whole model gives."""
+    """BirdNET 2.4 on one thread, cut if the file is the one that is known, and gives what the whole model gives.
 
-    def __init__(self, path: Path) -> None:
+    With `embeds`, it also gives the embedding of each window.
+    """
+
+    def __init__(self, path: Path, embeds: bool = False) -> None:
         self._path = path
+        self._embeds = embeds
         self._whole: Interpreter | None = None
         self._cut: Interpreter | None = None
         self._spectrogram: Spectrogram | None = None
@@ -180,7 +222,7 @@ class Network:
             self._cut = self._spectrogram = None
             print(f"BirdNET runs as a whole, which takes twice as long: {error}", file=sys.stderr, flush=True)
         if self._cut is None:
-            self._whole = Interpreter(model_path=str(path))
+            self._whole = self._load_whole()
 
     @property
     def is_cut(self) -> bool:
@@ -189,12 +231,21 @@ class Network:
 
     def logits(self, window: Array) -> Array:
         """Return the logit of each label, `[6522]`, for a window of 144,000 samples."""
+        return self.outputs(window)[0]
+
+    def outputs(self, window: Array) -> list[Array]:
+        """Return the logits of a window and, if it `embeds`, the embedding, `[1024]`."""
         bands = None if self._spectrogram is None else self._spectrogram.of(window)
         if bands is not None and self._cut is not None:
-            return self._cut.logits(bands)
+            return self._cut.outputs(bands)
         if self._whole is None:
-            self._whole = Interpreter(model_path=str(self._path))
-        return self._whole.logits(window[None])
+            self._whole = self._load_whole()
+        return self._whole.outputs(window[None])
+
+    def _load_whole(self) -> Interpreter:
+        if self._embeds:
+            return Interpreter(model_content=with_embedding(self._path.read_bytes()))
+        return Interpreter(model_path=str(self._path))
 
     def _load_cut(self) -> None:
         model = self._path.read_bytes()
@@ -236,7 +287,10 @@ def confidence(logits: Array) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 class Interpreter:
-    """A model in LiteRT with one input and one output, on as many threads as BLAS (`OMP_NUM_THREADS`, default 1)."""
+    """A model in LiteRT with one input, whose first output is the logits.
+
+    It runs on as many threads as BLAS (`OMP_NUM_THREADS`, default 1).
+    """
 
     def __init__(self, **model: Any) -> None:
         from ai_edge_litert.interpreter import Interpreter as LiteRt
@@ -245,11 +299,14 @@ class Interpreter:
         self._litert = LiteRt(**model, num_threads=int(threads or 1))
         self._litert.allocate_tensors()
         self._input = self._litert.get_input_details()[0]["index"]
-        self._output = self._litert.get_output_details()[0]["index"]
+        self._outputs = [output["index"] for output in self._litert.get_output_details()]
 
     def logits(self, value: Array) -> Array:
-        """Return the model's output for an input."""
+        """Return the logits for an input."""
+        return self.outputs(value)[0]
+
+    def outputs(self, value: Array) -> list[Array]:
+        """Return the model's outputs for an input."""
         self._litert.set_tensor(self._input, value)
         self._litert.invoke()
-        logits: Array = self._litert.get_tensor(self._output)[0]
-        return logits
+        return [self._litert.get_tensor(output)[0] for output in self._outputs]

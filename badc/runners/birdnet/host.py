@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from badc.recordings.audio import AudioWindow, read_samples
 from badc.recordings.channels import cancelling, mean_of
 from badc.runners.birdnet.cut_model import Network, confidence
+from badc.runners.embeddings import embeddings_message
 from badc.runners.process.serve import serve
 from badc.system.json_lines import Message
 
@@ -38,14 +39,22 @@ class _Birdnet:
         self._min_confidence = float(options["min_confidence"])
         self._hop_s = WINDOW_S - float(options["birdnet_overlap_s"])
         self._wanted = _wanted(labels, options["species"])
-        self._network = Network(Path(options["model"]))
+        self._embeds = bool(options["embeds"])
+        self._network = Network(Path(options["model"]), self._embeds)
 
     def handle(self, request: Message) -> Message:
+        import numpy as np
+
         samples, note = _mono_48k(AudioWindow.from_json(request))
         detections = []
+        starts_ms, embeddings = [], []
         for start_s, piece in _windows(samples, self._hop_s):
             end_s = min(start_s + WINDOW_S, len(samples) / RATE_HZ)
-            for index, sure in self._classify(piece):
+            logits, *further = self._network.outputs(piece)
+            if self._embeds:
+                starts_ms.append(round(start_s * 1000))
+                embeddings.append(further[0])
+            for index, sure in self._confident(logits):
                 scientific, common = self._names[index]
                 detections.append(
                     {
@@ -57,13 +66,14 @@ class _Birdnet:
                         "confidence": sure,
                     }
                 )
-        return {"detections": detections, "note": note}
+        told = {"embeddings": embeddings_message(starts_ms, np.stack(embeddings))} if self._embeds else {}
+        return {"detections": detections, "note": note, **told}
 
-    def _classify(self, piece: np.ndarray[Any, Any]) -> list[tuple[int, float]]:
+    def _confident(self, logits: np.ndarray[Any, Any]) -> list[tuple[int, float]]:
         """Return the wanted labels of one 3 s window that are confident enough, most confident first."""
         import numpy as np
 
-        sure = confidence(self._network.logits(piece))
+        sure = confidence(logits)
         found = np.flatnonzero((sure >= self._min_confidence) & self._wanted)
         ordered = found[np.argsort(-sure[found], kind="stable")]
         return [(int(index), round(float(sure[index]), 6)) for index in ordered]

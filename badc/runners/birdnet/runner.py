@@ -18,6 +18,7 @@ from badc.detections.result import ChunkResult, ResultStatus, parse_detections
 from badc.errors import MOST_LISTED, RequestError, listed
 from badc.recordings.audio import AudioWindow
 from badc.runners.birdnet.host import WINDOW_S
+from badc.runners.embeddings import parse_embeddings
 from badc.runners.interface import FOUND, ChunkTimeout, RunnerOutput, RunnerSpec, Switch, WorkerPlace
 from badc.runners.process.resident import Host
 from badc.species.birdnet_files import labels_file, model_file, model_folder, read_labels
@@ -46,6 +47,7 @@ class BirdnetSpec(RunnerSpec):
     keeps_model = True
     threshold = "min_confidence"
     own_channel = "mean"
+    embeds = ()
 
     min_confidence: Annotated[
         float, Field(ge=0, le=1, description="BirdNET: leave out detections below this confidence.")
@@ -95,6 +97,7 @@ class BirdnetRunner:
             "model": str(model_file()),
             "labels": str(labels_file()),
             "model_version": MODEL_VERSION,
+            "embeds": place.embeds,
             **spec.model_dump(mode="json", include={"min_confidence", "birdnet_overlap_s", "species"}),
         }
         command = [sys.executable, "-m", "badc.runners.birdnet.host", orjson.dumps(options).decode()]
@@ -111,7 +114,9 @@ class BirdnetRunner:
         status = ResultStatus.OK if detections else ResultStatus.NO_DETECTIONS
         version = self._host.greeting["model_version"]
         result = ChunkResult(chunk, self.name, status, detections, model_version=version)
-        return RunnerOutput(result, note=answer["note"])
+        told = answer.get("embeddings")
+        embeddings = None if told is None else parse_embeddings(told)
+        return RunnerOutput(result, note=answer["note"], embeddings=embeddings)
 
     def close(self) -> None:
         """End the host."""

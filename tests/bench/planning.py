@@ -27,15 +27,17 @@ def measure(scratch: Path) -> str:
         dataset = scratch / str(size)
         _write(dataset, size)
         fresh_s = _planned(dataset, f"{size} run")
+        script = dataset.parent / f"{size}.sbatch"
+        arrays_s = _planned(dataset, script.name, "--slurm-script", str(script))
         _finish(dataset)
         finished_s = _planned(dataset, f"{size} skip")
-        rows.append(f"| {size:,} | {fresh_s:.1f} | {finished_s:.1f} |")
+        rows.append(f"| {size:,} | {fresh_s:.1f} | {arrays_s:.1f} | {finished_s:.1f} |")
         shutil.rmtree(dataset)
     return (
         "## Planning\n\n"
         "`python -m tests.bench planning`: `badc infer orchestrate` without `--apply` on recordings of one chunk each, "
-        "from start to exit; seconds, of a dataset without results and of one with all of them.\n\n"
-        "| recordings | fresh | finished |\n|---|---|---|\n" + "\n".join(rows)
+        "from start to exit; seconds, of a dataset without results, of that with `--slurm-script`, and of one with all "
+        "results.\n\n| recordings | fresh | fresh, with `--slurm-script` | finished |\n|---|---|---|---|\n" + "\n".join(rows)
     )
 
 
@@ -64,11 +66,11 @@ def _finish(dataset: Path) -> None:
         write_result(result_path(dataset / "artifacts" / "infer", chunk), result)
 
 
-def _planned(dataset: Path, said: str) -> float:
+def _planned(dataset: Path, said: str, *further: str) -> float:
     words = ["infer", "orchestrate", str(dataset), "--stub-runner", "--max-gpus", "0", "--allow-partial-chunks"]
-    command = [sys.executable, "-m", "flows", *words]
+    command = [sys.executable, "-m", "flows", *words, *further]
     begin = time.perf_counter()
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     taken_s = time.perf_counter() - begin
-    assert said in done.stderr, done.stderr[-2000:]
+    assert said in done.stdout + done.stderr, done.stderr[-2000:]
     return taken_s

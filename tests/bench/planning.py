@@ -37,7 +37,8 @@ def measure(scratch: Path) -> str:
         "## Planning\n\n"
         "`python -m tests.bench planning`: `badc infer orchestrate` without `--apply` on recordings of one chunk each, "
         "from start to exit; seconds, of a dataset without results, of that with `--slurm-script`, and of one with all "
-        "results.\n\n| recordings | fresh | fresh, with `--slurm-script` | finished |\n|---|---|---|---|\n" + "\n".join(rows)
+        "results.\n\n| recordings | fresh | fresh, with `--slurm-script` | finished |\n|---|---|---|---|\n"
+        + "\n".join(rows)
     )
 
 

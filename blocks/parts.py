@@ -134,8 +134,8 @@ DATASET = Part(
     "A folder of recordings, where its manifests and results are, and whether runs are recorded in DataLad.",
     OrchestrateSettings,
     (
-        *("results", "manifest_dir", "chunks_dir", "output_dir", "telemetry_dir", "bundle_aggregate_dir", "layout"),
-        *("record_datalad", "fetch_ahead", "drop_after", "disk_limit"),
+        *("results", "manifest_dir", "chunks_dir", "output_dir", "embeddings", "telemetry_dir"),
+        *("bundle_aggregate_dir", "layout", "record_datalad", "fetch_ahead", "drop_after", "disk_limit"),
     ),
     beside={"dataset": Path("dataset")},
 )
@@ -234,6 +234,8 @@ def dataset_values(root: Path, sites: Path | None, given: Mapping[str, Any], tar
         values["dataset_root"] = place.root
         # A command for one manifest knows no folders below the dataset.
         values["output_dir"] = place.root / given.get("output_dir", DATASET.source.model_fields["output_dir"].default)
+        if (embeddings := given.get("embeddings")) is not None:
+            values["embeddings"] = place.root / embeddings
     if sites is not None and "sites" in known:
         values["sites"] = place.base / sites
     return values

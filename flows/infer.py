@@ -26,10 +26,10 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from badc.errors import MOST_LISTED, RequestError, numbered
+from badc.inference.embeddings import gather_embeddings
 from badc.inference.ledger import Progress, RunLedger
 from badc.inference.plan import InferPlan, PlannedChunk, plan_inference
 from badc.inference.settings import InferSettings
-from badc.system.output_lock import output_lock
 from badc.system.paths import absolute, find_dataset_root, telemetry_log_named
 from badc.telemetry.summary import RunState, resumable
 from blocks.loading import filled_from_blocks
@@ -142,7 +142,7 @@ def _own_session(settings: InferSettings) -> Iterator[InferSession]:
     plan = plan_inference(_continued(filled_from_blocks(settings)))
     stop = stop_of_own_run(plan.settings.grace_period_s, say)
     with (
-        output_lock(plan.order.output_dir, plan.recordings, plan.telemetry_log),
+        plan.locked(),
         open_cluster(plan.settings, len(plan.todo)) as cluster,
     ):
         say(f"Workers: {cluster.note}")
@@ -200,7 +200,7 @@ class InferRun:
         try:
             if self._plan.todo:
                 self._run_chunks()
-            state = self._state(self._ledger.check_disk())
+            state = self._state([*self._ledger.check_disk(), *gather_embeddings(self._plan)])
         finally:
             self._ledger.finish(state)
         self._session.outcome = self._outcome()

@@ -35,9 +35,9 @@ from badc.datasets.inference.recording import RecordingToInfer
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.datasets.inference.streaming import AudioStream, require_streamable
 from badc.errors import BadcError, RequestError
+from badc.inference.embeddings import require_gathered
 from badc.inference.plan import InferPlan, plan_inference
 from badc.recordings.dataset_file import keep_layout
-from badc.system.output_lock import output_lock
 from badc.system.threads import in_threads
 from badc.telemetry.summary import RunState
 from blocks.loading import filled_from_blocks
@@ -335,8 +335,9 @@ class _OrchestrateRun:
             fetch_inputs(self._plan, recording, self._session.say)
         plan = plan_inference(self._plan.infer_settings(recording), runner=self._plan.runner)
         if not plan.todo and not plan.unusable:
+            require_gathered(plan)
             return None
-        with output_lock(plan.order.output_dir, plan.recordings, plan.telemetry_log):
+        with plan.locked():
             return self._run_plan(recording, plan, shared)
 
     def _run_plan(self, recording: RecordingToInfer, plan: InferPlan, shared: SharedRunner | None) -> InferOutcome:

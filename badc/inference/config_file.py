@@ -41,7 +41,7 @@ _HAWKEARS_WORDS = {
 _HAWKEARS_PATHS = frozenset({"include", "exclude"})
 _LOW_BAND = "low_band"
 # What a run writes, and what need not be there before.
-_OUTPUTS = frozenset({"output_dir", "telemetry_log"})
+_OUTPUTS = frozenset({"output_dir", "embeddings", "telemetry_log"})
 
 
 def load_run_config(path: Path, changes: Sequence[str] = ()) -> InferSettings:

@@ -18,10 +18,15 @@ from badc.runners.stub import StubSpec
 
 @dataclass(slots=True)
 class OtherResults:
-    """The results in a folder that other settings made than those `asked` for."""
+    """The results in a folder that other settings made than those `asked` for.
+
+    `option` names another folder for them, and `what` is one of them, in words.
+    """
 
     folder: Path
     asked: Mapping[str, Any]
+    option: str = "--output-dir"
+    what: str = "result"
     _counts: Counter[str] = field(default_factory=Counter)
     _settings: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -54,7 +59,7 @@ class OtherResults:
         """Return in a line what is there, and in what it differs."""
         key, _ = self._counts.most_common(1)[0]
         more = f", and of {len(self._counts) - 1} other kinds" if len(self._counts) > 1 else ""
-        return f"{numbered(len(self), 'result')} of other settings{more}: {self._difference(key)}"
+        return f"{numbered(len(self), self.what)} of other settings{more}: {self._difference(key)}"
 
     def refusal(self) -> str:
         """Return what is there, what was asked for, in what they differ, and the ways out."""
@@ -74,9 +79,9 @@ class OtherResults:
         continuing = f" To continue as those there were made, give {same[0]}." if len(same) == 1 else ""
         are = "is" if len(self) == 1 else "are"
         return (
-            f"{self.folder}: {numbered(len(self), 'result')} there {are} of other settings than those asked for "
+            f"{self.folder}: {numbered(len(self), self.what)} there {are} of other settings than those asked for "
             f"({described(self.asked)}), and no result is replaced unasked. Write the new ones to another folder with "
-            f"--output-dir, or {replacing}.{continuing}{self._no_run_needed()}\n{listed(lines)}"
+            f"{self.option}, or {replacing}.{continuing}{self._no_run_needed()}\n{listed(lines)}"
         )
 
     def _no_run_needed(self) -> str:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from badc.chunks.manifest import Chunk, Manifest, job_keys, read_manifest
 from badc.detections.fingerprint import CHANNEL
-from badc.detections.result import Standing, result_path, standings_of
+from badc.detections.result import Standing, result_path
 from badc.errors import RequestError, listed, numbered
-from badc.inference.other_results import OtherResults
+from badc.inference.embeddings import embeddings_folder, require_room_for
+from badc.inference.outputs import OutputFolders
 from badc.inference.settings import InferOptions, InferSettings
 from badc.recordings.audio import SALVAGED, AudioError, AudioInfo, AudioWindow, probe, window_of
 from badc.recordings.channels import require_channel
 from badc.recordings.locate import notes_on_places
 from badc.runners.interface import AtOnce, RunnerSpec
 from badc.system.gpus import NoGpuError, usable_gpus
+from badc.system.output_lock import output_lock
 from badc.system.paths import (
     absolute,
     as_written,
@@ -52,7 +54,7 @@ class InferOrder:
     a retry, where one chunk that breaks the call would take the others along each time. `worker_memory_gib` limits a
     worker and its runner together; None for no limit. For `channel` see `badc.recordings.channels.with_channels`.
     `at_once` is how many chunks a worker gives its runner at once; one that is `alone`, as in a retry, does not share
-    it.
+    it. The embeddings go to the folder `embeddings`, unless it is None.
     """
 
     runner: RunnerSpec
@@ -65,6 +67,7 @@ class InferOrder:
     channel: str | None = None
     at_once: AtOnce = field(default_factory=AtOnce)
     alone: bool = False
+    embeddings: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,14 @@ class InferPlan:
     def recordings(self) -> frozenset[str]:
         """Ids of the recordings whose outputs the run may write."""
         return frozenset(planned.chunk.recording_id for planned in self.todo)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the outputs of its recordings for this run (see `output_lock`)."""
+        with ExitStack() as stack:
+            for folder in filter(None, (self.order.output_dir, self.order.embeddings)):
+                stack.enter_context(output_lock(folder, self.recordings, self.telemetry_log))
+            yield
 
     @property
     def resume_command(self) -> str:
@@ -137,11 +148,11 @@ def plan_inference(
     keys = job_keys(manifest.chunks)
     earlier = _read_earlier(settings, manifest)
     made_with = made_by(spec, settings, find_dataset_root(manifest.path.parent))
-    standings = standings_of(output_dir, manifest.chunks, made_with, settings.redo_before, mono_in(manifest))
-    done, open_chunks = _split_done(manifest, keys, earlier, standings)
-    other = OtherResults(output_dir, made_with)
-    other.add(standings[chunk] for _, chunk in open_chunks if chunk in standings)
-    other.require_leave(settings.replace_results)
+    embeddings = embeddings_folder(settings.embeddings, output_dir, spec)
+    outputs = OutputFolders(spec, made_with, output_dir, embeddings).look(manifest, settings.redo_before)
+    done, open_chunks = _split_done(manifest, keys, earlier, outputs.standings)
+    for other in outputs.others(chunk for _, chunk in open_chunks):
+        other.require_leave(settings.replace_results)
     todo, unusable = _locate_audio(manifest, open_chunks, settings, on_progress)
     if unusable and not settings.keep_going:
         raise _unusable_error(unusable, len(manifest.chunks))
@@ -149,6 +160,8 @@ def plan_inference(
         require_writable(output_dir, "output folder")
         for recording_id in dict.fromkeys(planned.chunk.recording_id for planned in todo):
             require_inside(output_dir, output_dir / recording_id)
+        if embeddings is not None:
+            require_room_for(embeddings, {planned.chunk.recording_id for planned in todo})
         require_writable(log.parent, "telemetry folder")
     order = InferOrder(
         spec,
@@ -160,6 +173,7 @@ def plan_inference(
         settings.worker_memory_gib,
         _channel(spec, settings),
         chunks_at_once(settings, spec),
+        embeddings=embeddings,
     )
     return InferPlan(settings, order, manifest, log, keys, todo, done, unusable, earlier)
 
@@ -184,19 +198,6 @@ def made_by(spec: RunnerSpec, settings: InferOptions, dataset_root: Path | None)
 def _channel(spec: RunnerSpec, settings: InferOptions) -> str | None:
     """Return the choice of channels, None for what the runner does anyway: asking for that is no other setting."""
     return None if settings.channel == spec.own_channel else settings.channel
-
-
-def mono_in(manifest: Manifest) -> Callable[[Chunk], bool]:
-    """Return a function that says whether a chunk's audio has one channel; it opens each file once."""
-
-    @cache
-    def is_mono(source_path: str) -> bool:
-        try:
-            return probe(manifest.locate(source_path), salvage=True).channels == 1
-        except (AudioError, OSError):
-            return False
-
-    return lambda chunk: is_mono(chunk.source_path)
 
 
 def _read_earlier(settings: InferSettings, manifest: Manifest) -> EarlierJobs | None:

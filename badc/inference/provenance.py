@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from badc.chunks.manifest import Manifest, read_manifest
 from badc.datalad.run import DataladRun, inside
 from badc.errors import RequestError
+from badc.inference.embeddings import OPTION
 from badc.runners.command import CommandSpec, from_root
 from badc.runners.registry import RUNNERS
 from badc.system.annex import content_is_elsewhere
@@ -17,7 +18,7 @@ from badc.telemetry.summary import summary_path, workers_csv_path
 if TYPE_CHECKING:
     from badc.inference.settings import InferSettings
 
-_OUTPUTS = ("manifest", "output_dir", "telemetry_log", "dataset_root")
+_OUTPUTS = ("manifest", "output_dir", "embeddings", "telemetry_log", "dataset_root")
 _READ = ("resume_summary", *(name for spec in RUNNERS for name in spec.reads))
 # What a later run in another clone cannot have: the state of this run, and today's cluster.
 _OF_TODAY = {"resume_summary": None, "scheduler": None}
@@ -76,15 +77,21 @@ def infer_run(settings: InferSettings, rerunnable: bool = False) -> DataladRun:
     folders = [
         inside(root, root / output_dir / recording, "the output folder", is_folder=True) for recording in recordings
     ]
+    embeddings: list[str] = []
+    if settings.embeddings is not None:
+        folder = inside(root, settings.embeddings, OPTION, is_folder=True)
+        changes["embeddings"] = Path(folder)
+        embeddings = [f"{folder}/{recording}.parquet" for recording in recordings]
     if settings.resume_summary is not None:
         # DataLad removes outputs whose content is not here before the command starts, and they would be made again.
         inputs += [folder for folder in folders if _lacks_content(root / folder)]
+        inputs += [file for file in embeddings if content_is_elsewhere(root / file)]
     return DataladRun(
         root=root,
         message=f"Infer {manifest.path.stem}",
         command=("badc", "infer", "run", *settings.model_copy(update=changes).to_arguments()),
         inputs=tuple(dict.fromkeys(inputs)),
-        output_files=tuple(path.as_posix() for path in (log, summary_path(log), workers_csv_path(log))),
+        output_files=(*(path.as_posix() for path in (log, summary_path(log), workers_csv_path(log))), *embeddings),
         output_folders=tuple(folders),
     )
 

@@ -51,7 +51,15 @@ class InferOptions(RunnerSettings):
             *("replace_results", "redo_before", "infer_redo_before", "grace_period_s"),
         ),
         "Places": (
-            *("output_dir", "telemetry_log", "telemetry_dir", "dataset_root", "manifest_dir", "chunks_dir"),
+            *(
+                "output_dir",
+                "embeddings",
+                "telemetry_log",
+                "telemetry_dir",
+                "dataset_root",
+                "manifest_dir",
+                "chunks_dir",
+            ),
             *("bundle_aggregate_dir", "sockeye_log_dir", "save_config", "record_datalad", "print_datalad_run"),
         ),
         "Prefect": (
@@ -68,6 +76,13 @@ class InferOptions(RunnerSettings):
         ),
     ] = None
     salvage: Salvage = False
+    embeddings: Annotated[
+        Path | None,
+        Field(
+            description="Also write the embedding of each window of the model to this folder, as Parquet: a file for "
+            "each recording. For runners that give embeddings, such as BirdNET."
+        ),
+    ] = None
 
     cluster_block: Annotated[
         str | None,

@@ -14,6 +14,7 @@ from badc.detections.fingerprint import ALL_CHANNELS, CHANNEL, MODEL_VERSION
 from badc.detections.result import ChunkResult, result_path, write_result
 from badc.errors import BadcError, RunnerError
 from badc.inference.attempt import Attempt
+from badc.inference.embeddings import write_embeddings
 from badc.inference.findings import label_counts
 from badc.inference.plan import InferOrder, PlannedChunk
 from badc.inference.turns import Turn, Turns
@@ -147,7 +148,8 @@ class _Call:
     def _detect(self, items: Sequence[tuple[Chunk, AudioWindow]], turn: Turn) -> Sequence[RunnerOutput | Exception]:
         if not items:
             return ()
-        runner = runner_for(self._order.runner, cuda_environment(self._gpu), turn.at_once)
+        wants_embeddings = self._order.embeddings is not None
+        runner = runner_for(self._order.runner, cuda_environment(self._gpu), turn.at_once, wants_embeddings)
         if len(items) > 1:
             assert isinstance(runner, BatchRunner)
             return runner.detect_batch(items)
@@ -200,12 +202,15 @@ def _write(planned: PlannedChunk, output: RunnerOutput, order: InferOrder) -> di
     chunk, root = planned.chunk, order.dataset_root
     path = result_path(order.output_dir, chunk)
     require_inside(order.output_dir, path.parent)  # again: the folder may have become a link since the run was planned
+    made_with = _made_with(output.result, planned.audio, order)
     result = replace(
         output.result,
         chunk=output.result.chunk.with_note(output.note),
         dataset_root=None if root is None else str(root),
-        settings=_made_with(output.result, planned.audio, order),
+        settings=made_with,
     )
+    if order.embeddings is not None:
+        write_embeddings(output, chunk, made_with, order)
     if output.raw_files:
         folder = path.with_name(f"{chunk.chunk_id}_{result.runner}")
         require_inside(order.output_dir, folder)

@@ -155,8 +155,8 @@ class RunnerSpec(BaseModel):
     own_channel
         What it does by itself of the choices of `--channel`; None for what is none of them.
     embeds
-        Which settings, among those that `made_with` returns, tell its embeddings from those of another model, beside
-        its name and model version; None if it gives no embeddings.
+        Which settings, among those that `made_with` returns, make its embeddings, beside its name and model version;
+        None if it gives none.
     secrets_from
         Its field of names of environment variables, whose values its program gets and no record shows; or None.
     """

@@ -21,7 +21,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from badc.errors import BadcError, ExitCode
-from badc.system.output_lock import output_lock
 from flows.run.sessions import (
     CHUNKING_GRACE_PERIOD_S,
     ChunkRunOutcome,
@@ -78,7 +77,7 @@ def launch_inference(
     stop = Stop(plan.settings.grace_period_s, say)
     with ExitStack() as stack:
         stack.enter_context(stop.heeding_signals())
-        stack.enter_context(output_lock(plan.order.output_dir, plan.recordings, plan.telemetry_log))
+        stack.enter_context(plan.locked())
         api, cluster = stack.enter_context(_api_and_cluster(plan.settings, len(plan.todo), "flows.infer", stop, say))
         from flows.infer import infer
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from badc.inference.settings import InferSettings
 from badc.settings.model import Settings
 from blocks import parts as parts
 from blocks.parts import Part
@@ -68,6 +69,9 @@ class PlacesForm(Form):
         title="Output dir",
         description="Folder of the detections. Default: artifacts/infer, in the dataset if there is one, else in the "
         "worker's checkout.",
+    )
+    embeddings: Path | None = Field(
+        default=None, title="Embeddings", description=InferSettings.model_fields["embeddings"].description
     )
     telemetry_log: Path | None = Field(
         default=None, title="Telemetry log", description="Default: a new one, named after the flow run."

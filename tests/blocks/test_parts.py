@@ -34,7 +34,7 @@ def test_each_field_has_the_type_limits_and_default_of_the_option(part) -> None:
 
 def test_every_setting_of_a_run_is_in_a_part_or_is_its_own_place() -> None:
     in_parts = {name for part in (*RUNNERS.values(), CLUSTER, CHUNKS) for name in (*part.fields, *part.fixed)}
-    places = {"manifest", "resume_summary", "output_dir", "telemetry_log", "dataset_root"}
+    places = {"manifest", "resume_summary", "output_dir", "embeddings", "telemetry_log", "dataset_root"}
     blocks = {"runner_block", "cluster_block", "dataset_block"}
     assert in_parts | places | blocks | {"runner_cmd", "redo_before"} == set(InferSettings.model_fields)
 

@@ -44,22 +44,29 @@ def detections_below(folder: Path, table: Path) -> list[tuple[object, ...]]:
     return [tuple(row.values()) for row in pq.read_table(table, columns=columns).to_pylist()]
 
 
-def test_virtual_chunks_and_chunk_wavs_give_the_same_detections(infer, recording, tmp_path):
+def test_virtual_chunks_and_chunk_wavs_give_the_same_detections_and_embeddings(infer, recording, tmp_path):
+    import pyarrow.parquet as pq
+
     plan = plan_chunks(recording, duration_s=12)
     write_virtual_manifest(plan, tmp_path / "virtual.csv", hash_chunks=False)
     write_chunk_wavs(plan, tmp_path / "chunks", tmp_path / "wavs.csv")
-    found = {}
+    found, embedded = {}, {}
     for kind in ("virtual", "wavs"):
         outcome = infer(
             tmp_path / f"{kind}.csv",
             use_birdnet=True,
             output_dir=tmp_path / kind,
             telemetry_log=tmp_path / f"{kind}.jsonl",
+            embeddings=tmp_path / f"{kind}-embeddings",
         )
         assert outcome.state is RunState.COMPLETED
         found[kind] = detections_below(tmp_path / kind, tmp_path / f"{kind}.parquet")
+        (file,) = (tmp_path / f"{kind}-embeddings").iterdir()
+        embedded[kind] = pq.read_table(file, columns=["start_ms", "end_ms", "embedding"])
 
     assert found["virtual"] == found["wavs"]
+    assert embedded["virtual"].equals(embedded["wavs"])
+    assert embedded["virtual"]["start_ms"].to_pylist() == list(range(0, 36_000, 3000))
     expected = [
         (offset + start, offset + end, label, code)
         for offset in (0, 12_000, 24_000)

@@ -20,7 +20,9 @@ from badc.datasets.listing import matcher
 from badc.detections.places import RecordingPlaces, Source
 from badc.detections.result import result_path, without_output
 from badc.errors import BadcError, NotInstalledError, RequestError, listed, numbered
+from badc.inference.embeddings import embeddings_folder
 from badc.inference.other_results import OtherResults
+from badc.inference.outputs import OutputFolders
 from badc.inference.plan import has_gpus, made_by, prepared_runner
 from badc.inference.settings import InferSettings
 from badc.recordings.locate import notes_on_places
@@ -80,9 +82,10 @@ class OrchestrationPlan:
         kept = [r.other for r in self.recordings if r.other and not r.other.may_go(self.settings.replace_results)]
         if not kept:
             return None
-        total = OtherResults(kept[0].folder, kept[0].asked)
+        total = replace(kept[0], _counts=Counter(), _settings={})
         for each in kept:
-            total.merge(each)
+            if each.what == total.what:
+                total.merge(each)
         return total
 
     @property
@@ -217,9 +220,13 @@ def _look_at_all(settings: OrchestrateSettings, on_progress: Callable[[int, int]
     except NotInstalledError as error:
         spec, not_installed = settings.runner(), str(error)
     made_with = made_by(spec, settings, find_dataset_root(settings.root))
-    running = living_runs(settings.below(settings.output_dir))
+    output_dir = settings.below(settings.output_dir)
+    folders = OutputFolders(
+        spec, made_with, output_dir, embeddings_folder(settings.embeddings_folder, output_dir, spec)
+    )
+    running = living_runs(output_dir)
     found: list[RecordingToInfer] = []
-    for recording in in_threads(lambda path: look_at(path, settings, made_with), manifests):
+    for recording in in_threads(lambda path: look_at(path, settings, folders), manifests):
         row = None if rows is None else rows[recording.manifest]
         if row is not None and row.recording_id not in (None, recording.recording_id):
             raise RequestError(

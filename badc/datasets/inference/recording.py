@@ -12,10 +12,9 @@ from badc.chunks.manifest import Chunk, Manifest, read_manifest
 from badc.chunks.status import ChunkState, read_chunk_status, status_path
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.datasets.inference.tables import made_otherwise
-from badc.detections.result import standings_of
-from badc.errors import BadcError
+from badc.errors import BadcError, numbered
 from badc.inference.other_results import OtherResults
-from badc.inference.plan import mono_in
+from badc.inference.outputs import OutputFolders
 from badc.recordings.audio import AudioError, probe
 from badc.recordings.channels import require_channel
 from badc.system.annex import ContentElsewhereError, get_line
@@ -66,6 +65,8 @@ class RecordingToInfer:
     elsewhere: int = 0
     lacks: tuple[Path, ...] = ()
     lacks_channel: str | None = None  # that its audio does not have the channel that is asked for
+    not_embedded: int = 0  # chunks with a valid result that lack the embeddings that are wanted
+    to_gather: bool = False  # complete, but a run was killed before it put the embeddings together
 
     @property
     def missing(self) -> int:
@@ -78,10 +79,11 @@ def log_of(settings: OrchestrateSettings, recording_id: str) -> Path:
     return settings.telemetry_folder / f"{recording_id}.jsonl"
 
 
-def look_at(path: Path, settings: OrchestrateSettings, made_with: Mapping[str, Any]) -> RecordingToInfer:
-    """Return how far the recording of a manifest is, given what makes the results that are asked for."""
+def look_at(path: Path, settings: OrchestrateSettings, folders: OutputFolders) -> RecordingToInfer:
+    """Return how far the recording of a manifest is, given where its outputs are and what makes those asked for."""
     try:
         manifest = read_manifest(path, settings.root)
+        outputs = folders.look(manifest, settings.redo_before)
     except ContentElsewhereError as error:
         return replace(_not_read(path, settings, error), decision=InferDecision.NOT_HERE, lacks=error.paths)
     except BadcError as error:
@@ -89,12 +91,9 @@ def look_at(path: Path, settings: OrchestrateSettings, made_with: Mapping[str, A
     chunks = manifest.chunks
     ids = {chunk.recording_id for chunk in chunks}
     recording_id = ids.pop() if len(ids) == 1 else path.stem
-    output_dir = settings.below(settings.output_dir)
-    standings = standings_of(output_dir, chunks, made_with, settings.redo_before, mono_in(manifest))
+    standings = outputs.standings
     open_chunks = [chunk for chunk in chunks if chunk not in standings or not standings[chunk].done]
-    other = OtherResults(output_dir, made_with)
     again = settings.include_existing or bool(open_chunks and not settings.resume_completed)
-    other.add(standing for standing in standings.values() if again or not standing.done)
     status = "missing"
     lacks: tuple[Path, ...] = ()
     try:
@@ -115,12 +114,14 @@ def look_at(path: Path, settings: OrchestrateSettings, made_with: Mapping[str, A
         decision=InferDecision.RUN,
         reason="",
         log=log_of(settings, recording_id),
-        other=other if other else None,
+        other=next(iter(outputs.others(chunks if again else open_chunks)), None),
         source_path=chunks[0].source_path if chunks else None,
         elsewhere=sum(standing.done and standing.elsewhere for standing in standings.values()),
         lacks=lacks,
+        not_embedded=outputs.not_embedded,
+        to_gather=not open_chunks and folders.has_to_gather(recording_id),
     )
-    decision, reason = _decide(recording, settings, made_with)
+    decision, reason = _decide(recording, settings, folders.made_with)
     if decision in TO_RUN and (lacks_channel := _lacks_channel(manifest, open_chunks or chunks, settings)) is not None:
         return replace(recording, decision=InferDecision.REFUSE, reason=lacks_channel, lacks_channel=lacks_channel)
     return replace(recording, decision=decision, reason=reason)
@@ -169,20 +170,24 @@ def _decide(
     if other is not None and not other.may_go(settings.replace_results):
         return InferDecision.REFUSE, other.summary()
     if recording.done == recording.chunks and not settings.include_existing:
-        if settings.lacks_reports(recording.recording_id):
-            return InferDecision.REPORT, "complete; its tables and reports are missing"
-        if settings.bundle and made_otherwise(settings.table_of(recording.recording_id), made_with):
-            return InferDecision.REPORT, "complete; its tables and reports are of results of other settings"
-        return InferDecision.SKIP, _complete(recording)
+        return _complete(recording, settings, made_with)
     if recording.chunk_status != ChunkState.COMPLETED and not settings.allow_partial_chunks:
         return _not_chunked(recording)
     if recording.done == 0:
-        return InferDecision.RUN, "no chunk has an output" if other is None else f"replaces {other.summary()}"
+        return InferDecision.RUN, _nothing_done(recording)
     if recording.done == recording.chunks:
         return InferDecision.RUN, "complete, and wanted again (--include-existing)"
     if settings.resume_completed:
         return InferDecision.RESUME, "partly done"
     return InferDecision.RUN, "partly done; all of it runs again (--resume-completed resumes it)"
+
+
+def _nothing_done(recording: RecordingToInfer) -> str:
+    if recording.other is not None:
+        return f"replaces {recording.other.summary()}"
+    if recording.not_embedded:
+        return f"{numbered(recording.not_embedded, 'chunk has', 'chunks have')} an output without embeddings"
+    return "no chunk has an output"
 
 
 def _not_chunked(recording: RecordingToInfer) -> tuple[InferDecision, str]:
@@ -191,8 +196,17 @@ def _not_chunked(recording: RecordingToInfer) -> tuple[InferDecision, str]:
     return InferDecision.REFUSE, f"its chunk status is {recording.chunk_status}, not completed"
 
 
-def _complete(recording: RecordingToInfer) -> str:
+def _complete(
+    recording: RecordingToInfer, settings: OrchestrateSettings, made_with: Mapping[str, Any]
+) -> tuple[InferDecision, str]:
+    if recording.to_gather:
+        return InferDecision.RESUME, "complete; its embeddings are not put together yet"
+    if settings.lacks_reports(recording.recording_id):
+        return InferDecision.REPORT, "complete; its tables and reports are missing"
+    if settings.bundle and made_otherwise(settings.table_of(recording.recording_id), made_with):
+        return InferDecision.REPORT, "complete; its tables and reports are of results of other settings"
     if not recording.elsewhere:
-        return "complete: every chunk has a valid output"
+        return InferDecision.SKIP, "complete: every chunk has a valid output"
     number = "all" if recording.elsewhere == recording.chunks else f"{recording.elsewhere} of {recording.chunks}"
-    return f"done, content elsewhere: {number} outputs, which could not be compared with what is asked for"
+    reason = f"done, content elsewhere: {number} outputs, which could not be compared with what is asked for"
+    return InferDecision.SKIP, reason

@@ -80,6 +80,8 @@ def other_settings(settings: OrchestrateSettings) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in (*InferOptions.model_fields, *_OF_THE_CHOICE):
         field, value = type(settings).model_fields[name], getattr(settings, name)
+        if name == "embeddings":
+            value = settings.embeddings_folder
         if name not in _NOT_IN_OTHERS and value != field.get_default(call_default_factory=True):
             # Absolute, as the plan may be given again in another folder.
             found[name] = str(absolute(value)) if isinstance(value, Path) else value

@@ -116,6 +116,10 @@ class DatasetInferOptions(BundleOptions, InferOptions):
     ] = None
 
     output_dir: Annotated[Path, Field(description=f"Folder for the detections; {_BELOW}.")] = Path("artifacts/infer")
+    embeddings: Annotated[
+        Path | None,
+        Field(description=f"{InferOptions.model_fields['embeddings'].description} In a dataset, {_BELOW}."),
+    ] = None
     telemetry_dir: Annotated[
         Path, Field(description=f"Folder for the telemetry: infer/RECORDING.jsonl in it; {_BELOW}.")
     ] = Path("artifacts/telemetry")
@@ -337,6 +341,11 @@ class OrchestrateSettings(SlurmSettings, DatasetInferOptions, LayoutSettings, Da
         """The folder of the recordings' telemetry logs."""
         return self.below(self.sockeye_log_dir or self.telemetry_dir / "infer")
 
+    @property
+    def embeddings_folder(self) -> Path | None:
+        """The folder of the embeddings, if they are wanted."""
+        return None if self.embeddings is None else self.below(self.embeddings)
+
     def table_of(self, recording_id: str) -> Path:
         """Return the path of a recording's Parquet table; its bundle lies beside it."""
         return self.below(self.bundle_aggregate_dir) / f"{recording_id}.parquet"
@@ -372,6 +381,7 @@ class OrchestrateSettings(SlurmSettings, DatasetInferOptions, LayoutSettings, Da
             # Absolute, as the run may start in another folder.
             values[name] = absolute(value) if isinstance(value, Path) else value
         values["use_hawkears"] = True if "use_hawkears" in self._choices() else self.use_hawkears
+        values["embeddings"] = self.embeddings_folder
         return InferSettings(
             **values,
             manifest=manifest,

@@ -47,7 +47,7 @@ class BirdnetSpec(RunnerSpec):
     keeps_model = True
     threshold = "min_confidence"
     own_channel = "mean"
-    embeds = ()
+    embeds = ("birdnet_overlap_s", "window_s")
 
     min_confidence: Annotated[
         float, Field(ge=0, le=1, description="BirdNET: leave out detections below this confidence.")

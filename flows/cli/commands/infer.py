@@ -133,6 +133,9 @@ def aggregate(settings: AggregateSettings) -> int:
 
 
 def _nothing_to_do(plan: InferPlan) -> int:
+    from badc.inference.embeddings import require_gathered
+
+    require_gathered(plan)
     if plan.done:
         print(f"{plan.manifest.path}: {numbered(len(plan.done), 'chunk is', 'chunks are')} done; nothing to run.")
     else:

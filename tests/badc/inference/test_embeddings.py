@@ -1,0 +1,127 @@
+"""Embeddings of a run: which runners give them, what counts as done, and what is never replaced unasked."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from badc.chunks.cutting import plan_chunks, write_virtual_manifest
+from badc.detections.result import result_path
+from badc.errors import RequestError
+from badc.inference.attempt import Attempt
+from badc.inference.embeddings import gather_embeddings
+from badc.inference.plan import InferPlan, plan_inference
+from badc.inference.settings import InferSettings
+from badc.inference.worker import infer_chunks
+
+pytestmark = pytest.mark.usefixtures("_fresh_runner")
+needs_birdnet = [
+    pytest.mark.birdnet,
+    pytest.mark.skipif(importlib.util.find_spec("ai_edge_litert") is None, reason="the extra birdnet is not installed"),
+]
+
+
+@pytest.mark.parametrize(
+    "runner", [{}, {"runner_cmd": "true"}], ids=["the stub", "a command that is started for each chunk"]
+)
+def test_a_runner_without_embeddings_is_refused_before_the_start(
+    plan: Callable[..., InferPlan], runner: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(RequestError, match=r"--embeddings: .* gives no embeddings; .*BirdNET 2\.4"):
+        plan(**runner, embeddings=tmp_path / "e")
+    assert not (tmp_path / "e").exists()
+
+
+def run(plan: InferPlan) -> list[Attempt]:
+    ended = infer_chunks(plan.todo, plan.order, lambda attempt: None)
+    assert [attempt.details.get("error") for attempt in ended] == [None] * len(ended)
+    return ended
+
+
+class TestWithBirdnet:
+    pytestmark = needs_birdnet
+
+    @pytest.fixture
+    def make(self, birds_wav: Path, tmp_path: Path) -> Callable[..., InferPlan]:
+        """Return a function that plans BirdNET, with embeddings, over the three chunks of the clip."""
+        manifest = tmp_path / "birds.csv"
+        write_virtual_manifest(plan_chunks(birds_wav, duration_s=3, min_chunk_s=3), manifest, hash_chunks=False)
+
+        def make(**settings: Any) -> InferPlan:
+            given = {"output_dir": tmp_path / "out", "embeddings": tmp_path / "e", "use_birdnet": True, **settings}
+            return plan_inference(InferSettings(manifest=manifest, **given))
+
+        return make
+
+    def summary(self, plan: InferPlan, path: Path) -> Path:
+        jobs = {planned.key: {"status": "success", "recording_id": planned.chunk.recording_id} for planned in plan.todo}
+        path.write_text(json.dumps({"jobs": jobs}))
+        return path
+
+    def test_a_chunk_is_done_when_its_embeddings_are_there_too(self, make: Any, tmp_path: Path) -> None:
+        first = make()
+        run(first)
+        summary = self.summary(first, tmp_path / "s.json")
+        assert make(resume_summary=summary).todo == []  # not gathered yet, as after a kill
+        assert gather_embeddings(first) == []
+        assert make(resume_summary=summary).todo == []
+        table = pq.read_table(tmp_path / "e" / f"{first.todo[0].chunk.recording_id}.parquet")
+        assert table.num_rows == 3
+        assert table["start_ms"].to_pylist() == [0, 3000, 6000]
+        assert table["end_ms"].to_pylist() == [3000, 6000, 9000]
+
+        result_path(first.order.output_dir, first.todo[1].chunk).unlink()
+        assert [planned.key for planned in make(resume_summary=summary).todo] == [first.todo[1].key]
+        run(again := make(resume_summary=summary))
+        assert gather_embeddings(again) == []
+        assert pq.read_table(tmp_path / "e" / f"{first.todo[0].chunk.recording_id}.parquet").equals(table)
+
+        (tmp_path / "e" / f"{first.todo[0].chunk.recording_id}.parquet").unlink()
+        assert len(make(resume_summary=summary).todo) == 3
+        assert make(resume_summary=summary, embeddings=None).todo == []
+
+    def test_those_of_other_settings_are_kept(self, make: Any, tmp_path: Path) -> None:
+        run(first := make())
+        gather_embeddings(first)
+        before = {path: path.read_bytes() for path in (tmp_path / "e").iterdir()}
+        with pytest.raises(RequestError) as refused:
+            make(output_dir=tmp_path / "other", birdnet_overlap_s=1.5)
+        message = str(refused.value)
+        assert "3 embedded chunks there are of other settings" in message
+        assert "birdnet_overlap_s 0.0, asked for 1.5" in message
+        assert "another folder with --embeddings, or replace them with --replace-results" in message
+        # The threshold does not make them, and the stub never replaces any.
+        assert len(make(output_dir=tmp_path / "other", min_confidence=0.5).todo) == 3
+        run(replacing := make(birdnet_overlap_s=1.5, replace_results=True))
+        gather_embeddings(replacing)
+        assert {path: path.read_bytes() for path in (tmp_path / "e").iterdir()} != before
+
+    def test_the_folder_of_the_detections_is_no_folder_for_them(self, make: Any, tmp_path: Path) -> None:
+        with pytest.raises(RequestError, match="is the folder of the detections"):
+            make(embeddings=tmp_path / "out")
+
+    def test_a_link_out_of_the_folder_is_never_followed(self, make: Any, tmp_path: Path) -> None:
+        planned = make()
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "e").mkdir()
+        (tmp_path / "e" / planned.todo[0].chunk.recording_id).symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(RequestError, match="elsewhere"):
+            make()
+        ended = infer_chunks(planned.todo, planned.order, lambda attempt: None)
+        assert not any(attempt.ok for attempt in ended)
+        assert list((tmp_path / "elsewhere").iterdir()) == []
+        assert not (tmp_path / "out").exists() or not list((tmp_path / "out").rglob("*.json"))
+
+    def test_two_runs_that_share_only_the_embeddings_do_not_run_at_once(self, make: Any, tmp_path: Path) -> None:
+        with (
+            make().locked(),
+            pytest.raises(RequestError, match="another run is writing"),
+            make(output_dir=tmp_path / "other").locked(),
+        ):
+            pass

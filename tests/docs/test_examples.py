@@ -26,6 +26,7 @@ LONG = {
     "infer.md",
     "laptop.md",
     "probe.md",
+    "review.md",
     "run-configuration.md",
     "server.md",
     "species.md",

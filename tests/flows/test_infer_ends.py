@@ -90,19 +90,13 @@ def test_after_kill_9_the_telemetry_log_is_enough_to_resume(started, badc, tmp_p
     assert len(read_summary(tmp_path / "third.jsonl")["jobs"]) == 20
 
 
-def test_the_path_of_the_telemetry_is_said_while_the_run_is_under_way(started):
-    process, _, log = started
-    line = next(line for line in process.stderr if line.startswith("Telemetry: "))
-    assert line == f"Telemetry: {log}\n"
-    assert process.poll() is None, "so that the log can be followed"
-    os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=60)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_a_signal_lets_running_chunks_finish_and_leaves_no_orphans(started, number):
     process, _, log = started
     children = family(process)
+    line = next(line for line in process.stderr if line.startswith("Telemetry: "))
+    assert line == f"Telemetry: {log}\n"
+    assert process.poll() is None, "so that the log can be followed"
     # As a terminal does it, and Prefect's worker: to every process of the group.
     os.killpg(process.pid, number)
     _, err = process.communicate(timeout=60)
@@ -307,7 +301,7 @@ def test_ctrl_c_while_the_workers_come_up_ends_a_run_cleanly(badc, make_recordin
     wait_until(lambda: gone(children), 30)
 
 
-@pytest.mark.parametrize("after_s", [0, 0.1])
+@pytest.mark.parametrize("after_s", [0, pytest.param(0.1, marks=pytest.mark.long)])
 def test_ctrl_c_after_the_last_line_takes_nothing_back(badc, make_recording, make_manifest, after_s):
     process = badc("infer", "run", make_manifest(make_recording(seconds=1)), "--max-gpus", 0)
     while not process.stdout.readline().startswith("workers\t"):

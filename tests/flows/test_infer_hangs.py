@@ -146,6 +146,7 @@ def test_two_signals_end_a_run_whose_scheduler_hangs(
     assert "Traceback" not in err
 
 
+@pytest.mark.long
 def test_the_last_resort_closes_the_books_and_leaves_nothing_behind(
     badc, make_recording, make_manifest, fake, tmp_path
 ) -> None:

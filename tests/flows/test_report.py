@@ -8,6 +8,7 @@ import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from tests.conftest import ROOT
 
@@ -32,6 +33,7 @@ def test_a_wrong_request_stays_a_clear_error_inside_of_a_flow(badc):
     assert "Traceback" not in err
 
 
+@pytest.mark.long
 def test_the_module_takes_the_options_of_its_command(tmp_path):
     pq.write_table(pa.table(TABLE), tmp_path / "t.parquet")
     done = subprocess.run(

@@ -1,6 +1,6 @@
 """Carry BADC, its tests and HawkEars to a machine that has Python 3.12, torch and a GPU, but reaches no registry.
 
-    python tests/gpu/carry.py pack FOLDER [--has FILE]     here: needs uv and git; writes FOLDER/part-…
+    python tests/gpu/carry.py pack FOLDER [--has FILE]     here: needs uv, git and `make env`; writes FOLDER/part-…
     python3 carry.py unpack FOLDER ROOT                    there: needs torch and nothing else
 
 Carry `carry.py` and the parts of FOLDER to the machine, in as many trips as you like: none is larger than --part-mib.
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -66,10 +67,13 @@ def pack(folder: Path, has: set[str], part_bytes: int) -> None:
             subprocess.run(["uv", "pip", "install", "--quiet", "--target", f"{scratch}/{name}", *words], check=True)
         code = Path(scratch, "code.tar")
         subprocess.run(["git", "-C", str(ROOT), "archive", "-o", str(code), "HEAD"], check=True)
+        fetch = "from badc.recordings.sample import fetch_birds_wav; print(fetch_birds_wav())"
+        clip = subprocess.run([ROOT / ".venv/bin/python", "-c", fetch], check=True, stdout=subprocess.PIPE, text=True)
         packed = Path(scratch, "packed.tar.gz")
         with tarfile.open(packed, "w:gz", compresslevel=1) as tar:
             for name in (*LOCKS, "code.tar"):
                 tar.add(Path(scratch, name), name, filter=_left_out)
+            tar.add(clip.stdout.strip(), Path(clip.stdout.strip()).name)
         with packed.open("rb") as stream:
             number = 0
             while data := stream.read(part_bytes):
@@ -94,7 +98,7 @@ def _wanted(lock: Path, has: set[str]) -> Iterator[str]:
             yield line
 
 
-def unpack(folder: Path, root: Path) -> None:
+def unpack(parts: Path, root: Path) -> None:
     """Lay out the code and both environments below `root`, with this interpreter."""
     import torch
 
@@ -102,7 +106,7 @@ def unpack(folder: Path, root: Path) -> None:
     root.mkdir(parents=True, exist_ok=True)
     packed = root / "packed.tar.gz"
     with packed.open("wb") as stream:
-        for part in sorted(folder.glob("part-*")):
+        for part in sorted(parts.glob("part-*")):
             stream.write(part.read_bytes())
     with tempfile.TemporaryDirectory(dir=root) as scratch, tarfile.open(packed) as tar:
         tar.extractall(scratch, filter="tar")
@@ -115,6 +119,13 @@ def unpack(folder: Path, root: Path) -> None:
             (site / "machine.pth").write_text("".join(f"{path}\n" for path in paths))
         with tarfile.open(Path(scratch, "code.tar")) as code:
             code.extractall(root, filter="tar")
+        where = "from badc.system.paths import cache_dir; print(cache_dir())"
+        python = root / ".venv" / "bin" / "python"
+        cache = subprocess.run([python, "-c", where], check=True, stdout=subprocess.PIPE, text=True, cwd=root)
+        (clip,) = Path(scratch).glob("*.wav")
+        kept = Path(cache.stdout.strip())
+        kept.mkdir(parents=True, exist_ok=True)
+        shutil.copy(clip, kept)
     packed.unlink()
     program = root / ".venv-hawkears" / "bin" / "hawkears"
     program.write_text(f"#!{program.with_name('python')}\nfrom hawkears.cli import cli\n\ncli()\n")

@@ -50,7 +50,7 @@ def test_the_scores_on_the_gpu_are_those_on_the_cpu(
     words += tuple(f"--hawkears-arg={word}" for word in ALL_SCORES)
     manifest = make_manifest(path, 15)
     on_gpu, gpu_folder, _ = run(manifest, *words)
-    on_cpu, cpu_folder, _ = run(manifest, *words, "--max-gpus", 0)
+    on_cpu, cpu_folder, _ = run(manifest, *words, "--max-gpus", 0, "--cpu-workers", 1)
 
     assert {event.worker for event in on_gpu} <= {f"gpu-{n}" for n in range(16)}
     assert {event.worker for event in on_cpu} == {"cpu-0"}

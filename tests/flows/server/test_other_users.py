@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import FAKES
 from tests.flows.test_infer_ends import family, successes, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 NOBODY = 65534
 
 
@@ -42,7 +42,7 @@ def _tries(ports: list[int], uid: int) -> dict[str, list[int]]:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can act as another user")
-@pytest.mark.parametrize("kind", ["cpu", pytest.param("gpu", marks=pytest.mark.long)])
+@pytest.mark.parametrize("kind", ["cpu", "gpu"])
 def test_another_user_reaches_neither_scheduler_nor_workers_nor_server(
     badc, gpu_driver, make_recording, make_manifest, fake, tmp_path, kind
 ) -> None:

@@ -8,9 +8,7 @@ import sys
 if __name__ == "__main__":  # become `badc infer orchestrate … --apply`, as flows.infer does
     os.execv(sys.executable, [sys.executable, "-m", "flows", "infer", "orchestrate", *sys.argv[1:], "--apply"])
 
-import math
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
@@ -59,6 +57,7 @@ from flows.run.sessions import (
     handing_over,
 )
 from flows.run.stopping import StopReason
+from flows.run.waiting_recordings import WaitingRecordings
 from tasks.infer import SharedRunner
 from tasks.show.dataset import tag_dataset_run, tell_if_analysed
 from tasks.show.recordings_table import RecordingsTable, show_reports
@@ -66,14 +65,6 @@ from tasks.workers.cluster import open_cluster
 from tasks.workers.slots import WorkerSlots, slots_of
 
 _TICK_S = 0.25
-# Recordings whose chunks are done and whose record and reports are being made, which needs no worker.
-_MOST_FOLLOWING = 4
-# Recordings share a flow run up to so many chunks: to start one takes half a second of a core.
-_CHUNKS_OF_A_FLOW_RUN = 100
-_MOST_TOGETHER = 32
-_CHUNKS_PER_SLOT = 3  # one that runs, and two that are ready
-# Unless their number is given, so many flow runs are begun while what is begun lasts for less than that.
-_MOST_AHEAD, _AHEAD_S = 4, 20.0
 
 
 def _name_of_run() -> str:
@@ -128,17 +119,13 @@ class _OrchestrateRun:
     def __init__(self, session: OrchestrateSession, slots: WorkerSlots) -> None:
         self._session = session
         self._plan: OrchestrationPlan = session.plan
-        self._at_once_given = "concurrent_recordings" in session.plan.settings.model_fields_set
         self._slots = slots
         self._stop = session.stop
         self._lock = threading.Lock()
-        self._waiting = deque(self._plan.todo)
-        self._progress = DatasetProgress(self._waiting)
+        self._progress = DatasetProgress(self._plan.todo)
+        self._waiting = WaitingRecordings(self._plan, self._progress, self._stop.requested.is_set)
         self._sessions: dict[str, InferSession] = {}
         self._ended: list[RecordingOutcome] = []
-        self._analysing = 0
-        self._in_shared = 0
-        self._ended_in_shared = threading.Condition()
         self._reports = DatasetReports(self._plan, session.say, lambda: not self._progress.total().left)
         self._starts = OneStart()
         self._stream: AudioStream | None = None
@@ -155,14 +142,13 @@ class _OrchestrateRun:
             self._session.say(line)
         if self._plan.settings.streams and self._plan.todo:
             self._stream = AudioStream(self._plan, self._session.say, self._stop.requested.is_set)
-        most = max(self._plan.settings.concurrent_recordings, _MOST_AHEAD)
-        with ThreadPoolExecutor(most + _MOST_FOLLOWING) as pool:
+        # Between recordings that DataLad records, files are fetched and saved, which takes longer.
+        alone = self._session.recording or self._stream is not None
+        with ThreadPoolExecutor(self._waiting.most_threads) as pool:
             while under_way or (self._waiting and not self._stop.requested.is_set()):
-                while self._waiting and self._may_begin(len(under_way)):
-                    with self._lock:
-                        self._analysing += 1
+                while self._waiting.may_begin(len(under_way)):
                     # Through the context, Prefect makes it a subflow of this run.
-                    under_way.add(pool.submit(copy_context().run, self._run_next, self._next()))
+                    under_way.add(pool.submit(copy_context().run, self._run_next, self._waiting.take(alone)))
                 done, under_way = wait(under_way, timeout=_TICK_S, return_when=FIRST_COMPLETED)
                 for future in done:
                     future.result()
@@ -174,48 +160,25 @@ class _OrchestrateRun:
         for each in reported:
             self._table.ended(each.recording_id, each.state, each.error)
         self._ended += reported
-        not_begun += [recording.recording_id for recording in self._waiting]
+        not_begun += self._waiting.ids
         self._session.outcome = total = self._reports.outcome(self._ended, not_begun, self._stop.interrupted)
         self._table.close()
         tell_if_analysed(self._plan.settings, total.state)
         if self._plan.settings.bundle or total.rollup is not None:
             show_reports(self._plan, self._reports.pages, total.rollup)
 
-    def _next(self) -> list[RecordingToInfer]:
-        """Take the recordings of the next flow run: one, or several that are short.
-
-        Recordings that DataLad records have one each: between them, files are fetched and saved, which takes longer.
-        """
-        taken = [self._waiting.popleft()]
-        chunks = taken[0].chunks
-        while self._waiting and not self._session.recording and self._stream is None:
-            chunks += self._waiting[0].chunks
-            if chunks > _CHUNKS_OF_A_FLOW_RUN:
-                break
-            taken.append(self._waiting.popleft())
-        for recording in taken:
-            self._progress.hand_out(recording)
-        return taken
-
     def _run_next(self, recordings: Sequence[RecordingToInfer]) -> None:
         if len(recordings) == 1:
-            self._run_recording(recordings[0], self._analysed)
+            self._run_recording(recordings[0], self._waiting.analysed)
             return
         try:
             self._run_together(recordings)
         finally:
-            self._analysed()
-
-    def _analysed(self) -> None:
-        with self._lock:
-            self._analysing -= 1
+            self._waiting.analysed()
 
     def _run_together(self, recordings: Sequence[RecordingToInfer]) -> None:
         """Run short recordings in one flow run; what could not be run in it waits on, or has failed."""
-        settings = self._plan.settings
-        chunks_of_each = sum(recording.chunks for recording in recordings) / len(recordings)
-        wanted = math.ceil(_CHUNKS_PER_SLOT * self._slots.count() / chunks_of_each)
-        at_once = min(settings.concurrent_recordings if self._at_once_given else _MOST_TOGETHER, max(2, wanted))
+        at_once = self._waiting.at_once_of(recordings, self._slots.count())
         session = TogetherSession(
             runs=[partial(self._run_in, recording, at_once) for recording in recordings],
             at_once=at_once,
@@ -226,7 +189,7 @@ class _OrchestrateRun:
         )
         ids = [recording.recording_id for recording in recordings]
         with handing_over(session), self._starts.turn() as session.on_begin:
-            error = error_of(lambda: infer_together(settings.title, ids, return_state=True))
+            error = error_of(lambda: infer_together(self._plan.settings.title, ids, return_state=True))
         if session.outcome is None:
             reason = str(error or "its flow run ended without an outcome")
             with self._lock:
@@ -236,25 +199,12 @@ class _OrchestrateRun:
                     self._take_in(RecordingOutcome.failed_to_run(recording, reason))
 
     def _run_in(self, recording: RecordingToInfer, at_once: int, shared: SharedRunner) -> RecordingOutcome | None:
-        """Run a recording in a flow run that it shares; return None if the run stops before.
-
-        No more than `at_once` are run in all such flow runs together: the next one is only ready.
-        """
-        with self._ended_in_shared:
-            while self._in_shared >= at_once and not self._stop.requested.is_set():
-                self._ended_in_shared.wait(_TICK_S)
-            self._in_shared += 1
-        try:
+        """Run a recording in a flow run that it shares; return None if the run stops before."""
+        with self._waiting.turn_in_shared(at_once):
             if self._stop.requested.is_set():
-                self._progress.put_back(recording)
-                with self._lock:
-                    self._waiting.append(recording)
+                self._waiting.put_back(recording)
                 return None
             return self._run_recording(recording, lambda: None, shared)
-        finally:
-            with self._ended_in_shared:
-                self._in_shared -= 1
-                self._ended_in_shared.notify()
 
     def _take_in(self, outcome: RecordingOutcome) -> None:
         with self._lock:
@@ -285,15 +235,7 @@ class _OrchestrateRun:
         for recording_id, session in self._sessions.copy().items():
             if recording_id not in known and (part := session.outcome or session.give_up()) is not None:
                 ended.append(RecordingOutcome.of(recording_id, part))
-        return OrchestrateOutcome(RunState.INTERRUPTED, ended, [r.recording_id for r in self._waiting])
-
-    def _may_begin(self, under_way: int) -> bool:
-        most = self._plan.settings.concurrent_recordings
-        with self._lock:
-            analysing = self._analysing
-        if not self._at_once_given and most <= analysing < _MOST_AHEAD and self._progress.ahead_s() < _AHEAD_S:
-            most = analysing + 1  # so that the queue of chunks does not run dry while one starts
-        return analysing < most and under_way < most + _MOST_FOLLOWING and not self._stop.requested.is_set()
+        return OrchestrateOutcome(RunState.INTERRUPTED, ended, self._waiting.ids)
 
     def _run_recording(
         self, recording: RecordingToInfer, analysed: Callable[[], None], shared: SharedRunner | None = None

@@ -20,7 +20,7 @@ from badc.reports.query.expected import notes_on_expected
 from badc.reports.query.tables import find_coverage, open_tables
 from badc.reports.review.draw import Drawn, draw
 from badc.reports.review.page import Picture, review_page
-from badc.reports.review.settings import ClipFormat, SampleSettings
+from badc.reports.review.settings import ClipFormat, ClipSettings, SampleSettings
 from badc.reports.study.clips import (
     Passage,
     lossless_bytes,
@@ -81,12 +81,7 @@ def make_sample(settings: SampleSettings, progress: Callable[[int, int], object]
     RequestError
         If the table cannot be read, or the folder is not empty.
     """
-    folder = absolute(settings.folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RequestError(
-            f"{folder}: there is something already, and a review may have verdicts in it; give --output-dir a new "
-            "folder, or delete this one"
-        )
+    folder = new_folder(settings.folder)
     coverage = find_coverage(settings.parquet, settings.coverage)
     with open_tables(settings.parquet, coverage, settings.sites) as database:
         problems = choose(database, settings, settings.labels)
@@ -99,19 +94,48 @@ def make_sample(settings: SampleSettings, progress: Callable[[int, int], object]
         raise RequestError(
             "\n".join([f"{settings.parquet}: no detection with a confidence and a time to draw", *notes])
         )
+    bases = audio_bases(settings.parquet, settings.audio_root)
+    unread = write_review(folder, drawn, settings, bases, (labels, privacy.words), progress)
+    species = Counter(one.sighting.label for one in drawn)
+    return Sample(folder, folder / PAGE, dict(species), unread, tuple(notes))
+
+
+def new_folder(wanted: Path) -> Path:
+    """Return the folder of a review, absolute; RequestError if there is something in it."""
+    folder = absolute(wanted)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RequestError(
+            f"{folder}: there is something already, and a review may have verdicts in it; give --output-dir a new "
+            "folder, or delete this one"
+        )
     require_writable(folder, "folder of the review")
+    return folder
+
+
+def write_review(
+    folder: Path,
+    drawn: Sequence[Drawn],
+    settings: ClipSettings,
+    bases: Sequence[Path],
+    told: tuple[Sequence[str], str],
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> tuple[str, ...]:
+    """Write the clips of detections, and the page to check them; return a sentence for each that could not be read.
+
+    The audio is looked for below `bases`, too. The page is `told` the labels that complete one that is typed, and what
+    was left out for privacy.
+    """
+    labels, privacy = told
     with _whole(folder):
-        made = _write_clips(folder, drawn, settings, progress)
+        made = _write_clips(folder, drawn, settings, bases, progress)
         _write_sample(folder / SAMPLE, drawn, made)
-        page = review_page(folder.name, sample_id(drawn), drawn, made, labels, privacy.words)
+        page = review_page(folder.name, sample_id(drawn), drawn, made, labels, privacy)
         atomic.write_text(folder / PAGE, page)
-    unread = tuple(
+    return tuple(
         f"{one.clip} {one.sighting.label}, {one.sighting.recording_id}: {picture}"
         for one, picture in zip(drawn, made, strict=True)
         if isinstance(picture, str)
     )
-    species = Counter(one.sighting.label for one in drawn)
-    return Sample(folder, folder / PAGE, dict(species), unread, tuple(notes))
 
 
 @contextlib.contextmanager
@@ -137,10 +161,13 @@ def sample_id(drawn: Sequence[Drawn]) -> str:
 
 
 def _write_clips(
-    folder: Path, drawn: Sequence[Drawn], settings: SampleSettings, progress: Callable[[int, int], object]
+    folder: Path,
+    drawn: Sequence[Drawn],
+    settings: ClipSettings,
+    bases: Sequence[Path],
+    progress: Callable[[int, int], object],
 ) -> list[Picture | str]:
     """Write the clips, a recording at a time; return what the page shows of each, or why it cannot be read."""
-    bases = audio_bases(settings.parquet, settings.audio_root)
     groups: dict[tuple[str | None, str | None], list[int]] = {}
     for number, one in enumerate(drawn):
         groups.setdefault((one.sighting.source_path, one.sighting.dataset_root), []).append(number)

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from badc.reports.settings import CsvSettings, Labels, PrivacySettings, ReportSettings
-from badc.settings.model import ARGUMENT
+from badc.settings.model import ARGUMENT, Settings
 
 
 class ClipFormat(StrEnum):
@@ -19,7 +19,22 @@ class ClipFormat(StrEnum):
     WAV = "wav"
 
 
-class SampleSettings(PrivacySettings, ReportSettings):
+class ClipSettings(Settings):
+    """What the clips of a review are like, and where their audio is."""
+
+    pad_s: Annotated[float, Field(ge=0, le=30, description="Seconds to hear before and after the detection.")] = 3.0
+    format: Annotated[ClipFormat, Field(description="Format of the clips: flac or wav.")] = ClipFormat.FLAC
+    audio_root: Annotated[Path | None, Field(description="Folder that the recordings' relative paths start from.")] = (
+        None
+    )
+
+    @property
+    def pad_ms(self) -> int:
+        """What is heard before and after the detection, in ms."""
+        return round(self.pad_s * 1000)
+
+
+class SampleSettings(ClipSettings, PrivacySettings, ReportSettings):
     """Settings of `badc review sample`."""
 
     labels: Labels = ()
@@ -40,15 +55,10 @@ class SampleSettings(PrivacySettings, ReportSettings):
         ),
     ] = False
     seed: Annotated[int, Field(ge=0, description="The same seed draws the same sample from the same table.")] = 1
-    pad_s: Annotated[float, Field(ge=0, le=30, description="Seconds to hear before and after the detection.")] = 3.0
-    format: Annotated[ClipFormat, Field(description="Format of the clips: flac or wav.")] = ClipFormat.FLAC
     output_dir: Annotated[
         Path | None,
         Field(description="A new folder for the review. Default: beside the table, named after it, with _review."),
     ] = None
-    audio_root: Annotated[Path | None, Field(description="Folder that the recordings' relative paths start from.")] = (
-        None
-    )
 
     @model_validator(mode="after")
     def _check_modes(self) -> SampleSettings:
@@ -60,11 +70,6 @@ class SampleSettings(PrivacySettings, ReportSettings):
     def folder(self) -> Path:
         """The folder of the review."""
         return self.output_dir or self.parquet.with_name(f"{self.parquet.stem}_review")
-
-    @property
-    def pad_ms(self) -> int:
-        """What is heard before and after the detection, in ms."""
-        return round(self.pad_s * 1000)
 
 
 class VerdictSettings(CsvSettings):

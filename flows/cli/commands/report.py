@@ -24,6 +24,7 @@ from badc.system.clock import hours_text
 from flows.cli.commands.report_export import export
 from flows.cli.commands.report_history import history, phenology
 from flows.cli.commands.report_plot import plot
+from flows.cli.commands.report_search import search
 from flows.cli.console import print_json, print_table, show_ranking, show_rankings, shown_value
 from flows.cli.help import App
 from flows.cli.options import options_of
@@ -189,6 +190,7 @@ app.command()(history)
 app.command()(phenology)
 app.command()(export)
 app.command()(plot)
+app.command()(search)
 
 
 def _show_figures(figures: Overview) -> None:

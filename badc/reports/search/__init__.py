@@ -1,0 +1,1 @@
+"""The windows of many recordings that sound most like a clip."""

@@ -39,6 +39,7 @@ class RecordingPlaces:
         self._begin = ""
         self._recordings_of = cache(lambda root: kept_recordings(Path(root)))  # of a study's folder of results
         below = {source: path for source in sources if (path := self._below_audio(source)) is not None}
+        self._below = below
         outside = [os.path.dirname(path) for path in below.values() if path.startswith("/")]  # noqa: PTH120
         self._begin = os.path.commonpath(outside) if outside else ""
         roots = {Path(root) for source in below for root in source.roots if root is not None}
@@ -59,7 +60,7 @@ class RecordingPlaces:
 
     def _of(self, source: Source) -> Place:
         """Return where a recording was made; if nothing says where its audio is, as far as its id says it."""
-        path = self._below_audio(source)
+        path = self._below[source] if source in self._below else self._below_audio(source)
         if path is None:
             return (Layout(NAME) if self.layout.is_template else self.layout).place_of(source.recording_id)
         return self.layout.place_of(path if self.layout.is_template else self._in_study(path))
@@ -97,10 +98,10 @@ def _recording(source: Source) -> str | None:
     """Return the path of the recording itself, also where the chunk is a WAV of its own."""
     if source.source_path is None:
         return None
-    stem, identifier = nfc(Path(source.source_path).stem), nfc(source.recording_id)
+    folder, name = os.path.split(source.source_path)  # a Path for each is slow
+    stem, identifier = nfc(os.path.splitext(name)[0]), nfc(source.recording_id)  # noqa: PTH122
     if stem in identifier:
         return source.source_path
-    folder = os.path.dirname(source.source_path)  # noqa: PTH120 - as it is written, relative or absolute
     for root in (*source.roots, "."):
         if root is None:
             continue

@@ -94,6 +94,7 @@ def look_at(path: Path, settings: OrchestrateSettings, folders: OutputFolders) -
     standings = outputs.standings
     open_chunks = [chunk for chunk in chunks if chunk not in standings or not standings[chunk].done]
     again = settings.include_existing or bool(open_chunks and not settings.resume_completed)
+    log = log_of(settings, recording_id)
     status = "missing"
     lacks: tuple[Path, ...] = ()
     try:
@@ -108,12 +109,12 @@ def look_at(path: Path, settings: OrchestrateSettings, folders: OutputFolders) -
         path,
         chunks=len(chunks),
         done=len(chunks) - len(open_chunks),
-        failed=_failed(log_of(settings, recording_id), open_chunks),
+        failed=_failed(log, open_chunks),
         audio_ms=sum(chunk.duration_ms for chunk in chunks),
         chunk_status=status,
         decision=InferDecision.RUN,
         reason="",
-        log=log_of(settings, recording_id),
+        log=log,
         other=next(iter(outputs.others(chunks if again else open_chunks)), None),
         source_path=chunks[0].source_path if chunks else None,
         elsewhere=sum(standing.done and standing.elsewhere for standing in standings.values()),

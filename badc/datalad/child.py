@@ -17,7 +17,6 @@ from badc.datalad.environment import DataladError, git
 from badc.datalad.lock import dataset_lock
 from badc.datalad.worktree import Change, changes
 from badc.errors import listed
-from badc.system.json_lines import reason, stdout_for_answers
 
 _BUSY_INDEX = "index.lock"
 _WAIT_FOR_INDEX_S = 30.0
@@ -132,6 +131,19 @@ def _head(root: Path) -> str | None:
         return None
 
 
+def _stdout_for_answers() -> Tell:
+    """Return a function that sends a message; all else that this process or its libraries print goes to stderr."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+
+    def send(message: dict[str, Any]) -> None:
+        answers.write(json.dumps(message) + "\n")
+        answers.flush()
+
+    return send
+
+
 def _reason(result: dict[str, Any]) -> str:
     message = result.get("message") or result.get("error_message") or result["status"]
     text = message[0] % tuple(message[1:]) if isinstance(message, (tuple, list)) else str(message)
@@ -141,14 +153,14 @@ def _reason(result: dict[str, Any]) -> str:
 def main() -> None:
     """Answer one request."""
     request = json.load(sys.stdin)
-    tell = stdout_for_answers()
+    tell = _stdout_for_answers()
     os.environ.setdefault("DATALAD_UI_PROGRESSBAR", "none")
     try:
         tell({"get": get, "record": record, "save": save}[request["do"]](request, tell))
     except DataladError as error:
         tell({"error": str(error)})
     except Exception as error:  # DataLad's errors have no base class of their own
-        tell({"error": reason(error)})
+        tell({"error": f"{type(error).__name__}: {error}"})
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from badc.chunks.manifest import Manifest, read_manifest
 from badc.datalad.run import DataladRun, inside
 from badc.errors import RequestError
 from badc.inference.embeddings import OPTION
-from badc.runners.command import CommandSpec, from_root
+from badc.runners.command_line import CommandLineSpec
 from badc.runners.registry import RUNNERS
 from badc.system.annex import content_is_elsewhere
 from badc.system.paths import absolute
@@ -69,8 +69,9 @@ def infer_run(settings: InferSettings, rerunnable: bool = False) -> DataladRun:
         if (path := getattr(settings, name)) is not None:
             inputs.append(inside(root, path, f"--{name.replace('_', '-')}"))
             changes[name] = Path(inputs[-1])
-    if isinstance(runner := settings.runner(), CommandSpec):
-        changes["runner_cmd"], files = from_root(root, runner.runner_cmd)
+    if isinstance(runner := settings.runner(), CommandLineSpec):
+        command, files = runner.from_root(root)
+        changes |= command
         inputs += files
     changes |= _other_paths(root, settings)
     recordings = dict.fromkeys(chunk.recording_id for chunk in manifest.chunks)

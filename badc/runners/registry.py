@@ -26,7 +26,9 @@ def _checked(specs: tuple[type[RunnerSpec], ...]) -> tuple[type[RunnerSpec], ...
         if len(required) > 1 or (required and spec.switch is not None):
             raise TypeError(f"{spec.__name__}: a switch chooses it, or one required field; it has {required}")
         for name in spec.own_options():
-            if owner.setdefault(name, spec.switch or spec) != (spec.switch or spec):
+            # Runners share the fields of a common base.
+            home = next(base for base in reversed(spec.__mro__) if name in getattr(base, "model_fields", ()))
+            if owner.setdefault(name, home) != home:
                 raise TypeError(f"{spec.__name__}: another runner has a field {name}; call it {spec.kind}_{name}")
     if len({spec.kind for spec in specs}) < len(specs):
         raise TypeError(f"two runners of one kind: {[spec.kind for spec in specs]}")
@@ -41,6 +43,7 @@ RUNNERS: tuple[type[RunnerSpec], ...] = _checked(
             "hawkears.script:HawkearsScriptSpec",
             "birdnet.runner:BirdnetSpec",
             "command:CommandSpec",
+            "resident_command:ResidentSpec",
             "stub:StubSpec",
         )
     )

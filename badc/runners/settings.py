@@ -60,7 +60,7 @@ class _RunnerChoice(Settings):
         ),
     ] = None
 
-    @field_validator(*(spec.secrets_from for spec in RUNNERS if spec.secrets_from), check_fields=False)
+    @field_validator(*{spec.secrets_from for spec in RUNNERS if spec.secrets_from}, check_fields=False)
     @classmethod
     def _only_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         # The error must not quote the value: it may be a secret.
@@ -76,11 +76,13 @@ class _RunnerChoice(Settings):
             raise ValueError(f"{' and '.join(options)} exclude each other; give one of them")
         if self.runner_block is not None:
             return self  # checked when the block has filled in the rest
-        for choice, fields in _OWN_FIELDS.items():
-            given = {name for name in fields if getattr(self, name) != type(self).model_fields[name].default}
-            if given and choice not in chosen:
-                names = ", ".join(sorted(map(option_name, given)))
-                raise ValueError(f"{names} is for {option_name(choice)}, which is not given")
+        allowed = {name for choice in chosen for name in _OWN_FIELDS[choice]}
+        for fields in _OWN_FIELDS.values():
+            own = sorted(fields - allowed)
+            if given := [name for name in own if getattr(self, name) != type(self).model_fields[name].default]:
+                names = ", ".join(map(option_name, given))
+                choices = " or ".join(option_name(choice) for choice, of in _OWN_FIELDS.items() if {*given} <= of)
+                raise ValueError(f"{names} is for {choices}, which is not given")
         return self
 
     @property

@@ -140,7 +140,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory, birds_wav: Path, prefect_api:
         folder / "ridge" / "manifests" / "GNWT-290_20230509_094500.csv",
         hash_chunks=False,
     )
-    shutil.copy(ROOT / "docs" / "examples" / "loud.py", folder)
+    for example in ("loud.py", "loud_resident.py"):
+        shutil.copy(ROOT / "docs" / "examples" / example, folder)
     shutil.copytree(ROOT / "configs", folder / "configs")
     shutil.copytree(ROOT / "blocks", folder / "blocks")
     (folder / "sites.csv").write_text("station,latitude,longitude\nDEMO-01,62.45,-114.37\nGNWT-290,62.45,-114.37\n")

@@ -17,6 +17,7 @@ from badc.inference.plan import plan_inference
 from badc.inference.settings import InferSettings
 from badc.inference.worker import infer_chunks
 from badc.runners.current import close_runner
+from badc.runners.process import serve
 from tests.conftest import ROOT
 
 EXAMPLES = ROOT / "docs" / "examples"
@@ -46,6 +47,15 @@ def test_the_command_finds_the_loud_seconds(planned: Any, tmp_path: Path) -> Non
     found = detections(tmp_path / "out")
     assert found
     assert {detection["label"] for detection in found} == {"loud"}
+
+
+def test_the_resident_command_finds_the_loud_seconds(planned: Any, tmp_path: Path) -> None:
+    for file in (EXAMPLES / "loud_resident.py", Path(serve.__file__)):
+        shutil.copy(file, tmp_path)
+    plan = planned(runner_resident=f"{sys.executable} {tmp_path / 'loud_resident.py'} -60")
+    attempts = infer_chunks(plan.todo, plan.order, lambda attempt: None)
+    assert [attempt.ok for attempt in attempts] == [True, True], [attempt.details for attempt in attempts]
+    assert {detection["label"] for detection in detections(tmp_path / "out")} == {"loud"}
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,13 @@ from badc.reports.query.runs import Run, mixture
 from badc.reports.study.data import HOURS, Findings, Making, Species
 from badc.reports.study.scale import short
 
-_RUNNERS = {"birdnet": "BirdNET", "hawkears": "HawkEars", "custom": "a custom command", "stub": "the stub"}
+_RUNNERS = {
+    "birdnet": "BirdNET",
+    "hawkears": "HawkEars",
+    "custom": "a custom command",
+    "resident": "a resident command",
+    "stub": "the stub",
+}
 _ANALYSED = ("ok", "no_detections")
 _SURE = 0.5
 _STATUS_WORDS = {

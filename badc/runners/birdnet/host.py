@@ -15,8 +15,7 @@ from badc.recordings.audio import AudioWindow, read_samples
 from badc.recordings.channels import cancelling, mean_of
 from badc.runners.birdnet.cut_model import Network, confidence
 from badc.runners.embeddings import embeddings_message
-from badc.runners.process.serve import serve
-from badc.system.json_lines import Message
+from badc.runners.process.serve import Message, serve
 
 if TYPE_CHECKING:
     import numpy as np

@@ -19,8 +19,7 @@ from threading import get_ident
 from typing import Any
 
 from badc.runners.hawkears.checkpoints import digest_of_checkpoints
-from badc.runners.process.serve import serve
-from badc.system.json_lines import Message
+from badc.runners.process.serve import Message, serve
 
 # What BADC decides itself: what is read, what is written, and how it is reported.
 _OURS = frozenset(

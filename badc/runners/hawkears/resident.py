@@ -188,7 +188,8 @@ class HawkearsRunner:
         greeting = self._host.greeting
         result = ChunkResult(chunk, self.name, status, detections, model_version=greeting["model_version"])
         why_fewer = str(greeting.get("why_fewer", ""))
-        return RunnerOutput(result, note=note, fits_at_once=greeting.get("at_once"), why_fewer=why_fewer)
+        fits_at_once = greeting["at_once"] if why_fewer else None
+        return RunnerOutput(result, note=note, fits_at_once=fits_at_once, why_fewer=why_fewer)
 
     def close(self) -> None:
         """End the host."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -12,12 +11,8 @@ from pathlib import Path
 from typing import IO
 
 from badc.errors import RunnerError, RunnerTimeoutError
+from badc.runners.process.kept import Keeper
 from badc.system import leash
-
-_KEPT_OUTPUT_BYTES = 4096
-_SHORTEST_SECRET = 4
-# The run's own credentials for its Prefect server, which its programs inherit.
-_OWN_SECRETS = ("PREFECT_API_AUTH_STRING", "PREFECT_API_KEY")
 
 
 @dataclass(frozen=True)
@@ -52,7 +47,7 @@ def run_process(
     RunnerError
         When it cannot be started, or took too long (`RunnerTimeoutError`).
     """
-    hidden = [*secrets, *((name, os.environ[name]) for name in _OWN_SECRETS if name in os.environ)]
+    keeper = Keeper(secrets)
     # Files, not pipes: a grandchild that keeps a pipe open would block this for ever.
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
         try:
@@ -74,28 +69,16 @@ def run_process(
             leash.kill_group(process)
             raise RunnerTimeoutError(
                 f"{what} was stopped after --chunk-timeout {timeout_s:g} s",
-                stdout=_end_of(stdout, hidden),
-                stderr=_end_of(stderr, hidden),
+                stdout=_end_of(stdout, keeper),
+                stderr=_end_of(stderr, keeper),
             ) from None
         finally:
             # Kill what the program left behind in its group, after a success too.
             leash.kill_group(process)
-        return Finished(_end_of(stdout, hidden), _end_of(stderr, hidden), returncode)
+        return Finished(_end_of(stdout, keeper), _end_of(stderr, keeper), returncode)
 
 
-def _end_of(stream: IO[bytes], secrets: Sequence[tuple[str, str]]) -> str:
-    # Hiding a very short value gains nothing, and would replace much else.
-    hidden = {value.encode(): f"<{name}>".encode() for name, value in secrets if len(value) >= _SHORTEST_SECRET}
-    # Read more than is kept, by the longest secret: one whose beginning is not read then ends before the kept part.
+def _end_of(stream: IO[bytes], keeper: Keeper) -> str:
     size = stream.seek(0, os.SEEK_END)
-    stream.seek(max(0, size - _KEPT_OUTPUT_BYTES - max(map(len, hidden), default=0)))
-    raw = stream.read()
-    at = max(0, len(raw) - _KEPT_OUTPUT_BYTES)
-    kept = b""
-    # Longest first: one secret may contain another.
-    pattern = b"|".join(re.escape(value) for value in sorted(hidden, key=len, reverse=True))
-    for found in re.finditer(pattern, raw) if hidden else ():
-        if found.end() > at:
-            kept += raw[at : found.start()] + hidden[found[0]]
-            at = found.end()
-    return (kept + raw[at:]).decode(errors="replace")[-_KEPT_OUTPUT_BYTES:]
+    stream.seek(max(0, size - keeper.needed_bytes))
+    return keeper.end_of(stream.read())

@@ -10,36 +10,48 @@ import contextlib
 import os
 import subprocess
 import threading
-from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
 import orjson
 
 from badc.errors import RunnerError, RunnerTimeoutError
+from badc.runners.process.kept import Keeper, with_last_line
+from badc.runners.process.serve import PROTOCOL
 from badc.system import leash
 
 _START_TIMEOUT_S = 600.0  # the first import of a large framework from a network disk takes minutes
-_KEPT_STDERR_LINES = 40
+_SHOWN_BYTES = 80
+_READ_BYTES = 65_536
 _GREETING = 0  # requests are numbered from 1
 
 
 class Host:
     """One host process, started at the first request and again after each loss.
 
-    `command` is the host program with its arguments (see `badc.runners.process.serve`); `environment` is added to this
-    process's variables; `what` names the model in messages. Several threads may send requests at once, if the host
-    takes them.
+    `command` is the host program with its arguments (see `badc.runners.process.serve`); `environment` and `secrets` are
+    added to this process's variables, and the values of `secrets` are hidden in messages and in what is kept of stderr;
+    `what` names the model in messages. Several threads may send requests at once, if the host takes them.
     """
 
-    def __init__(self, command: list[str], environment: dict[str, str], what: str) -> None:
+    def __init__(
+        self, command: list[str], environment: dict[str, str], what: str, secrets: Sequence[tuple[str, str]] = ()
+    ) -> None:
         self._command = command
-        self._environment = environment
+        self._environment = environment | dict(secrets)
         self._what = what
+        self._keeper = Keeper(secrets)
         self._lock = threading.Lock()
         self._process: _Process | None = None
         self._requests = _GREETING
         self.greeting: dict[str, Any] = {}
+
+    def start(self) -> dict[str, Any]:
+        """Start the host unless it runs; return its greeting. Raises RunnerError when it cannot be started."""
+        with self._lock:
+            self._running()
+            return self.greeting
 
     def request(self, message: dict[str, Any], timeout_s: float | None) -> dict[str, Any]:
         """Send one request, without its id, and return its answer.
@@ -64,7 +76,7 @@ class Host:
             process.end(f"{self._what}: the host process was ended because another chunk in it took too long")
             raise RunnerTimeoutError(slow, stderr=process.stderr_text()) from None
         if not answer.get("ok"):
-            raise RunnerError(f"{self._what}: {answer.get('error')}", stderr=process.stderr_text())
+            raise RunnerError(f"{self._what}: {self._error_of(answer)}", stderr=process.stderr_text())
         return answer
 
     def close(self) -> None:
@@ -77,9 +89,9 @@ class Host:
             return self._process
         self.close()
         try:
-            self._process = _Process(self._command, os.environ | self._environment, self._what)
+            self._process = _Process(self._command, os.environ | self._environment, self._what, self._keeper)
         except OSError as error:
-            raise RunnerError(f"{self._what}: the host cannot be started: {error}") from None
+            raise RunnerError(f"{self._what}: {self._command[0]!r} cannot be started: {error.strerror}") from None
         process = self._process
         try:
             self.greeting = process.greeting.result(_START_TIMEOUT_S)
@@ -87,19 +99,33 @@ class Host:
             slow = f"{self._what}: stopped after the time to load the model"
             process.end(slow)
             raise RunnerError(slow, stderr=process.stderr_text()) from None
-        if not self.greeting.get("ok"):
-            reason = f"{self._what}: the model cannot be loaded: {self.greeting.get('error')}"
-            process.end(reason)
-            raise RunnerError(reason, stderr=process.stderr_text())
+        if (wrong := self._wrong(self.greeting)) is not None:
+            process.end(f"{self._what}: {wrong}")
+            raise RunnerError(f"{self._what}: {wrong}", stderr=process.stderr_text())
         return process
+
+    def _wrong(self, greeting: dict[str, Any]) -> str | None:
+        """Return what is wrong with a greeting, or None."""
+        if not greeting.get("ok"):
+            return f"the model cannot be loaded: {self._error_of(greeting)}"
+        protocol = greeting.get("protocol")
+        if type(protocol) is not int or protocol < 1:
+            return f"the greeting does not say the protocol, which is {PROTOCOL}"
+        if protocol > PROTOCOL:
+            return f"it speaks protocol {protocol}, and this BADC {PROTOCOL} at most: a newer BADC is needed"
+        return None
+
+    def _error_of(self, answer: dict[str, Any]) -> str:
+        return self._keeper.end_of(str(answer.get("error")).encode(errors="replace"))
 
 
 class _Process:
     """A host process, and the requests that it has not answered yet."""
 
-    def __init__(self, command: list[str], environment: dict[str, str], what: str) -> None:
+    def __init__(self, command: list[str], environment: dict[str, str], what: str, keeper: Keeper) -> None:
         self._what = what
-        self._stderr: deque[bytes] = deque(maxlen=_KEPT_STDERR_LINES)
+        self._keeper = keeper
+        self._stderr = b""
         self._lock = threading.Lock()
         self._ending = threading.Lock()
         self._ended = False
@@ -146,11 +172,14 @@ class _Process:
                     stream.close()
         with self._lock:
             waiting, self._waiting = self._waiting, {}
+        stderr = self.stderr_text()
+        if returncode is not None:
+            reason = with_last_line(reason, stderr)
         for future in waiting.values():
-            future.set_exception(RunnerError(reason, stderr=self.stderr_text(), returncode=returncode))
+            future.set_exception(RunnerError(reason, stderr=stderr, returncode=returncode))
 
     def stderr_text(self) -> str:
-        return b"".join(self._stderr.copy()).decode(errors="replace")
+        return self._keeper.end_of(self._stderr)
 
     def _expect(self, number: int) -> Future[dict[str, Any]]:
         waiting: Future[dict[str, Any]] = Future()
@@ -173,7 +202,8 @@ class _Process:
                 answer = None
             # An answer that follows must not be taken for that to another request.
             if not isinstance(answer, dict):
-                self.end(f"{self._what}: the host wrote no answer but {line[:80]!r}")
+                shown = self._keeper.end_of(line[:_SHOWN_BYTES])
+                self.end(f"{self._what}: stdout is for answers, and it wrote {shown!r}; print to stderr")
                 return
             with self._lock:
                 waiting = self._waiting.pop(answer.get("id", _GREETING), None)
@@ -194,5 +224,5 @@ class _Process:
     def _drain(self) -> None:
         assert self._process.stderr is not None
         with self._process.stderr as stream:
-            for line in stream:
-                self._stderr.append(line)
+            while data := os.read(stream.fileno(), _READ_BYTES):
+                self._stderr = (self._stderr + data)[-self._keeper.needed_bytes :]

@@ -26,7 +26,7 @@ def send(answer):
     sys.stdout.write(json.dumps(answer) + "\\n")
     sys.stdout.flush()
 
-send({"ok": True, "model_version": "fake 1", "pid": os.getpid()})
+send({"ok": True, "protocol": 1, "model_version": "fake 1", "pid": os.getpid()})
 for line in sys.stdin:
     request = json.loads(line)
     answer = {"id": request["id"], "ok": True, "echo": request.get("say"), "pid": os.getpid()}
@@ -108,7 +108,7 @@ def test_a_host_that_ends_fails_the_attempt_and_the_next_gets_another(
 ) -> None:
     pid = pid_of(host)
     error = refusal(host, do)
-    assert str(error) == f"Fake: the host process {how}"
+    assert str(error) == f"Fake: the host process {how}: last words"
     assert error.returncode == returncode
     assert pid_of(host) != pid
 
@@ -151,7 +151,7 @@ def test_a_closed_host_is_gone(host: Host) -> None:
 
 
 def test_a_host_gets_its_environment(script: Callable[..., list[str]]) -> None:
-    words = script("import json, os; print(json.dumps({'ok': True, 'gpu': os.environ['GPU']})); input()")
+    words = script("import json, os; print(json.dumps({'ok': True, 'protocol': 1, 'gpu': os.environ['GPU']})); input()")
     host = Host(words, {"GPU": "1"}, "Fake")
     with pytest.raises(RunnerError):
         host.request({}, 30)
@@ -159,7 +159,7 @@ def test_a_host_gets_its_environment(script: Callable[..., list[str]]) -> None:
 
 
 def test_a_host_program_that_is_not_there_is_a_failed_attempt() -> None:
-    with pytest.raises(RunnerError, match="Fake: the host cannot be started"):
+    with pytest.raises(RunnerError, match="Fake: '/no/such/program' cannot be started: No such file"):
         Host(["/no/such/program"], {}, "Fake").request({}, 1)
 
 

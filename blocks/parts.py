@@ -136,6 +136,7 @@ DATASET = Part(
     (
         *("results", "manifest_dir", "chunks_dir", "output_dir", "embeddings", "telemetry_dir"),
         *("bundle_aggregate_dir", "layout", "record_datalad", "fetch_ahead", "drop_after", "disk_limit"),
+        "stage_dir",
     ),
     beside={"dataset": Path("dataset")},
 )

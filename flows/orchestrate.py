@@ -11,7 +11,7 @@ if __name__ == "__main__":  # become `badc infer orchestrate … --apply`, as fl
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
@@ -31,6 +31,7 @@ from badc.datasets.inference.plan import (
 from badc.datasets.inference.provenance import fetch_inputs, record_recording, require_recordable
 from badc.datasets.inference.recording import RecordingToInfer
 from badc.datasets.inference.settings import OrchestrateSettings
+from badc.datasets.inference.staging import Stage
 from badc.datasets.inference.streaming import AudioStream, require_streamable
 from badc.errors import BadcError, RequestError
 from badc.inference.embeddings import require_gathered
@@ -86,7 +87,10 @@ def orchestrate(settings: OrchestrateSettings) -> State:
         stack.enter_context(session.stop.while_running(stop_wanted(flow_run.id)))
         used = session.cluster.gpu_workers > 0
         stack.enter_context(turn_at_the_gpus(session.plan.settings, used, session.stop, session.say))
-        _OrchestrateRun(session, slots).complete()
+        stage = None
+        if (folder := session.plan.settings.stage_dir) is not None:
+            stage = stack.enter_context(closing(Stage(folder, session.stop.requested.is_set)))
+        _OrchestrateRun(session, slots, stage).complete()
     leave_if_suspended(flow_run.id, session.stop)
     outcome = session.outcome
     assert outcome is not None
@@ -116,8 +120,9 @@ def _own_session(settings: OrchestrateSettings) -> Iterator[OrchestrateSession]:
 
 
 class _OrchestrateRun:
-    def __init__(self, session: OrchestrateSession, slots: WorkerSlots) -> None:
+    def __init__(self, session: OrchestrateSession, slots: WorkerSlots, stage: Stage | None) -> None:
         self._session = session
+        self._stage = stage
         self._plan: OrchestrationPlan = session.plan
         self._slots = slots
         self._stop = session.stop
@@ -279,7 +284,8 @@ class _OrchestrateRun:
         if not plan.todo and not plan.unusable:
             require_gathered(plan)
             return None
-        with plan.locked():
+        staged = nullcontext(plan) if self._stage is None else self._stage.of(plan, self._say_of(recording))
+        with plan.locked(), staged as plan:
             return self._run_plan(recording, plan, shared)
 
     def _run_plan(self, recording: RecordingToInfer, plan: InferPlan, shared: SharedRunner | None) -> InferOutcome:

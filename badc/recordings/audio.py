@@ -79,7 +79,7 @@ class AudioWindow:
 
     `whole_file` means that they are all of a WAV file, which can be handed over as it is. `source` is what the file was
     when the window was made: another file in its place would be read at the wrong times. `channels`, from 0, are those
-    to read, None for all; with `mean`, their mean is read as one.
+    to read, None for all; with `mean`, their mean is read as one. `copy` is read, if it is there, and `path` named.
     """
 
     path: Path
@@ -89,21 +89,22 @@ class AudioWindow:
     source: AudioInfo
     channels: tuple[int, ...] | None = None
     mean: bool = False
+    copy: Path | None = None
+
+    @property
+    def file(self) -> Path:
+        """The file to read."""
+        return self.path if self.copy is None or not self.copy.exists() else self.copy
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> AudioWindow:
         """Return the window that `dataclasses.asdict` gave, sent as JSON."""
-        source, channels = document["source"], document["channels"]
+        source, channels, copy = document["source"], document["channels"], document["copy"]
         extent = None if source["extent"] is None else Extent(**source["extent"])
-        return cls(
-            Path(document["path"]),
-            document["start_frame"],
-            document["frames"],
-            document["whole_file"],
-            AudioInfo(**{**source, "extent": extent}),
-            None if channels is None else tuple(channels),
-            document["mean"],
-        )
+        info = AudioInfo(**{**source, "extent": extent})
+        window = cls(Path(document["path"]), document["start_frame"], document["frames"], document["whole_file"], info)
+        channels = None if channels is None else tuple(channels)
+        return replace(window, channels=channels, mean=document["mean"], copy=None if copy is None else Path(copy))
 
 
 def frame_at(ms: int, rate: int) -> int:
@@ -347,11 +348,11 @@ def read_frames(window: AudioWindow, dtype: str | None, finite: bool = True) -> 
     """
     import numpy as np
 
-    _require_content(window.path)
-    source = window.source
-    with _decoding(window.path), _open(window.path, source) as stream:
+    source, file = window.source, window.file
+    _require_content(file)
+    with _decoding(window.path), _open(file, source) as stream:
         info = _info_of(stream)
-        if (source.extent is not None and source.extent.file_bytes != window.path.stat().st_size) or info != replace(
+        if (source.extent is not None and source.extent.file_bytes != file.stat().st_size) or info != replace(
             source, frames=source.claimed_frames or source.frames, claimed_frames=None, extent=None, note=""
         ):
             raise AudioError(

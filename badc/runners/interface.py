@@ -256,7 +256,7 @@ def chunk_wav(chunk: Chunk, audio: AudioWindow, folder: Path) -> Iterator[Path]:
     """Yield a chunk as a WAV: its own file if it has one, else a file in `folder` that goes when the block ends."""
     if audio.whole_file:
         require_unchanged(audio)
-        yield audio.path
+        yield audio.file
         return
     path = folder / f"{chunk.chunk_id}.wav"
     path.write_bytes(wav_bytes(audio))

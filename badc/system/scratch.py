@@ -25,13 +25,13 @@ _PREFIX = "badc-"
 
 
 class Scratch:
-    """A temporary folder of this process, in `$TMPDIR` or the system's default.
+    """A temporary folder of this process, in `parent`, or else in `$TMPDIR` or the system's default.
 
     Its marker stays locked until `close`, or until the process ends, however that happens.
     """
 
-    def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    def __init__(self, parent: Path | None = None) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
         self._marker = _marked(self.path)
 
     def ensure(self) -> bool:
@@ -57,9 +57,9 @@ class Scratch:
         self._marker.close()
 
 
-def sweep() -> None:
-    """Remove the temporary folders that this user's killed workers left on this machine."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+def sweep(parent: Path | None = None) -> None:
+    """Remove the temporary folders that this user's killed processes left on this machine, in `parent` or as above."""
+    for folder in (parent or Path(tempfile.gettempdir())).glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError), _lock_of_dead_worker(folder) as dead:
             if dead:
                 _remove(folder)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from badc.chunks.status import status_path
 from badc.datasets.slurm.tasks import TaskRow
 from badc.errors import ExitCode
 from badc.system.row_files import read_plan
+from badc.system.scratch import MARKER
 from badc.telemetry.events import EventStatus, read_events
 from tests.fakes.command_line import badc
 from tests.flows.conftest import unended_starts
@@ -185,6 +188,40 @@ def test_a_task_that_slurm_tells_to_stop_ends_in_order(slurm: Slurm, write, make
     job = slurm.submit(submit_again(log_of(log, job, 0)))
     assert slurm.ends(job) == {0: DONE}, log_of(log, job, 0)
     assert len(events(tmp_path, "REC", EventStatus.SUCCESS)) == 30
+
+
+@pytest.mark.long
+def test_tasks_read_copies_on_their_node_which_go_even_after_a_kill(
+    slurm: Slurm, write, setup_with_server, make_dataset, fake, tmp_path
+):
+    make_dataset("REC", seconds=20)
+    node = tmp_path / "a node's disk"
+    site = f"export SLURM_TMPDIR={shlex.quote(str(node))}\n"
+    setup_with_server.write_text(setup_with_server.read_text() + site)
+    line = write("--runner-cmd", fake("detector", "--seconds", 1), "--slurm-stage", "--slurm-script", "array.sh")[-1]
+    job = slurm.submit(line)
+    deadline = time.monotonic() + 300
+    telemetry = tmp_path / "artifacts/telemetry/infer/REC.jsonl"
+    while not (telemetry.exists() and events(tmp_path, "REC", EventStatus.SUCCESS)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    (copy,) = node.glob("badc-*/*/0/REC.wav")
+    marker = json.loads((copy.parents[2] / MARKER).read_text())
+    os.kill(marker["pid"], signal.SIGKILL)
+    assert slurm.ends(job) == {0: TaskEnd("FAILED", 137)}
+    assert copy.exists()
+
+    # What is done is not done again; the copy of the killed task goes.
+    done = events(tmp_path, "REC", EventStatus.SUCCESS)
+    assert 0 < len(done) < 20, "their results were in the dataset at once"
+    job = slurm.submit(line)
+    assert slurm.ends(job) == {0: DONE}, log_of(tmp_path / "logs", job, 0)
+    assert len(set(events(tmp_path, "REC", EventStatus.SUCCESS))) == 20
+    assert [path.name for path in node.iterdir() if path.name.startswith("badc-")] == []
+    written = [path.read_text() for path in (tmp_path / "artifacts/infer/REC").iterdir()]
+    written += [telemetry.read_text(), telemetry.with_name("REC.jsonl.summary.json").read_text()]
+    assert all("a node's disk" not in text for text in written), "only the original is named"
+    assert "audio/REC.wav" in written[0]
 
 
 @pytest.mark.long

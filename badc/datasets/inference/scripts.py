@@ -130,8 +130,9 @@ def _orchestrate_words(settings: OrchestrateSettings, others: Mapping[str, objec
         if name in _NOT_OF_THE_RUN and field.json_schema_extra != ARGUMENT
     }
     changes |= {"dataset": settings.root, "results": None, "apply": True, **redoing(settings, now())}
-    if settings.chunk_plan is not None:
-        changes["chunk_plan"] = absolute(settings.chunk_plan)
+    for name in ("chunk_plan", "stage_dir"):
+        if (path := getattr(settings, name)) is not None:
+            changes[name] = absolute(path)
     for spec in RUNNERS:
         changes |= {name: spec.from_anywhere(name, getattr(settings, name)) for name in spec.options()}
     return ("badc", "infer", "orchestrate", *settings.model_copy(update={**changes, **others}).to_arguments())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, AliasChoices, Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 
+from badc.datasets.inference.audio_settings import AudioOptions
 from badc.datasets.inference.saved_plan import root_of_plan
 from badc.datasets.settings import DatasetSettings
 from badc.datasets.slurm.settings import SlurmSettings
@@ -31,12 +31,6 @@ InferLimit = Annotated[
     int | None, Field(ge=0, description="Run at most this many recordings; those that are skipped do not count.")
 ]
 ANALYSE_AGAIN = "Analyse recordings again whose chunks all have a valid output already, or skip them."
-
-
-def _with_unit(text: str | None) -> str | None:
-    if text is None or re.fullmatch(r"\d+(\.\d+)?[KMGT]", text, re.ASCII):
-        return text
-    raise ValueError(f"{text!r} is not a size such as 200G")
 
 
 class BundleOptions(Settings):
@@ -79,7 +73,7 @@ class BundleOptions(Settings):
 _HAWKEARS = InferOptions.model_fields["use_hawkears"]
 
 
-class DatasetInferOptions(BundleOptions, InferOptions):
+class DatasetInferOptions(BundleOptions, AudioOptions, InferOptions):
     """How to analyse a dataset's recordings: with HawkEars, unless another runner is named."""
 
     sections: ClassVar = {
@@ -94,6 +88,7 @@ class DatasetInferOptions(BundleOptions, InferOptions):
                 "layout",
             ),
             *("infer_pattern", "infer_limit", "infer_include_existing", "fetch_ahead", "drop_after", "disk_limit"),
+            "stage_dir",
         ),
         "Cutting": (
             *("chunk_duration_s", "overlap_s", "min_chunk_s", "virtual", "hash_chunks", "workers", "chunk_pattern"),
@@ -157,47 +152,11 @@ class DatasetInferOptions(BundleOptions, InferOptions):
         ),
     ] = None
 
-    fetch_ahead: Annotated[
-        int | None,
-        Field(
-            ge=1,
-            description="Fetch the audio of so many recordings that is not here while the workers analyse the ones "
-            "before. Default: each recording's when it begins, or one ahead with --drop-after.",
-        ),
-    ] = None
-    drop_after: Annotated[
-        bool,
-        Field(
-            description="Drop the audio that the run itself has fetched when its recording has ended, if git-annex "
-            "has proof of another copy."
-        ),
-    ] = False
-    disk_limit: Annotated[
-        str | None,
-        AfterValidator(_with_unit),
-        Field(
-            description="With --drop-after, never have more fetched audio here at a time than this, such as 200G (K, "
-            "M, G, T for powers of 1000)."
-        ),
-    ] = None
-
     @model_validator(mode="after")
-    def _check_limit(self) -> Self:
-        if self.disk_limit is not None and not self.drop_after:
-            raise ValueError("--disk-limit is for --drop-after, which is not given")
+    def _check_stage(self) -> Self:
+        if self.stage_dir is not None and self.scheduler is not None:
+            raise ValueError("--stage-dir: the workers of --scheduler may be on other machines; leave it out")
         return self
-
-    @property
-    def streams(self) -> bool:
-        """Whether audio is fetched ahead, or dropped."""
-        return self.fetch_ahead is not None or self.drop_after
-
-    @property
-    def disk_limit_bytes(self) -> int | None:
-        """The limit in bytes."""
-        if self.disk_limit is None:
-            return None
-        return int(float(self.disk_limit[:-1]) * 1000 ** (1 + "KMGT".index(self.disk_limit[-1])))
 
     def _choices(self) -> list[str]:
         chosen = super()._choices()
@@ -283,6 +242,10 @@ class OrchestrateSettings(SlurmSettings, DatasetInferOptions, LayoutSettings, Da
     def _check_task(self) -> Self:
         if self.slurm_task is not None and self.chunk_plan is None:
             raise ValueError("--slurm-task is for --chunk-plan, the file of the array's tasks, which is not given")
+        if self.stage_dir is not None and self.slurm_stage:
+            raise ValueError("--stage-dir and --slurm-stage each name a folder for copies; give one of them")
+        if self.stage_dir is not None and self.slurm_dask is not None:
+            raise ValueError("--stage-dir: the workers of --slurm-dask are on several nodes; leave it out")
         return self
 
     def of_its_jobs(self) -> OrchestrateSettings:

@@ -121,6 +121,13 @@ class SlurmSettings(Settings):
     slurm_allow_cpu: Annotated[
         bool, Field(description="A task that asked for a GPU and finds none runs on the CPU, instead of ending with 2.")
     ] = False
+    slurm_stage: Annotated[
+        bool,
+        Field(
+            description="Each task copies a recording's audio to its node ($SLURM_TMPDIR, $TMPDIR or /tmp) before it "
+            "analyses it, as --stage-dir does; results still go to the dataset at once."
+        ),
+    ] = False
     slurm_array_throttle: Annotated[
         int | None, Field(ge=1, description="How many tasks may run at once. Default: no limit.")
     ] = None
@@ -208,6 +215,8 @@ class SlurmSettings(Settings):
                 raise ValueError(f"{', '.join(given)} is for --slurm-script or --slurm-dask; neither is given")
         if self.slurm_script is not None and self.slurm_script == self.slurm_dask:
             raise ValueError("--slurm-script and --slurm-dask name the same file; give each its own")
+        if self.slurm_stage and self.slurm_dask is not None:
+            raise ValueError("--slurm-stage is for --slurm-script: the workers of --slurm-dask are on several nodes")
         if not self.slurm_bundle and self.slurm_profile is None:
             given = sorted(option_name(name) for name in self._changed() if name.startswith("slurm_bundle_"))
             if given:

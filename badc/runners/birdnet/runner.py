@@ -108,7 +108,7 @@ class BirdnetRunner:
 
     def detect(self, chunk: Chunk, audio: AudioWindow) -> RunnerOutput:
         """Analyse one chunk in the host (see `Runner.detect`)."""
-        place = asdict(audio) | {"path": str(audio.path)}
+        place = asdict(audio) | {"path": str(audio.path), "copy": None if audio.copy is None else str(audio.copy)}
         answer = self._host.request(place, self._timeout_s)
         detections = parse_detections(answer["detections"])
         status = ResultStatus.OK if detections else ResultStatus.NO_DETECTIONS

@@ -249,16 +249,17 @@ def _lay_out(items: Sequence[tuple[Chunk, AudioWindow]], folder: Path) -> list[f
     taken: set[str] = set()
     names = []
     for chunk, audio in items:
-        resolved = audio.path.resolve().name if audio.whole_file else ""
+        file = audio.file
+        resolved = file.resolve().name if audio.whole_file else ""
         linked = audio.whole_file and resolved not in taken
-        path = folder / f"{chunk.chunk_id}{audio.path.suffix if audio.whole_file else '.wav'}"
+        path = folder / f"{chunk.chunk_id}{file.suffix if audio.whole_file else '.wav'}"
         if audio.whole_file:
             require_unchanged(audio)
         if linked:
-            path.symlink_to(audio.path.absolute())
+            path.symlink_to(file.absolute())
             taken.add(resolved)
         elif audio.whole_file:
-            shutil.copyfile(audio.path, path)
+            shutil.copyfile(file, path)
         else:
             path.write_bytes(wav_bytes(audio))
         known = {path.name, chunk.chunk_id, *((resolved, Path(resolved).stem) if linked else ())}

@@ -17,6 +17,7 @@ import duckdb
 
 from badc.chunks.manifest import Chunk, Manifest, manifests_below, read_manifest
 from badc.detections.chunk_files import json_files, require_all_here, rows_of, without_window
+from badc.detections.collected import EmbeddingsToCollect
 from badc.detections.findings import SpeciesCount, count_species, mixture, without_place_or_time
 from badc.detections.made_of import as_told, require_own_table
 from badc.detections.occurrence import add_occurrence
@@ -185,6 +186,7 @@ def aggregate(
     if settings.parquet is not None and absolute(settings.parquet) == output:
         raise RequestError(f"{output}: --output and --parquet must be two files")
     require_own_table(settings.parquet, folder)
+    embedded = EmbeddingsToCollect(settings.embeddings, settings.parquet or output)
     sites = () if settings.sites is None else read_sites(settings.sites)
     manifests = [path for given in settings.manifest for path in _manifests_at(given)]
     made = Aggregation()
@@ -223,7 +225,9 @@ def aggregate(
         made.clocks = times.disagreements_note()
         unknown = without_place_or_time(detections, coverage, places.layout)
         made.notes += [*mixture(coverage), *unknown, *without, *passed_over_notes(folder, passed, {".json"})]
+        made.notes += embedded.collect(Path(scratch), coverage)
         _publish(detections, coverage, output, settings.parquet, made)
+        made.written += embedded.publish(Path(scratch))
     return made
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import heapq
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from badc.chunks.manifest import Chunk
 from badc.detections.fingerprint import CHANNEL, fingerprint_of
 from badc.detections.tables import RUNS_KEY
-from badc.errors import BadcError
+from badc.errors import BadcError, RequestError
 from badc.system import atomic
 from badc.system.annex import require_content
 
@@ -210,7 +210,7 @@ def gather(folder: Path, recording_id: str) -> None:
     after = sorted((_start_of(part), part) for part in of_model)
     pieces = heapq.merge(before, ((start, pq.read_table(part)) for start, part in after), key=itemgetter(0))
     with _explained(folder / recording_id), atomic.replacing(whole) as temporary:
-        write_file(temporary, (table for _, table in pieces), Told(model, chunks).metadata())
+        write_file(temporary, (table for _, table in pieces), lambda: Told(model, chunks))
     for part in parts:
         part.unlink()
     with contextlib.suppress(OSError):  # somebody has other files in it
@@ -242,8 +242,11 @@ def read_file(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.T
             yield pa.Table.from_batches([batch])
 
 
-def write_file(path: Path, tables: Iterable[pa.Table], metadata: Mapping[str, str]) -> None:
-    """Write tables one after the other into a file, in groups of a size that is fast to read."""
+def write_file(path: Path, tables: Iterable[pa.Table], told: Callable[[], Told]) -> None:
+    """Write tables one after the other into a file, in groups of a size that is fast to read.
+
+    What the file tells of itself is asked for at the end.
+    """
     writer: pq.ParquetWriter | None = None
     waiting: list[pa.Table] = []
     number = 0
@@ -251,7 +254,7 @@ def write_file(path: Path, tables: Iterable[pa.Table], metadata: Mapping[str, st
         for table in tables:
             if not table.num_rows:
                 continue
-            waiting.append(table.replace_schema_metadata(metadata))
+            waiting.append(table.replace_schema_metadata(None))
             number += table.num_rows
             writer = writer or pq.ParquetWriter(path, waiting[0].schema, **_WRITING)
             if number >= _ROWS_PER_GROUP:
@@ -260,11 +263,12 @@ def write_file(path: Path, tables: Iterable[pa.Table], metadata: Mapping[str, st
         if waiting:
             assert writer is not None
             writer.write_table(pa.concat_tables(waiting))
+        if writer is None:
+            writer = pq.ParquetWriter(path, COLUMNS)
+        writer.add_key_value_metadata(told().metadata())
     finally:
         if writer is not None:
             writer.close()
-    if writer is None:
-        pq.write_table(COLUMNS.empty_table().replace_schema_metadata(metadata), path)
 
 
 def files_in(folder: Path) -> Iterator[tuple[Path, frozenset[str]]]:
@@ -273,3 +277,18 @@ def files_in(folder: Path) -> Iterator[tuple[Path, frozenset[str]]]:
         yield path, frozenset(part.stem for part in parts_of(folder, path.stem))
     for recording in sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != "."):
         yield from ((part, frozenset()) for part in _parquet_in(recording))
+
+
+def files_here(folder: Path) -> list[tuple[Path, frozenset[str]]]:
+    """Return the files of embeddings in a folder (see `files_in`), all of which are here.
+
+    Raises
+    ------
+    RequestError
+        When there is none; ContentElsewhereError when their content is in the annex only.
+    """
+    files = list(files_in(folder)) if folder.is_dir() else []
+    if not files:
+        raise RequestError(f"{folder}: no embeddings (*.parquet) in it; a run with --embeddings writes them")
+    require_content([path for path, _ in files], "embeddings")
+    return files

@@ -70,4 +70,11 @@ class AggregateSettings(LayoutSettings):
             json_schema_extra=turned_off_by("--no-merge-overlaps"),
         ),
     ] = None
+    embeddings: Annotated[
+        Path | None,
+        Field(
+            description="Folder of the embeddings of a run: also collect them, as Parquet with station and time, in "
+            "X_embeddings beside the table X."
+        ),
+    ] = None
     strict: Annotated[bool, Field(description="Stop at the first file that cannot be used; write nothing.")] = False

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from badc.chunks.manifest import Chunk
-from badc.detections.embeddings import model_of, told_by
+from badc.detections.embeddings import files_here, model_of, told_by
 from badc.detections.fingerprint import MODEL_VERSION, RUNNER, described
 from badc.errors import RequestError, RunnerError, numbered
 from badc.inference.embeddings import embedded_with
@@ -18,9 +18,10 @@ from badc.inference.search_settings import SearchSettings
 from badc.recordings.audio import AudioError, probe, window_of
 from badc.recordings.channels import with_channels
 from badc.recordings.locate import audio_bases
+from badc.recordings.start_times import RecordingTimes
 from badc.reports.review.draw import Drawn
 from badc.reports.review.folder import PAGE, new_folder, write_review
-from badc.reports.search.nearest import Found, Hit, Query, files_of, search, stored
+from badc.reports.search.nearest import Found, Hit, Query, search, stored
 from badc.reports.study.data import Sighting
 from badc.runners.current import close_runner, runner_for
 from badc.runners.interface import RunnerSpec
@@ -58,14 +59,14 @@ def search_windows(settings: SearchSettings, on_files: Progress, on_clips: Progr
         new_folder(settings.output_dir or folder.with_name(f"{folder.name}_like_{name}")) if settings.review else None
     )
     query = _query(settings, folder)
-    found = search(folder, query, settings.top, on_files)
+    bases = audio_bases(folder / PAGE, settings.audio_root)
+    found = _timed(search(folder, query, settings.top, on_files), bases)
     notes = []
     if found.of_other_models:
         notes.append(f"{numbered(found.of_other_models, 'window')} of another model left out: they do not compare")
     if not found.hits or review is None:
         return Searched(query, found, None, (), tuple(notes))
     drawn = _drawn(found.hits, settings.label or name)
-    bases = audio_bases(folder / PAGE, settings.audio_root)
     unread = write_review(review, drawn, settings, bases, ((settings.label or name,), ""), on_clips)
     return Searched(query, found, review / PAGE, unread, tuple(notes))
 
@@ -111,7 +112,7 @@ def _query_of_clip(settings: SearchSettings, clip: Path, folder: Path) -> Query:
 def _settings_in(folder: Path) -> list[dict[str, Any]]:
     """Return the settings that made the embeddings in a folder, one of each model in it."""
     found = {}
-    for path, _ in files_of(folder):
+    for path, _ in files_here(folder):
         told = told_by(path)
         if told.model not in found and told.chunks:
             found[told.model] = dict(next(iter(told.chunks.values())))
@@ -140,6 +141,17 @@ def _spec(settings: SearchSettings, there: list[dict[str, Any]]) -> RunnerSpec:
     return kind(**{name: made[name] for name in kind.options() if name in made})
 
 
+def _timed(found: Found, bases: Sequence[Path]) -> Found:
+    """Return hits with the start of their recordings, from names and headers, where the files do not say it."""
+    times = RecordingTimes(bases)
+    origins = [times.of(hit.recording_id, hit.source_path, (hit.dataset_root,)) for hit in found.hits]
+    timed = (
+        replace(hit, recorded_at=hit.recorded_at or origin.recorded_at)
+        for hit, origin in zip(found.hits, origins, strict=True)
+    )
+    return replace(found, hits=tuple(timed))
+
+
 def _drawn(hits: tuple[Hit, ...], label: str) -> list[Drawn]:
     """Return the hits as a review has them, the most similar first; what is checked is whether each is that sound."""
     width = max(4, len(str(len(hits))))
@@ -152,7 +164,7 @@ def _drawn(hits: tuple[Hit, ...], label: str) -> list[Drawn]:
             round(max(hit.similarity, 0.0), 4),
             hit.recording_id,
             hit.station,
-            hit.recorded_at,
+            hit.local_time,
             hit.source_path,
             hit.dataset_root,
             hit.chunk_start_ms,

@@ -57,7 +57,7 @@ def make_bundle(settings: BundleSettings) -> Bundle:
         if not settings.no_parquet_report:
             written += write_parquet_report(tables, settings, coverage, figures, overview)
         if not settings.no_duckdb_report:
-            write_database(tables, database, settings.bucket_minutes, settings)
+            write_database(tables, database, settings.bucket_minutes, settings, settings.parquet)
     if not settings.no_duckdb_report:
         exports = DatabaseSettings(
             parquet=settings.parquet,

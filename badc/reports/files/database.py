@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 
+from badc.detections.collected import embeddings_beside
 from badc.errors import RequestError
 from badc.reports.query.connection import connection, explained, first_line
 from badc.reports.query.counts import Ranking, choose, ranked, timeline, write_csv
@@ -19,7 +20,7 @@ from badc.reports.query.tables import EFFORT, find_coverage, open_tables
 from badc.reports.settings import DatabaseSettings
 from badc.system import atomic
 from badc.system.paths import absolute
-from badc.system.sql import quoted
+from badc.system.sql import quoted, quoted_path
 
 # Names of the exported CSVs, by view.
 EXPORTS = {"label_summary": "label_summary", "recording_summary": "recording_summary", "timeline_summary": "timeline"}
@@ -61,7 +62,7 @@ def make_database(settings: DatabaseSettings) -> MadeDatabase:
         problems = choose(tables, settings)
         notes = (*notes_on_tables(tables, settings.parquet, coverage), *problems)
         count_events(tables, settings)
-        write_database(tables, settings.database, settings.bucket_minutes, settings)
+        write_database(tables, settings.database, settings.bucket_minutes, settings, settings.parquet)
     return read_database(settings, notes)
 
 
@@ -103,9 +104,11 @@ _ORDERS = {
 
 
 def write_database(
-    tables: duckdb.DuckDBPyConnection, database: Path, bucket_minutes: int, events: EventSettings
+    tables: duckdb.DuckDBPyConnection, database: Path, bucket_minutes: int, events: EventSettings, parquet: Path
 ) -> None:
     """Write the chosen detections, the coverage and the views to a database file.
+
+    The view `embeddings` reads those that were collected beside `parquet`, if there are any.
 
     `tables` is a connection of `badc.reports.query.tables.open_tables`, after `badc.reports.query.counts.choose` and
     `badc.reports.query.events.count_events`; `bucket_minutes` is the step of the view `timeline_summary`. An older file
@@ -129,7 +132,7 @@ def write_database(
             tables.execute("DETACH made")
         # Over a new connection, so that the views do not refer to the tables by the attached name `made`.
         with connection(str(made)) as inner:
-            for name, query in _views(bucket_minutes, events).items():
+            for name, query in (_views(bucket_minutes, events) | _embeddings_view(parquet)).items():
                 inner.execute(f"CREATE VIEW {name} AS {query}")
             inner.execute("CHECKPOINT")
         refuse_in_use(target)
@@ -149,6 +152,12 @@ def _views(bucket_minutes: int, events: EventSettings) -> dict[str, str]:
         "effort": EFFORT,
         "events": events_query("detections", events),
     }
+
+
+def _embeddings_view(parquet: Path) -> dict[str, str]:
+    folder = embeddings_beside(absolute(parquet))
+    files = sorted(folder.glob("*.parquet")) if folder.is_dir() else []
+    return {"embeddings": f"SELECT * FROM read_parquet([{', '.join(map(quoted_path, files))}])"} if files else {}
 
 
 def refuse_in_use(database: Path) -> None:

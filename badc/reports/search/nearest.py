@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from badc.detections.embeddings import EMBEDDING, file_of, files_in, parts_of, read_file, told_by
+from badc.detections.embeddings import EMBEDDING, file_of, files_here, parts_of, read_file, told_by
 from badc.errors import RequestError
 from badc.system.annex import require_content
 from badc.system.threads import in_threads
@@ -24,8 +24,8 @@ Rows = np.ndarray[Any, np.dtype[np.float32]]
 class Hit:
     """A window, and how like it is to what was searched for: the cosine of their embeddings, at most 1.
 
-    Times are from the start of the recording. Station and the clock time of the window are known in tables of
-    embeddings that `badc infer aggregate` made.
+    Times are from the start of the recording, which began at `recorded_at` by the recorder's clock. The station is
+    known of embeddings that `badc infer aggregate` collected.
     """
 
     similarity: float
@@ -39,6 +39,11 @@ class Hit:
     dataset_root: str | None
     station: str | None = None
     recorded_at: datetime | None = None
+
+    @property
+    def local_time(self) -> datetime | None:
+        """When the window begins, by the recorder's clock."""
+        return None if self.recorded_at is None else self.recorded_at + timedelta(milliseconds=self.start_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,7 @@ def search(
     BadcError
         When a file is no file of embeddings.
     """
-    files = files_of(folder)
+    files = files_here(folder)
     lengths = np.linalg.norm(query.rows, axis=1, keepdims=True)
     some = (lengths[:, 0] > 0) & np.isfinite(lengths[:, 0])
     if not some.any():
@@ -106,21 +111,6 @@ def search(
     rows = {(path, place): row for path, places in wanted.items() for place, row in _rows(path, places)}
     hits = [_hit(-negative, rows[path, place]) for negative, _, place, path in ranked]
     return Found(tuple(hits), sum(each.compared for each in found), sum(each.of_other_models for each in found))
-
-
-def files_of(folder: Path) -> list[tuple[Path, frozenset[str]]]:
-    """Return the files of a folder of embeddings as `files_in`, all of which are here.
-
-    Raises
-    ------
-    RequestError
-        When there is none.
-    """
-    files = list(files_in(folder)) if folder.is_dir() else []
-    if not files:
-        raise RequestError(f"{folder}: no embeddings (*.parquet) in it; a run with --embeddings writes them")
-    require_content([path for path, _ in files], "embeddings")
-    return files
 
 
 def _pairs(found: _InFile) -> Sequence[tuple[float, int]]:
@@ -183,7 +173,7 @@ def stored(folder: Path, recording_id: str, at_ms: int) -> Query:
     """
     whole = file_of(folder, recording_id)
     own = [whole] if whole.exists() or whole.is_symlink() else []
-    files = [*own, *parts_of(folder, recording_id)] or [path for path, _ in files_of(folder)]
+    files = [*own, *parts_of(folder, recording_id)] or [path for path, _ in files_here(folder)]
     require_content(files, "embeddings")
     windows = 0
     best: tuple[int, Path] | None = None

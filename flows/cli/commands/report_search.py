@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +11,9 @@ from badc.errors import numbered
 from badc.inference.search_settings import SearchSettings
 from flows.cli.console import counting, print_json, print_table
 from flows.cli.options import options_of
+
+if TYPE_CHECKING:
+    from badc.reports.search.nearest import Hit
 
 
 @options_of(SearchSettings)
@@ -31,7 +33,7 @@ def search(
         made = search_windows(settings, files, clips)
     for note in (*made.notes, *made.unread):
         print(f"badc: {note}", file=sys.stderr)
-    rows = [_row(asdict(hit)) for hit in made.found.hits]
+    rows = [_row(hit) for hit in made.found.hits]
     if as_json:
         print_json(rows)
     else:
@@ -42,13 +44,13 @@ def search(
     return 1 if made.unread else 0
 
 
-def _row(hit: dict[str, Any]) -> dict[str, Any]:
-    time = hit["recorded_at"]
-    known = {"station": hit["station"], "time": None if time is None else time.isoformat(timespec="seconds")}
+def _row(hit: Hit) -> dict[str, Any]:
+    time = hit.local_time
+    known = {"station": hit.station, "time": None if time is None else time.isoformat(timespec="seconds")}
     return {
-        "similarity": round(hit["similarity"], 4),
-        "recording": hit["recording_id"],
-        "start_s": hit["start_ms"] / 1000,
-        "end_s": None if hit["end_ms"] is None else hit["end_ms"] / 1000,
-        **{name: value for name, value in known.items() if value is not None},
+        "similarity": round(hit.similarity, 4),
+        "recording": hit.recording_id,
+        "start_s": hit.start_ms / 1000,
+        "end_s": None if hit.end_ms is None else hit.end_ms / 1000,
+        **known,
     }

@@ -35,10 +35,10 @@ def folder(birds_wav: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the embeddings of the real clip, and of noise."""
     folder = tmp_path_factory.mktemp("search")
     samples, rate = sf.read(birds_wav, dtype="int16")
-    sf.write(folder / "birds.wav", samples, rate)
+    sf.write(folder / "birds_20230509_094500.wav", samples, rate)
     sf.write(folder / "noise.wav", np.random.default_rng(5).normal(0, 0.05, 9 * rate), rate)
     sf.write(folder / "call.wav", samples[3 * rate : 6 * rate], rate)
-    for name in ("birds", "noise"):
+    for name in ("birds_20230509_094500", "noise"):
         plan = plan_chunks(folder / f"{name}.wav", duration_s=6)
         write_virtual_manifest(plan, folder / f"{name}.csv", hash_chunks=False)
         settings = InferSettings(
@@ -55,15 +55,19 @@ def test_a_clip_finds_its_own_window_first_and_a_review_is_written(folder: Path)
     done = badc("report", "search", folder / "call.wav", "--embeddings", folder / "e", "--top", 4, "--label", "Warbler")
     assert done.exit_code == 0, done.stderr
     header, first, *others, page = done.stdout.splitlines()
-    assert header == "similarity\trecording\tstart_s\tend_s"
-    assert first == "1.0\tbirds\t3.0\t6.0"
+    assert header == "similarity\trecording\tstart_s\tend_s\tstation\ttime"
+    assert first == "1.0\tbirds_20230509_094500\t3.0\t6.0\t\t2023-05-09T09:45:03"
     assert len(others) == 3
     assert all(float(line.split("\t")[0]) < 0.9 for line in others)
     assert "6 windows compared" in done.stderr
     assert Path(page) == folder / "e_like_call" / "review.html"
     rows = list(csv.DictReader((folder / "e_like_call" / "sample.csv").read_text().splitlines()))
     assert [row["label"] for row in rows] == ["Warbler"] * 4
-    assert (rows[0]["recording_id"], rows[0]["start_ms"], rows[0]["end_ms"]) == ("birds", "3000", "6000")
+    assert (rows[0]["recording_id"], rows[0]["start_ms"], rows[0]["end_ms"]) == (
+        "birds_20230509_094500",
+        "3000",
+        "6000",
+    )
     assert float(rows[0]["confidence"]) == 1
     assert all((folder / "e_like_call" / row["audio"]).is_file() for row in rows)
 
@@ -74,20 +78,31 @@ def test_a_clip_finds_its_own_window_first_and_a_review_is_written(folder: Path)
 
 def test_a_window_that_has_embeddings_needs_no_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("badc.inference.search.runner_for", None)
-    words = ("report", "search", "--embeddings", folder / "e", "--recording", "birds", "--start", 7, "--no-review")
+    words = (
+        "report",
+        "search",
+        "--embeddings",
+        folder / "e",
+        "--recording",
+        "birds_20230509_094500",
+        "--start",
+        7,
+        "--no-review",
+    )
     done = badc(*words, "--json", "--top", 2)
     assert done.exit_code == 0, done.stderr
     first, second = json.loads(done.stdout)
-    assert first == {"similarity": 1.0, "recording": "birds", "start_s": 6.0, "end_s": 9.0}
+    told = {"station": None, "time": "2023-05-09T09:45:06"}
+    assert first == {"similarity": 1.0, "recording": "birds_20230509_094500", "start_s": 6.0, "end_s": 9.0} | told
     assert second["similarity"] < 1
-    assert not (folder / "e_like_birds_7s").exists()
+    assert not (folder / "e_like_birds_20230509_094500_7s").exists()
 
 
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
         ((), "give a clip, or --recording and --start"),
-        (("--recording", "birds"), "--recording and --start belong together"),
+        (("--recording", "birds_20230509_094500"), "--recording and --start belong together"),
         (("none.wav",), "none.wav"),
         (("call.wav", "--runner-cmd", "true"), "gives no embeddings"),
         (("call.wav", "--use-birdnet", "--birdnet-overlap", "1"), "of another model"),

@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pytest
 
+from badc.detections.collected import embeddings_beside
+from badc.detections.embeddings import Windows, gather, write_chunk
 from badc.detections.tables import COVERAGE_SCHEMA, DETECTIONS_SCHEMA
 from badc.errors import BadcError, RequestError
 from badc.reports.files.database import make_database
@@ -56,6 +59,17 @@ def test_tables_and_views_are_named_as_promised(parquet):
         ("runs", "BASE TABLE"),
         ("timeline_summary", "VIEW"),
     ]
+
+
+def test_embeddings_beside_the_table_are_a_view(parquet, chunk):
+    windows = Windows([0, 500], 500, np.eye(2, dtype=np.float32))
+    write_chunk(parquet.parent, chunk(), None, windows, {"runner": "birdnet"})
+    gather(parquet.parent, "REC")
+    beside = embeddings_beside(parquet)
+    beside.mkdir()
+    (parquet.parent / "REC.parquet").rename(beside / "00000.parquet")
+    path = make(parquet).database
+    assert query(path, "SELECT start_ms, embedding FROM embeddings ORDER BY 1") == [(0, [1, 0]), (500, [0, 1])]
 
 
 def test_older_versions_of_duckdb_can_read_it(parquet):

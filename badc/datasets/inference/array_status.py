@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from badc.datasets.inference.plan import OrchestrationPlan
 from badc.datasets.inference.recording import InferDecision, RecordingToInfer
 from badc.datasets.inference.speed import hours_left, seen_speed
 from badc.datasets.slurm.array_script import submit_lines
-from badc.datasets.slurm.queue import TaskLog, logs_of, queued
+from badc.datasets.slurm.queue import BY_SLURM, TaskLog, ends_in_accounts, logs_of, queued
 from badc.datasets.slurm.rendering import log_folder
 from badc.datasets.slurm.tasks import TaskRow, tasks_path
 from badc.errors import RequestError, in_a_line
@@ -66,6 +66,8 @@ def array_status(plan: OrchestrationPlan, script: Path) -> ArrayStatus:
     settings = plan.settings
     rows = read_plan(tasks_path(script), TaskRow)
     logs = logs_of(log_folder(settings, script), settings.slurm_job_name)
+    accounts = ends_in_accounts(log.job for log in logs.values())
+    logs = {task: replace(log, why=accounts.get(log.job) or log.why) for task, log in logs.items()}
     queue = queued(script)
     known = {recording.recording_id: recording for recording in plan.recordings}
     found = [_status(row, known.get(row.recording_id), logs.get(row.task), (queue or {}).get(row.task)) for row in rows]
@@ -98,10 +100,10 @@ def _status(
 
 
 def _why(recording: RecordingToInfer, log: TaskLog) -> str:
-    """Return why a recording is not done though its task ended: what its row in the log says, else the task's end."""
+    """Return why a recording is not done though its task ended: what its row in the log says, and the task's end."""
     rows = [line.split("\t") for line in log.text.splitlines() if line.startswith(f"{recording.recording_id}\t")]
     if rows and rows[-1][-1]:
-        return rows[-1][-1]
+        return "; ".join([rows[-1][-1], *([log.why] if log.why.startswith(BY_SLURM) else [])])
     if recording.decision is InferDecision.REFUSE:
         return in_a_line(recording.reason)
     return log.why or "its task ended without a word, as after a kill"

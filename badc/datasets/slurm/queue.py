@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from badc.errors import ExitCode
 
 _TIMEOUT_S = 30
+BY_SLURM = "Slurm: "  # begins the reason of a task that Slurm ended
 # What a log holds of one task: the script's first and last line, and what Slurm writes about a job that it ends.
 _BEGIN = re.compile(r"^Task (\d+) on ", re.MULTILINE)
 _END = re.compile(r"^badc: task \d+ \(.*\) ended with exit code (\d+); submit it again", re.MULTILINE)
@@ -23,14 +25,28 @@ _WORDS = {
     126: "badc could not be started",
     127: "badc could not be started",
 }
+# How Slurm's accounts say that a job ended, where its log may end without a word (man sacct, JOB STATE CODES).
+_STATES = {
+    "BOOT_FAIL": "its node did not start",
+    "CANCELLED": "it was cancelled",
+    "DEADLINE": "its deadline passed",
+    "NODE_FAIL": "its node failed",
+    "OUT_OF_MEMORY": "it ran out of memory; --slurm-mem asks for more",
+    "PREEMPTED": "another job took its place",
+    "TIMEOUT": "its time limit was over; --slurm-time asks for more",
+}
 _TAIL_BYTES = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
 class TaskLog:
-    """What the newest log of a task says. `exit_code` is None of one that runs, ended well, or was killed."""
+    """What the newest log of a task says. `exit_code` is None of one that runs, ended well, or was killed.
+
+    `job` is how Slurm calls the task, such as `1234_5`.
+    """
 
     path: Path
+    job: str
     exit_code: int | None
     why: str
     text: str  # its end
@@ -38,19 +54,21 @@ class TaskLog:
 
 def logs_of(log_dir: Path, job_name: str) -> dict[int, TaskLog]:
     """Return the newest log of each task that has one, by the number of the task."""
-    pattern = re.compile(re.escape(job_name) + r"_(\d+)_\d+\.log")
+    pattern = re.compile(re.escape(job_name) + r"_((\d+)_\d+)\.log")
     found = sorted(
-        (int(match[1]), path) for path in log_dir.glob("*.log") if (match := pattern.fullmatch(path.name)) is not None
+        (int(match[2]), path, match[1])
+        for path in log_dir.glob("*.log")
+        if (match := pattern.fullmatch(path.name)) is not None
     )
     logs = {}
-    for _, path in found:
-        if (read := _read(path)) is not None:
+    for _, path, job in found:
+        if (read := _read(path, job)) is not None:
             task, logs_entry = read
             logs[task] = logs_entry
     return logs
 
 
-def _read(path: Path) -> tuple[int, TaskLog] | None:
+def _read(path: Path, job: str) -> tuple[int, TaskLog] | None:
     with path.open("rb") as stream:
         head = stream.read(_TAIL_BYTES).decode(errors="replace")
         stream.seek(max(0, path.stat().st_size - _TAIL_BYTES))
@@ -64,8 +82,8 @@ def _read(path: Path) -> tuple[int, TaskLog] | None:
     code = None if ended is None else int(ended[1])
     why = "" if code is None else _WORDS.get(code, f"exit code {code}")
     if by_slurm:
-        why = f"Slurm: {by_slurm[-1].strip('* ')}"
-    return int(begun[1]), TaskLog(path, code, why, tail)
+        why = f"{BY_SLURM}{by_slurm[-1].strip('* ')}"
+    return int(begun[1]), TaskLog(path, job, code, why, tail)
 
 
 def queued(script: Path) -> dict[int, str] | None:
@@ -73,12 +91,8 @@ def queued(script: Path) -> dict[int, str] | None:
 
     The number of an array's first task follows the script's name in the job's command.
     """
-    if shutil.which("squeue") is None:
-        return None
-    command = ["squeue", "--me", "--noheader", "--array", "--format=%K|%T|%o"]
-    try:
-        shown = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
+    shown = _asked(["squeue", "--me", "--noheader", "--array", "--format=%K|%T|%o"])
+    if shown is None:
         return None
     states = {}
     for line in shown.splitlines():
@@ -87,3 +101,34 @@ def queued(script: Path) -> dict[int, str] | None:
         if rest != words and index.isdigit() and (rest.strip() or "0").isdigit():
             states[int(rest.strip() or "0") + int(index)] = state
     return states
+
+
+def ends_in_accounts(jobs: Iterable[str]) -> dict[str, str]:
+    """Return how tasks ended, in words, where Slurm keeps accounts and it was not of their own accord.
+
+    `jobs` are those of `TaskLog`; accounts have each job's last start only.
+    """
+    wanted = set(jobs)
+    arrays = sorted({job.partition("_")[0] for job in wanted}, key=int)
+    if not arrays:
+        return {}
+    shown = _asked(
+        ["sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={','.join(arrays)}", "--format=JobID,State"]
+    )
+    ends = {}
+    for line in (shown or "").splitlines():
+        job, _, state = line.partition("|")
+        words = _STATES.get(state.partition(" ")[0])  # such as CANCELLED by 1000
+        if words is not None and job in wanted:
+            ends[job] = f"{BY_SLURM}{words}"
+    return ends
+
+
+def _asked(command: Sequence[str]) -> str | None:
+    """Return what a program of Slurm prints; None where it is not, or does not answer."""
+    if shutil.which(command[0]) is None:
+        return None
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -58,8 +58,16 @@ class OrchestrationPlan:
 
     @property
     def audio_notes(self) -> list[str]:
-        """What a person should know of where the audio is (see `notes_on_places`)."""
-        return notes_on_places((r.source_path for r in self.todo if r.source_path is not None), self.settings.root)
+        """What a person should know of where the audio is (see `notes_on_places`), and of what is not there."""
+        todo, root = self.todo, self.settings.root
+        notes = notes_on_places((r.source_path for r in todo if r.source_path is not None), root)
+        lacking = [r.lacks_audio for r in todo if r.lacks_audio is not None]
+        if lacking and find_dataset_root(root) is None:  # in a DataLad dataset it may be fetched
+            notes.append(
+                f"the audio of {len(lacking)} of {numbered(len(todo), 'recording')} to run is not where the manifests "
+                f"say, such as {lacking[0]}: they will fail; mount its disk, or bring it back there"
+            )
+        return notes
 
     @property
     def to_report(self) -> list[RecordingToInfer]:

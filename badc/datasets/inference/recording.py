@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -65,6 +66,7 @@ class RecordingToInfer:
     elsewhere: int = 0
     lacks: tuple[Path, ...] = ()
     lacks_channel: str | None = None  # that its audio does not have the channel that is asked for
+    lacks_audio: Path | None = None  # of one to run: where its first chunk's audio is not
     not_embedded: int = 0  # chunks with a valid result that lack the embeddings that are wanted
     to_gather: bool = False  # complete, but a run was killed before it put the embeddings together
 
@@ -125,7 +127,9 @@ def look_at(path: Path, settings: OrchestrateSettings, folders: OutputFolders) -
     decision, reason = _decide(recording, settings, folders.made_with)
     if decision in TO_RUN and (lacks_channel := _lacks_channel(manifest, open_chunks or chunks, settings)) is not None:
         return replace(recording, decision=InferDecision.REFUSE, reason=lacks_channel, lacks_channel=lacks_channel)
-    return replace(recording, decision=decision, reason=reason)
+    audio = manifest.locate(chunks[0].source_path) if decision in TO_RUN else None
+    lacks_audio = audio if audio is not None and not os.path.lexists(audio) else None
+    return replace(recording, decision=decision, reason=reason, lacks_audio=lacks_audio)
 
 
 def _not_read(path: Path, settings: OrchestrateSettings, error: BadcError) -> RecordingToInfer:

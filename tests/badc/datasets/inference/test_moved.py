@@ -49,6 +49,12 @@ def test_a_copy_with_absolute_manifests_reads_its_own_audio_and_says_so(
     (copy / "audio" / "A.wav").unlink()
     _, outside = plan(copy).audio_notes
     assert outside == f"1 file of audio read from outside of {copy}, as the manifests say: {root}/audio/A.wav"
+    (root / "audio").rename(tmp_path / "unmounted")
+    (note,) = plan(root).audio_notes
+    assert note == (
+        f"the audio of 2 of 2 recordings to run is not where the manifests say, such as {root}/audio/A.wav: they will "
+        "fail; mount its disk, or bring it back there"
+    )
 
 
 def test_results_of_a_single_run_name_the_dataset_that_a_relative_path_is_in(

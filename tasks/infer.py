@@ -201,6 +201,9 @@ class InferTasks:
             self._say_once(worker, "gpu", trouble)
         if (note := details.get("note")) is not None:
             self._say_once(worker, "note", f"{attempt.key}: {note} (said once; the chunks' notes have the others)")
+        if (engine := details.get("engine")) is not None:
+            # The same on most workers, so once for all of them.
+            self._say_once("", engine, f"{worker}: the model runs in {engine}")
         if (reason := details.get("why_fewer_at_once")) is not None:
             at_once = details["chunks_at_once"]
             self.limit_worker(address, at_once)
@@ -208,11 +211,12 @@ class InferTasks:
             self._say_once(worker, f"at once: {at_once}", f"from now on {chunks} at once, no more: {reason}")
 
     def _say_once(self, worker: str, what: str, text: str) -> None:
+        """Say a text of a worker, or of all of them (""), unless the same was said of it."""
         with self._lock:
             is_new = (worker, what) not in self._warned
             self._warned.add((worker, what))
         if is_new:
-            self._say(f"{worker}: {text}")
+            self._say(f"{worker}: {text}" if worker else text)
 
     def _read(self, report: dict[str, Any]) -> tuple[str, Attempt]:
         attempt = Attempt.from_message(report["attempt"])

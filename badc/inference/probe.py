@@ -20,8 +20,9 @@ from badc.recordings.names import recording_id_of
 from badc.runners.current import close_runner, runner_for
 from badc.runners.interface import Runner, RunnerSpec
 from badc.system.clock import now
+from badc.system.gpu_memory import is_gpu_out_of_memory
 from badc.system.gpus import Gpu, GpuReader, GpuSampler, NoGpuError, cuda_environment, usable_gpus
-from badc.system.memory import HostMemorySampler, is_gpu_out_of_memory
+from badc.system.memory import HostMemorySampler
 from badc.system.paths import absolute, as_written, find_dataset_root, first_free, require_writable
 from badc.telemetry.events import ChunkEvent, EventStatus, TelemetryLog
 

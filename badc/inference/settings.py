@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from badc.runners.interface import ChunkTimeout
 from badc.runners.settings import RunnerSettings
 from badc.settings.dataset import DatasetBlock
-from badc.settings.model import ARGUMENT
+from badc.settings.model import ARGUMENT, number_or_auto
 from badc.settings.redo import RedoBefore
 from badc.settings.salvage import Salvage
 
@@ -24,14 +24,6 @@ def _channel(value: str | None) -> str | None:
     if value is None or value in ("mean", "loudest") or re.fullmatch(r"[1-9]\d{0,2}", value, re.ASCII):
         return value
     raise ValueError(f"{value!r} is neither the number of a channel, from 1 on, nor mean, nor loudest")
-
-
-def _number_or_auto(value: object) -> object:
-    if value == "auto" or (isinstance(value, int) and value >= 1 and not isinstance(value, bool)):
-        return value
-    if isinstance(value, str) and re.fullmatch(r"0*[1-9]\d{0,8}", value, re.ASCII):
-        return int(value)
-    raise ValueError(f"{value!r} is neither a number from 1 on, nor auto")
 
 
 class InferOptions(RunnerSettings):
@@ -137,7 +129,7 @@ class InferOptions(RunnerSettings):
     ] = None
     chunks_per_task: Annotated[
         int | Literal["auto"],
-        BeforeValidator(_number_or_auto),
+        BeforeValidator(number_or_auto),
         Field(
             description="Chunks per Prefect task run, of which a retry redoes only those that failed. `auto` is 1, and "
             "more only where a run would have 1,000 task runs or more."

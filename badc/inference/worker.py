@@ -24,8 +24,9 @@ from badc.runners.current import runner_for
 from badc.runners.interface import BatchRunner, RunnerOutput
 from badc.system import atomic
 from badc.system.clock import now
+from badc.system.gpu_memory import ADVICE, is_gpu_out_of_memory
 from badc.system.gpus import Gpu, GpuReader, GpuSampler, cuda_environment, gpu_of_this_worker
-from badc.system.memory import ADVICE, MemoryLimit, is_gpu_out_of_memory
+from badc.system.memory import MemoryLimit
 from badc.system.paths import as_written, require_inside
 from badc.telemetry.events import FailureKind
 
@@ -223,6 +224,7 @@ def _write(planned: PlannedChunk, output: RunnerOutput, order: InferOrder) -> di
         "status": result.status.value,
         "detections": len(result.detections),
         **({"note": output.note} if output.note else {}),
+        **({"engine": output.engine} if output.engine else {}),
         **_process_output(output.stdout, output.stderr, output.returncode),
     }
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from badc.recordings.audio import AudioError, AudioInfo, AudioWindow, not_finite, read_frames
+from badc.recordings.audio import AudioError, AudioInfo, AudioWindow, not_finite, read_frames, read_samples
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,6 +90,18 @@ def _covariance(samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         sums += np.ones(len(block)) @ block
     means = sums / max(len(samples), 1)
     return np.asarray(products / max(len(samples), 1) - np.outer(means, means))
+
+
+def mono_at(window: AudioWindow, rate_hz: int) -> tuple[np.ndarray[Any, Any], str]:
+    """Return the mean of a window's channels as float32 of shape `(frames,)` at a rate, and a note if they cancel."""
+    import numpy as np
+    import soxr
+
+    samples, rate = read_samples(window)
+    mono = mean_of(samples)
+    if rate != rate_hz:
+        mono = soxr.resample(mono, rate, rate_hz, quality="HQ")
+    return np.asarray(mono, dtype=np.float32), cancelling(samples)
 
 
 def mean_of(samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -38,7 +38,8 @@ class RunnerOutput:
     is what the program itself wrote, by file name; it is kept beside the chunk's detections. `fits_at_once` is how many
     chunks the runner can take at once where it found that they are fewer than asked for, and `why_fewer` the reason.
     `note` is what a person should know of the chunk: its audio, or what its runner did not do. `embeddings` are those
-    of its windows, from a runner that gives them.
+    of its windows, from a runner that gives them. `engine` is what computed it, such as a library and its device, where
+    that may differ between workers.
     """
 
     result: ChunkResult
@@ -49,6 +50,7 @@ class RunnerOutput:
     fits_at_once: int | None = None
     why_fewer: str = ""
     note: str = ""
+    engine: str = ""
     embeddings: Embeddings | None = None
 
 
@@ -126,7 +128,8 @@ class RunnerSpec(BaseModel):
     """A runner's settings, all that a worker needs to make it: frozen, hashable, and small enough to travel.
 
     Its fields, except those marked `FOUND`, are options, keys of run configurations, and fields of a block and a form.
-    A field's name is unique among the runners. A required field (one without a default) chooses its runner.
+    A field's name is unique among the runners, unless they have it from a common base. A required field (one without a
+    default) chooses its runner.
 
     Attributes
     ----------
@@ -249,6 +252,16 @@ class RunnerSpec(BaseModel):
     def open(self, place: WorkerPlace) -> Runner:
         """Make the runner on its worker."""
         raise NotImplementedError
+
+
+class ConfidentSpec(RunnerSpec):
+    """The settings of runners that leave out what is not confident enough."""
+
+    threshold = "min_confidence"
+
+    min_confidence: Annotated[
+        float, Field(ge=0, le=1, description="BirdNET and ONNX models: leave out detections below this confidence.")
+    ] = 0.25
 
 
 @contextmanager

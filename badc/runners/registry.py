@@ -42,6 +42,7 @@ RUNNERS: tuple[type[RunnerSpec], ...] = _checked(
             "hawkears.resident:HawkearsSpec",
             "hawkears.script:HawkearsScriptSpec",
             "birdnet.runner:BirdnetSpec",
+            "onnx.runner:OnnxSpec",
             "command:CommandSpec",
             "resident_command:ResidentSpec",
             "stub:StubSpec",

@@ -157,6 +157,8 @@ def options_that_made(settings: Mapping[str, Any]) -> str | None:
     if spec is None:
         return None
     words = [] if spec.switch is None else [option_name(spec.switch.field)]
+    if spec.switch is None and (choice := spec.choice()) is not None and choice not in settings:
+        words = [option_name(choice), "FILE"]  # which file it was, is not known
     for name, field in spec.own_options().items():
         value = settings.get(name)
         if value is not None and field.get_default() != (tuple(value) if isinstance(value, list) else value):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -55,6 +56,15 @@ class Settings(BaseModel):
                 for item in value if isinstance(value, tuple) else (value,):
                     words += option_words(name, item, field)
         return [*positional, *words]
+
+
+def number_or_auto(value: object) -> object:
+    """Return a number from 1 on, which may be text, or `auto`; ValueError for anything else."""
+    if value == "auto" or (isinstance(value, int) and value >= 1 and not isinstance(value, bool)):
+        return value
+    if isinstance(value, str) and re.fullmatch(r"0*[1-9]\d{0,8}", value, re.ASCII):
+        return int(value)
+    raise ValueError(f"{value!r} is neither a number from 1 on, nor auto")
 
 
 def option_words(name: str, value: object, field: FieldInfo) -> list[str]:

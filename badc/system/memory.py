@@ -1,10 +1,9 @@
-"""How much host memory a runner uses, its limit, and how to recognize that GPU memory ran out."""
+"""How much host memory a runner uses, and its limit."""
 
 from __future__ import annotations
 
 import math
 import os
-import re
 import signal
 import threading
 import time
@@ -124,29 +123,3 @@ def _kill_group_of(pid: int) -> None:
             os.killpg(group, signal.SIGKILL)
         else:
             os.kill(pid, signal.SIGKILL)
-
-
-ADVICE = (
-    "the GPU's memory is too small for this chunk: cut shorter ones (`badc chunk probe` finds the longest that fits)"
-)
-
-_SIGNS = re.compile(
-    "|".join(
-        (
-            r"CUDA out of memory",  # torch.OutOfMemoryError, older torch.cuda.OutOfMemoryError
-            r"\bOutOfMemoryError\b",
-            r"CUDA_ERROR_OUT_OF_MEMORY",  # the driver API
-            r"cudaErrorMemoryAllocation",  # the runtime API
-            r"CU(?:BLAS|DNN|FFT)_STATUS_ALLOC_FAILED",
-            r"CUDA failure 2: out of memory",  # onnxruntime's CUDA provider
-            r"Failed to allocate memory for requested buffer",  # onnxruntime's arena
-            r"BFCArena::AllocateRawInternal",
-            r"OOM when allocating tensor",  # TensorFlow
-        )
-    )
-)
-
-
-def is_gpu_out_of_memory(*texts: str) -> bool:
-    """Return whether any text (an error, a process's output) has a library's message that GPU memory ran out."""
-    return any(_SIGNS.search(text) for text in texts)

@@ -11,8 +11,8 @@ import pytest
 
 from badc.errors import RunnerError
 from badc.runners.process.resident import Host
+from badc.system.gpu_memory import is_gpu_out_of_memory
 from badc.system.gpus import Gpu, GpuReader, cuda_environment, driver_version, usable_gpus, why_not_usable
-from badc.system.memory import is_gpu_out_of_memory
 from badc.telemetry.events import EventStatus
 from tests.gpu.conftest import HERE
 

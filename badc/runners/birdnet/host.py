@@ -11,19 +11,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from badc.recordings.audio import AudioWindow, read_samples
-from badc.recordings.channels import cancelling, mean_of
+from badc.recordings.audio import AudioWindow
+from badc.recordings.channels import mono_at
 from badc.runners.birdnet.cut_model import Network, confidence
 from badc.runners.embeddings import embeddings_message
 from badc.runners.process.serve import Message, serve
+from badc.runners.windows import windows_of
 
 if TYPE_CHECKING:
     import numpy as np
 
 RATE_HZ = 48_000
 WINDOW_S = 3.0
-# BirdNET's own tools analyse a last window of at least 1.5 s, padded with silence, and drop a shorter one.
-MIN_WINDOW_S = 1.5
 
 
 def main(options: dict[str, Any]) -> None:
@@ -44,10 +43,10 @@ class _Birdnet:
     def handle(self, request: Message) -> Message:
         import numpy as np
 
-        samples, note = _mono_48k(AudioWindow.from_json(request))
+        samples, note = mono_at(AudioWindow.from_json(request), RATE_HZ)
         detections = []
         starts_ms, embeddings = [], []
-        for start_s, piece in _windows(samples, self._hop_s):
+        for start_s, piece in windows_of(samples, RATE_HZ, WINDOW_S, self._hop_s):
             end_s = min(start_s + WINDOW_S, len(samples) / RATE_HZ)
             logits, *further = self._network.outputs(piece)
             if self._embeds:
@@ -76,37 +75,6 @@ class _Birdnet:
         found = np.flatnonzero((sure >= self._min_confidence) & self._wanted)
         ordered = found[np.argsort(-sure[found], kind="stable")]
         return [(int(index), round(float(sure[index]), 6)) for index in ordered]
-
-
-def _mono_48k(window: AudioWindow) -> tuple[np.ndarray[Any, Any], str]:
-    """Return a window as float32 of shape `(frames,)` at 48 kHz, channels averaged, and a note if they cancel."""
-    import numpy as np
-    import soxr
-
-    samples, rate = read_samples(window)
-    mono = mean_of(samples)
-    if rate != RATE_HZ:
-        mono = soxr.resample(mono, rate, RATE_HZ, quality="HQ")
-    return np.asarray(mono, dtype=np.float32), cancelling(samples)
-
-
-def _windows(samples: np.ndarray[Any, Any], hop_s: float) -> list[tuple[float, np.ndarray[Any, Any]]]:
-    """Return the 3 s windows of a chunk as (start in s, 144,000 samples); a short last one is padded with silence."""
-    import numpy as np
-
-    size = round(WINDOW_S * RATE_HZ)
-    found: list[tuple[float, np.ndarray[Any, Any]]] = []
-    number = 0
-    while True:
-        start = round(number * hop_s * RATE_HZ)
-        piece = samples[start : start + size]
-        # A chunk that is itself that short is analysed anyway: no other window covers it.
-        if len(piece) < MIN_WINDOW_S * RATE_HZ and found:
-            return found
-        found.append((start / RATE_HZ, np.pad(piece, (0, size - len(piece)))))
-        if start + size >= len(samples):
-            return found
-        number += 1
 
 
 def _wanted(labels: list[str], species: list[str] | None) -> np.ndarray[Any, Any]:

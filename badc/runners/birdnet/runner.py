@@ -19,7 +19,7 @@ from badc.errors import MOST_LISTED, RequestError, listed
 from badc.recordings.audio import AudioWindow
 from badc.runners.birdnet.host import WINDOW_S
 from badc.runners.embeddings import parse_embeddings
-from badc.runners.interface import FOUND, ChunkTimeout, RunnerOutput, RunnerSpec, Switch, WorkerPlace
+from badc.runners.interface import FOUND, ChunkTimeout, ConfidentSpec, RunnerOutput, Switch, WorkerPlace
 from badc.runners.process.resident import Host
 from badc.species.birdnet_files import labels_file, model_file, model_folder, read_labels
 from badc.system.texts import read_text, spelling
@@ -27,7 +27,7 @@ from badc.system.texts import read_text, spelling
 MODEL_VERSION = "BirdNET_GLOBAL_6K_V2.4_FP32"
 
 
-class BirdnetSpec(RunnerSpec):
+class BirdnetSpec(ConfidentSpec):
     """Settings of BirdNET.
 
     `species` are the labels (`Scientific name_Common name`) of the species list, or None for all.
@@ -45,13 +45,9 @@ class BirdnetSpec(RunnerSpec):
     reads = ("species_list",)
     aside = frozenset({"species_list"})
     keeps_model = True
-    threshold = "min_confidence"
     own_channel = "mean"
     embeds = ("birdnet_overlap_s", "window_s")
 
-    min_confidence: Annotated[
-        float, Field(ge=0, le=1, description="BirdNET: leave out detections below this confidence.")
-    ] = 0.25
     birdnet_overlap_s: Annotated[
         float, Field(ge=0, lt=3, description="BirdNET: seconds that neighbouring 3 s windows share.")
     ] = 0.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -20,18 +19,13 @@ from badc.recordings.audio import AudioWindow
 from badc.recordings.names import parse_recording_name
 from badc.runners.hawkears.places import Coordinates, RecordingCoordinates, digest_of, read_coordinates
 from badc.runners.hawkears.script import HawkearsScriptSpec
-from badc.runners.hawkears.settings import INSTALL, SOURCE_ROOT, HawkearsEngine, HawkearsSettings
+from badc.runners.hawkears.settings import INSTALL, HawkearsEngine, HawkearsSettings
 from badc.runners.interface import FOUND, AtOnce, ChunkTimeout, RunnerOutput, WorkerPlace, chunk_wav
+from badc.runners.process.elsewhere import answer_of, host_command
 from badc.runners.process.resident import Host
 from badc.species.hawkears_files import OWN_PYTHON
 
-_CHECK_TIMEOUT_S = 300.0  # the first import from a network disk takes minutes
-# The host's modules come from BADC's folder, everything else from HawkEars' environment: that folder may be a
-# site-packages full of other versions, so it is on the path for these imports only.
-_BOOT = (
-    "import sys, json; folder, options = sys.argv[1:]; sys.path[0] = folder; "
-    "import badc.runners.hawkears.host as host; del sys.path[0]; host.main(json.loads(options))"
-)
+_HOST = "badc.runners.hawkears.host"
 
 
 class HawkearsSpec(HawkearsSettings):
@@ -171,7 +165,7 @@ class HawkearsRunner:
         self._places = None if spec.places is None else RecordingCoordinates(dict(spec.places))
         self._timeout_s = spec.chunk_timeout_s
         self._scratch_dir = place.scratch_dir
-        self._host = Host(_command(spec.python, options), place.environment, "HawkEars")
+        self._host = Host(host_command(spec.python, _HOST, options), place.environment, "HawkEars")
 
     def detect(self, chunk: Chunk, audio: AudioWindow) -> RunnerOutput:
         """Analyse one chunk in the host (see `Runner.detect`)."""
@@ -208,20 +202,7 @@ def find_python(given: Path | None) -> str | None:
 @lru_cache(maxsize=8)
 def _check(python: str, data_root: str | None, arguments: tuple[str, ...]) -> dict[str, Any]:
     options = {"do": "check", "arguments": arguments, "data_root": data_root}
-    try:
-        done = subprocess.run(_command(python, options), capture_output=True, text=True, timeout=_CHECK_TIMEOUT_S)
-    except OSError as error:
-        raise NotInstalledError(f"--hawkears-python {python}: cannot be run ({error.strerror}); {INSTALL}") from None
-    except subprocess.TimeoutExpired:
-        raise RequestError(f"{python}: HawkEars did not load within {_CHECK_TIMEOUT_S:g} s") from None
-    lines = done.stdout.splitlines()
-    try:
-        answer: dict[str, Any] = orjson.loads(lines[-1]) if lines else {}
-    except orjson.JSONDecodeError:
-        answer = {}
-    if "ok" not in answer:
-        last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
-        raise NotInstalledError(f"{python}: HawkEars cannot be used there ({last}); {INSTALL}")
+    answer = answer_of(python, _HOST, options, what="HawkEars", option="--hawkears-python", install=INSTALL)
     if not answer["ok"]:
         if answer.get("code") == "data_root":
             hawkears = Path(python).with_name("hawkears")
@@ -229,7 +210,3 @@ def _check(python: str, data_root: str | None, arguments: tuple[str, ...]) -> di
             raise NotInstalledError(f"HawkEars: {answer['error']}; {advice}")
         raise RequestError(f"HawkEars: {answer['error']}")
     return answer
-
-
-def _command(python: str, options: dict[str, Any]) -> list[str]:
-    return [python, "-c", _BOOT, str(SOURCE_ROOT), orjson.dumps(options).decode()]

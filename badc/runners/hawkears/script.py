@@ -23,8 +23,9 @@ from badc.detections.result import ChunkResult, InvalidResultError, ResultStatus
 from badc.errors import NotInstalledError, RequestError, RunnerError
 from badc.recordings.audio import AudioWindow, require_unchanged, wav_bytes
 from badc.runners.hawkears.checkpoints import digest_of_checkpoints
-from badc.runners.hawkears.settings import INSTALL, SOURCE_ROOT, HawkearsEngine, HawkearsSettings
+from badc.runners.hawkears.settings import INSTALL, HawkearsEngine, HawkearsSettings
 from badc.runners.interface import FOUND, ChunkTimeout, RunnerOutput, WorkerPlace
+from badc.runners.process.elsewhere import SOURCE_ROOT
 from badc.runners.process.once import Finished, run_process
 from badc.system import leash
 

@@ -11,7 +11,6 @@ from pydantic import Field
 from badc.runners.interface import FOUND, RunnerSpec, Switch
 from badc.system.choices import Choice
 
-SOURCE_ROOT = Path(__file__).parents[3]
 INSTALL = (
     "install HawkEars 2.x with `make hawkears` in BADC's folder, or name an interpreter that has it with "
     "--hawkears-python; for HawkEars 1.x fetch it with `git submodule update --init vendor/HawkEars`, or name its "

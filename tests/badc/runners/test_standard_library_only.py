@@ -26,7 +26,9 @@ def test_packages_of_the_runners_import_nothing(package: Path) -> None:
     assert done.stdout.split() == [".".join(package.parts[: n + 1]) for n in range(len(package.parts))]
 
 
-@pytest.mark.parametrize("module", ["process.serve", "birdnet.host", "hawkears.host", "hawkears.checkpoints"])
+@pytest.mark.parametrize(
+    "module", ["process.serve", "birdnet.host", "hawkears.host", "hawkears.checkpoints", "onnx.host"]
+)
 def test_hosts_start_with_the_standard_library_only(module: str) -> None:
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import badc.runners.{module}"
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True)

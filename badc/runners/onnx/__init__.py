@@ -1,0 +1,1 @@
+"""Waveform classifiers that are ONNX files."""

@@ -294,9 +294,12 @@ def prepared_runner(settings: InferOptions) -> RunnerSpec:
 
 
 def has_gpus(settings: InferOptions) -> bool:
-    """Whether the workers of a run here, or some of them, have GPUs; those of a running scheduler are taken to."""
+    """Whether the workers of a run here, or some of them, have GPUs; those of a running scheduler are taken to.
+
+    With `max_gpus` 0 they are not.
+    """
     if settings.scheduler is not None:
-        return True
+        return settings.max_gpus != 0
     try:
         return workers_wanted(settings, len(usable_gpus()))[0] > 0
     except NoGpuError:
@@ -310,6 +313,8 @@ def workers_wanted(settings: InferOptions, gpus: int, chunks: int | None = None)
     but no more than there are `chunks`, where that is known.
     """
     gpu_workers = gpus if settings.max_gpus is None else min(gpus, settings.max_gpus)
+    if settings.runner().gpu_advice is not None:
+        gpu_workers = 0  # it would leave them idle
     cpu_workers = settings.cpu_workers
     if cpu_workers is None:
         cpu_workers = 0 if gpu_workers else min(cores() - 1, chunks or cores())

@@ -153,6 +153,8 @@ class RunnerSpec(BaseModel):
         Whether its runner is a `BatchRunner`, and whether it loads a model at its first chunk and keeps it.
     at_once
         How many chunks at once suit its runner; None if that can take one only.
+    gpu_advice
+        How GPUs can be used instead, where it cannot use them; it then gets no GPU workers. None if it can.
     threshold
         Its setting that is the lowest confidence of what it keeps, among those that `made_with` returns; or None.
     own_channel
@@ -178,6 +180,7 @@ class RunnerSpec(BaseModel):
     takes_batches: ClassVar[bool] = False
     keeps_model: ClassVar[bool] = False
     at_once: ClassVar[AtOnce | None] = None
+    gpu_advice: ClassVar[str | None] = None
     threshold: ClassVar[str | None] = None
     own_channel: ClassVar[str | None] = None
     embeds: ClassVar[tuple[str, ...] | None] = None

@@ -114,8 +114,11 @@ def open_cluster(settings: InferOptions, chunks: int | None = None) -> Iterator[
         stack.enter_context(dask.config.set({"temporary-directory": str(scratch.path)}))
         security = Security.temporary()
         gpus, reason = _find_gpus()
+        runner = settings.runner()
+        if gpus and settings.max_gpus != 0 and runner.gpu_advice is not None:
+            reason = runner.gpu_advice
         gpu_workers, cpu_workers = workers_wanted(settings, len(gpus), chunks)
-        at_once = chunks_at_once(settings, settings.runner())
+        at_once = chunks_at_once(settings, runner)
         environment = _environment(settings, gpu_workers + cpu_workers)
         resource_tracker.ensure_running()  # its start unblocks signals, so not with the first worker
         with leash.children_hear_no_signals():  # until tasks.workers.preload has handlers for them

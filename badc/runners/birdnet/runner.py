@@ -40,11 +40,12 @@ class BirdnetSpec(ConfidentSpec):
     about = "BirdNET 2.4, on one CPU core a worker."
     switch = Switch(
         "use_birdnet",
-        "Run BirdNET 2.4 (extra: birdnet). It uses one CPU core a worker: on a machine with GPUs give --max-gpus 0.",
+        "Run BirdNET 2.4 (extra: birdnet), on CPU workers. On GPUs, an ONNX file of it runs with --use-onnx.",
     )
     reads = ("species_list",)
     aside = frozenset({"species_list"})
     keeps_model = True
+    gpu_advice = "BirdNET 2.4 runs on CPUs; an ONNX file of it, given with --use-onnx, runs on GPUs"
     own_channel = "mean"
     embeds = ("birdnet_overlap_s", "window_s")
 

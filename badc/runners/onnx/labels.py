@@ -15,11 +15,11 @@ _SEPARATORS = (";", "\t", ",")
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label as detections have it; `code` and `name` are the scientific and the common name, where they are known."""
+    """A label as detections have it; `code` is the scientific name, where both are known."""
 
     label: str
+    name: str
     code: str | None = None
-    name: str | None = None
 
 
 def read_labels(path: Path, scores: int | None = None) -> tuple[Label, ...]:
@@ -64,8 +64,9 @@ def _of_lines(text: str, scores: int | None) -> tuple[Label, ...]:
         return ()
     # BirdNET's labels; in those of others, such as class_1, the part before the line is no scientific name.
     of_birdnet = all("_" in line for line in lines) and any(" " in line.partition("_")[0] for line in lines)
-    return tuple(_label(*line.split("_", 1)) if of_birdnet else Label(line) for line in lines)
+    return tuple(_label(*line.split("_", 1)) if of_birdnet else Label(line, line) for line in lines)
 
 
 def _label(scientific: str, common: str) -> Label:
-    return Label(common or scientific, scientific or None, common or None)
+    name = common or scientific
+    return Label(name, name, scientific if common and scientific else None)

@@ -22,7 +22,7 @@ from badc.recordings.channels import mono_at
 from badc.runners.embeddings import parse_embeddings
 from badc.runners.interface import FOUND, AtOnce, ChunkTimeout, ConfidentSpec, RunnerOutput, WorkerPlace
 from badc.runners.onnx.batches import remember, remembered
-from badc.runners.onnx.config import OnnxConfig, Preset, config_of
+from badc.runners.onnx.config import Normalize, OnnxConfig, Preset, config_of
 from badc.runners.onnx.labels import read_labels
 from badc.runners.process.elsewhere import answer_of, host_command
 from badc.runners.process.resident import Host
@@ -125,8 +125,10 @@ class OnnxSpec(ConfidentSpec):
         made = super().made_with(root)
         if self.model is None:
             return made
-        used = self.model.config.model_dump(mode="json", exclude={"batch_size"}, exclude_none=True)
-        return {**made, "labels": f"sha256:{self.model.labels_digest}", **used}
+        config = self.model.config
+        unused = {"batch_size"} if config.normalize is Normalize.PEAK else {"batch_size", "peak"}
+        used = config.model_dump(mode="json", exclude=unused, exclude_none=True)
+        return {**made, "labels_sha256": self.model.labels_digest, **used}
 
     def prepared(self) -> Self:
         """Have onnxruntime open the model, and check what is known of it (see `RunnerSpec.prepared`)."""

@@ -203,7 +203,7 @@ def test_labels_of_birdnet_and_of_tables_give_both_names(
     plain = tmp_path / "plain.csv"
     plain.write_text("inat2024\nclass_1\nclass_2\nclass_3\n")
     first = run(make_spec({"labels": plain}), tones).result.detections[0]
-    assert (first.label, first.label_code) == ("class_1", None)
+    assert (first.label, first.label_code, first.label_name) == ("class_1", None, "class_1")
 
 
 def refusal(make_spec: Callable[..., OnnxSpec], *given: Any, **model: Any) -> str:
@@ -306,7 +306,7 @@ def test_the_fingerprint_counts_model_and_labels_by_their_content(
     moved = labels.rename(tmp_path / "moved.txt")
     assert make_spec({"labels": moved, "batch_size": 8}).made_with() == made
     moved.write_text("low\nmiddle\nowl\n")
-    assert make_spec({"labels": moved}).made_with()["labels"] != made["labels"]
+    assert make_spec({"labels": moved}).made_with()["labels_sha256"] != made["labels_sha256"]
     other = make_spec({"labels": moved}, of_silence=1.0)
     assert other.made_with()["model_version"] != made["model_version"]
 

@@ -30,11 +30,9 @@ def embeddings_folder(wanted: Path | None, results: Path, spec: RunnerSpec) -> P
         return None
     if absolute(wanted) == results:
         raise RequestError(f"{OPTION} {wanted}: is the folder of the detections; name another one")
-    if spec.embeds is None:
+    if (reason := spec.no_embeddings) is not None:
         those = ", ".join(sorted(each.title for each in RUNNERS if each.embeds is not None))
-        raise RequestError(
-            f"{OPTION}: {spec.title} gives no embeddings; leave it out, or choose one that does: {those}"
-        )
+        raise RequestError(f"{OPTION}: {reason}; leave it out, or choose one that does: {those}")
     return absolute(wanted)
 
 

@@ -64,7 +64,7 @@ class InferOptions(RunnerSettings):
         AfterValidator(_channel),
         Field(
             description="What to analyse of recordings with several channels: the channel of this number, from 1 on; "
-            "their mean; or the loudest of each chunk. Default: BirdNET gets the mean, every other runner all of them."
+            "their mean; or the loudest of each chunk. Default: BirdNET and ONNX models get the mean, others all."
         ),
     ] = None
     salvage: Salvage = False
@@ -85,7 +85,7 @@ class InferOptions(RunnerSettings):
     ] = None
     max_gpus: Annotated[
         int | None,
-        Field(ge=0, description="Use at most this many of the GPUs found; 0 uses none. Default: all of them."),
+        Field(ge=0, description="Use at most this many of the GPUs found; 0 uses none. Default: all, for BirdNET 0."),
     ] = None
     cpu_workers: Annotated[
         int | None,
@@ -141,7 +141,7 @@ class InferOptions(RunnerSettings):
             ge=1,
             le=16,
             description="Chunks that each worker gives its runner at once, if that can take several. Default: 3 for "
-            "HawkEars 2.x on a GPU, else 1. GPU memory that runs out lowers it.",
+            "HawkEars 2.x and 2 for an ONNX model on a GPU, else 1. GPU memory that runs out lowers it.",
         ),
     ] = None
     max_retries: Annotated[

@@ -243,6 +243,11 @@ class RunnerSpec(BaseModel):
         """The `model_version` of its results, if it is known before a run."""
         return None
 
+    @property
+    def no_embeddings(self) -> str | None:
+        """Why it gives no embeddings, and what to do; None if it does."""
+        return None if self.embeds is not None else f"{self.title} gives no embeddings"
+
     def made_with(self, root: Path | None = None) -> dict[str, Any]:
         """Return what makes its results, for their fingerprint: runner, model version if known, and its own settings.
 

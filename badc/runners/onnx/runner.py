@@ -68,7 +68,7 @@ class OnnxSpec(ConfidentSpec):
     aside = frozenset({"use_onnx", "labels", "onnx_config", "onnx_preset", "onnx_python", "batch_size", "model"})
     keeps_model = True
     own_channel = "mean"
-    embeds = ("sample_rate_hz", "window_s", "normalize", "peak", "embedding_output")
+    embeds = ("sample_rate_hz", "window_s", "overlap_s", "normalize", "peak", "embedding_output")
     # While one chunk is at the GPU, the audio of the next is read.
     at_once = AtOnce(gpu=2, cpu=1)
 
@@ -119,6 +119,16 @@ class OnnxSpec(ConfidentSpec):
     def known_version(self) -> str | None:
         """See `RunnerSpec.known_version`."""
         return None if self.model is None else f"ONNX sha256:{self.model.digest}"
+
+    @property
+    def no_embeddings(self) -> str | None:
+        """See `RunnerSpec.no_embeddings`."""
+        if self.model is None or self.model.config.embedding_output is not None:
+            return None
+        return (
+            f"nothing says which output of {self.use_onnx} is an embedding; put embedding_output = NAME into a TOML "
+            "file for --onnx-config"
+        )
 
     def made_with(self, root: Path | None = None) -> dict[str, Any]:
         """See `RunnerSpec.made_with`; the model and its labels count by their content."""

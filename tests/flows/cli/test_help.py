@@ -79,10 +79,10 @@ def test_the_help_leads(tmp_path):
 def test_a_runs_options_have_headings_with_the_usual_first():
     told = help_of("infer", "run")[1]
     headings = re.findall(r"^(\w[^:\n]*):$", told, re.MULTILINE)
-    assert headings[:5] == ["Arguments", "Runner", "BirdNET", "HawkEars", "Workers"]
-    assert headings[5:] == ["Retries", "Places", "Prefect", "Options"]
+    assert headings[:6] == ["Arguments", "Runner", "BirdNET", "HawkEars", "ONNX", "Workers"]
+    assert headings[6:] == ["Retries", "Places", "Prefect", "Options"]
     first = re.findall(r"^\w[^:\n]*:\n  (--[\w-]+)", told, re.MULTILINE)
-    assert first[:5] == ["--use-birdnet", "--min-confidence", "--hawkears-arg", "--max-gpus", "--resume-summary"]
+    assert first[:5] == ["--use-birdnet", "--min-confidence", "--hawkears-arg", "--labels", "--max-gpus"]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ HAWKEARS_STAMP := $(HAWKEARS)/.built-from-lock
 STAMP := $(VENV)/.built-from-lock
 SHELL := /bin/bash
 
-.PHONY: env demo test test-all check docs bench hawkears test-hawkears test-gpu lock clean
+.PHONY: env demo test test-all check docs bench hawkears test-hawkears test-bats test-gpu lock clean
 env: $(STAMP)
 
 # The lock pins every version for every Python from 3.11 on and every extra; --no-deps keeps the two installers
@@ -57,19 +57,23 @@ hawkears: $(HAWKEARS_STAMP)
 	@echo "  $(CURDIR)/$(HAWKEARS)/bin/hawkears init --dest ~/.local/share/hawkears"
 	@echo "or into any folder, which --hawkears-data then names."
 
-$(HAWKEARS_STAMP): vendor/hawkears.lock
+.venv-%/.built-from-lock: vendor/%.lock
 	@if command -v uv >/dev/null 2>&1; then \
-	  uv venv --quiet --allow-existing $(HAWKEARS) && \
-	  uv pip install --quiet --python $(HAWKEARS)/bin/python --no-deps --compile-bytecode -r vendor/hawkears.lock ; \
+	  uv venv --quiet --allow-existing .venv-$* && \
+	  uv pip install --quiet --python .venv-$*/bin/python --no-deps --compile-bytecode -r $< ; \
 	else \
-	  python3 -m venv $(HAWKEARS) && \
-	  $(HAWKEARS)/bin/python -m pip install --quiet --no-deps -r vendor/hawkears.lock ; \
+	  python3 -m venv .venv-$* && \
+	  .venv-$*/bin/python -m pip install --quiet --no-deps -r $< ; \
 	fi
-	@touch $(HAWKEARS_STAMP)
+	@touch $@
 
 # The real HawkEars, on real audio, with an ensemble that was never trained (its weights need the internet).
 test-hawkears: env $(HAWKEARS_STAMP)
 	BADC_TEST_HAWKEARS=1 $(VENV)/bin/pytest tests/hawkears
+
+# The real BatDetect2, whose weights are in its wheel, as a resident command: 6 GB with torch.
+test-bats: env .venv-bats/.built-from-lock
+	BADC_TEST_BATS=1 $(VENV)/bin/pytest -n 0 tests/bats
 
 # A real GPU, with torch and HawkEars on it, and what HawkEars reaches there. A machine with no registry: tests/gpu/carry.py.
 test-gpu: env $(HAWKEARS_STAMP)
@@ -80,8 +84,8 @@ test-gpu: env $(HAWKEARS_STAMP)
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-emit-index-url \
 	  --no-emit-find-links --no-annotate --no-header --output-file requirements.lock pyproject.toml
-	uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
-	  --no-emit-find-links --no-annotate --no-header --output-file vendor/hawkears.lock vendor/hawkears.in
+	for each in hawkears bats; do uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
+	  --no-emit-find-links --no-annotate --no-header --output-file vendor/$$each.lock vendor/$$each.in || exit; done
 
 clean:
-	rm -rf $(VENV) $(HAWKEARS) build demo *.egg-info
+	rm -rf $(VENV) $(HAWKEARS) .venv-bats build demo *.egg-info

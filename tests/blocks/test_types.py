@@ -38,6 +38,7 @@ def saved(prefect_api: str) -> Iterator[Any]:
                 client.delete_block_document(document.id)
     types.BirdnetRunner(min_confidence=0.6).save("night")
     types.CommandRunner(runner_cmd="classify --fast", environment={"BADC_TOKEN": "s3cret-value"}).save("lab")
+    types.ResidentRunner(runner_resident="stay", environment={"BADC_TOKEN": "s3cret-value"}).save("resident-lab")
     types.CommandRunner(runner_cmd="other").save("night-2")
     types.StubRunner().save("night-2")
     types.GpuCluster(max_gpus=0, cpu_workers=3, gpu_pool="shared").save("small")
@@ -79,8 +80,9 @@ def test_a_dataset_gets_its_place_its_sites_and_its_slurm_profile(saved: Any) ->
     assert (settings.slurm_account, settings.slurm_extra) == ("st-me", ("#SBATCH --qos=long",))
 
 
-def test_secrets_reach_the_command_and_no_record(saved: Any) -> None:
-    settings = filled(InferSettings(manifest=MANIFEST, runner_block="lab"))
+@pytest.mark.parametrize("block", ["lab", "resident-lab"])
+def test_secrets_reach_the_command_and_no_record(saved: Any, block: str) -> None:
+    settings = filled(InferSettings(manifest=MANIFEST, runner_block=block))
     assert settings.runner_env == ("BADC_TOKEN",)
     spec = settings.runner_spec()
     assert spec.secrets == (("BADC_TOKEN", "s3cret-value"),)

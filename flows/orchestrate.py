@@ -249,6 +249,10 @@ class _OrchestrateRun:
         outcome = self._tried(recording, analysed, shared)
         if self._stream is not None:
             self._stream.ended(recording)
+            if outcome.state is RunState.FAILED and self._stream.again(recording):
+                self._session.say(f"{recording.recording_id}: tried once more after the others")
+                self._waiting.put_back(recording)
+                return outcome
         self._take_in(outcome)
         return outcome
 

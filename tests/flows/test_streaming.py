@@ -73,10 +73,26 @@ def test_audio_is_streamed_within_the_limit_and_a_lost_one_costs_its_recording_a
     assert {name: rows[name] for name in files} == {n: "failed" if n == "lost" else "completed" for n in files}
     assert "lost: " in err
     assert "whereis" in err
+    assert err.count("lost: tried once more after the others") == 1
     assert 1 <= most <= 2, "two fit"
     assert [name for name, path in sorted(files.items()) if content_is_here(path)] == ["here"], "it was here before"
     if recorded == "--record-datalad":
         assert run(archive, "git", "log", "--format=%s", "--grep", "RUNCMD").count("Infer") == len(files) - 1
+
+
+@pytest.mark.long
+def test_audio_that_comes_at_the_second_try_costs_nothing(badc, archive: Path, datalad_dataset: Path, fake) -> None:
+    hidden = datalad_dataset.rename(datalad_dataset.with_name("hidden"))
+    words = ("infer", "orchestrate", archive, "--apply", "--no-record-datalad", "--runner-cmd", fake("detector"))
+    pattern = ("--pattern", "A", "--pattern", "here", "--max-gpus", 0, "--cpu-workers", 1, "--fetch-ahead", 1)
+    process = badc(*words, *pattern)
+    for line in process.stderr:
+        if "A: tried once more" in line:
+            hidden.rename(datalad_dataset)
+            break
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    assert content_is_here(archive / "audio" / "A.wav")
 
 
 @pytest.mark.long

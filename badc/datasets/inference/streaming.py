@@ -61,6 +61,7 @@ class AudioStream:
         self._known: dict[str, _Recording] = {}
         self._users: Counter[Path] = Counter()
         self._fetched: dict[Path, int] = {}  # what it has fetched, or will at once, and not dropped; with the sizes
+        self._not_had: dict[str, bool] = {}  # whose audio could not be fetched; whether it was tried again
         self._closed = False
         self._waiting = deque(plan.todo)
         self._thread = threading.Thread(target=self._fetch_all, name="fetch-ahead", daemon=True)
@@ -99,6 +100,16 @@ class AudioStream:
             self._begun.discard(recording.recording_id)
             self._changed.notify_all()
 
+    def again(self, recording: RecordingToInfer) -> bool:
+        """Whether to try a recording that has ended once more, as its audio could not be fetched: after all others."""
+        with self._changed:
+            if self._closed or self._not_had.get(recording.recording_id, True):
+                return False
+            self._not_had[recording.recording_id] = True
+            self._waiting.append(recording)
+            self._changed.notify_all()
+        return True
+
     def close(self) -> None:
         """Fetch nothing more, and drop what was fetched and not needed."""
         with self._changed:
@@ -115,7 +126,7 @@ class AudioStream:
             self._say(f"{recording.recording_id}: its audio stays here: {error}")
 
     def _fetch_all(self) -> None:
-        while self._waiting:
+        while True:
             with self._changed:
                 while not self._closed and not (batch := self._next()):
                     self._changed.wait(_TICK_S)
@@ -169,8 +180,9 @@ class AudioStream:
         except BadcError as error:
             reason = error
         with self._changed:
-            for each in found:
+            for recording, each in zip(batch, found, strict=True):
                 if reason is not None and any(map(content_is_elsewhere, each.audio)):
                     each.error = reason
+                    self._not_had.setdefault(recording.recording_id, False)
                 each.ready = True
             self._changed.notify_all()

@@ -184,8 +184,8 @@ def _on_gpu(model: str) -> Any:
         reasons = [line.rpartition(_ERROR)[2] for line in lines if _ERROR in line] or lines[-1:]
         why = f"cannot use the GPU ({reasons[0] if reasons else 'for no reason that it gives'})"
     raise RuntimeError(
-        f"onnxruntime {onnxruntime.__version__} of {sys.executable} {why}; name an interpreter that has onnxruntime-gpu "
-        "and its CUDA libraries with --onnx-python, or give --max-gpus 0"
+        f"onnxruntime {onnxruntime.__version__} of {sys.executable} {why}; name an interpreter that has "
+        "onnxruntime-gpu and its CUDA libraries with --onnx-python, or give --max-gpus 0"
     )
 
 

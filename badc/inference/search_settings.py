@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from badc.reports.review.settings import ClipSettings
+from badc.reports.which_table import asked_for, needed
 from badc.runners.interface import ChunkTimeout
 from badc.runners.settings import RunnerSettings
 from badc.settings.model import ARGUMENT
@@ -15,6 +16,12 @@ from badc.settings.model import ARGUMENT
 
 class SearchSettings(ClipSettings, RunnerSettings):
     """Settings of one search for windows that sound like a clip, or like a window of a recording."""
+
+    sections: ClassVar = {
+        "Search": ("embeddings", "recording", "start_s", "top", "as_json"),
+        "Review": ("review", "label", "pad_s", "format", "output_dir", "audio_root"),
+        **RunnerSettings.sections,
+    }
 
     clip: Annotated[
         Path | None,
@@ -26,10 +33,11 @@ class SearchSettings(ClipSettings, RunnerSettings):
     ] = None
     embeddings: Annotated[
         Path,
+        BeforeValidator(asked_for),
         Field(
             description="Folder of embeddings, of a run with --embeddings or of `badc infer aggregate --embeddings`."
         ),
-    ]
+    ] = needed()
     recording: Annotated[
         str | None, Field(description="Id of a recording with embeddings: search for its window at --start.")
     ] = None
@@ -37,7 +45,7 @@ class SearchSettings(ClipSettings, RunnerSettings):
         float | None,
         Field(ge=0, allow_inf_nan=False, description="Seconds into the recording: the window that contains this time."),
     ] = None
-    top: Annotated[int, Field(ge=1, le=10_000, description="Show the so many windows that are most similar.")] = 50
+    top: Annotated[int, Field(ge=1, le=10_000, description="How many windows to show, the most similar first.")] = 50
     label: Annotated[
         str | None,
         Field(description="What the review calls the sound, such as a species. Default: the name of the clip."),

@@ -19,14 +19,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def in_threads(function: Callable[[Item], Made], items: Sequence[Item]) -> Iterator[Made]:
+def in_threads(function: Callable[[Item], Made], items: Sequence[Item], threads: int = _THREADS) -> Iterator[Made]:
     """Apply a function that opens files to each item on several threads; yield the results in order.
 
     Many items are handed over in batches, since handing one over takes longer than opening a small file; few go one by
     one, so that all threads have some.
     """
-    batch_items = max(1, min(_BATCH_ITEMS, len(items) // (_THREADS * _BATCHES_PER_THREAD)))
+    batch_items = max(1, min(_BATCH_ITEMS, len(items) // (threads * _BATCHES_PER_THREAD)))
     batches = [items[start : start + batch_items] for start in range(0, len(items), batch_items)]
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         for made in pool.map(lambda batch: [function(item) for item in batch], batches):
             yield from made

@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.bench import (
     aggregation,
     birdnet,
+    embeddings,
     gpus,
     hawkears,
     occurrence,
@@ -41,6 +42,7 @@ BENCHMARKS = {
     "occurrence": occurrence,
     "reports": reports,
     "review": review,
+    "embeddings": embeddings,
     "gpus": gpus,
     "real-gpu": real_gpu,
     "start": start_up,

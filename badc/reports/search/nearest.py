@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 from badc.detections.embeddings import EMBEDDING, file_of, files_here, parts_of, read_file, told_by
 from badc.errors import RequestError
 from badc.system.annex import require_content
-from badc.system.threads import in_threads
+from badc.system.threads import cores, in_threads
 
+_MOST_THREADS = 8
 Rows = np.ndarray[Any, np.dtype[np.float32]]
 
 
@@ -98,7 +99,8 @@ def search(
         raise RequestError(f"{query.name}: its embedding has no direction, as of silence, so nothing is like it")
     towards = query.rows[some] / lengths[some]
     found: list[_InFile] = []
-    for each in in_threads(lambda item: _best_in(*item, towards.T, query.model, top), files):
+    threads = min(_MOST_THREADS, cores())  # to decode takes a core, and each file that is open memory
+    for each in in_threads(lambda item: _best_in(*item, towards.T, query.model, top), files, threads):
         found.append(each)
         on_progress(len(found), len(files))
     ranked = sorted(
@@ -140,9 +142,9 @@ def _best_in(path: Path, without: frozenset[str], towards: Rows, model: str, top
 
 
 def _matrix(table: pa.Table) -> Rows:
-    column = table[EMBEDDING].combine_chunks()
-    values: Rows = column.flatten().to_numpy(zero_copy_only=False)
-    return values.reshape(-1, column.type.list_size)
+    column = table[EMBEDDING]
+    pieces = [piece.flatten().to_numpy().reshape(-1, column.type.list_size) for piece in column.chunks]
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
 def _similarities(rows: Rows, towards: Rows) -> Rows:

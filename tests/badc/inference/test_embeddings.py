@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,55 @@ def run(plan: InferPlan) -> list[Attempt]:
     ended = infer_chunks(plan.todo, plan.order, lambda attempt: None)
     assert [attempt.details.get("error") for attempt in ended] == [None] * len(ended)
     return ended
+
+
+# Two windows a chunk; a recording's name says what goes wrong.
+RESIDENT = """
+from badc.runners.process.serve import run
+
+def detect(samples, rate):
+    half = len(samples) // 2
+    rows = [[float(abs(part).max()), float(abs(part).mean())] for part in (samples[:half], samples[half:])]
+    rows = rows if GIVES == "all" else [[1.0] * (1 + len(seen)) for _ in rows]
+    seen.append(1)
+    answer = {"detections": []}
+    return answer if GIVES == "none" else answer | {"embeddings": {"start_ms": [0, 500], "values": rows}}
+
+seen = []
+run(detect, "Halves", "1")
+"""
+
+
+class TestWithAResidentCommand:
+    @pytest.fixture
+    def halves(self, plan: Callable[..., InferPlan], script: Any, tmp_path: Path) -> Callable[[str], InferPlan]:
+        def make(gives: str) -> InferPlan:
+            command = shlex.join(script(f"GIVES = {gives!r}\n" + RESIDENT))
+            return plan(runner_resident=command, embeddings=tmp_path / "e", seconds=3)
+
+        return make
+
+    def test_its_embeddings_are_kept_as_birdnets_are(self, halves: Callable[[str], InferPlan], tmp_path: Path) -> None:
+        run(planned := halves("all"))
+        assert gather_embeddings(planned) == []
+        table = pq.read_table(tmp_path / "e" / "REC.parquet")
+        assert table["start_ms"].to_pylist() == [0, 500, 1000, 1500, 2000, 2500]
+        assert table["end_ms"].null_count == 6
+        assert len(set(table["model"].to_pylist())) == 1
+
+    def test_a_chunk_without_any_has_failed_and_has_no_result(self, halves: Any, tmp_path: Path) -> None:
+        planned = halves("none")
+        ended = infer_chunks(planned.todo, planned.order, lambda attempt: None)
+        assert [attempt.details["error"] for attempt in ended] == [
+            "A resident command gave no embeddings; --embeddings asks for them"
+        ] * 3
+        assert list(tmp_path.rglob("*.json")) == []
+
+    def test_rows_of_several_lengths_are_told_and_the_chunks_files_stay(self, halves: Any, tmp_path: Path) -> None:
+        run(planned := halves("growing"))
+        (problem,) = gather_embeddings(planned)
+        assert "REC: cannot be read as embeddings" in problem
+        assert len(list((tmp_path / "e" / "REC").iterdir())) == 3
 
 
 class TestWithBirdnet:

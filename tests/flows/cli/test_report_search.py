@@ -76,6 +76,12 @@ def test_a_clip_finds_its_own_window_first_and_a_review_is_written(folder: Path)
     assert "give --output-dir a new folder" in again.stderr
 
 
+def test_the_folder_of_embeddings_has_to_be_named() -> None:
+    done = badc("report", "search", "call.wav")
+    assert (done.exit_code, done.stderr) == (2, "badc: --embeddings: this option is needed\n")
+    assert "Undefined" not in badc("report", "search", "--help").stdout
+
+
 def test_a_window_that_has_embeddings_needs_no_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("badc.inference.search.runner_for", None)
     words = (

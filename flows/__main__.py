@@ -10,9 +10,9 @@ from badc.errors import ExitCode
 
 def main() -> None:
     """Run the command line."""
-    from flows.run.stopping import SIGNALS
+    from badc.system.leash import heeded_signals
 
-    for number in SIGNALS:  # until the command line is imported
+    for number in heeded_signals():  # until the command line is imported
         signal.signal(number, lambda number, frame: os._exit(ExitCode.INTERRUPTED))
     from flows.cli.main import main
 

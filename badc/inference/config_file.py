@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
@@ -23,6 +22,7 @@ from badc.settings.model import option_name
 from badc.system import atomic
 from badc.system.paths import absolute
 from badc.system.texts import read_text
+from badc.system.toml import TomlError, parse_toml
 
 _RUNNER, _HAWKEARS, _PATHS, _BLOCKS = "runner", "hawkears", "paths", "blocks"
 _BLOCK_SUFFIX = "_block"
@@ -56,8 +56,8 @@ def load_run_config(path: Path, changes: Sequence[str] = ()) -> InferSettings:
         When the file cannot be read, or has an unknown key or value.
     """
     try:
-        document = tomllib.loads(read_text(path, "run configuration"))
-    except tomllib.TOMLDecodeError as error:
+        document = parse_toml(read_text(path, "run configuration"))
+    except TomlError as error:
         raise RequestError(f"{path}: not TOML: {error}") from None
     _require_known(document, str(path))
     for change in changes:
@@ -129,9 +129,16 @@ def place_of(field: str) -> tuple[str, str]:
     return _RUNNER, option_name(field).removeprefix("--").replace("-", "_")
 
 
+def _from_home(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise RequestError(f"{text}: there is no such user, or the user has no home folder") from None
+
+
 def _settings_of(document: Mapping[str, Any], path: Path) -> InferSettings:
     given = document.get(_PATHS, {}).get("dataset_root")
-    places = _Places(path, None if given is None else Path(str(given)).expanduser())
+    places = _Places(path, None if given is None else _from_home(str(given)))
     uses_hawkears = document.get(_RUNNER, {}).get("use_hawkears") or "runner" in document.get(_BLOCKS, {})
     values: dict[str, Any] = {}
     for name, field in InferSettings.model_fields.items():
@@ -189,7 +196,7 @@ class _Places:
 
     def _candidates(self, text: str) -> list[Path]:
         """Return the places of a path, in order; an absolute path has one."""
-        return list(dict.fromkeys(absolute(base / Path(text).expanduser()) for base in self._bases))
+        return list(dict.fromkeys(absolute(base / _from_home(text)) for base in self._bases))
 
     def _not_found(self, place: str, tried: Sequence[Path]) -> RequestError:
         return RequestError(f"{self._file}: {place}: no such file or folder; tried {', '.join(map(str, tried))}")
@@ -253,8 +260,8 @@ def _read_change(change: str) -> tuple[str, str, Any]:
     if len(tables) != 1 or key not in known.get(tables[0], ()):
         raise RequestError(f"--set {change}: unknown key {name}{_nearest_place(key, table or _RUNNER)}")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        value = parse_toml(f"value = {text}")["value"]
+    except TomlError:
         value = text.strip()
     return tables[0], key, value
 

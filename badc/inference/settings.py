@@ -162,8 +162,8 @@ class InferOptions(RunnerSettings):
         float,
         Field(
             ge=0,
-            description="After Ctrl-C, SIGTERM or a cancellation, running chunks get this many seconds to finish. A "
-            "second Ctrl-C ends them at once.",
+            description="After Ctrl-C, SIGTERM, SIGHUP or a cancellation, running chunks get this many seconds to "
+            "finish. A second Ctrl-C ends them at once.",
         ),
     ] = 10.0
 

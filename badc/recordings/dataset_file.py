@@ -7,7 +7,6 @@ depth, where that is not its folder `audio`: the dataset is the folder of result
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from badc.recordings.places import layout_problem
 from badc.system import atomic
 from badc.system.annex import ContentElsewhereError
 from badc.system.paths import absolute, as_written
+from badc.system.toml import TomlError, parse_toml
 
 DATASET_FILE = ".badc.toml"
 RESULTS_FOLDER = "badc"  # in a folder of recordings
@@ -100,12 +100,12 @@ def _keep(root: Path, key: str, value: str) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+        return parse_toml(path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
         if path.is_symlink():
             raise ContentElsewhereError.of(path, "file of the dataset") from None
         return {}
     except OSError as error:
         raise RequestError(f"{path}: cannot be read ({error.strerror})") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (UnicodeDecodeError, TomlError) as error:
         raise RequestError(f"{path}: not TOML: {error}") from None

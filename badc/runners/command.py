@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,8 @@ from badc.runners.process.kept import with_last_line
 from badc.runners.process.once import run_process
 from badc.system import leash
 
+# Of one chunk, and far more than any classifier writes.
+_MOST_OUTPUT_BYTES = 256 << 20
 _NO_OUTPUT = (
     "the command ended with 0 and wrote no output, so this does not count as analysed; it has to write JSON, such as "
     '{"detections": []}, to the file that follows --output'
@@ -96,9 +99,16 @@ class CommandRunner:
 def _read_output(path: Path, chunk: Chunk) -> ChunkResult:
     """Return what the command wrote, or a result with the status `no_output` if it wrote nothing."""
     try:
-        data = path.read_bytes()
+        found = path.stat()
     except FileNotFoundError:
         return ChunkResult(chunk, CommandSpec.name, ResultStatus.NO_OUTPUT)
+    except OSError as error:
+        raise InvalidResultError(f"{error.strerror}") from None
+    if not stat.S_ISREG(found.st_mode):  # reading a pipe or a device might never end
+        raise InvalidResultError("not a file")
+    if found.st_size > _MOST_OUTPUT_BYTES:
+        raise InvalidResultError(f"{found.st_size >> 20:,} MiB, more than {_MOST_OUTPUT_BYTES >> 20}")
+    data = path.read_bytes()
     try:
         document: Any = orjson.loads(data)
     except orjson.JSONDecodeError as error:

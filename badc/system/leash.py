@@ -3,12 +3,15 @@
 A child survives a parent that was killed with SIGKILL. So each process that starts children also starts one small
 watcher, which holds the read end of a pipe. When the parent is gone, the pipe closes, and the watcher kills every
 process group that was not let off before. (`prctl(PR_SET_PDEATHSIG)` would reach the child, but not its children.)
+
+A child of a child that left the group (`setsid`) is found by a variable in its environment, on Linux.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -16,17 +19,27 @@ import sys
 import threading
 from collections.abc import Iterator
 
-# The signals that ask a process to stop; see `children_hear_no_signals`.
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# The signals that ask a process to stop: Ctrl-C, a system, a terminal that is closed. See `children_hear_no_signals`.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+# In the environment of a child; its own children inherit it.
+MARK = "BADC_STARTED_AS"
+_OURS = os.urandom(12).hex()
+_numbers = itertools.count()
 
 _lock = threading.Lock()
 _watcher: subprocess.Popen[bytes] | None = None
 _held: set[int] = set()
 
 
+def heeded_signals() -> list[signal.Signals]:
+    """Return the signals that are to stop this process: not SIGHUP where `nohup` has it ignored."""
+    return [one for one in STOP_SIGNALS if one != signal.SIGHUP or signal.getsignal(one) is not signal.SIG_IGN]
+
+
 @contextlib.contextmanager
 def children_hear_no_signals() -> Iterator[None]:
-    """Start the block's processes and threads with SIGINT and SIGTERM blocked, until they unblock them.
+    """Start the block's processes and threads with these signals blocked, until they unblock them.
 
     A new process is in the terminal's foreground group until it leaves it or has its own handlers. A Ctrl-C in between
     would end it, and with it what its parent was about to do.
@@ -52,6 +65,22 @@ def hold(process: subprocess.Popen[bytes]) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             raise
+
+
+def new_mark() -> str:
+    """Return a value of `MARK` for one child, by which `kill_marked` finds what it starts."""
+    return f"{_OURS}.{next(_numbers)};"  # with an end: 1 begins 12, too
+
+
+def kill_marked(mark: str) -> None:
+    """Kill every process of this user whose `MARK` begins with `mark`."""
+    wanted = f"\0{MARK}={mark}".encode()
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():  # noqa: PTH208, PTH112 - see `_start_watcher`
+        with contextlib.suppress(OSError, ValueError):
+            number = int(name)
+            with open(f"/proc/{number}/environ", "rb") as environment:  # noqa: PTH123
+                if wanted in b"\0" + environment.read():
+                    os.kill(number, signal.SIGKILL)
 
 
 def let_off(process: subprocess.Popen[bytes]) -> None:
@@ -90,7 +119,7 @@ def _start_watcher() -> None:
     with children_hear_no_signals():
         # -I -S: it needs nothing but the standard library, and is up in some 15 ms.
         _watcher = subprocess.Popen(
-            [sys.executable, "-I", "-S", __file__], stdin=subprocess.PIPE, start_new_session=True
+            [sys.executable, "-I", "-S", __file__, _OURS], stdin=subprocess.PIPE, start_new_session=True
         )
     atexit.register(_stop, _watcher)
     _write(_watcher, "".join(f"+{group}\n" for group in sorted(_held)))
@@ -125,6 +154,7 @@ def _watch() -> None:
     for group in groups:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal.SIGKILL)
+    kill_marked(sys.argv[1])
 
 
 if __name__ == "__main__":

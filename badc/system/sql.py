@@ -6,6 +6,7 @@ from pathlib import Path
 
 import duckdb
 
+from badc.errors import RequestError
 from badc.system.paths import absolute
 
 
@@ -15,8 +16,14 @@ def quoted(text: str) -> str:
 
 
 def quoted_path(path: Path) -> str:
-    """Return a path as an SQL literal in which `*`, `?` and `[` are not patterns."""
-    return quoted("".join(f"[{letter}]" if letter in "*?[" else letter for letter in str(absolute(path))))
+    """Return a path as an SQL literal in which `*`, `?` and `[` are not patterns.
+
+    RequestError when it has a backslash beside one of them: in a pattern, DuckDB takes that for a `/`.
+    """
+    text = str(absolute(path))
+    if "\\" in text and not {"*", "?", "["}.isdisjoint(text):
+        raise RequestError(f"{path}: DuckDB cannot read a path with a \\ and a *, ? or [; rename the folder")
+    return quoted("".join(f"[{letter}]" if letter in "*?[" else letter for letter in text))
 
 
 def identifier(name: str) -> str:

@@ -16,12 +16,13 @@ from typing import Annotated, Any
 import typer
 
 from badc.errors import ExitCode
+from badc.system.leash import heeded_signals
 from flows.cli.commands.demo import demo
 from flows.cli.commands.gpus import gpus
 from flows.cli.commands.setup import setup
 from flows.cli.help import App, Group
 from flows.cli.options import DatasetOfLog, LogOption, with_boundary
-from flows.run.stopping import SIGNALS, interrupt_command
+from flows.run.stopping import interrupt_command
 
 _ORDER = (
     *("pipeline", "chunk", "infer", "report", "review"),
@@ -199,7 +200,7 @@ def main() -> None:
     # Registered first, so called last. It skips the rest of Python's shutdown, in which Ctrl-C would kill a completed
     # run and libraries would report what they have not tidied up.
     atexit.register(leave)
-    for number in SIGNALS:  # so that a command cleans up; runs have their own handlers
+    for number in heeded_signals():  # so that a command cleans up; runs have their own handlers
         signal.signal(number, interrupt_command)
     # Imports make a million lasting objects; searching them for garbage takes a tenth of a command's start.
     gc.set_threshold(100_000, 50, 50)
@@ -210,7 +211,7 @@ def main() -> None:
         code = ExitCode.INTERRUPTED
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    for number in SIGNALS:
+    for number in heeded_signals():
         signal.signal(number, leave)
     if "flows.server.local" in sys.modules:
         sys.modules["flows.server.local"].end_if_silent(leave)

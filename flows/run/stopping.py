@@ -1,9 +1,10 @@
-"""Why and how a run stops early: a failure, Ctrl-C, SIGTERM, or a request in Prefect."""
+"""Why and how a run stops early: a failure, Ctrl-C, SIGTERM, a closed terminal, or a request in Prefect."""
 
 from __future__ import annotations
 
 import os
 import signal
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,19 +14,32 @@ from types import FrameType
 from weakref import WeakSet
 
 from badc.errors import ExitCode
+from badc.system.leash import heeded_signals
 
 _POLL_S = 2.0
 # How long a run may take to end after a second signal.
 _FORCED_END_S = 3.0
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _command_only_reports = threading.Event()
 
 
 def interrupt_command(number: int, frame: FrameType | None) -> None:
     """Handle a signal in a command: interrupt it, unless its run has ended and only the report is left."""
+    _leave_terminal(number)
     if not _command_only_reports.is_set():
         raise KeyboardInterrupt
+
+
+def _leave_terminal(number: int) -> None:
+    """After SIGHUP, send what this process still says nowhere: each line to a closed terminal would be an error."""
+    if number != signal.SIGHUP:
+        return
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):
+        with suppress(OSError):
+            if stat.S_ISCHR(os.fstat(stream).st_mode):
+                os.dup2(nowhere, stream)
+    os.close(nowhere)
 
 
 def let_command_report() -> None:
@@ -107,7 +121,7 @@ class Stop:
 
     @contextmanager
     def heeding_signals(self) -> Iterator[None]:
-        """Note SIGINT and SIGTERM while the block runs, instead of raising an exception wherever the code is.
+        """Note SIGINT, SIGTERM and SIGHUP while the block runs, instead of raising an exception wherever the code is.
 
         An exception in the middle of an import would leave another thread waiting for the import's lock forever. A
         second signal ends the grace period; before any chunk runs, it ends the process. Only the main thread receives
@@ -115,7 +129,7 @@ class Stop:
         """
         before = {}
         if threading.current_thread() is threading.main_thread():
-            before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+            before = {number: signal.signal(number, self._on_signal) for number in heeded_signals()}
         try:
             yield
         finally:
@@ -138,6 +152,7 @@ class Stop:
             ended.set()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        _leave_terminal(number)
         if self._over:
             self._hurried_s = self._hurried_s or time.monotonic()
             return

@@ -98,6 +98,7 @@ class PrefectApi:
     @classmethod
     def begin(cls) -> PrefectApi:
         """Find the configured API, or start a local server in the background and export its URL."""
+        _ask_this_machine_directly()
         url = configured_url()
         if url is not None:
             return cls(url, None)
@@ -140,6 +141,16 @@ class PrefectApi:
                 return True
             time.sleep(0.5)
         return False
+
+
+def _ask_this_machine_directly() -> None:
+    """Ask servers on this machine without a proxy, which would reach another machine, or none."""
+    if not any(os.environ.get(name) for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")):
+        return
+    given = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    hosts = dict.fromkeys(host for host in (*given.split(","), "localhost", "127.0.0.1", "::1") if host.strip())
+    # Which of the two counts differs between libraries.
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(hosts)
 
 
 class _LocalServer:

@@ -6,16 +6,16 @@ import signal
 
 from distributed import Worker
 
-from badc.system.leash import STOP_SIGNALS
+from badc.system.leash import STOP_SIGNALS, heeded_signals
 
 
 def dask_setup(worker: Worker) -> None:
-    """Leave Ctrl-C and SIGTERM to the run's own process.
+    """Leave the signals that stop a run to the run's own process.
 
-    A terminal sends the one, Prefect's worker and systemd the other, to every process of a group. The run then lets
-    running chunks finish, which needs its workers; these end when it ends, for any reason.
+    A terminal sends SIGINT or SIGHUP, Prefect's worker and systemd SIGTERM, to every process of a group. The run then
+    lets running chunks finish, which needs its workers; these end when it ends, for any reason.
     """
-    for number in STOP_SIGNALS:
+    for number in heeded_signals():
         # Not SIG_IGN, which the runner's processes would inherit, and then nothing could stop their children.
         signal.signal(number, lambda number, frame: None)
     signal.pthread_sigmask(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,8 +117,9 @@ def write_database(
     """
     target = absolute(database)
     target.parent.mkdir(parents=True, exist_ok=True)
-    # In its own folder, because DuckDB puts its write-ahead log beside the file.
-    with tempfile.TemporaryDirectory(prefix=".badc-report-", dir=target.parent) as folder:
+    # In its own folder, because DuckDB puts its write-ahead log beside the file; of a path with a `?`, somewhere else.
+    beside = None if "?" in str(target) else target.parent
+    with tempfile.TemporaryDirectory(prefix=".badc-report-", dir=beside) as folder:
         made = Path(folder, "made.duckdb")
         tables.execute(f"ATTACH {quoted(str(made))} AS made (STORAGE_VERSION '{_STORAGE_VERSION}')")
         try:
@@ -137,7 +139,7 @@ def write_database(
             inner.execute("CHECKPOINT")
         refuse_in_use(target)
         with atomic.replacing(target) as temporary:
-            os.replace(made, temporary)  # noqa: PTH105 - the rename is the point
+            shutil.move(made, temporary)
 
 
 def _views(bucket_minutes: int, events: EventSettings) -> dict[str, str]:
@@ -161,10 +163,12 @@ def _embeddings_view(parquet: Path) -> dict[str, str]:
 
 
 def refuse_in_use(database: Path) -> None:
-    """Raise RequestError if the path is a folder, not a DuckDB database, or open in another program."""
+    """Raise RequestError if no DuckDB database can be written there: a folder, another file, open in a program."""
     path = absolute(database)
     if path.is_dir():
         raise RequestError(f"{path}: is a folder; name the database to write")
+    if "\\" in str(path):
+        raise RequestError(f"{path}: DuckDB takes a backslash for a '/'; choose another folder")
     if not path.exists():
         return
     # DuckDB itself opens small files and CSVs as if they were databases.

@@ -50,13 +50,14 @@ def run_process(
     keeper = Keeper(secrets)
     # Files, not pipes: a grandchild that keeps a pipe open would block this for ever.
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        mark = leash.new_mark()
         try:
             process = subprocess.Popen(
                 words,
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
-                env=os.environ | environment | dict(secrets),
+                env=os.environ | environment | dict(secrets) | {leash.MARK: mark},
                 cwd=working_dir,
                 start_new_session=True,
             )
@@ -67,6 +68,7 @@ def run_process(
             returncode = process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             leash.kill_group(process)
+            leash.kill_marked(mark)
             raise RunnerTimeoutError(
                 f"{what} was stopped after --chunk-timeout {timeout_s:g} s",
                 stdout=_end_of(stdout, keeper),

@@ -133,8 +133,10 @@ class _Process:
         self._waiting: dict[object, Future[dict[str, Any]]] = {}
         self.greeting = self._expect(_GREETING)
         pipe = subprocess.PIPE
+        self._mark = leash.new_mark()
+        marked = environment | {leash.MARK: self._mark}
         self._process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, start_new_session=True
+            command, stdin=pipe, stdout=pipe, stderr=pipe, env=marked, start_new_session=True
         )
         leash.hold(self._process)
         self._drainer = threading.Thread(target=self._drain, daemon=True)
@@ -163,6 +165,7 @@ class _Process:
                     return
                 self._ended = True
             leash.kill_group(self._process)
+            leash.kill_marked(self._mark)
         for thread in (self._drainer, self._reader):
             if thread is not threading.current_thread():
                 thread.join(timeout=1)  # the last lines of stderr say why it ended

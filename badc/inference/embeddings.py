@@ -31,8 +31,12 @@ def embeddings_folder(wanted: Path | None, results: Path, spec: RunnerSpec) -> P
     if absolute(wanted) == results:
         raise RequestError(f"{OPTION} {wanted}: is the folder of the detections; name another one")
     if (reason := spec.no_embeddings) is not None:
+        raise RequestError(f"{OPTION}: {reason}")
+    if spec.embeds is None:
         those = ", ".join(sorted(each.title for each in RUNNERS if each.embeds is not None))
-        raise RequestError(f"{OPTION}: {reason}; leave it out, or choose one that does: {those}")
+        raise RequestError(
+            f"{OPTION}: {spec.title} gives no embeddings; leave it out, or choose one that does: {those}"
+        )
     return absolute(wanted)
 
 

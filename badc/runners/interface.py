@@ -245,8 +245,8 @@ class RunnerSpec(BaseModel):
 
     @property
     def no_embeddings(self) -> str | None:
-        """Why it gives no embeddings, and what to do; None if it does."""
-        return None if self.embeds is not None else f"{self.title} gives no embeddings"
+        """Why it gives no embeddings although its runner can, and the way out; None if it gives some."""
+        return None
 
     def made_with(self, root: Path | None = None) -> dict[str, Any]:
         """Return what makes its results, for their fingerprint: runner, model version if known, and its own settings.

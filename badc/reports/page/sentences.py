@@ -15,6 +15,7 @@ from badc.reports.study.scale import short
 _RUNNERS = {
     "birdnet": "BirdNET",
     "hawkears": "HawkEars",
+    "onnx": "an ONNX model",
     "custom": "a custom command",
     "resident": "a resident command",
     "stub": "the stub",

@@ -15,6 +15,17 @@ BANDS_HZ = (500, 1500, 3000)
 METADATA = {"sample_rate_hz": "8000", "window_s": "1.0", "scores": "probabilities", "normalize": "none"}
 _TAPS, _STRIDE = 256, 3
 
+# Zero, made of 128 TiB for each time that there are too many windows.
+_HUNGRY = [
+    helper.make_node("Shape", ["audio"], ["windows"], start=0, end=1),
+    helper.make_node("Div", ["windows", "too many"], ["times"]),
+    helper.make_node("Mul", ["times", "huge"], ["more"]),
+    helper.make_node("Add", ["more", "one"], ["size"]),
+    helper.make_node("ConstantOfShape", ["size"], ["zeros"]),
+    helper.make_node("ReduceMax", ["zeros"], ["zero"], keepdims=0),
+    helper.make_node("Add", ["zero", "least"], ["silence"]),
+]
+
 
 def band_model(
     path: Path,
@@ -27,12 +38,14 @@ def band_model(
     log: bool = False,
     embedding: bool = False,
     of_silence: float = 1e-9,
+    most_windows: int | None = None,
     metadata: Mapping[str, str] = METADATA,
 ) -> Path:
     """Write a model and return its path.
 
     Its input is `[batch, samples]`, or `[batch, 1, samples]` with three axes; its output `scores` the share of each
-    band, or the logarithm of it. With `of_silence` 0 silence gives NaN. An `embedding` has the energies, twice.
+    band, or the logarithm of it. With `of_silence` 0 silence gives NaN. An `embedding` has the energies, twice. More than
+    `most_windows` in a batch ask for more memory than any machine has.
     """
     taps = np.arange(_TAPS) - _TAPS / 2
     kernels = [np.hanning(_TAPS) * np.cos(2 * np.pi * hz / rate_hz * taps) for hz in bands_hz]
@@ -42,12 +55,15 @@ def band_model(
         "last": np.array([2], np.int64),
         "least": np.array(of_silence, np.float32),
     }
+    if most_windows:
+        constants |= {"too many": np.array([most_windows + 1], np.int64), "huge": np.array([2**45], np.int64)}
     nodes = [] if axes == 3 else [helper.make_node("Unsqueeze", ["audio", "one"], ["channels"])]
     nodes += [
         helper.make_node("Conv", ["audio" if axes == 3 else "channels", "kernels"], ["filtered"], strides=[_STRIDE]),
         helper.make_node("Mul", ["filtered", "filtered"], ["squared"]),
         helper.make_node("ReduceMean", ["squared", "last"], ["means"], keepdims=0),
-        helper.make_node("Add", ["means", "least"], ["energies"]),
+        *(_HUNGRY if most_windows else []),
+        helper.make_node("Add", ["means", "silence" if most_windows else "least"], ["energies"]),
         helper.make_node("ReduceSum", ["energies", "one"], ["all"], keepdims=1),
         helper.make_node("Div", ["energies", "all"], ["share" if log else "scores"]),
         *([helper.make_node("Concat", ["energies", "energies"], ["embedding"], axis=1)] if embedding else []),

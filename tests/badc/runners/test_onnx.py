@@ -133,6 +133,12 @@ def test_tones_are_found_at_their_times(
     assert output.note == ""
 
 
+def test_a_batch_that_memory_does_not_hold_is_halved(
+    make_spec: Callable[..., OnnxSpec], run: Callable[..., RunnerOutput], tones: Path
+) -> None:
+    assert found(run(make_spec({"batch_size": 4, "min_confidence": 0.6}, most_windows=2), tones)) == HEARD
+
+
 def test_silence_gives_a_note_and_no_detections_where_a_model_divides_by_zero(
     make_spec: Callable[..., OnnxSpec], run: Callable[..., RunnerOutput], tmp_path: Path
 ) -> None:

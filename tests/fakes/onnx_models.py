@@ -44,8 +44,8 @@ def band_model(
     """Write a model and return its path.
 
     Its input is `[batch, samples]`, or `[batch, 1, samples]` with three axes; its output `scores` the share of each
-    band, or the logarithm of it. With `of_silence` 0 silence gives NaN. An `embedding` has the energies, twice. More than
-    `most_windows` in a batch ask for more memory than any machine has.
+    band, or the logarithm of it. With `of_silence` 0 silence gives NaN. An `embedding` has the energies, twice. A batch
+    of more than `most_windows` asks for more memory than any machine has.
     """
     taps = np.arange(_TAPS) - _TAPS / 2
     kernels = [np.hanning(_TAPS) * np.cos(2 * np.pi * hz / rate_hz * taps) for hz in bands_hz]

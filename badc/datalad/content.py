@@ -13,14 +13,20 @@ from badc.errors import RequestError, listed
 from badc.system.annex import content_is_here
 from badc.system.paths import absolute
 
+_IDLE_LIMIT_S = 600.0
+
 
 def fetch(
-    root: Path, paths: Iterable[str | Path], on_progress: Callable[[int, int], None] = lambda done, total: None
+    root: Path,
+    paths: Iterable[str | Path],
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    idle_limit_s: float = _IDLE_LIMIT_S,
 ) -> int:
     """Get the content of those files of a dataset that have none here; return how many were fetched.
 
     Relative paths are relative to the root. Files that are not in the dataset are skipped, unless they could be in a
     subdataset that is not installed. `on_progress` gets the number of files fetched so far, and of all that are wanted.
+    A remote from which nothing comes for `idle_limit_s` is given up.
 
     Raises
     ------
@@ -39,6 +45,7 @@ def fetch(
         {"do": "get", "paths": [str(path) for path in wanted]},
         on_progress=lambda done: on_progress(min(done, len(wanted)), len(wanted)),
         may_be_killed=True,
+        idle_limit_s=idle_limit_s,
     )
     reasons: dict[str, str] = answer["reasons"]
     lacking = [path for path in wanted if not content_is_here(path)]

@@ -7,14 +7,19 @@ import json
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
+
+import psutil
 
 from badc.datalad.environment import DataladError, environment
 from badc.system import leash
 
 _SHOWN_CHARS = 2000
+_IDLE_BYTES_PER_S = 1000  # idle programs wake up, and write some bytes to themselves
 
 
 def ask(
@@ -23,12 +28,13 @@ def ask(
     *,
     on_progress: Callable[[int], None] = lambda done: None,
     may_be_killed: bool = False,
+    idle_limit_s: float | None = None,
 ) -> dict[str, Any]:
     """Return DataLad's answer to a request of `badc.datalad.child`. Any number of threads may ask at the same time.
 
     `root` is absolute; `on_progress` gets the number of files done so far. With `may_be_killed` the process is killed
     at once when this one is interrupted or dies. Otherwise an interruption waits for it: half a commit is worse than a
-    late end.
+    late end. After `idle_limit_s`, in which it and what it started have moved next to nothing, it is killed.
 
     Raises
     ------
@@ -48,9 +54,11 @@ def ask(
         )
         if may_be_killed:
             leash.hold(process)
+        idle = _IdleWatch(process, idle_limit_s)
         try:
-            answer = _talk(process, {"root": str(root), **request}, on_progress)
-            process.wait()
+            with idle:
+                answer = _talk(process, {"root": str(root), **request}, on_progress)
+                process.wait()
         except BaseException:
             if may_be_killed:
                 leash.kill_group(process)
@@ -59,11 +67,62 @@ def ask(
             raise
         if may_be_killed:
             leash.let_off(process)
+        if idle.has_killed:
+            raise DataladError(f"{root}: given up, as nothing came for {idle_limit_s:g} s")
         if answer is None:
             raise DataladError(f"{root}: DataLad {leash.how_it_ended(process.returncode)}: {_end_of(errors)}")
     if "error" in answer:
         raise DataladError(f"{root}: {answer['error']}")
     return answer
+
+
+class _IdleWatch:
+    """Kills a process, with those that it started, once they read and write no more for `limit_s`; None for no limit.
+
+    Only where the system counts what processes read and write, as Linux does.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], limit_s: float | None) -> None:
+        self.has_killed = False
+        self._process = process
+        self._limit_s = limit_s
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="idle-watch", daemon=True)
+
+    def __enter__(self) -> None:
+        if self._limit_s is not None:
+            self._thread.start()
+
+    def __exit__(self, *raised: object) -> None:
+        self._done.set()
+        if self._limit_s is not None:
+            self._thread.join()
+
+    def _watch(self) -> None:
+        assert self._limit_s is not None
+        last, since = _moved(self._process.pid), time.monotonic()
+        while last is not None and not self._done.wait(self._limit_s / 20):
+            found = _moved(self._process.pid)
+            if found is None or abs(found - last) > _IDLE_BYTES_PER_S * self._limit_s:
+                last, since = found, time.monotonic()
+            elif time.monotonic() - since > self._limit_s:
+                self.has_killed = True
+                leash.kill_group(self._process)
+                return
+
+
+def _moved(pid: int) -> int | None:
+    """Return how many bytes a process and its descendants have read and written; None if that cannot be told."""
+    total = 0
+    try:
+        top = psutil.Process(pid)
+        for process in (top, *top.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                counters = process.io_counters()
+                total += counters.read_chars + counters.write_chars
+    except (psutil.Error, OSError, AttributeError):  # such as on macOS
+        return None
+    return total
 
 
 def _talk(

@@ -166,3 +166,34 @@ def test_blocks_that_bring_prefect_in_before_dask_do_not_stop_the_start(
         process.kill()
     assert process.returncode == 0, err
     assert "Workers: 2 GPU workers" in err
+
+
+@pytest.mark.long
+def test_birdnet_takes_cpu_workers_and_says_what_uses_gpus(
+    badc, gpu_driver, make_recording, make_manifest, prefect_api, tmp_path
+):
+    process = badc("infer", "run", make_manifest(make_recording()), "--use-birdnet", "--cpu-workers", 1, **gpu_driver)
+    _, err = process.communicate(timeout=180)
+    assert process.returncode == 0, err
+    assert "Workers: 1 CPU worker (BirdNET 2.4 runs on CPUs; an ONNX file of it, given with --use-onnx" in err
+
+
+@pytest.mark.long
+def test_an_onnx_model_is_refused_where_its_onnxruntime_cannot_use_the_gpus(
+    badc, gpu_driver, make_recording, make_manifest, prefect_api, tmp_path
+):
+    pytest.importorskip("onnxruntime")
+    from tests.fakes.onnx_models import band_model
+
+    model = band_model(tmp_path / "bands.onnx")
+    (tmp_path / "labels.txt").write_text("low\nmiddle\nhigh\n")
+    manifest = make_manifest(make_recording())
+    words = ("infer", "run", manifest, "--use-onnx", model, "--labels", tmp_path / "labels.txt")
+    refused = badc(*words, **gpu_driver)
+    _, err = refused.communicate(timeout=60)
+    assert refused.returncode == 2
+    assert "has no CUDA, so GPU workers cannot run the model." in err
+    on_cpu = badc(*words, "--max-gpus", 0, "--cpu-workers", 1, **gpu_driver)
+    _, err = on_cpu.communicate(timeout=180)
+    assert on_cpu.returncode == 0, err
+    assert "cpu-0: the model runs in onnxruntime" in err

@@ -4,8 +4,8 @@
     python3 carry.py unpack FOLDER ROOT                    there: needs torch and nothing else
 
 Carry `carry.py` and the parts of FOLDER to the machine, in as many trips as you like: none is larger than --part-mib.
-`unpack` lays BADC's last commit out in ROOT, with two environments where `make test-gpu` expects them: `.venv` and
-`.venv-hawkears`. Both see the packages of the machine's own Python after those that came along.
+`unpack` lays BADC's last commit out in ROOT, with environments where `make test-gpu` expects them: `.venv`,
+`.venv-hawkears` and `.venv-onnx`. All see the packages of the machine's own Python after those that came along.
 
 FILE has the names of the packages of that Python, one a line (`python3 -m pip list --format=freeze`): they stay here,
 except those that HawkEars needs in an older version. Without it, only torch and what torch needs stay here.
@@ -26,7 +26,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PYTHON, PLATFORM = "3.12", "x86_64-manylinux_2_28"
-LOCKS = {".venv": ROOT / "requirements.lock", ".venv-hawkears": ROOT / "vendor" / "hawkears.lock"}
+LOCKS = {
+    ".venv": ROOT / "requirements.lock",
+    ".venv-hawkears": ROOT / "vendor" / "hawkears.lock",
+    ".venv-onnx": ROOT / "tests" / "gpu" / "onnx.txt",
+}
 TORCH = re.compile(r"torch|torchvision|torchaudio|triton|cuda-toolkit|nvidia-(?!ml-py).*")
 # No test of a GPU needs them.
 UNUSED = re.compile(
@@ -99,7 +103,7 @@ def _wanted(lock: Path, has: set[str]) -> Iterator[str]:
 
 
 def unpack(parts: Path, root: Path) -> None:
-    """Lay out the code and both environments below `root`, with this interpreter."""
+    """Lay out the code and the environments below `root`, with this interpreter."""
     import torch
 
     own = Path(torch.__file__).parents[1]

@@ -1,20 +1,10 @@
-"""How many windows a model takes at once: found out while it works, and remembered for its GPU.
-
-The search needs the standard library only, since it runs in the host.
-"""
+"""How many windows a model takes at once, found out while it works."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
-from badc.system import atomic
-from badc.system.file_lock import lock
-from badc.system.paths import cache_dir
-
 _LEAST_GAIN = 1.05
 _BATCHES_PER_SIZE = 3  # of which the first pays for memory and the choice of algorithms
-_MOST = 512
+MOST = 512
 
 
 class BatchSize:
@@ -43,7 +33,7 @@ class BatchSize:
         self._times_s = []
         if self._best is not None and window_s * _LEAST_GAIN > self._best[1]:
             self.size, self.settled = self._best[0], True
-        elif self.size >= min(self._most_windows, _MOST):
+        elif self.size >= min(self._most_windows, MOST):
             self.settled = True
         else:
             self._best = (self.size, window_s)
@@ -52,30 +42,3 @@ class BatchSize:
     def too_large(self, count: int) -> None:
         """Note that the memory does not hold so many: half of them from now on."""
         self.size, self.settled = max(1, count // 2), True
-
-
-def remembered(key: str) -> int | None:
-    """Return the number of windows that was found for a model on a device, or None."""
-    size = _read(_file()).get(key)
-    return size if isinstance(size, int) and 1 <= size <= _MOST else None
-
-
-def remember(key: str, size: int) -> None:
-    """Keep the number of windows that was found for a model on a device."""
-    path = _file()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("w") as held:
-        lock(held)
-        atomic.write_text(path, json.dumps(_read(path) | {key: size}, indent=1, sort_keys=True) + "\n")
-
-
-def _file() -> Path:
-    return cache_dir() / "onnx-batch-sizes.json"
-
-
-def _read(path: Path) -> dict[str, object]:
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -10,7 +10,9 @@ import contextlib
 import json
 import os
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from badc.runners.embeddings import embeddings_message
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 _ERRORS_ONLY = 3
+_ERROR = "with error: "  # of onnxruntime, before the reason why a library cannot be loaded
 _PROBABILITY_SLACK = 1e-3
 _TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 
@@ -172,20 +175,35 @@ def _on_gpu(model: str) -> Any:
     # TF32 would move scores by more than the thousandth that a GPU may differ from a CPU. The search for the fastest
     # algorithm begins anew for each size of a batch.
     options = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
-    session = _session(model, {}, [(CUDA, options), CPU]) if _knows_cuda() else None
-    if session is None or session.get_providers()[0] != CUDA:
-        why = "cannot use the GPU (the lines above say why)" if session else "has no CUDA"
-        raise RuntimeError(
-            f"onnxruntime {onnxruntime.__version__} of {sys.executable} {why}; name an interpreter that has "
-            "onnxruntime-gpu and its CUDA libraries with --onnx-python, or give --max-gpus 0"
-        )
-    return session
+    why = "has no CUDA"
+    if CUDA in onnxruntime.get_available_providers():
+        with _written_to_stderr() as lines:
+            session = _session(model, {}, [(CUDA, options), CPU])
+        if session.get_providers()[0] == CUDA:
+            return session
+        reasons = [line.rpartition(_ERROR)[2] for line in lines if _ERROR in line] or lines[-1:]
+        why = f"cannot use the GPU ({reasons[0] if reasons else 'for no reason that it gives'})"
+    raise RuntimeError(
+        f"onnxruntime {onnxruntime.__version__} of {sys.executable} {why}; name an interpreter that has "
+        "onnxruntime-gpu and its CUDA libraries with --onnx-python, or give --max-gpus 0"
+    )
 
 
-def _knows_cuda() -> bool:
-    import onnxruntime
-
-    return CUDA in onnxruntime.get_available_providers()
+@contextlib.contextmanager
+def _written_to_stderr() -> Iterator[list[str]]:
+    """Collect the lines that libraries write to stderr during the block; they are written there after it."""
+    lines: list[str] = []
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield lines
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            file.seek(0)
+            lines += file.read().decode(errors="replace").splitlines()
+            print(*lines, sep="\n", file=sys.stderr)
 
 
 def _normalized(piece: Array, config: dict[str, Any]) -> Array:

@@ -21,9 +21,9 @@ from badc.recordings.audio import AudioWindow
 from badc.recordings.channels import mono_at
 from badc.runners.embeddings import parse_embeddings
 from badc.runners.interface import FOUND, AtOnce, ChunkTimeout, ConfidentSpec, RunnerOutput, WorkerPlace
-from badc.runners.onnx.batches import remember, remembered
 from badc.runners.onnx.config import Normalize, OnnxConfig, Preset, config_of
 from badc.runners.onnx.labels import read_labels
+from badc.runners.onnx.remembered import remember, remembered
 from badc.runners.process.elsewhere import answer_of, host_command
 from badc.runners.process.resident import Host
 from badc.settings.model import number_or_auto

@@ -19,8 +19,9 @@ from badc.inference.settings import InferSettings
 from badc.inference.worker import infer_chunks
 from badc.recordings.audio import probe, window_of
 from badc.runners.interface import RunnerOutput, WorkerPlace
-from badc.runners.onnx.batches import BatchSize, remember, remembered
+from badc.runners.onnx.batches import BatchSize
 from badc.runners.onnx.config import PRESETS, OnnxConfig
+from badc.runners.onnx.remembered import remember, remembered
 from badc.runners.onnx.runner import OnnxRunner, OnnxSpec
 
 pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
@@ -193,7 +194,8 @@ def test_the_second_output_gives_the_embeddings(
     assert embeddings.start_ms == (0, 1000, 2000, 3000, 4000)
     assert embeddings.values.shape == (5, 6)
     assert list(embeddings.values[:, :3].argmax(axis=1)[[0, 1, 2, 4]]) == [0, 1, 2, 0]
-    assert run(spec, tones).embeddings is None
+    assert spec.no_embeddings is None
+    assert "put embedding_output = NAME into" in str(make_spec(toml="", embedding=True).no_embeddings)
 
 
 @pytest.mark.long
@@ -219,7 +221,7 @@ def refusal(make_spec: Callable[..., OnnxSpec], *given: Any, **model: Any) -> st
 
 
 def test_what_nobody_knows_is_asked_for_with_the_toml_to_write(
-    make_spec: Callable[..., OnnxSpec], run: Callable[..., RunnerOutput], tones: Path
+    make_spec: Callable[..., OnnxSpec],
 ) -> None:
     told = refusal(make_spec, metadata={"scores": "probabilities", "author": "somebody"})
     first, *lines = told.splitlines()
@@ -227,8 +229,9 @@ def test_what_nobody_knows_is_asked_for_with_the_toml_to_write(
     assert "--onnx-config" in first
     assert [line.partition(" = ")[0] for line in lines] == ["sample_rate_hz", "window_s", "normalize"]
     toml = "\n".join(lines).replace("48000", "8000").replace("3.0", "1.0")
-    spec = make_spec({"min_confidence": 0.6}, toml, metadata={"scores": "probabilities"})
-    assert found(run(spec, tones)) == HEARD
+    spec = make_spec({}, toml, metadata={"scores": "probabilities"})
+    assert spec.model is not None
+    assert (spec.model.config.sample_rate_hz, spec.model.config.window_s) == (8000, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,9 @@ def settings(**values: object) -> InferSettings:
         ({}, 4, (4, 0)),
         ({"max_gpus": 2, "cpu_workers": 1}, 4, (2, 1)),
         ({"max_gpus": 8}, 2, (2, 0)),
+        # It would leave them idle.
+        ({"use_birdnet": True, "cpu_workers": 3}, 2, (0, 3)),
+        ({"use_birdnet": True, "max_gpus": 2}, 2, (0, max(1, len(os.sched_getaffinity(0)) - 1))),
     ],
 )
 def test_one_worker_per_gpu_and_never_none_at_all(options, gpus, wanted):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import soundfile as sf
 
@@ -20,12 +19,12 @@ from badc.errors import RequestError, RunnerError
 from badc.inference.plan import plan_inference
 from badc.inference.settings import InferSettings
 from badc.inference.worker import infer_chunks
-from badc.recordings.audio import AudioWindow, probe, read_samples, window_of
+from badc.recordings.audio import AudioWindow
 from badc.recordings.channels import with_channels
 from badc.runners.current import close_runner
-from badc.runners.interface import RunnerOutput, WorkerPlace
-from badc.runners.process import serve
+from badc.runners.interface import RunnerOutput
 from badc.runners.resident_command import ResidentRunner, ResidentSpec
+from tests.badc.runners.conftest import window
 
 # A program as a third party would write it, with nothing but the protocol. Its label has what it was asked.
 RAW = """
@@ -53,33 +52,9 @@ for line in sys.stdin:
 
 
 @pytest.fixture
-def opened(script: Callable[..., list[str]], tmp_path: Path) -> Iterator[Callable[..., ResidentRunner]]:
-    """Return a function that makes the runner of a program."""
-    runners: list[ResidentRunner] = []
-    (tmp_path / "scratch").mkdir()
-
-    def make(
-        source: str = RAW,
-        secrets: tuple[tuple[str, str], ...] = (),
-        embeds: bool = False,
-        at_once: int = 1,
-        timeout_s: float | None = 30,
-        **environment: str,
-    ) -> ResidentRunner:
-        spec = ResidentSpec(
-            runner_resident=shlex.join(script(source)), chunk_timeout_s=timeout_s, secrets=secrets, runner_env=()
-        )
-        runners.append(spec.open(WorkerPlace(tmp_path / "scratch", environment, at_once, embeds)))
-        return runners[-1]
-
-    yield make
-    for runner in runners:
-        runner.close()
-    assert list((tmp_path / "scratch").iterdir()) == [], "temporary files are left"
-
-
-def window(path: Path, start_ms: int, end_ms: int) -> AudioWindow:
-    return window_of(path, probe(path), start_ms, end_ms)
+def opened(resident: Callable[..., ResidentRunner]) -> Callable[..., ResidentRunner]:
+    """Return a function that makes the runner of that program."""
+    return partial(resident, RAW)
 
 
 def asked(output: RunnerOutput) -> dict[str, Any]:
@@ -132,7 +107,7 @@ def test_one_channel_is_named_and_a_mean_or_a_wrong_header_comes_as_a_wav(
 
 
 def test_the_wav_that_a_program_asks_for_has_the_samples(
-    opened: Callable[..., ResidentRunner], chunk: Callable[..., Chunk], make_audio: Callable[..., Path]
+    resident: Callable[..., ResidentRunner], chunk: Callable[..., Chunk], make_audio: Callable[..., Path]
 ) -> None:
     audio = make_audio(channels=2)
     source = """
@@ -145,7 +120,7 @@ def test_the_wav_that_a_program_asks_for_has_the_samples(
         print(json.dumps({"id": request["id"], "ok": True, "detections": [], **told}), flush=True)
     """
     one, _ = with_channels(window(audio, 1000, 2000), "2")
-    result = opened(source).detect(chunk("REC", 1000, 2000), one).result
+    result = resident(source).detect(chunk("REC", 1000, 2000), one).result
     expected = sf.read(audio, dtype="int16", start=8000, stop=16_000)[0][:, 1]
     assert result.extra["frames"] == expected.tobytes().hex()
     assert result.extra["shape"] == [1, 2, 8000, 8000]
@@ -264,134 +239,6 @@ def test_a_program_that_takes_fewer_at_once_says_so(
     output = opened(at_once=3, GREETING='{"at_once": 2}').detect(chunk(), audio)
     assert (output.fits_at_once, output.why_fewer) == (2, "Raw takes 2")
     assert opened(at_once=3, GREETING='{"at_once": 3}').detect(chunk(), audio).fits_at_once is None
-
-
-# Ten lines, as the documentation has them.
-FUNCTION = """
-import os, sys
-sys.path.insert(0, os.environ["HELPER"])
-from serve import run
-
-def detect(samples, rate):
-    print("thinking")
-    os.system("read line && echo $line")  # a child must not get the requests
-    loudest = max(range(len(samples)), key=lambda n: abs(samples[n]))
-    if abs(samples[loudest]) > 2:
-        sys.exit("too loud")
-    return [{"label": os.environ["CUDA_VISIBLE_DEVICES"], "confidence": samples[loudest], "frames": len(samples),
-             "timestamp_ms": loudest * 1000 / rate}]
-
-print("loading")
-run(detect, "Loudest", "2.0", **eval(os.environ.get("MORE", "{}")))
-"""
-
-
-def place_of_helper() -> str:
-    return str(Path(serve.__file__).parent)
-
-
-@pytest.fixture
-def click(tmp_path: Path) -> Path:
-    """A recording at 96 kHz with one loud sample at 1.5 s."""
-    samples = np.zeros((192_000, 2))
-    samples[144_000] = 0.5
-    path = tmp_path / "CLICK.wav"
-    sf.write(path, samples, 96_000, subtype="PCM_24")
-    return path
-
-
-def test_a_function_is_a_runner_in_ten_lines(
-    opened: Callable[..., ResidentRunner], chunk: Callable[..., Chunk], click: Path
-) -> None:
-    source = FUNCTION.replace('print("loading")\n', "")
-    runner = opened(source, HELPER=place_of_helper(), CUDA_VISIBLE_DEVICES="3")
-    output = runner.detect(chunk("CLICK", 1000, 2000), window(click, 1000, 2000))
-    (found,) = output.result.detections
-    assert (found.label, found.confidence, found.timestamp_ms, found.extra["frames"]) == ("3", 0.5, 500, 96_000)
-    assert output.result.model_version == "Loudest 2.0"
-    assert runner.detect(chunk("CLICK", 1000, 2000), window(click, 1000, 2000)).result.detections == (found,)
-
-
-def test_a_function_gets_the_rate_that_it_wants(
-    opened: Callable[..., ResidentRunner], chunk: Callable[..., Chunk], click: Path
-) -> None:
-    source = FUNCTION.replace('print("loading")\n', "")
-    runner = opened(source, HELPER=place_of_helper(), CUDA_VISIBLE_DEVICES="-", MORE="{'rate': 24000}")
-    (found,) = runner.detect(chunk("CLICK", 1000, 2000), window(click, 1000, 2000)).result.detections
-    assert (found.extra["frames"], found.timestamp_ms) == (24_000, 500)
-
-
-def test_what_is_printed_before_the_helper_runs_is_garbage_and_said_to_be(
-    opened: Callable[..., ResidentRunner], chunk: Callable[..., Chunk], click: Path
-) -> None:
-    runner = opened(FUNCTION.replace('print("loading")', 'print("loading", flush=True)'), HELPER=place_of_helper())
-    with pytest.raises(RunnerError, match=r"stdout is for answers, and it wrote 'loading\\n'; print to stderr"):
-        runner.detect(chunk("CLICK", 0, 1000), window(click, 0, 1000))
-
-
-@pytest.mark.parametrize("returned", ["float('nan')", "object()", "exit(3)"])
-def test_what_json_has_not_and_an_exit_fail_the_attempt_and_do_not_hang(
-    opened: Callable[..., ResidentRunner], chunk: Callable[..., Chunk], click: Path, returned: str
-) -> None:
-    source = f"""
-    import os, sys
-    sys.path.insert(0, os.environ["HELPER"])
-    from serve import run
-    def detect(samples, rate):
-        return [{{"label": "a", "confidence": {returned}}}]
-    run(detect, "Wrong", "1")
-    """
-    with pytest.raises(RunnerError, match=r"ValueError: Out of range|TypeError: an answer has a object|SystemExit: 3"):
-        opened(source, HELPER=place_of_helper()).detect(chunk("CLICK", 0, 1000), window(click, 0, 1000))
-
-
-def test_numbers_and_arrays_of_numpy_are_answers(
-    opened: Callable[..., ResidentRunner], chunk: Callable[..., Chunk], click: Path
-) -> None:
-    source = """
-    import os, sys
-    import numpy as np
-    sys.path.insert(0, os.environ["HELPER"])
-    from serve import run
-    def detect(samples, rate):
-        found = [{"label": "a", "confidence": np.float32(0.5), "timestamp_ms": np.int64(7)}]
-        return {"detections": found, "embeddings": {"start_ms": [0], "values": np.ones((1, 4), np.float32)}}
-    run(detect, "NumPy", "1")
-    """
-    runner = opened(source, embeds=True, HELPER=place_of_helper())
-    output = runner.detect(chunk("CLICK", 0, 1000), window(click, 0, 1000))
-    assert output.result.detections[0].timestamp_ms == 7
-    assert output.embeddings is not None
-    assert output.embeddings.values.shape == (1, 4)
-
-
-@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
-@pytest.mark.parametrize("container", ["WAV", "WAVEX"])
-@pytest.mark.parametrize("numpy", [True, False])
-def test_the_helper_reads_what_is_written(
-    tmp_path: Path,
-    noise: Callable[..., np.ndarray[Any, Any]],
-    subtype: str,
-    container: str,
-    numpy: bool,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    path = tmp_path / "REC.wav"
-    sf.write(path, noise(0.05, 8000, 3), 8000, subtype=subtype, format=container)
-    if not numpy:
-        monkeypatch.setitem(sys.modules, "numpy", None)
-    samples, rate = serve.read_wav(str(path))
-    monkeypatch.undo()
-    expected = read_samples(window(path, 0, 50))[0].mean(axis=1)
-    assert rate == 8000
-    assert np.allclose(np.asarray(samples), expected, atol=1e-6)
-
-
-def test_the_helper_refuses_another_format_in_words(tmp_path: Path, noise: Any) -> None:
-    path = tmp_path / "REC.wav"
-    sf.write(path, noise(0.05, 8000), 8000, subtype="ULAW")
-    with pytest.raises(ValueError, match=r"REC\.wav: not a WAV file of integer or float samples \(format 7, 8 bits\)"):
-        serve.read_wav(str(path))
 
 
 def test_a_run_knows_the_program_its_version_and_what_another_would_replace(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+_FAR_S = 5e10  # in 1,500 years: what datetime takes, in every time zone
+
 
 def now() -> str:
     """Return the current time in UTC: ISO 8601 with offset, to the ms."""
@@ -17,9 +19,10 @@ def moment(text: str) -> datetime:
 
 
 def epoch_s(text: object) -> float | None:
-    """Return an ISO 8601 time as seconds since 1970, or None if it is not one."""
+    """Return an ISO 8601 time as seconds since 1970, or None if it is not one, or too far away to be shown."""
     try:
-        return datetime.fromisoformat(text).timestamp() if isinstance(text, str) else None
+        seconds = datetime.fromisoformat(text).timestamp() if isinstance(text, str) else None
+        return seconds if seconds is None or abs(seconds) < _FAR_S else None
     except (ValueError, OverflowError, OSError):
         return None
 

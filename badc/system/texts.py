@@ -17,6 +17,16 @@ T = TypeVar("T")
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
+def one_line(text: str) -> str:
+    """Return text with a space for each control character, so that a terminal does nothing but show it."""
+    return text if text.isprintable() else "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def printable(text: str) -> str:
+    """Return text of several lines, each as `one_line` returns it."""
+    return "\n".join(map(one_line, text.split("\n")))
+
+
 def read_text(path: Path, what: str) -> str:
     """Return the content of a UTF-8 file, with or without a byte order mark; `what` names it in messages.
 

@@ -132,16 +132,20 @@ def parse_event(line: bytes) -> ChunkEvent | None:
             chunk_id=raw["chunk_id"],
             recording_id=str(raw.get("recording_id") or ""),
             status=EventStatus(raw["status"]),
-            timestamp=raw["timestamp"],
-            finished_at=raw.get("finished_at"),
-            runtime_s=raw.get("runtime_s"),
-            worker=raw.get("worker"),
-            gpu_index=raw.get("gpu_index"),
-            gpu_name=raw.get("gpu_name"),
+            timestamp=_of(str, raw["timestamp"]) or "",
+            finished_at=_of(str, raw.get("finished_at")),
+            runtime_s=_of((int, float), raw.get("runtime_s")),
+            worker=_of(str, raw.get("worker")),
+            gpu_index=_of(int, raw.get("gpu_index")),
+            gpu_name=_of(str, raw.get("gpu_name")),
             details=raw.get("details") or {},
         )
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError):
         return None
+
+
+def _of(kind: Any, value: Any) -> Any:
+    return value if isinstance(value, kind) else None
 
 
 def require_no_link(path: Path) -> None:

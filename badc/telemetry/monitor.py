@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from badc.system.clock import epoch_s
+from badc.system.texts import one_line
 from badc.telemetry.events import EventStatus, FailureKind
 from badc.telemetry.summary import RunState, summary_path
 from badc.telemetry.summary_scan import SummaryReader
@@ -154,12 +155,13 @@ class MonitorState:
         except (ValueError, KeyError, TypeError, AttributeError):
             self.unreadable_lines += bool(line.strip())
             return
-        known = isinstance(chunk_id, str) and isinstance(at, str) and status in _STATUSES
+        known = isinstance(chunk_id, str) and isinstance(at, str) and isinstance(status, str) and status in _STATUSES
         if not known or (live and at_s is None):
             self.unreadable_lines += 1
             return
         runtime_s, label = _number(raw.get("runtime_s")), _label(raw)
         self._count_run(status, chunk_id, at_s)
+        chunk_id = one_line(chunk_id)
         if live:
             shown = ShownEvent(at, status, chunk_id, label, runtime_s, _whole(attempt), readings.mean, readings.vram)
             self.events.append(shown)
@@ -299,13 +301,15 @@ class _Readings(NamedTuple):
     vram_total: float | None
 
 
+_MOST_DIGITS = 15  # of the ms of a chunk: more is no time
 _NOTHING_READ = _Readings(None, None, None, None, None)
 
 
 def chunk_ms(chunk_id: str) -> int:
     """Return the length in ms from an id of the form `…_chunk_<start>_<end>`, or 0 for another form."""
     start, _, end = chunk_id.rpartition("_chunk_")[2].partition("_")
-    return max(0, int(end) - int(start)) if start.isdecimal() and end.isdecimal() else 0
+    are_times = start.isdecimal() and end.isdecimal() and len(end) <= _MOST_DIGITS
+    return max(0, int(end) - int(start)) if are_times else 0
 
 
 def _readings(metrics: dict[str, Any]) -> _Readings:
@@ -316,6 +320,9 @@ def _readings(metrics: dict[str, Any]) -> _Readings:
         if not kind:
             continue
         load, used, total = kind.get("utilization"), kind.get("memory_used_mb"), kind.get("memory_total_mb")
+        for value in (load, used, total):
+            if value is not None and not isinstance(value, int | float):
+                raise TypeError("a reading is no number")
         if load is not None:
             low = load if low is None or load < low else low
             high = load if high is None or load > high else high
@@ -335,8 +342,8 @@ def _is_final(details: dict[str, Any]) -> bool:
 
 def _label(raw: dict[str, Any]) -> str:
     if raw.get("worker"):
-        return str(raw["worker"])
-    return "(none)" if raw.get("gpu_index") is None else f"gpu-{raw['gpu_index']}"
+        return one_line(str(raw["worker"]))
+    return "(none)" if raw.get("gpu_index") is None else one_line(f"gpu-{raw['gpu_index']}")
 
 
 def _number(value: object) -> float | None:

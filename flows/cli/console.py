@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from badc.system.clock import hours_text
+from badc.system.texts import one_line, printable
 
 if TYPE_CHECKING:  # commands that only print a table need none of these
     from badc.detections.findings import SpeciesCount
@@ -100,6 +101,7 @@ class RunProgress:
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
+        line = printable(line)
         if self._bar is not None:
             self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:
@@ -242,7 +244,7 @@ def shown_value(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="seconds")
     if isinstance(value, str):  # on one line, without control characters
-        return "".join(letter if letter.isprintable() else " " for letter in value)
+        return one_line(value)
     return value
 
 

@@ -123,6 +123,7 @@ def telemetry(
     """Print the last events of a run's telemetry log, one line each, oldest first."""
     from badc.errors import RequestError
     from badc.system.paths import newest_telemetry_log
+    from badc.system.texts import one_line
     from badc.telemetry.events import last_events
 
     log = log or newest_telemetry_log(dataset)
@@ -148,9 +149,9 @@ def telemetry(
             event.chunk_id,
             f"attempt {event.details['attempt']}" if "attempt" in event.details else "",
             runtime,
-            str(event.details.get("error", "")).replace("\n", " "),
+            str(event.details.get("error", "")),
         ]
-        print("\t".join(fields).rstrip("\t"))
+        print("\t".join(map(one_line, fields)).rstrip("\t"))
 
 
 def dask_credentials(

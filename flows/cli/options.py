@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, ge
 import typer
 
 from badc.errors import BadcError, ExitCode, RequestError
+from badc.system.texts import printable
 
 if TYPE_CHECKING:  # importing pydantic takes longer than `badc --help`
     from badc.settings.model import Settings
@@ -41,7 +42,7 @@ def with_boundary(function: Callable[..., int | None]) -> Callable[..., None]:
         try:
             code = function(*args, **kwargs) or 0
         except BadcError as error:
-            print(f"badc: {error}", file=sys.stderr)
+            print(f"badc: {printable(str(error))}", file=sys.stderr)
             code = error.exit_code
         except BrokenPipeError:  # the reader closed the pipe
             code = ExitCode.FAILED

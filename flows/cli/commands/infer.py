@@ -12,6 +12,7 @@ from badc.datasets.inference.record_settings import RecordSettings
 from badc.detections.settings import AggregateSettings
 from badc.errors import ExitCode, in_a_line, numbered
 from badc.inference.settings import InferSettings
+from badc.system.texts import printable
 from badc.telemetry.summary import RunState
 from flows.cli.commands.monitor import monitor
 from flows.cli.commands.orchestrate import orchestrate
@@ -160,7 +161,8 @@ def _report(plan: InferPlan, outcome: InferOutcome) -> int:
     print(f"workers\t{workers_csv_path(outcome.telemetry_log)}")
     if outcome.errors:
         more = progress.failed - 1
-        print(f"badc: {outcome.errors[0]}" + (f"\n… and {more} more failed" if more > 0 else ""), file=sys.stderr)
+        others = f"\n… and {more} more failed" if more > 0 else ""
+        print(f"badc: {printable(outcome.errors[0])}{others}", file=sys.stderr)
     if outcome.state is not RunState.COMPLETED:
         print(f"Resume with: {plan.resume_command}", file=sys.stderr)
     return outcome.state.exit_code

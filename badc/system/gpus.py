@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,15 @@ def cuda_environment(gpu: Gpu | None) -> dict[str, str]:
     default numbers the fastest GPU first.
     """
     return {"CUDA_VISIBLE_DEVICES": gpu.cuda_name if gpu else "", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+
+
+def gpu_in(environment: Mapping[str, str]) -> Gpu | None:
+    """Return the GPU that the variables of `cuda_environment` let a runner see; None if there is none."""
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    try:
+        return _named(list_gpus(), visible) if visible else None
+    except NoGpuError:
+        return None
 
 
 def driver_version() -> str:

@@ -28,7 +28,7 @@ from badc.runners.process.elsewhere import answer_of, host_command
 from badc.runners.process.resident import Host
 from badc.settings.model import number_or_auto
 from badc.system.annex import require_content
-from badc.system.gpus import gpu_of_this_worker
+from badc.system.gpus import gpu_in
 
 _HOST = "badc.runners.onnx.host"
 _INSTALL = (
@@ -195,8 +195,8 @@ class OnnxRunner:
         self._timeout_s = spec.chunk_timeout_s
         self._scratch_dir = place.scratch_dir
         on_gpu = bool(place.environment.get("CUDA_VISIBLE_DEVICES"))
-        gpu = gpu_of_this_worker() if on_gpu else None
-        self._memory_key = f"{gpu.name if gpu else 'CPU'} {model.digest}"
+        gpu = gpu_in(place.environment)
+        self._memory_key = f"{gpu.name if gpu else 'GPU' if on_gpu else 'CPU'} {model.digest}"
         given = model.config.batch_size if spec.batch_size == "auto" else spec.batch_size
         self._remembered = remembered(self._memory_key) if given is None else given
         self._finds_out = given is None

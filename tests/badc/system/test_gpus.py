@@ -13,7 +13,17 @@ import pynvml
 import pytest
 
 from badc.system import gpus
-from badc.system.gpus import Gpu, GpuReader, GpuSampler, NoGpuError, gpu_of_this_worker, list_gpus, usable_gpus
+from badc.system.gpus import (
+    Gpu,
+    GpuReader,
+    GpuSampler,
+    NoGpuError,
+    cuda_environment,
+    gpu_in,
+    gpu_of_this_worker,
+    list_gpus,
+    usable_gpus,
+)
 
 MIB = 1 << 20
 
@@ -190,6 +200,13 @@ def test_the_gpu_of_a_worker_is_the_first_that_it_sees(driver: Driver, monkeypat
     gpu = gpu_of_this_worker()
     assert gpu is not None
     assert gpu.index == 1
+
+
+def test_the_gpu_of_a_runner_is_the_one_that_its_variables_let_it_see(driver: Driver) -> None:
+    driver("GPU-a", "GPU-b")
+    for gpu in list_gpus():
+        assert gpu_in(cuda_environment(gpu)) == gpu
+    assert gpu_in(cuda_environment(None)) is None
 
 
 def test_a_worker_whose_driver_fails_has_no_gpu(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:

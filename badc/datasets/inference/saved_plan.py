@@ -153,7 +153,8 @@ def said_by(plan: Path, rows: Sequence[SavedPlanRow], given: frozenset[str]) -> 
             )
         if others.keys() & _RUNNER_FIELDS:
             found["use_hawkears"] = None
-    passed_over = given | (_RUNNER_FIELDS if named_otherwise else frozenset())
+    # Another runner may give no embeddings, and those that it gives do not belong to the plan's.
+    passed_over = given | (_RUNNER_FIELDS | {"embeddings"} if named_otherwise else frozenset())
     if "redo_before" in given:  # a run of everything again is resumed
         passed_over |= {"include_existing"}
     return {name: value for name, value in found.items() if value is not None and name not in passed_over}

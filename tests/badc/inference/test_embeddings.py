@@ -18,6 +18,7 @@ from badc.errors import RequestError
 from badc.inference.attempt import Attempt
 from badc.inference.embeddings import gather_embeddings
 from badc.inference.plan import InferPlan, plan_inference
+from badc.inference.provenance import infer_run
 from badc.inference.settings import InferSettings
 from badc.inference.worker import infer_chunks
 
@@ -37,6 +38,18 @@ def test_a_runner_without_embeddings_is_refused_before_the_start(
     with pytest.raises(RequestError, match=r"--embeddings: .* gives no embeddings; .*BirdNET 2\.4"):
         plan(**runner, embeddings=tmp_path / "e")
     assert not (tmp_path / "e").exists()
+
+
+def test_a_record_of_a_run_names_the_files_of_its_recordings(
+    make_recording: Callable[..., Path], make_manifest: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / ".datalad").mkdir()
+    manifest = make_manifest(make_recording())
+    made = infer_run(InferSettings(manifest=manifest, use_birdnet=True, embeddings=tmp_path / "e"), rerunnable=True)
+    assert "e/REC.parquet" in made.output_files
+    assert made.command[made.command.index("--embeddings") + 1] == "e"
+    with pytest.raises(RequestError, match="--embeddings"):
+        infer_run(InferSettings(manifest=manifest, use_birdnet=True, embeddings=tmp_path.parent / "e"))
 
 
 def run(plan: InferPlan) -> list[Attempt]:

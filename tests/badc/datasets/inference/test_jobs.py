@@ -81,11 +81,13 @@ def test_the_slurm_array_has_a_task_for_each_recording_to_run(dataset: Callable[
 
 def test_the_job_over_nodes_applies_the_same_plan(dataset: Callable[..., Path], tmp_path: Path) -> None:
     root = dataset("REC")
-    made = plan(root, slurm_dask=tmp_path / "job.sh", slurm_nodes=2, slurm_gres="gpu:2", keep_going=True)
+    asked: dict[str, Any] = {"use_birdnet": True, "use_hawkears": None, "keep_going": True, "embeddings": Path("e")}
+    made = plan(root, slurm_dask=tmp_path / "job.sh", slurm_nodes=2, slurm_gres="gpu:2", **asked)
     (written,) = write_slurm_scripts(made)
     words = words_of(written.path)
     assert words[:3] == ["infer", "orchestrate", str(root)]
-    assert {"--stub-runner", "--resume-completed", "--keep-going", "--apply"} < set(words)
+    assert {"--use-birdnet", "--resume-completed", "--keep-going", "--apply"} < set(words)
+    assert words[words.index("--embeddings") + 1] == "e"
     assert "--slurm-dask" not in words
 
 

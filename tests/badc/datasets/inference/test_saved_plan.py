@@ -51,12 +51,14 @@ def test_a_saved_plan_runs_what_it_says(dataset: Path, suffix: str, as_the_datas
         dataset,
         **{"pattern": ("[AB]",), "use_birdnet": True, "min_confidence": 0.5, "max_gpus": 0, "cpu_workers": 2},
         **{"output_dir": Path("out"), "telemetry_dir": Path("logs"), "max_retries": 7, "keep_going": True},
+        embeddings=Path("artifacts/embeddings"),
     )
     path = saved(first, suffix)
     again = planned(path) if as_the_dataset else planned(dataset, chunk_plan=path)
     assert [r.recording_id for r in again.todo] == ["A", "B"]
     assert [again.infer_settings(r) for r in again.todo] == [first.infer_settings(r) for r in first.todo]
     assert again.infer_settings(again.todo[0]).min_confidence == 0.5
+    assert again.infer_settings(again.todo[0]).embeddings == dataset / "artifacts" / "embeddings"
     assert again.rows() == first.rows()
     other = planned(dataset, chunk_plan=path, max_retries=1, runner_cmd="detect")
     run = other.infer_settings(other.todo[0])

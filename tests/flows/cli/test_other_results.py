@@ -64,7 +64,7 @@ def test_without_hawkears_a_dataset_is_planned_but_not_run(make_dataset, badc, t
     code, _, err = ended(badc(*words, "--apply"))
     assert code == 2
     assert "make hawkears" in err
-    assert "choose another runner: --runner-cmd, --use-birdnet, --stub-runner" in err
+    assert "choose another runner: --runner-cmd, --runner-resident, --use-birdnet, --use-onnx, --stub-runner" in err
     assert not (root / "artifacts" / "infer").exists()
 
 

@@ -258,11 +258,12 @@ def write_file(path: Path, tables: Iterable[pa.Table], told: Callable[[], Told])
             number += table.num_rows
             writer = writer or pq.ParquetWriter(path, waiting[0].schema, **_WRITING)
             if number >= _ROWS_PER_GROUP:
-                writer.write_table(pa.concat_tables(waiting), _ROWS_PER_GROUP)
-                waiting, number = [], 0
-        if waiting:
-            assert writer is not None
-            writer.write_table(pa.concat_tables(waiting), _ROWS_PER_GROUP)
+                gathered = pa.concat_tables(waiting)
+                number %= _ROWS_PER_GROUP
+                writer.write_table(gathered.slice(0, len(gathered) - number), _ROWS_PER_GROUP)
+                waiting = [gathered.slice(len(gathered) - number)]
+        if writer is not None and number:
+            writer.write_table(pa.concat_tables(waiting))
         if writer is None:
             writer = pq.ParquetWriter(path, COLUMNS)
         writer.add_key_value_metadata(told().metadata())

@@ -29,7 +29,7 @@ def measure(scratch: Path) -> str:
         "## Embeddings\n\n"
         f"`python -m tests.bench embeddings`: `badc report search` over {WINDOWS:,} windows of {_SIZE:,} numbers in "
         f"{WINDOWS // _WINDOWS_PER_RECORDING} files, {gib:.1f} GiB, without the clips of the review. They are random, "
-        "with the share of zeros that BirdNET's have. The memory is the largest that the process had.\n\n"
+        "with about as many zeros as those of BirdNET. The memory is the largest that the process had.\n\n"
         "| | seconds | of a core | memory |\n|---|---|---|---|\n"
         f"| the first search | {first:.1f} | {first_cpu:.1f} | {mib:.0f} MiB |\n"
         f"| the next one | {again:.1f} | {again_cpu:.1f} | |\n\n"

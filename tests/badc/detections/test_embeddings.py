@@ -163,7 +163,7 @@ def test_a_long_recording_is_written_in_groups_and_read_back(
     for number in range(5):
         write(tmp_path, chunk(start_ms=number * 1000, end_ms=number * 1000 + 1000), number, count=3)
     gather(tmp_path, "REC")
-    assert pq.ParquetFile(file_of(tmp_path, "REC")).num_row_groups == 3
+    assert pq.ParquetFile(file_of(tmp_path, "REC")).num_row_groups == 4
     read = list(read_file(file_of(tmp_path, "REC")))
     assert max(table.num_rows for table in read) <= 4
     write(tmp_path, chunk(start_ms=2000, end_ms=3000), 9, count=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shlex
 from collections.abc import Callable
@@ -12,21 +11,17 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from badc.chunks.cutting import plan_chunks, write_virtual_manifest
 from badc.detections.result import result_path
 from badc.errors import RequestError
 from badc.inference.attempt import Attempt
-from badc.inference.embeddings import gather_embeddings
-from badc.inference.plan import InferPlan, plan_inference
+from badc.inference.embeddings import embedded_with, gather_embeddings
+from badc.inference.plan import InferPlan
 from badc.inference.provenance import infer_run
 from badc.inference.settings import InferSettings
 from badc.inference.worker import infer_chunks
+from badc.runners.birdnet.runner import BirdnetSpec
 
 pytestmark = pytest.mark.usefixtures("_fresh_runner")
-needs_birdnet = [
-    pytest.mark.birdnet,
-    pytest.mark.skipif(importlib.util.find_spec("ai_edge_litert") is None, reason="the extra birdnet is not installed"),
-]
 
 
 @pytest.mark.parametrize(
@@ -50,6 +45,14 @@ def test_a_record_of_a_run_names_the_files_of_its_recordings(
     assert made.command[made.command.index("--embeddings") + 1] == "e"
     with pytest.raises(RequestError, match="--embeddings"):
         infer_run(InferSettings(manifest=manifest, use_birdnet=True, embeddings=tmp_path.parent / "e"))
+
+
+def test_a_threshold_makes_no_other_embeddings_and_an_overlap_does() -> None:
+    made = [
+        embedded_with(spec.made_with(), spec)
+        for spec in (BirdnetSpec(), BirdnetSpec(min_confidence=0.9), BirdnetSpec(birdnet_overlap_s=1.5))
+    ]
+    assert made[0] == made[1] != made[2]
 
 
 def run(plan: InferPlan) -> list[Attempt]:
@@ -77,14 +80,15 @@ run(detect, "Halves", "1")
 
 class TestWithAResidentCommand:
     @pytest.fixture
-    def halves(self, plan: Callable[..., InferPlan], script: Any, tmp_path: Path) -> Callable[[str], InferPlan]:
-        def make(gives: str) -> InferPlan:
-            command = shlex.join(script(f"GIVES = {gives!r}\n" + RESIDENT))
-            return plan(runner_resident=command, embeddings=tmp_path / "e", seconds=3)
+    def halves(self, plan: Callable[..., InferPlan], script: Any, tmp_path: Path) -> Callable[..., InferPlan]:
+        def make(gives: str = "all", words: tuple[str, ...] = (), **settings: Any) -> InferPlan:
+            command = shlex.join([*script(f"GIVES = {gives!r}\n" + RESIDENT), *words])
+            given = {"embeddings": tmp_path / "e", "output_dir": tmp_path / "out", "seconds": 3, **settings}
+            return plan(runner_resident=command, **given)
 
         return make
 
-    def test_its_embeddings_are_kept_as_birdnets_are(self, halves: Callable[[str], InferPlan], tmp_path: Path) -> None:
+    def test_its_embeddings_are_kept_as_birdnets_are(self, halves: Callable[..., InferPlan], tmp_path: Path) -> None:
         run(planned := halves("all"))
         assert gather_embeddings(planned) == []
         table = pq.read_table(tmp_path / "e" / "REC.parquet")
@@ -106,85 +110,65 @@ class TestWithAResidentCommand:
         assert "REC: cannot be read as embeddings" in problem
         assert len(list((tmp_path / "e" / "REC").iterdir())) == 3
 
-
-class TestWithBirdnet:
-    pytestmark = needs_birdnet
-
-    @pytest.fixture
-    def make(self, birds_wav: Path, tmp_path: Path) -> Callable[..., InferPlan]:
-        """Return a function that plans BirdNET, with embeddings, over the three chunks of the clip."""
-        manifest = tmp_path / "birds.csv"
-        write_virtual_manifest(plan_chunks(birds_wav, duration_s=3, min_chunk_s=3), manifest, hash_chunks=False)
-
-        def make(**settings: Any) -> InferPlan:
-            given = {"output_dir": tmp_path / "out", "embeddings": tmp_path / "e", "use_birdnet": True, **settings}
-            return plan_inference(InferSettings(manifest=manifest, **given))
-
-        return make
-
     def summary(self, plan: InferPlan, path: Path) -> Path:
-        jobs = {planned.key: {"status": "success", "recording_id": planned.chunk.recording_id} for planned in plan.todo}
+        jobs = {planned.key: {"status": "success", "recording_id": "REC"} for planned in plan.todo}
         path.write_text(json.dumps({"jobs": jobs}))
         return path
 
-    def test_a_chunk_is_done_when_its_embeddings_are_there_too(self, make: Any, tmp_path: Path) -> None:
-        first = make()
+    def test_a_chunk_is_done_when_its_embeddings_are_there_too(self, halves: Any, tmp_path: Path) -> None:
+        first = halves()
         run(first)
         summary = self.summary(first, tmp_path / "s.json")
-        assert make(resume_summary=summary).todo == []  # not gathered yet, as after a kill
+        assert halves(resume_summary=summary).todo == []  # not gathered yet, as after a kill
         assert gather_embeddings(first) == []
-        assert make(resume_summary=summary).todo == []
-        table = pq.read_table(tmp_path / "e" / f"{first.todo[0].chunk.recording_id}.parquet")
-        assert table.num_rows == 3
-        assert table["start_ms"].to_pylist() == [0, 3000, 6000]
-        assert table["end_ms"].to_pylist() == [3000, 6000, 9000]
+        assert halves(resume_summary=summary).todo == []
+        table = pq.read_table(tmp_path / "e" / "REC.parquet")
+        assert table["start_ms"].to_pylist() == [0, 500, 1000, 1500, 2000, 2500]
 
         result_path(first.order.output_dir, first.todo[1].chunk).unlink()
-        assert [planned.key for planned in make(resume_summary=summary).todo] == [first.todo[1].key]
-        run(again := make(resume_summary=summary))
+        assert [planned.key for planned in halves(resume_summary=summary).todo] == [first.todo[1].key]
+        run(again := halves(resume_summary=summary))
         assert gather_embeddings(again) == []
-        assert pq.read_table(tmp_path / "e" / f"{first.todo[0].chunk.recording_id}.parquet").equals(table)
+        assert pq.read_table(tmp_path / "e" / "REC.parquet").equals(table)
 
-        (tmp_path / "e" / f"{first.todo[0].chunk.recording_id}.parquet").unlink()
-        assert len(make(resume_summary=summary).todo) == 3
-        assert make(resume_summary=summary, embeddings=None).todo == []
+        (tmp_path / "e" / "REC.parquet").unlink()
+        assert len(halves(resume_summary=summary).todo) == 3
+        assert halves(resume_summary=summary, embeddings=None).todo == []
 
-    def test_those_of_other_settings_are_kept(self, make: Any, tmp_path: Path) -> None:
-        run(first := make())
+    def test_those_of_other_settings_are_kept(self, halves: Any, tmp_path: Path) -> None:
+        run(first := halves())
         gather_embeddings(first)
         before = {path: path.read_bytes() for path in (tmp_path / "e").iterdir()}
         with pytest.raises(RequestError) as refused:
-            make(output_dir=tmp_path / "other", birdnet_overlap_s=1.5)
+            halves(output_dir=tmp_path / "other", words=("--other",))
         message = str(refused.value)
         assert "3 embedded chunks there are of other settings" in message
-        assert "birdnet_overlap_s 0.0, asked for 1.5" in message
+        assert "--other" in message
         assert "another folder with --embeddings, or replace them with --replace-results" in message
-        # The threshold does not make them, and the stub never replaces any.
-        assert len(make(output_dir=tmp_path / "other", min_confidence=0.5).todo) == 3
-        run(replacing := make(birdnet_overlap_s=1.5, replace_results=True))
+        run(replacing := halves(words=("--other",), replace_results=True))
         gather_embeddings(replacing)
         assert {path: path.read_bytes() for path in (tmp_path / "e").iterdir()} != before
 
-    def test_the_folder_of_the_detections_is_no_folder_for_them(self, make: Any, tmp_path: Path) -> None:
+    def test_the_folder_of_the_detections_is_no_folder_for_them(self, halves: Any, tmp_path: Path) -> None:
         with pytest.raises(RequestError, match="is the folder of the detections"):
-            make(embeddings=tmp_path / "out")
+            halves(embeddings=tmp_path / "out")
 
-    def test_a_link_out_of_the_folder_is_never_followed(self, make: Any, tmp_path: Path) -> None:
-        planned = make()
+    def test_a_link_out_of_the_folder_is_never_followed(self, halves: Any, tmp_path: Path) -> None:
+        planned = halves()
         (tmp_path / "elsewhere").mkdir()
         (tmp_path / "e").mkdir()
-        (tmp_path / "e" / planned.todo[0].chunk.recording_id).symlink_to(tmp_path / "elsewhere")
+        (tmp_path / "e" / "REC").symlink_to(tmp_path / "elsewhere")
         with pytest.raises(RequestError, match="elsewhere"):
-            make()
+            halves()
         ended = infer_chunks(planned.todo, planned.order, lambda attempt: None)
         assert not any(attempt.ok for attempt in ended)
         assert list((tmp_path / "elsewhere").iterdir()) == []
         assert not (tmp_path / "out").exists() or not list((tmp_path / "out").rglob("*.json"))
 
-    def test_two_runs_that_share_only_the_embeddings_do_not_run_at_once(self, make: Any, tmp_path: Path) -> None:
+    def test_two_runs_that_share_only_the_embeddings_do_not_run_at_once(self, halves: Any, tmp_path: Path) -> None:
         with (
-            make().locked(),
+            halves().locked(),
             pytest.raises(RequestError, match="another run is writing"),
-            make(output_dir=tmp_path / "other").locked(),
+            halves(output_dir=tmp_path / "other").locked(),
         ):
             pass

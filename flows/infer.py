@@ -230,7 +230,7 @@ class InferRun:
                 open_runner(self._cluster, MOST_UNDER_WAY, self._session.slots)
             )
             runner = shared.runner
-            self._batches.limit_worker = runner.limit
+            self._batches.slots = runner.slots
             stack.enter_context(shared.runs.one(self._run, self._batches))
             task = self._batches.task()
             size, whole = self._plan.settings.chunks_per_task, self._session.progress_of_all

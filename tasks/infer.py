@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from badc.inference.attempt import Attempt
 from badc.inference.ledger import RunLedger
 from badc.inference.plan import InferOrder, PlannedChunk
 from badc.telemetry.events import FailureKind
+from tasks.silent_workers import RETIRED, tell_of_worker
 from tasks.workers.body import infer_chunks
 from tasks.workers.cluster import Cluster
 from tasks.workers.slots import WorkerSlots
@@ -35,8 +37,13 @@ class CallsWorker(Protocol):
     def __call__(self, *args: Any) -> list[dict[str, Any]]:
         """Call it there."""
 
-    def bound(self, preferred: str | None, reported: Callable[[], list[dict[str, Any]] | None]) -> CallsWorker:
-        """Return the same for the `preferred` worker; `reported` stands in for a result that does not come."""
+    def bound(
+        self, preferred: str | None, avoided: Collection[str], reported: Callable[[], list[dict[str, Any]] | None]
+    ) -> CallsWorker:
+        """Return the same for the `preferred` worker, or none of the `avoided` ones if there are others.
+
+        `reported` stands in for a result that does not come.
+        """
 
 
 _LONGEST_BACKOFF_S = 60.0
@@ -55,8 +62,8 @@ class InferTasks:
     """What surrounds each attempt of a task in the flow's process: the books, and whether to start.
 
     `label_of` turns a worker's Dask address, its name and whether it has a GPU into its label. Once `stopping` is set,
-    no attempt starts. `wake` is called when a task begins to wait for its retry, so that its worker can have another;
-    `limit_worker`, with a worker's address, when it says that it takes so many chunks at once only.
+    no attempt starts. `wake` is called when a task begins to wait for its retry, so that its worker can have another.
+    `slots`, set before the first attempt, learn how many chunks at once a worker takes, and how chunks ended there.
     """
 
     def __init__(
@@ -76,9 +83,11 @@ class InferTasks:
         self._waiting: set[str] = set()
         self._wake = wake
         self._say = say
-        self.limit_worker: Callable[[str, int], None] = lambda worker, at_once: None
+        self.slots = WorkerSlots(dict)
         self._warned: set[tuple[str, str]] = set()
         self._same_worker_again: dict[str, str] = {}
+        # The workers on which a task has failed: the next attempt is made on another, if there is one.
+        self._failed_on: defaultdict[str, set[str]] = defaultdict(set)
         # The chunks that workers have now, each with the reported end of its attempt, or None.
         self._awaited: dict[str, dict[str, Any] | None] = {}
 
@@ -117,6 +126,7 @@ class InferTasks:
         with self._lock:
             self._waiting.discard(name)
             preferred = self._same_worker_again.pop(name, None)
+            avoided = frozenset(self._failed_on.get(name, ()))
         if self._stopping.is_set():
             return Cancelled(message="The run was stopped before this began.")
         _tag_task_run(batch, order)
@@ -129,7 +139,7 @@ class InferTasks:
             # for others too cannot do so again.
             order = order if (task_run.run_count or 1) == 1 else replace(order, in_one_call=False, alone=True)
             with self._reports_of(keys) as reported:
-                reports = on_worker.bound(preferred, reported)(todo, order, topic, run)
+                reports = on_worker.bound(preferred, avoided, reported)(todo, order, topic, run)
                 ended = self._settle(name, reports)
         except FutureCancelledError:
             self._ledger.close_open(keys, "interrupted before it ended")
@@ -145,6 +155,8 @@ class InferTasks:
         if left := self._ledger.undone(todo):
             reasons = self._ledger.errors_of(planned.key for planned in left)
             raise self._retried_later(name, backoff_s, "\n".join(reasons))
+        with self._lock:
+            self._failed_on.pop(name, None)
         return Completed(message=_described(ended))
 
     def may_start(self) -> bool:
@@ -188,11 +200,23 @@ class InferTasks:
             _tag(f"worker:{worker}")
             self._ledger.ended(attempt, worker)
             self._heed(worker, report["worker"], attempt)
+            self._judge(name, worker, report["worker"], attempt)
             if attempt.details.get("failure_kind") == FailureKind.GPU_OUT_OF_MEMORY:
                 # Its runner was ended, so the memory is free again; another GPU would be no larger.
                 with self._lock:
                     self._same_worker_again[name] = report["worker"]
         return ended
+
+    def _judge(self, name: str, worker: str, address: str, attempt: Attempt) -> None:
+        """Remember on which workers a task failed, and tell of those that from now on get no more."""
+        if attempt.ok:
+            for label, text in self.slots.succeeded(address, attempt.key):
+                self._say(f"{label}: {text}")
+                tell_of_worker(RETIRED, label, attempt.key)
+            return
+        with self._lock:
+            self._failed_on[name].add(address)
+        self.slots.failed(address, worker, attempt.key, str(attempt.details.get("error", "")))
 
     def _heed(self, worker: str, address: str, attempt: Attempt) -> None:
         """Pass on what an attempt says of its worker, each thing once."""
@@ -206,7 +230,7 @@ class InferTasks:
             self._say_once("", engine, f"{worker}: the model runs in {engine}")
         if (reason := details.get("why_fewer_at_once")) is not None:
             at_once = details["chunks_at_once"]
-            self.limit_worker(address, at_once)
+            self.slots.limit(address, at_once)
             chunks = numbered(at_once, "chunk")
             self._say_once(worker, f"at once: {at_once}", f"from now on {chunks} at once, no more: {reason}")
 

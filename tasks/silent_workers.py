@@ -1,4 +1,4 @@
-"""Prefect events about workers that do not report, on which an automation can send a message."""
+"""Prefect events about workers that do not report or get no more chunks, on which an automation can send a message."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prefect.runtime import flow_run
 
 from badc.inference.ledger import RunLedger
 
-SILENT, HEARD = "badc.worker.silent", "badc.worker.heard"
+SILENT, HEARD, RETIRED = "badc.worker.silent", "badc.worker.heard", "badc.worker.retired"
 # A chunk may take long, but five times as long as the slowest so far, and over ten minutes, is not normal.
 LEAST_SILENCE_S = 600.0
 SLOWEST_FACTOR = 5.0

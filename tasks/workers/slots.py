@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from tasks.workers.cluster import Cluster
+from tasks.workers.suspicions import Suspicions
 
 _LOOK_INTERVAL_S = 2.0
 _FIRST_LOOK_S = 15.0
@@ -39,6 +40,7 @@ class _Ticket:
     """The place of a task in the queue for a slot, and the worker it has got."""
 
     preferred: str | None
+    avoided: Collection[str] = ()
     worker: str | None = None
 
 
@@ -46,7 +48,7 @@ class WorkerSlots:
     """A slot for each task that a worker can do now, and one for the next if it is quick and has a thread left.
 
     A worker can do as many at once as it has threads besides `spare_threads`, but no more than `most_at_once`, or than
-    `limit` said of it.
+    `limit` said of it. One that fails what others can do (see `Suspicions`) gets no more, as long as there are others.
 
     Dask would deal out tasks in advance, and one behind a slow worker's chunk would wait there although a fast worker
     is free. With no more tasks in Dask than slots, each goes to an idle one, and the others wait here, first come first
@@ -58,6 +60,8 @@ class WorkerSlots:
         self._most_at_once = most_at_once
         self._spare_threads = spare_threads
         self._limits: dict[str, int] = {}
+        self._suspicions = Suspicions()
+        self._retired: set[str] = set()
         self._condition = threading.Condition()
         self._queue: deque[_Ticket] = deque()
         self._workers: Mapping[str, int] = {}
@@ -84,20 +88,36 @@ class WorkerSlots:
         """Return the number of slots."""
         self.workers()
         with self._condition:
-            return sum(map(self._slots_of, self._workers))
+            return sum(map(self._slots_of, self._in_use()))
 
     def limit(self, worker: str, at_once: int) -> None:
         """Give a worker no more than so many tasks at once from now on."""
         with self._condition:
             self._limits[worker] = at_once
 
+    def failed(self, worker: str, label: str, chunk: str, error: str) -> None:
+        """Note that a chunk failed on a worker, which people know by its `label`."""
+        with self._condition:
+            self._suspicions.failed(worker, label, chunk, error)
+
+    def succeeded(self, worker: str, chunk: str) -> list[tuple[str, str]]:
+        """Note that a worker did a chunk; return the labels of those that get no more from now on, and why."""
+        with self._condition:
+            bad = self._suspicions.succeeded(worker, chunk)
+            self._retired |= bad.keys()
+            return list(bad.values())
+
     @contextmanager
-    def one(self, may_wait: Callable[[], bool], preferred: str | None = None) -> Iterator[str]:
+    def one(
+        self, may_wait: Callable[[], bool], preferred: str | None = None, avoided: Collection[str] = ()
+    ) -> Iterator[str]:
         """Hold a slot during the block; yield its worker, which is `preferred` as long as that is there.
+
+        It is none of the `avoided` as long as there is another.
 
         Raises CancelledError if `may_wait`, asked several times a second, says no.
         """
-        ticket = _Ticket(preferred)
+        ticket = _Ticket(preferred, avoided)
         with self._condition:
             self._queue.append(ticket)
             try:
@@ -125,12 +145,12 @@ class WorkerSlots:
     def _deal(self) -> None:
         """Give the free slots to those who wait, in the order in which they came."""
         for ticket in tuple(self._queue):
-            worker = self._free(ticket.preferred)
+            worker = self._free(ticket)
             if worker is not None:
                 ticket.worker = worker
                 self._taken[worker] += 1
                 self._queue.remove(ticket)
-            elif ticket.preferred is None:
+            elif ticket.preferred is None and not ticket.avoided:
                 return  # no worker is free, for anybody
 
     def _give_back(self, ticket: _Ticket) -> None:
@@ -141,11 +161,17 @@ class WorkerSlots:
         self._deal()
         self._condition.notify_all()
 
-    def _free(self, preferred: str | None) -> str | None:
+    def _in_use(self) -> Collection[str]:
+        return [worker for worker in self._workers if worker not in self._retired] or self._workers
+
+    def _free(self, ticket: _Ticket) -> str | None:
         """Return the worker that can begin a task first, or None if all have enough."""
         workers = self.workers()
-        if preferred is not None and preferred in workers:
-            workers = [preferred]
+        if ticket.preferred is not None and ticket.preferred in workers:
+            workers = [ticket.preferred]
+        else:
+            workers = self._in_use()
+            workers = [worker for worker in workers if worker not in ticket.avoided] or workers
         free = [worker for worker in workers if self._taken[worker] < self._slots_of(worker)]
         return min(free, key=lambda worker: self._taken[worker] / self._at_once(worker), default=None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from copy import copy
@@ -83,7 +83,8 @@ class _Turn:
 class OnWorker:
     """Calls a function on the first free worker, by means of the task runner's `run`; raises WorkersDiedError.
 
-    `preferred` is the address of the worker to do it, if that still lives. `reported` returns the function's result
+    `preferred` is the address of the worker to do it, if that still lives; those of `avoided` do not, if there are
+    others. `reported` returns the function's result
     once it is known in another way, None until then; it replaces a result that the worker then does not hand over.
     """
 
@@ -91,14 +92,15 @@ class OnWorker:
     function: Call
     turn: _Turn
     preferred: str | None = None
+    avoided: Collection[str] = ()
     reported: Callable[[], Any] = lambda: None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.run(self, args, kwargs)
 
-    def bound(self, preferred: str | None, reported: Callable[[], Any]) -> OnWorker:
+    def bound(self, preferred: str | None, avoided: Collection[str], reported: Callable[[], Any]) -> OnWorker:
         """Return the same with these."""
-        return replace(self, preferred=preferred, reported=reported)
+        return replace(self, preferred=preferred, avoided=avoided, reported=reported)
 
 
 class ChunkTaskRunner(DaskTaskRunner):
@@ -179,9 +181,10 @@ class ChunkTaskRunner(DaskTaskRunner):
         """Return how many tasks the workers can have now."""
         return self._slots.count()
 
-    def limit(self, worker: str, at_once: int) -> None:
-        """Give a worker, by its address, no more than so many tasks at once from now on."""
-        self._slots.limit(worker, at_once)
+    @property
+    def slots(self) -> WorkerSlots:
+        """The slots of the workers."""
+        return self._slots
 
     def tell_workers(self, function: Call, *args: Any) -> None:
         """Call a function on every worker, busy or not; nobody waits for it, or hears that it failed."""
@@ -214,21 +217,23 @@ class ChunkTaskRunner(DaskTaskRunner):
 
     def _named_in_turn(self, name: Call, turn: _Turn) -> Call:
         def named(parameters: dict[str, Any]) -> str:
-            turn.wait(self._slot(None, **parameters))
+            turn.wait(self._slot(None, (), **parameters))
             return str(name(parameters=parameters))
 
         return named
 
-    def _slot(self, preferred: str | None, *args: Any, **kwargs: Any) -> AbstractContextManager[str]:
+    def _slot(
+        self, preferred: str | None, avoided: Collection[str], *args: Any, **kwargs: Any
+    ) -> AbstractContextManager[str]:
         def may_wait() -> bool:
             return not self._abandoned.is_set() and self._may_start(*args, **kwargs)
 
-        return self._slots.one(may_wait, preferred)
+        return self._slots.one(may_wait, preferred, avoided)
 
     def _run(self, call: OnWorker, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         submit = partial(self.client.submit, call.function, *args, **kwargs)
         for _ in range(_MOST_WORKERS):
-            another = self._slot(call.preferred, *args, **kwargs)
+            another = self._slot(call.preferred, call.avoided, *args, **kwargs)
             with call.turn.slot(another) as worker, suppress(_WorkerGoneError):
                 # The worker is chosen here: Dask would also give a second task to one that is slow. Not its
                 # allow_other_workers: a task that loses its worker while no other is up stays unassigned.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from pathlib import Path
 
 import orjson
@@ -47,6 +48,28 @@ def gpu_run(badc, gpu_driver, make_recording, make_manifest, tmp_path):
 def seen_by_commands(folder: Path) -> set[str]:
     documents = [orjson.loads(path.read_bytes()) for path in folder.rglob("*.json")]
     return {detection["gpus"] for document in documents for detection in document["detections"]}
+
+
+def test_a_gpu_that_fails_every_chunk_ruins_no_run(gpu_run, fake, tmp_path):
+    broken = tmp_path / "broken.py"
+    broken.write_text(
+        "import os, subprocess, sys, time\n"
+        "time.sleep(0.2)\n"
+        "if os.environ['CUDA_VISIBLE_DEVICES'].endswith('1'):\n"
+        "    sys.exit('CUDA error: unknown error')\n"
+        "sys.exit(subprocess.call(sys.argv[1:]))\n"
+    )
+    command = f"{sys.executable} {broken} {fake('detector', '--seconds', 0.2)}"
+    ends, err, code = gpu_run(command, "--max-retries", 1, "--keep-going", chunks=30)
+
+    assert code == 0, err
+    assert "gpu-1: gets no more chunks in this run: 3 in a row failed there and succeeded elsewhere" in err
+    assert "CUDA error: unknown error" in err
+    done = [event for event in ends if event.status is EventStatus.SUCCESS]
+    assert {event.worker for event in done} == {"gpu-0"}
+    assert len(done) == 30
+    # It fails chunks until the first of them have been tried again elsewhere, two seconds later.
+    assert 3 <= sum(event.status is EventStatus.FAILURE for event in ends) < 15
 
 
 def test_each_worker_has_its_own_gpu_and_cpu_workers_have_none(gpu_run, fake, tmp_path):

@@ -85,6 +85,50 @@ def test_a_preferred_worker_that_is_gone_is_any() -> None:
         assert worker == "a"
 
 
+def test_an_avoided_worker_is_taken_only_if_there_is_no_other() -> None:
+    slots = WorkerSlots(lambda: {"a": 1, "b": 1})
+    with slots.one(once(), avoided={"a"}) as first:
+        assert first == "b"
+        with pytest.raises(CancelledError):  # it waits for b, though a is free
+            slots.one(once(), avoided={"a"}).__enter__()
+    with slots.one(once(), avoided={"a", "b"}) as worker:
+        assert worker in {"a", "b"}
+
+
+def test_a_worker_that_fails_what_others_can_do_gets_no_more() -> None:
+    slots = WorkerSlots(lambda: {"bad": 1, "good": 1})
+    for number in range(3):
+        slots.failed("bad", "gpu-1", f"chunk {number}", "no kernel image")
+        told = slots.succeeded("good", f"chunk {number}")
+        assert bool(told) == (number == 2)
+    ((label, why),) = told
+    assert label == "gpu-1"
+    assert "no kernel image" in why
+    assert slots.count() == 1
+    for _ in range(3):
+        with slots.one(once()) as worker:
+            assert worker == "good"
+
+
+def test_chunks_that_fail_everywhere_are_no_fault_of_a_worker() -> None:
+    slots = WorkerSlots(lambda: {"a": 1, "b": 1})
+    for number in range(20):
+        for worker in ("a", "b"):
+            slots.failed(worker, worker, f"chunk {number}", "no such sample rate")
+        assert slots.succeeded("b", f"other chunk {number}") == []
+    assert slots.count() == 2
+
+
+def test_a_success_between_them_ends_a_row_of_failures() -> None:
+    slots = WorkerSlots(lambda: {"a": 1, "b": 1})
+    for number in range(20):
+        slots.failed("a", "a", f"chunk {number}", "flaky")
+        assert slots.succeeded("b", f"chunk {number}") == []
+        if number % 2:
+            assert slots.succeeded("a", f"later chunk {number}") == []
+    assert slots.count() == 2
+
+
 def test_who_came_first_is_served_first_and_who_gives_up_takes_nothing() -> None:
     slots = WorkerSlots(lambda: {"a": 1})
     served: list[int] = []

@@ -23,7 +23,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from badc.datalad.environment import recording_wanted
 from badc.datalad.record import record
 from badc.datasets.chunking.decision import RecordingToChunk
-from badc.datasets.chunking.plan import plan_dataset
+from badc.datasets.chunking.elsewhere import plan_with_manifests
 from badc.datasets.chunking.provenance import batch_run, batches, prepared, save_failures
 from badc.datasets.chunking.recording import ChunkOutcome
 from badc.datasets.chunking.settings import ChunkSettings
@@ -53,7 +53,7 @@ def chunk(settings: ChunkSettings) -> State:
         if session is None:
             settings, say = filled_from_blocks(settings), get_run_logger().info
             recording, _ = recording_wanted(settings.root, settings.record_datalad)
-            plan = plan_dataset(settings, recording)
+            plan = plan_with_manifests(settings, recording, say)
             for note in plan.notes("--include-existing"):
                 say(note)
             session = ChunkSession(plan=plan, recording=recording, stop=Stop(CHUNKING_GRACE_PERIOD_S, say), say=say)

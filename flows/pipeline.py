@@ -13,7 +13,8 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from badc.datalad.environment import recording_wanted
-from badc.datasets.chunking.plan import plan_dataset, require_recordings
+from badc.datasets.chunking.elsewhere import plan_with_manifests
+from badc.datasets.chunking.plan import require_recordings
 from badc.datasets.chunking.provenance import prepared
 from badc.datasets.inference import provenance
 from badc.datasets.inference.elsewhere import plan_with_content
@@ -107,7 +108,7 @@ def _chunk(settings: PipelineSettings, session: PipelineSession, workers: Worker
     recording, problem = recording_wanted(wanted.root, wanted.record_datalad)
     if problem is not None:
         session.say(f"the runs are not recorded in the dataset: {problem}")
-    plan = session.to_chunk or plan_dataset(wanted, recording)
+    plan = session.to_chunk or plan_with_manifests(wanted, recording, session.say)
     require_recordings(plan)
     for note in (*plan.places, *plan.notes("--chunk-include-existing")):
         session.say(note)

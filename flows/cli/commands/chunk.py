@@ -113,6 +113,7 @@ def orchestrate(
     were); 2 the request is wrong; 130 interrupted.
     """
     from badc.datalad.environment import recording_wanted
+    from badc.datasets.chunking.elsewhere import plan_with_manifests
     from badc.datasets.chunking.plan import ChunkPlanRow, plan_dataset
     from badc.datasets.chunking.provenance import unsaved_before
     from badc.system.clock import now
@@ -127,7 +128,10 @@ def orchestrate(
     began = now()
     recording, why_not = recording_wanted(settings.root, settings.record_datalad)
     with _counting_stages() as show:
-        plan = plan_dataset(settings, recording, show)
+        if apply:
+            plan = plan_with_manifests(settings, recording, partial(print, file=sys.stderr), show)
+        else:
+            plan = plan_dataset(settings, recording, show)
     if plan_csv is not None:
         write_plan_csv(plan_csv, ChunkPlanRow, plan.rows())
     if plan_json is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -87,17 +88,19 @@ def run(
 def _plans(settings: PipelineSettings, inference: OrchestrateSettings) -> tuple[DatasetPlan, OrchestrationPlan | None]:
     """Return what there is to chunk and, if that is nothing, what there is to analyse."""
     from badc.datalad.environment import recording_wanted
-    from badc.datasets.chunking.plan import plan_dataset, require_recordings
-    from badc.datasets.inference.plan import plan_orchestration
+    from badc.datasets.chunking.elsewhere import plan_with_manifests
+    from badc.datasets.chunking.plan import require_recordings
+    from badc.datasets.inference.elsewhere import plan_with_content
     from badc.datasets.pipeline_settings import chunk_settings
 
     wanted = chunk_settings(settings)
     recording, _ = recording_wanted(wanted.root, wanted.record_datalad)
-    to_chunk = plan_dataset(wanted, recording)
+    say = partial(print, file=sys.stderr)
+    to_chunk = plan_with_manifests(wanted, recording, say)
     require_recordings(to_chunk)
     if to_chunk.todo or to_chunk.not_possible or not to_chunk.recordings:
         return to_chunk, None
-    return to_chunk, plan_orchestration(inference)
+    return to_chunk, plan_with_content(inference, say)
 
 
 def _is_finished(settings: PipelineSettings, plan: OrchestrationPlan) -> bool:

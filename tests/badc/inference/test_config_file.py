@@ -82,6 +82,27 @@ def test_a_dropped_file_is_found_and_an_absolute_path_is_itself(config: Callable
         load_run_config(config('[runner]\nmanifest = "/nowhere/m.csv"\n'))
 
 
+def test_a_file_may_name_the_dataset_in_every_path(config: Callable[[str], Path], tmp_path: Path) -> None:
+    """As the reference's `configs/hawkears-local.toml` does, which is read from the folder above `data`."""
+    dataset = tmp_path / "cwd" / "data" / "datalad" / "bogus"
+    touch(dataset, "manifests/REC.csv")
+    settings = load_run_config(
+        config(
+            '[runner]\nmanifest = "data/datalad/bogus/manifests/REC.csv"\nuse_hawkears = true\nmax_gpus = 1\n'
+            'cpu_workers = 1\noutput_dir = "data/datalad/bogus/artifacts/infer"\n'
+            'telemetry_log = "data/datalad/bogus/artifacts/telemetry/REC_local.jsonl"\n'
+            '[hawkears]\nextra_args = ["--min_score", "0.75", "--band", "1"]\n'
+            '[paths]\ndataset_root = "data/datalad/bogus"\n'
+        )
+    )
+    assert settings.dataset_root == dataset
+    assert settings.manifest == dataset / "manifests" / "REC.csv"
+    assert settings.output_dir == dataset / "artifacts" / "infer"
+    assert settings.telemetry_log == dataset / "artifacts" / "telemetry" / "REC_local.jsonl"
+    assert settings.hawkears_arg == ("--min_score", "0.75", "--band", "1")
+    assert (settings.max_gpus, settings.cpu_workers) == (1, 1)
+
+
 def test_outputs_need_not_be_there(config: Callable[[str], Path], tmp_path: Path) -> None:
     text = '[runner]\nmanifest = "m.csv"\noutput_dir = "artifacts/infer"\n'
     in_data = f'{text}[paths]\ndataset_root = "../data"\n'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shlex
@@ -14,7 +15,9 @@ from typing import Any
 import pytest
 
 from badc.chunks.manifest import Chunk
+from badc.detections.aggregate import aggregate
 from badc.detections.result import result_path
+from badc.detections.settings import AggregateSettings
 from badc.errors import RequestError
 from badc.inference.attempt import Attempt
 from badc.inference.plan import InferPlan, plan_inference, workers_wanted
@@ -291,6 +294,31 @@ def test_inside_a_dataset_paths_are_relative_to_its_root(
     document = json.loads((tmp_path / "ds" / attempt.details["output"]).read_bytes())
     assert document["dataset_root"] == str(tmp_path / "ds")
     assert document["source_path"] == "audio/REC.wav"
+
+
+def test_names_like_annex_keys_are_names_like_any_other(
+    make_audio: Callable[..., Path], csv_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A recording so named, and a chunk WAV of one that is."""
+    key = "MD5E-s123--0cc175b9c0f1b6a831c399e269772661"
+    make_audio(f"ds/audio/{key}.wav", seconds=2)
+    make_audio(f"ds/artifacts/chunks/REC/{key}_chunk_1000_2000.wav", seconds=1)
+    (tmp_path / "ds" / ".datalad").mkdir()
+    rows = [
+        (key, f"{key}_chunk_0_1000", f"audio/{key}.wav", 0, 1000),
+        ("REC", f"{key}_chunk_1000_2000", f"artifacts/chunks/REC/{key}_chunk_1000_2000.wav", 1000, 2000),
+    ]
+    made = plan_inference(InferSettings(manifest=csv_file(rows, name="ds/REC.csv")))
+    assert [planned.audio.start_frame for planned in made.todo if planned.audio] == [0, 0], "a WAV begins at its start"
+    assert [attempt.details["output"] for attempt in run(made)] == [
+        f"artifacts/infer/{key}/{key}_chunk_0_1000.json",
+        f"artifacts/infer/REC/{key}_chunk_1000_2000.json",
+    ]
+    table = tmp_path / "all.csv"
+    aggregate(AggregateSettings(detections_dir=made.order.output_dir, output=table))
+    with table.with_name("all_coverage.csv").open() as stream:
+        found = [(row["recording_id"], row["chunk_id"]) for row in csv.DictReader(stream)]
+    assert found == [(key, f"{key}_chunk_0_1000"), ("REC", f"{key}_chunk_1000_2000")]
 
 
 def test_the_runner_is_made_once_for_all_chunks(plan: Callable[..., InferPlan]) -> None:

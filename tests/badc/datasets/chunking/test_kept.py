@@ -178,7 +178,7 @@ def as_the_reference_chunks(dataset: Path, rate: int = 22050) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("spoil", [spoil_nothing, remove_status, "a WAV is missing", "another name"])
+@pytest.mark.parametrize("spoil", [spoil_nothing, remove_status, "a WAV is missing", "another name", "annex keys"])
 def test_what_another_tool_chunked_is_kept(dataset: Path, spoil: Any) -> None:
     folder = as_the_reference_chunks(dataset)
     if spoil == "a WAV is missing":
@@ -188,6 +188,11 @@ def test_what_another_tool_chunked_is_kept(dataset: Path, spoil: Any) -> None:
         manifest.write_text(manifest.read_text().replace("/c/c_chunk", "/c/part"))
         for path in folder.glob("*.wav"):
             path.rename(path.with_name(path.name.replace("c_chunk", "part")))
+    elif spoil == "annex keys":  # named after what the link of an annexed recording points to
+        manifest = dataset / "manifests" / "c.csv"
+        manifest.write_text(manifest.read_text().replace("c_chunk", "MD5E-s123--abc_chunk"))
+        for path in folder.glob("*.wav"):
+            path.rename(path.with_name(path.name.replace("c_chunk", "MD5E-s123--abc_chunk")))
     else:
         spoil(dataset)
     before = tree(dataset)

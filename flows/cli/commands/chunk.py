@@ -113,8 +113,7 @@ def orchestrate(
     were); 2 the request is wrong; 130 interrupted.
     """
     from badc.datalad.environment import recording_wanted
-    from badc.datasets.chunking.elsewhere import plan_with_manifests
-    from badc.datasets.chunking.plan import ChunkPlanRow, plan_dataset
+    from badc.datasets.chunking.plan import ChunkPlanRow
     from badc.datasets.chunking.provenance import unsaved_before
     from badc.system.clock import now
     from badc.system.row_files import write_plan_csv, write_plan_json
@@ -127,11 +126,7 @@ def orchestrate(
     quiet_defaults(verbose)
     began = now()
     recording, why_not = recording_wanted(settings.root, settings.record_datalad)
-    with _counting_stages() as show:
-        if apply:
-            plan = plan_with_manifests(settings, recording, partial(print, file=sys.stderr), show)
-        else:
-            plan = plan_dataset(settings, recording, show)
+    plan = _plan(settings, recording, apply)
     if plan_csv is not None:
         write_plan_csv(plan_csv, ChunkPlanRow, plan.rows())
     if plan_json is not None:
@@ -150,6 +145,16 @@ def orchestrate(
     if not plan.todo:
         return _report_not_possible(plan)
     return _apply(plan, recording, began)
+
+
+def _plan(settings: ChunkSettings, recording: bool, apply: bool) -> DatasetPlan:
+    from badc.datasets.chunking.elsewhere import plan_with_manifests
+    from badc.datasets.chunking.plan import plan_dataset
+
+    with _counting_stages() as show:
+        if apply:
+            return plan_with_manifests(settings, recording, partial(print, file=sys.stderr), show)
+        return plan_dataset(settings, recording, show)
 
 
 def _print_datalad_lines(plan: DatasetPlan) -> int:

@@ -18,6 +18,8 @@ from badc.errors import RequestError, in_a_line
 from badc.system.paths import absolute
 from badc.system.row_files import read_plan
 
+_OUTCOMES = "recording\tstate\t"  # how the head of a run's table begins
+
 
 class TaskState(StrEnum):
     """What becomes of a recording of a job array."""
@@ -65,7 +67,7 @@ def array_status(plan: OrchestrationPlan, script: Path) -> ArrayStatus:
     """Return how far the array of a script is; `plan` is that of its recordings, and knows what is done."""
     settings = plan.settings
     rows = read_plan(tasks_path(script), TaskRow)
-    logs = logs_of(log_folder(settings, script), settings.slurm_job_name)
+    logs = logs_of(script, log_folder(settings, script), settings.slurm_job_name)
     accounts = ends_in_accounts(log.job for log in logs.values())
     logs = {task: replace(log, why=accounts.get(log.job) or log.why) for task, log in logs.items()}
     queue = queued(script)
@@ -101,7 +103,9 @@ def _status(
 
 def _why(recording: RecordingToInfer, log: TaskLog) -> str:
     """Return why a recording is not done though its task ended: what its row in the log says, and the task's end."""
-    rows = [line.split("\t") for line in log.text.splitlines() if line.startswith(f"{recording.recording_id}\t")]
+    # The table of what became of the recordings, and not that of the plan, which comes first.
+    outcomes = log.text.rpartition(f"\n{_OUTCOMES}")[2].splitlines() if f"\n{_OUTCOMES}" in log.text else []
+    rows = [line.split("\t") for line in outcomes if line.startswith(f"{recording.recording_id}\t")]
     if rows and rows[-1][-1]:
         return "; ".join([rows[-1][-1], *([log.why] if log.why.startswith(BY_SLURM) else [])])
     if recording.decision is InferDecision.REFUSE:

@@ -7,15 +7,20 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from badc.errors import ExitCode
 
 _TIMEOUT_S = 30
 BY_SLURM = "Slurm: "  # begins the reason of a task that Slurm ended
-# What a log holds of one task: the script's first and last line, and what Slurm writes about a job that it ends.
-_BEGIN = re.compile(r"^Task (\d+) on ", re.MULTILINE)
-_END = re.compile(r"^badc: task \d+ \(.*\) ended with exit code (\d+); submit it again", re.MULTILINE)
+# What a log holds of one task: the script's first lines and its last one, before which its last error may stand, and
+# what Slurm writes about a job that it ends.
+_BEGIN = re.compile(r"^Script: (.*)\nTask (\d+) on ", re.MULTILINE)
+_END = re.compile(
+    r"^(?:badc: (?P<error>.*)\n)?badc: task \d+ \(.*\) ended with exit code (?P<code>\d+); submit it again",
+    re.MULTILINE,
+)
 _BY_SLURM = re.compile(r"^slurmstepd: error: (.*)$", re.MULTILINE)
 _WORDS = {
     ExitCode.FAILED: "a recording failed",
@@ -52,8 +57,11 @@ class TaskLog:
     text: str  # its end
 
 
-def logs_of(log_dir: Path, job_name: str) -> dict[int, TaskLog]:
-    """Return the newest log of each task that has one, by the number of the task."""
+def logs_of(script: Path, log_dir: Path, job_name: str) -> dict[int, TaskLog]:
+    """Return the newest log of each task of a script that has one, by the number of the task.
+
+    Those of other scripts may be in the same folder.
+    """
     pattern = re.compile(re.escape(job_name) + r"_((\d+)_\d+)\.log")
     found = sorted(
         (int(match[2]), path, match[1])
@@ -62,28 +70,31 @@ def logs_of(log_dir: Path, job_name: str) -> dict[int, TaskLog]:
     )
     logs = {}
     for _, path, job in found:
-        if (read := _read(path, job)) is not None:
+        if (read := _read(path, job, script.resolve())) is not None:
             task, logs_entry = read
             logs[task] = logs_entry
     return logs
 
 
-def _read(path: Path, job: str) -> tuple[int, TaskLog] | None:
+def _read(path: Path, job: str, script: Path) -> tuple[int, TaskLog] | None:
     with path.open("rb") as stream:
         head = stream.read(_TAIL_BYTES).decode(errors="replace")
         stream.seek(max(0, path.stat().st_size - _TAIL_BYTES))
         tail = stream.read().decode(errors="replace")
-    if (begun := _BEGIN.search(head)) is None:
+    begun = _BEGIN.search(head)
+    if begun is None or Path(begun[1]).resolve() != script:
         return None
     # A task that was requeued appends to its log; what counts is its last start.
     starts = [match.start() for match in _BEGIN.finditer(tail)]
     tail = tail[starts[-1] :] if starts else tail
     ended, by_slurm = _END.search(tail), _BY_SLURM.findall(tail)
-    code = None if ended is None else int(ended[1])
+    code = None if ended is None else int(ended["code"])
     why = "" if code is None else _WORDS.get(code, f"exit code {code}")
+    if ended is not None and ended["error"]:
+        why += f": {ended['error']}"
     if by_slurm:
         why = f"{BY_SLURM}{by_slurm[-1].strip('* ')}"
-    return int(begun[1]), TaskLog(path, job, code, why, tail)
+    return int(begun[2]), TaskLog(path, job, code, why, tail)
 
 
 def queued(script: Path) -> dict[int, str] | None:
@@ -94,12 +105,15 @@ def queued(script: Path) -> dict[int, str] | None:
     shown = _asked(["squeue", "--me", "--noheader", "--array", "--format=%K|%T|%o"])
     if shown is None:
         return None
+    # Resolved, as a scratch folder is often a link, which the working directory is without.
+    wanted = script.resolve()
+    is_wanted = lru_cache(maxsize=None)(lambda path: Path(path).resolve() == wanted)
     states = {}
     for line in shown.splitlines():
-        index, state, words = (*line.split("|", 2), "", "")[:3]
-        rest = words.removeprefix(str(script))
-        if rest != words and index.isdigit() and (rest.strip() or "0").isdigit():
-            states[int(rest.strip() or "0") + int(index)] = state
+        index, state, words = (*line.rstrip().split("|", 2), "", "")[:3]
+        for path, first in ((words, "0"), words.rpartition(" ")[::2]):
+            if index.isdigit() and first.isdigit() and is_wanted(path):
+                states[int(first) + int(index)] = state
     return states
 
 

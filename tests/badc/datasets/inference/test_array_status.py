@@ -40,17 +40,18 @@ def test_accounts_say_why_slurm_ended_a_task(
     settings = OrchestrateSettings(dataset=root, use_hawkears=False, slurm_script=script)
     plan = plan_orchestration(settings)
     write_slurm_scripts(plan)
-    ended = "badc: task 3 (REC_3) ended with exit code 1; submit it again with: x\n"
-    rows = {1: "REC_1\tfailed\t0\t3\t0\t\tthe worker died\n", 3: ended}
+    ended = "badc: no server answers\nbadc: task 3 (REC_3) ended with exit code 2; submit it again with: x\n"
+    rows = {1: "recording\tstate\terror\nREC_1\tfailed\tthe worker died\n", 3: ended}
     for task in range(5):
         job = 72 if task == 4 else 71
-        text = f"Task {task} on node: REC_{task}\n{rows.get(task, '')}"
+        plan_row = f"recording\tdecision\treason\nREC_{task}\trun\tno chunk has an output\n"
+        text = f"Script: {script}\nTask {task} on node: REC_{task}\n{plan_row}{rows.get(task, '')}"
         (tmp_path / "jobs" / "logs" / f"badc-infer_{job}_{task}.log").write_text(text)
 
     status = array_status(plan, script)
     why = [each.why for each in status.recordings]
     assert [each.state for each in status.recordings] == [TaskState.FAILED] * 5 + [TaskState.OPEN]
-    assert why[3] == "a recording failed"
+    assert why[3] == "the request is wrong, or the node is: no server answers"
     assert why[5] == "no task of it has a log"
     if has_accounts:
         assert why[0] == "Slurm: its time limit was over; --slurm-time asks for more"
@@ -60,3 +61,25 @@ def test_accounts_say_why_slurm_ended_a_task(
     else:
         assert why[0] == why[2] == why[4] == "its task ended without a word, as after a kill"
         assert why[1] == "the worker died"
+
+
+def test_what_other_scripts_left_is_not_taken_for_a_new_array(
+    dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = dataset("REC_0", "REC_1")
+    jobs = tmp_path / "disk" / "jobs"
+    jobs.mkdir(parents=True)
+    (tmp_path / "scratch").symlink_to("disk")
+    script = tmp_path / "scratch" / "jobs" / "array.sh"
+    plan = plan_orchestration(OrchestrateSettings(dataset=root, use_hawkears=False, slurm_script=script))
+    first, second = (write_slurm_scripts(plan)[0].path for _ in range(2))
+    log = f"Script: {first}\nTask 0 on node: REC_0\nbadc: task 0 (REC_0) ended with exit code 1; submit it again\n"
+    (jobs / "logs" / "badc-infer_7_0.log").write_text(log)
+    # Slurm names a script by the folder that it was submitted from, without links.
+    (tmp_path / "squeue").write_text(f"#!/bin/bash\necho '0|PENDING|{jobs}/{first.name} 1'\n")
+    (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+    for path in (first, jobs / first.name):
+        assert [r.state for r in array_status(plan, path).recordings] == [TaskState.FAILED, TaskState.WAITING]
+    assert {r.state for r in array_status(plan, second).recordings} == {TaskState.OPEN}

@@ -202,11 +202,18 @@ def test_lines_of_the_site_may_read_variables_that_are_not_set_but_must_not_fail
 ) -> None:
     lines = setup_file.read_text()
     setup_file.write_text(lines + 'echo "site $NOT_SET_ANYWHERE"\n')
-    assert Run(write(["A"])).end().out.startswith("site \n")
+    assert "\nsite \n" in Run(write(["A"])).end().out
     setup_file.write_text(lines + "false\n")
-    run = Run(write(["A"])).end()
+    script = write(["A"])
+    run = Run(script).end()
     assert run.code == 1
     assert run.words == []
+    # Such a task has a log like any other, with why and the line to submit it again.
+    assert run.out.startswith(f"Script: {script.path}\nTask 0 on ")
+    assert "from the file of --slurm-setup, failed on" in run.err
+    assert run.err.endswith(
+        f"badc: task 0 (A) ended with exit code 1; submit it again with: sbatch --array=0 {script.path}\n"
+    )
 
 
 @pytest.mark.parametrize(("index", "first"), [("1", "0"), ("none", "0"), ("0", "1"), ("0", "x")])

@@ -69,7 +69,7 @@ class _Greeting(BaseModel):
     model_version: str = ""
     at_once: Annotated[int, Field(ge=1)] = 1
     wav: bool = False
-    rate: Annotated[int, Field(ge=1)] | None = None
+    rate: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     why_fewer: str = ""
 
     def version(self, of_answer: object) -> str:

@@ -35,6 +35,10 @@ class Keeper:
                 at = found.end()
         return (kept + raw[at:]).decode(errors="replace")[-_KEPT_BYTES:]
 
+    def start_of(self, raw: bytes) -> str:
+        """Return the beginning of output; a secret that is cut off at its end is not in it."""
+        return self.end_of(raw[:_KEPT_BYTES])[:_SAID_CHARS]
+
 
 def with_last_line(how_it_ended: str, stderr: str) -> str:
     """Return how a process ended, and the last line that it wrote about that."""

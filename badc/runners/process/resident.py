@@ -22,7 +22,8 @@ from badc.runners.process.serve import PROTOCOL
 from badc.system import leash
 
 _START_TIMEOUT_S = 600.0  # the first import of a large framework from a network disk takes minutes
-_SHOWN_BYTES = 80
+_LOOK_S = 1.0
+_LONGEST_BYTES = 256 << 20  # of an answer; a line without an end would take the worker's memory
 _READ_BYTES = 65_536
 _GREETING = 0  # requests are numbered from 1
 
@@ -116,7 +117,8 @@ class Host:
         return None
 
     def _error_of(self, answer: dict[str, Any]) -> str:
-        return self._keeper.end_of(str(answer.get("error")).encode(errors="replace"))
+        said = str(answer.get("error") or "it gives no reason")
+        return self._keeper.end_of(said.encode(errors="replace"))
 
 
 class _Process:
@@ -129,6 +131,7 @@ class _Process:
         self._lock = threading.Lock()
         self._ending = threading.Lock()
         self._ended = False
+        self._over = threading.Event()
         self._silent = False
         self._waiting: dict[object, Future[dict[str, Any]]] = {}
         self.greeting = self._expect(_GREETING)
@@ -143,6 +146,7 @@ class _Process:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._drainer.start()
         self._reader.start()
+        threading.Thread(target=self._watch, daemon=True).start()
 
     def is_alive(self) -> bool:
         # `poll` knows of no end while the reader waits for it.
@@ -164,6 +168,7 @@ class _Process:
                 if self._ended:
                     return
                 self._ended = True
+                self._over.set()
             leash.kill_group(self._process)
             leash.kill_marked(self._mark)
         for thread in (self._drainer, self._reader):
@@ -196,7 +201,10 @@ class _Process:
     def _read(self) -> None:
         """Hand each answer to who waits for it, until the process ends or writes something else."""
         assert self._process.stdout is not None
-        for line in self._process.stdout:
+        while line := self._process.stdout.readline(_LONGEST_BYTES):
+            if len(line) == _LONGEST_BYTES:
+                self.end(f"{self._what}: it wrote a line of more than {_LONGEST_BYTES >> 20} MiB to stdout")
+                return
             if not line.endswith(b"\n"):
                 break  # it was killed while it wrote
             try:
@@ -205,16 +213,27 @@ class _Process:
                 answer = None
             # An answer that follows must not be taken for that to another request.
             if not isinstance(answer, dict):
-                shown = self._keeper.end_of(line[:_SHOWN_BYTES])
+                shown = self._keeper.start_of(line)
                 self.end(f"{self._what}: stdout is for answers, and it wrote {shown!r}; print to stderr")
                 return
+            number = answer.get("id", _GREETING)
             with self._lock:
-                waiting = self._waiting.pop(answer.get("id", _GREETING), None)
+                waiting = self._waiting.pop(number, None) if type(number) is int else None
             if waiting is None:
                 self.end(f"{self._what}: the host answered another request")
                 return
             waiting.set_result(answer)
         self._silent = True
+        self._end_as_it_ended()
+
+    def _watch(self) -> None:
+        """Notice the end of a process whose children keep its pipe open, so that reading goes on for ever."""
+        while not self._over.wait(_LOOK_S):
+            if self._process.poll() is not None:
+                self._over.wait(_LOOK_S)  # for what it wrote last
+                self._end_as_it_ended()
+
+    def _end_as_it_ended(self) -> None:
         # It closed its pipe, so it is ending; wait a moment to learn how.
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=2)

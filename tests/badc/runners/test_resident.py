@@ -49,6 +49,15 @@ for line in sys.stdin:
         case "list":
             print("[1, 2]", flush=True)
             send(answer)
+        case "odd id":
+            send(answer | {"id": [request["id"]]})
+        case "leave a child":
+            if os.fork() == 0:
+                os.setsid()
+                time.sleep(600)
+            os._exit(3)
+        case "secret at the end":
+            print("x" * 190 + os.environ["TOKEN"], flush=True)
         case "slowly":
             text = json.dumps(answer) + "\\n"
             for part in (text[:5], text[5:]):
@@ -125,7 +134,17 @@ def test_a_host_that_hangs_is_killed_and_the_next_attempt_gets_another(host: Hos
     assert pid_of(host) != pid
 
 
-@pytest.mark.parametrize("do", ["garbage", "list"])
+def test_a_host_that_ends_is_noticed_though_its_child_keeps_the_pipe_open(host: Host) -> None:
+    assert str(refusal(host, "leave a child")) == "Fake: the host process ended with exit code 3"
+
+
+def test_a_secret_that_a_message_would_cut_off_is_hidden(script: Callable[..., list[str]]) -> None:
+    host = Host(script(HOST), {}, "Fake", (("TOKEN", "s3cret-value-of-many-letters"),))
+    assert "s3c" not in str(refusal(host, "secret at the end"))
+    host.close()
+
+
+@pytest.mark.parametrize("do", ["garbage", "list", "odd id"])
 def test_garbage_fails_the_attempt_and_never_mixes_up_answers(host: Host, do: str) -> None:
     refusal(host, do)
     assert host.request({"do": "answer", "say": "mine"}, 30)["echo"] == "mine"

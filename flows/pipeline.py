@@ -13,7 +13,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from badc.datalad.environment import recording_wanted
-from badc.datasets.chunking.elsewhere import plan_with_manifests
+from badc.datasets.chunking.elsewhere import plan_with_manifests, require_room
 from badc.datasets.chunking.plan import require_recordings
 from badc.datasets.chunking.provenance import prepared
 from badc.datasets.inference import provenance
@@ -98,7 +98,7 @@ def pipeline(settings: PipelineSettings) -> State:
     message = "; ".join(parts) or "every recording is complete"
     reasons = [reason for part in (chunked, inferred, reports) if part is not None for reason in part.reasons()]
     if plan is not None:
-        reasons += plan.not_analysed
+        reasons += plan.not_analysed([] if chunked is None else [path for path, _ in chunked.failures])
     return final_state(session.outcome.state, message, reasons[:MOST_LISTED])
 
 
@@ -110,6 +110,7 @@ def _chunk(settings: PipelineSettings, session: PipelineSession, workers: Worker
         session.say(f"the runs are not recorded in the dataset: {problem}")
     plan = session.to_chunk or plan_with_manifests(wanted, recording, session.say)
     require_recordings(plan)
+    require_room(plan, settings.disk_limit_bytes)
     for note in (*plan.places, *plan.notes("--chunk-include-existing")):
         session.say(note)
     session.not_possible = len(plan.not_possible)

@@ -96,6 +96,26 @@ def test_audio_that_comes_at_the_second_try_costs_nothing(badc, archive: Path, d
 
 
 @pytest.mark.long
+def test_a_pipeline_streams_from_a_special_remote(badc, archive: Path, datalad_dataset: Path, tmp_path, fake) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    remote = ("store", "type=directory", f"directory={store}", "encryption=none")
+    run(archive, "git", "annex", "initremote", "-q", *remote)
+    for name in "AB":
+        run(archive, "git", "annex", "get", "-q", f"audio/{name}.wav")
+        run(archive, "git", "annex", "move", "-q", "--to", "store", f"audio/{name}.wav")
+    datalad_dataset.rename(datalad_dataset.with_name("hidden"))
+    words = ("pipeline", "run", archive, "--runner-cmd", fake("detector"), "--max-gpus", 0, "--cpu-workers", 1)
+    streaming = ("--fetch-ahead", 1, "--drop-after", "--disk-limit", "1M", "--infer-pattern", "[AB]")
+    process = badc(*words, *streaming)
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    for name in "AB":
+        assert not content_is_here(archive / "audio" / f"{name}.wav"), "fetched from the remote, and dropped again"
+        assert list((archive / "artifacts" / "infer" / name).glob("*.json"))
+
+
+@pytest.mark.long
 def test_what_no_other_place_has_is_not_dropped(archive: Path, datalad_dataset: Path) -> None:
     fetch(archive, ["audio/A.wav"])
     shutil.rmtree(datalad_dataset, ignore_errors=True)

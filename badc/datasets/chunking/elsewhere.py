@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from badc.datalad.content import fetch
+from badc.datasets.chunking.decision import ChunkDecision
 from badc.datasets.chunking.plan import DatasetPlan, Progress, plan_dataset
 from badc.datasets.chunking.settings import ChunkSettings
-from badc.errors import numbered
-from badc.system.annex import ContentElsewhereError
+from badc.errors import RequestError, numbered
+from badc.system.annex import ContentElsewhereError, size_of_content
 from badc.system.paths import find_dataset_root
 
 
@@ -30,3 +31,15 @@ def plan_with_manifests(
             if not number:
                 raise
         say(f"{numbered(number, 'manifest or chunk status', 'manifests and chunk statuses')} fetched")
+
+
+def require_room(plan: DatasetPlan, disk_limit: int | None) -> None:
+    """Raise RequestError if chunking would fetch more than `disk_limit` bytes of audio, none of which it drops."""
+    paths = [plan.order.audio_of(r.audio) for r in plan.todo if r.decision is ChunkDecision.FETCH]
+    fetched = sum(size_of_content(path) or 0 for path in paths)
+    if disk_limit is not None and fetched > disk_limit:
+        raise RequestError(
+            f"--disk-limit: {numbered(len(paths), 'recording')} would be fetched to be chunked, {fetched / 1e9:.3g} GB, "
+            "and only what is fetched to be analysed is dropped again. Chunk fewer at a time with --chunk-limit, and "
+            "drop them with `datalad drop` afterwards"
+        )

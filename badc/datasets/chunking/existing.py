@@ -264,8 +264,8 @@ def _unfinished(status: ChunkStatus | None) -> str | None:
         return "it has no chunk status"
     if status.state is ChunkState.FAILED:
         place, _, reason = (status.error or "no reason given").partition(": ")
-        is_named = bool(reason and status.audio_path) and place.endswith(str(status.audio_path))
-        return f"failed before: {reason if is_named else status.error or place}"
+        named = status.audio_path is not None and reason and Path(place).name == Path(status.audio_path).name
+        return f"its chunking failed: {reason if named else status.error or place}"
     if status.state is ChunkState.IN_PROGRESS:
         return f"begun {status.started_at or 'before'} and not finished"
     return None

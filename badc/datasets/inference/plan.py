@@ -127,10 +127,14 @@ class OrchestrationPlan:
                 f"that are not completely chunked with --allow-partial-chunks:\n{listed(lines)}"
             )
 
-    @property
-    def not_analysed(self) -> list[str]:
-        """A line for each recording that is refused or has no chunks, with the reason."""
-        return [f"{r.recording_id}: not analysed: {r.reason}" for r in (*self.refused, *self.not_chunked)]
+    def not_analysed(self, told: Collection[str] = ()) -> list[str]:
+        """Return a line for each recording that is refused or has no chunks, with the reason.
+
+        The reasons of recordings whose paths, below the folder of the recordings, are in `told` are known already.
+        """
+        known = {self.settings.place.base / path for path in told}
+        without_chunks = [r for r in self.not_chunked if r.manifest not in known]
+        return [f"{r.recording_id}: not analysed: {r.reason}" for r in (*self.refused, *without_chunks)]
 
     def without_refused(self) -> OrchestrationPlan:
         """Return the plan of the other recordings, for a pipeline: it continues with those that could be chunked."""

@@ -242,7 +242,7 @@ def _tell_of_apply(plan: OrchestrationPlan) -> None:
 def _apply(plan: OrchestrationPlan, began: str) -> int:
     refused: list[RecordingToInfer] = []
     if plan.settings.slurm_task is not None:  # one recording of a task does not keep the others from being run
-        for line in plan.not_analysed:
+        for line in plan.not_analysed():
             print(f"badc: {line}", file=sys.stderr)
         plan, refused = plan.without_refused(), plan.refused
     return _run(plan, began) or _code_of(refused)

@@ -88,7 +88,7 @@ def run(
 def _plans(settings: PipelineSettings, inference: OrchestrateSettings) -> tuple[DatasetPlan, OrchestrationPlan | None]:
     """Return what there is to chunk and, if that is nothing, what there is to analyse."""
     from badc.datalad.environment import recording_wanted
-    from badc.datasets.chunking.elsewhere import plan_with_manifests
+    from badc.datasets.chunking.elsewhere import plan_with_manifests, require_room
     from badc.datasets.chunking.plan import require_recordings
     from badc.datasets.inference.elsewhere import plan_with_content
     from badc.datasets.pipeline_settings import chunk_settings
@@ -98,6 +98,7 @@ def _plans(settings: PipelineSettings, inference: OrchestrateSettings) -> tuple[
     say = partial(print, file=sys.stderr)
     to_chunk = plan_with_manifests(wanted, recording, say)
     require_recordings(to_chunk)
+    require_room(to_chunk, settings.disk_limit_bytes)
     if to_chunk.todo or to_chunk.not_possible or not to_chunk.recordings:
         return to_chunk, None
     return to_chunk, plan_with_content(inference, say)
@@ -127,12 +128,14 @@ def _is_stuck(outcome: PipelineOutcome) -> bool:
 def _report(settings: PipelineSettings, outcome: PipelineOutcome, began: str) -> None:
     from badc.datasets.pipeline_settings import going_on
 
+    told: list[str] = []
     if outcome.chunked is not None:
         done, failed = outcome.chunked.done, outcome.chunked.failed
         print(f"chunked: {numbered(done, 'recording')}, {failed} failed, {outcome.chunked.left} left")
         for name, error in outcome.chunked.failures:
-            print(f"badc: {name}: {error}", file=sys.stderr)
-    if outcome.plan is not None and (lines := outcome.plan.not_analysed):
+            print(f"badc: {name}: not analysed: {error}", file=sys.stderr)
+            told.append(name)
+    if outcome.plan is not None and (lines := outcome.plan.not_analysed(told)):
         print(f"badc: not analysed: {numbered(len(lines), 'recording')}\n{listed(lines)}", file=sys.stderr)
     if outcome.state is RunState.COMPLETED and outcome.plan is not None and not outcome.plan.todo:
         print("Nothing to analyse: every recording is complete.")

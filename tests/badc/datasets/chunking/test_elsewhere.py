@@ -10,9 +10,10 @@ import pytest
 from badc.chunks.status import ChunkState, ChunkStatus, status_path, write_chunk_status
 from badc.datalad.environment import environment
 from badc.datasets.chunking.decision import ChunkDecision
-from badc.datasets.chunking.elsewhere import plan_with_manifests
+from badc.datasets.chunking.elsewhere import plan_with_manifests, require_room
 from badc.datasets.chunking.plan import plan_dataset
 from badc.datasets.chunking.settings import ChunkSettings
+from badc.errors import RequestError
 from badc.system.annex import ContentElsewhereError, content_is_elsewhere
 
 
@@ -45,6 +46,11 @@ def test_manifests_and_statuses_are_fetched_where_runs_are_recorded(datalad_data
     told: list[str] = []
     with pytest.raises(ContentElsewhereError, match="get manifests"):
         plan_with_manifests(ChunkSettings(dataset=clone), False, told.append)
-    (recording,) = plan_with_manifests(ChunkSettings(dataset=clone), True, told.append).recordings
-    assert recording.decision is ChunkDecision.SKIP
+    plan = plan_with_manifests(ChunkSettings(dataset=clone), True, told.append)
+    assert plan.recordings[0].decision is ChunkDecision.SKIP
     assert told == ["2 manifests and chunk statuses fetched"]
+    require_room(plan, 1)
+    again = plan_with_manifests(ChunkSettings(dataset=clone, include_existing=True), True, told.append)
+    require_room(again, None)
+    with pytest.raises(RequestError, match="--disk-limit: 1 recording would be fetched to be chunked"):
+        require_room(again, 1)

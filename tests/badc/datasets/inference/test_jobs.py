@@ -57,13 +57,16 @@ def test_the_rule_of_stations_is_that_of_the_whole_dataset(
 def test_the_slurm_array_has_a_task_for_each_recording_to_run(dataset: Callable[..., Path], tmp_path: Path) -> None:
     root = dataset("o'brien $(x)", "whole")
     write_outputs(root, "whole", 3)
-    made = plan(root, slurm_script=tmp_path / "job.sh", slurm_gres="gpu:1", max_retries=1)
+    streaming = {"fetch_ahead": 2, "drop_after": True, "disk_limit": "1M"}
+    made = plan(root, slurm_script=tmp_path / "job.sh", slurm_gres="gpu:1", max_retries=1, **streaming)
     (written,) = write_slurm_scripts(made)
     assert written.tasks == 1
     words = words_of(written.path)
     assert words[:3] == ["infer", "orchestrate", str(root)]
     assert {"--stub-runner", "--resume-completed", "--no-record-datalad", "--apply"} < set(words)
     assert words[words.index("--max-retries") + 1] == "1"
+    at = words.index("--fetch-ahead")
+    assert words[at : at + 5] == ["--fetch-ahead", "2", "--drop-after", "--disk-limit", "1M"]
     (row,) = read_plan(written.tasks_path, TaskRow)
     assert (row.manifest_path, row.telemetry_log) == (
         "manifests/o'brien $(x).csv",

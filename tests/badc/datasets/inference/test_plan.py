@@ -181,7 +181,7 @@ def test_recordings_without_chunks_are_in_the_plan_and_in_nobodys_way(
     write_chunk_status(status_path(root / "artifacts" / "chunks", "bad"), failed)
     made = plan(root)
     assert {r.recording_id: (r.decision, r.reason) for r in made.not_chunked} == {
-        "bad": (InferDecision.NOT_CHUNKED, "not chunked: failed before: not readable"),
+        "bad": (InferDecision.NOT_CHUNKED, "not chunked: its chunking failed: not readable"),
         "new": (InferDecision.NOT_CHUNKED, "never chunked"),
     }
     assert [r.recording_id for r in made.todo] == ["REC"]

@@ -111,8 +111,11 @@ def converter_of(name: str) -> tuple[str, str] | None:
 
 
 def ffmpeg_line(path: Path, ending: str, *arguments: str) -> str:
-    """Return the command that makes a file of an audio file that cannot be read; `ending` follows its stem."""
-    return shlex.join(["ffmpeg", "-i", path.name, *arguments, path.stem + ending])
+    """Return the command that makes a file of an audio file that cannot be read; `ending` follows its stem.
+
+    The new file is made where the command is run: beside the old one it would be one more recording.
+    """
+    return shlex.join(["ffmpeg", "-i", str(path), *arguments, path.stem + ending])
 
 
 def id_problem(identifier: str) -> str | None:

@@ -39,7 +39,7 @@ def require_room(plan: DatasetPlan, disk_limit: int | None) -> None:
     fetched = sum(size_of_content(path) or 0 for path in paths)
     if disk_limit is not None and fetched > disk_limit:
         raise RequestError(
-            f"--disk-limit: {numbered(len(paths), 'recording')} would be fetched to be chunked, {fetched / 1e9:.3g} GB, "
-            "and only what is fetched to be analysed is dropped again. Chunk fewer at a time with --chunk-limit, and "
-            "drop them with `datalad drop` afterwards"
+            f"--disk-limit: {numbered(len(paths), 'recording')} would be fetched to be chunked, {fetched / 1e9:.3g} "
+            "GB, and only what is fetched to be analysed is dropped again. Chunk fewer at a time with --chunk-limit, "
+            "and drop them with `datalad drop` afterwards"
         )

@@ -211,7 +211,7 @@ def test_a_compressed_caf_that_was_not_closed_is_refused(tmp_path: Path) -> None
     data = (tmp_path / "a.caf").read_bytes()
     at = data.index(b"data") + 4
     (tmp_path / "a.caf").write_bytes(data[:at] + b"\xff" * 8 + data[at + 8 :])
-    with pytest.raises(AudioError, match=r"a\.caf: cannot be read as audio .*: ffmpeg -i a\.caf"):
+    with pytest.raises(AudioError, match=r"a\.caf: cannot be read as audio .*: ffmpeg -i /.*/a\.caf"):
         probe(tmp_path / "a.caf")
 
 
@@ -261,9 +261,9 @@ def test_a_damaged_end_is_refused_with_what_can_be_read_and_a_way_out(
     tmp_path: Path, make_audio: Callable[..., Path], name: str, subtype: str | None
 ) -> None:
     path = cut_off(tmp_path, make_audio, name, subtype)
-    with pytest.raises(AudioError, match=r"can be read. Give --salvage .*ffmpeg -i a\.") as caught:
+    with pytest.raises(AudioError, match=r"can be read. Give --salvage .*ffmpeg -i /.*/a\.") as caught:
         probe(path)
-    assert str(caught.value).count(str(path)) == 1
+    assert str(caught.value).count(str(path)) == 2, "before the reason, and in the line to paste"
     if name not in ("a.ogg", "a.opus"):  # which do not say how long they were
         assert " of 4 s can be read" in str(caught.value) or name in ("a.aiff", "a.w64", "a.au", "a.sph", "a.voc")
 

@@ -92,7 +92,7 @@ def with_sites(settings: PipelineSettings) -> tuple[PipelineSettings, str | None
     if wanted.sites_path is not None:
         read_sites(wanted.sites_path)
         return settings, None
-    found, said = sites_beside(wanted)
+    found, said = sites_beside(wanted.place)
     return (settings if found is None else settings.model_copy(update={"sites": found})), said
 
 

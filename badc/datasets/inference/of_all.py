@@ -6,22 +6,25 @@ import os
 from pathlib import Path
 
 from badc.datasets.inference.settings import OrchestrateSettings
+from badc.datasets.place import DatasetPlace, place_of
 from badc.detections.settings import AggregateSettings
 from badc.errors import RequestError
 from badc.recordings.sites import read_sites
+from badc.reports.settings import PageSettings
 from badc.reports.which_table import OF_ALL
 from badc.settings.model import option_name
+from badc.system.paths import absolute
 
 SITES_FILE = "sites.csv"
 _COLUMNS = {"station", "latitude", "longitude"}
 
 
-def sites_beside(settings: OrchestrateSettings) -> tuple[Path | None, str | None]:
+def sites_beside(place: DatasetPlace) -> tuple[Path | None, str | None]:
     """Return the `sites.csv` beside the recordings or the results, and a sentence on it; None where there is none.
 
     One of another kind is not used, and the sentence says so. Raises RequestError if one has wrong rows.
     """
-    for folder in dict.fromkeys((settings.place.base, settings.root)):
+    for folder in dict.fromkeys((place.base, place.root)):
         path = folder / SITES_FILE
         if path.is_file():
             if not _has_columns(path):
@@ -61,6 +64,22 @@ def page_of_all(settings: OrchestrateSettings) -> Path:
     tables = type(settings).model_fields["bundle_aggregate_dir"].default
     is_first = settings.place.is_study and settings.bundle_aggregate_dir == tables
     return (settings.root if is_first else settings.below(settings.bundle_aggregate_dir)) / "report.html"
+
+
+def page_of_a_dataset(settings: PageSettings) -> tuple[PageSettings, str | None]:
+    """Return the settings of a page, and what to say of the stations: see `sites_beside`.
+
+    A page of the table of all recordings gets what a pipeline gives it: the stations, the title and the audio of the
+    dataset or the study that the table is in, unless others are given.
+    """
+    table = absolute(settings.parquet)
+    tables = OrchestrateSettings.model_fields["bundle_aggregate_dir"].default
+    root = table.parents[len(tables.parts)]
+    if table != root / tables / OF_ALL or (place := place_of(root, None)).root != root:
+        return settings, None
+    found, said = (settings.sites, None) if settings.sites is not None else sites_beside(place)
+    changes = {"sites": found, "title": settings.title or place.title, "audio_root": settings.audio_root or root}
+    return settings.model_copy(update=changes), said
 
 
 def write_page_of_all(settings: OrchestrateSettings) -> Path:

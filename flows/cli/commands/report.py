@@ -122,8 +122,12 @@ def page(settings: PageSettings) -> int:
     It is one file, and opens in any browser. `badc report bundle` writes it with all other reports. Exit codes: 0; 2
     the request is wrong.
     """
+    from badc.datasets.inference.of_all import page_of_a_dataset
     from badc.reports.bundle import make_page
 
+    settings, said = page_of_a_dataset(settings)
+    if said is not None:
+        print(said, file=sys.stderr)
     _list(make_page(settings))
     return 0
 

@@ -14,13 +14,14 @@ from badc.datasets.chunking.plan import plan_dataset
 from badc.datasets.chunking.provenance import prepared
 from badc.datasets.chunking.recording import chunk_recording
 from badc.datasets.chunking.settings import ChunkSettings
-from badc.datasets.inference.of_all import is_up_to_date, page_of_all, sites_beside, tables_of_all
+from badc.datasets.inference.of_all import is_up_to_date, page_of_a_dataset, page_of_all, sites_beside, tables_of_all
 from badc.datasets.inference.plan import OrchestrationPlan, plan_orchestration
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.datasets.place import DatasetPlace, place_of
 from badc.detections.aggregate import aggregate
 from badc.detections.result import ChunkResult, Detection, ResultStatus, result_path, write_result
 from badc.errors import RequestError
+from badc.reports.settings import PageSettings
 
 MakeAudio = Callable[..., Path]
 
@@ -110,20 +111,30 @@ def test_tables_of_a_study_have_its_stations(study: Path, tmp_path: Path, result
     page_of_all(plan.settings).touch()
     assert is_up_to_date(plan.settings)
     (study / "sites.csv").write_text("station,latitude,longitude\nSiteA,55.1,-115.2\n")
-    sites, _ = sites_beside(plan.settings)
+    sites, _ = sites_beside(plan.settings.place)
     assert not is_up_to_date(plan.settings.model_copy(update={"sites": sites}))
+    # The page alone is that of the pipeline, unless something else is asked for.
+    results = plan.settings.root
+    page, said = page_of_a_dataset(PageSettings(parquet=results))
+    assert (page.sites, page.title, page.audio_root) == (sites, study.name, results)
+    assert said == f"Stations: 1, from {study}/sites.csv"
+    page, said = page_of_a_dataset(PageSettings(parquet=results, sites=Path("mine.csv"), title="Mine"))
+    assert (page.sites, page.title, said) == (Path("mine.csv"), "Mine", None)
+    alone = tmp_path / "alone.parquet"
+    alone.touch()
+    assert page_of_a_dataset(PageSettings(parquet=alone)) == (PageSettings(parquet=alone), None)
 
 
 def test_a_csv_of_another_kind_is_said_and_not_used(study: Path) -> None:
-    assert sites_beside(settings(study)) == (None, None)
+    assert sites_beside(settings(study).place) == (None, None)
     (study / "sites.csv").write_text("name;visited\nA;2023\n")
-    assert sites_beside(settings(study)) == (
+    assert sites_beside(settings(study).place) == (
         None,
         f"{study}/sites.csv is not used: its columns are not station,latitude,longitude",
     )
     (study / "sites.csv").write_text("station,latitude,longitude\nSiteA,north,-115.2\n")
     with pytest.raises(RequestError, match="latitude 'north'"):
-        sites_beside(settings(study))
+        sites_beside(settings(study).place)
 
 
 def _other_things(study: Path) -> None:

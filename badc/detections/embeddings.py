@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from badc.chunks.manifest import Chunk
 from badc.detections.fingerprint import CHANNEL, fingerprint_of
 from badc.detections.tables import RUNS_KEY
-from badc.errors import BadcError, RequestError
+from badc.errors import BadcError, RequestError, numbered
 from badc.system import atomic
 from badc.system.annex import require_content
 
@@ -57,6 +57,10 @@ _WRITING: Mapping[str, Any] = {
 
 class UnreadableEmbeddingsError(BadcError):
     """A file of embeddings that is damaged, or something else."""
+
+
+class OtherModelError(BadcError):
+    """Embeddings of two models, of which a file can have one."""
 
 
 def model_of(settings: Mapping[str, Any]) -> str:
@@ -181,32 +185,41 @@ def kept_chunks(folder: Path, recording_id: str) -> dict[str, Mapping[str, Any]]
     return {chunk: settings for path in paths for chunk, settings in told_by(path).chunks.items()}
 
 
-def gather(folder: Path, recording_id: str) -> None:
+def gather(folder: Path, recording_id: str, replace: bool = False) -> None:
     """Put the embeddings of a recording's chunks together, with what its file has already.
 
-    All are of the model of the newest: those of another, which a run was asked to replace, are dropped.
+    All are of the model of the newest. If that would lose those of another, `replace` says that they may go.
 
     Raises
     ------
     ContentElsewhereError, UnreadableEmbeddingsError
         As `told_by`.
+    OtherModelError
+        When embeddings of another model would be lost; all files stay.
     OSError
         When the disk is full; the files of the chunks stay.
     """
     parts = parts_of(folder, recording_id)
     if not parts:
         return
+    whole = file_of(folder, recording_id)
     told = {part: told_by(part) for part in parts}
+    kept = told_by(whole) if whole.exists() or whole.is_symlink() else None
     model = told[max(parts, key=lambda part: part.stat().st_mtime_ns)].model
     of_model = {part: found for part, found in told.items() if found.model == model}
     chunks = {chunk: settings for found in of_model.values() for chunk, settings in found.chunks.items()}
-    whole = file_of(folder, recording_id)
     before: Iterable[tuple[int, pa.Table]] = ()
-    if whole.exists() or whole.is_symlink():
-        kept = told_by(whole)
-        if kept.model == model:
-            before = _chunks_in(whole, without=frozenset(chunks))
-            chunks = {**kept.chunks, **chunks}
+    if kept is not None and kept.model == model:
+        before = _chunks_in(whole, without=frozenset(chunks))
+        chunks = {**kept.chunks, **chunks}
+    every = [*told.values(), *([] if kept is None else [kept])]
+    lost = {chunk for found in every for chunk in found.chunks} - chunks.keys()
+    if lost and not replace:
+        raise OtherModelError(
+            f"{whole}: is to be of one model, and {numbered(len(lost), 'chunk has', 'chunks have')} embeddings of "
+            f"another than the newest; all stay, those of the newest in {folder / recording_id}. Write them to another "
+            "folder with --embeddings, or drop the others with --replace-results"
+        )
     after = sorted((_start_of(part), part) for part in of_model)
     pieces = heapq.merge(before, ((start, pq.read_table(part)) for start, part in after), key=itemgetter(0))
     with _explained(folder / recording_id), atomic.replacing(whole) as temporary:

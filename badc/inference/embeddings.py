@@ -5,7 +5,9 @@ Imports of `badc.detections.embeddings` are not at the top: without the option, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from badc.errors import BadcError, RequestError, RunnerError
 from badc.runners.interface import RunnerOutput, RunnerSpec
 from badc.runners.registry import RUNNERS
 from badc.system.annex import ContentElsewhereError, require_content
+from badc.system.output_lock import output_lock
 from badc.system.paths import absolute, require_inside, require_writable
 
 if TYPE_CHECKING:
@@ -53,12 +56,28 @@ def require_room_for(folder: Path, recordings: Collection[str]) -> None:
     require_content([folder / f"{recording_id}.parquet" for recording_id in recordings], "embeddings")
 
 
+@dataclass(frozen=True, slots=True)
+class KeptEmbeddings:
+    """How the embeddings of a manifest's recordings stand: by chunk, those that are there at all.
+
+    Those whose content is in the annex only count as finished, as results do. `beside` are those of another model that
+    a recording has of other chunks, as of another cut: a recording's file is of one model, so they would go, too.
+    """
+
+    chunks: Mapping[Chunk, Standing]
+    beside: Mapping[str, Sequence[Standing]]
+
+    def of(self, chunks: Sequence[Chunk]) -> Iterator[Standing]:
+        """Yield what the embeddings of these chunks would replace."""
+        yield from (self.chunks[chunk] for chunk in chunks if chunk in self.chunks)
+        for recording_id in dict.fromkeys(chunk.recording_id for chunk in chunks):
+            yield from self.beside.get(recording_id, ())
+
+
 def embeddings_of(
     folder: Path, chunks: Sequence[Chunk], asked: Mapping[str, Any], is_mono: Callable[[Chunk], bool]
-) -> dict[Chunk, Standing]:
-    """Return how the embeddings of these chunks stand that are there at all.
-
-    Those whose content is in the annex only count as finished, as results do.
+) -> KeptEmbeddings:
+    """Return how the embeddings of these chunks stand.
 
     Raises
     ------
@@ -68,26 +87,28 @@ def embeddings_of(
     from badc.detections.embeddings import kept_chunks
 
     found: dict[Chunk, Standing] = {}
-    kept: dict[str, Mapping[str, Mapping[str, Any]] | None] = {}
+    beside: dict[str, Sequence[Standing]] = {}
+    of_recording: dict[str, list[Chunk]] = {}
     for chunk in chunks:
-        if chunk.recording_id not in kept:
-            try:
-                kept[chunk.recording_id] = kept_chunks(folder, chunk.recording_id)
-            except ContentElsewhereError:
-                kept[chunk.recording_id] = None
-        of_recording = kept[chunk.recording_id]
-        if of_recording is None:
-            found[chunk] = Standing(elsewhere=True)
-        elif (made := of_recording.get(chunk.chunk_id)) is not None:
-            found[chunk] = _standing(made, chunk, asked, is_mono)
-    return found
+        of_recording.setdefault(chunk.recording_id, []).append(chunk)
+    for recording_id, its_chunks in of_recording.items():
+        try:
+            kept = dict(kept_chunks(folder, recording_id))
+        except ContentElsewhereError:
+            found |= dict.fromkeys(its_chunks, Standing(elsewhere=True))
+            continue
+        for chunk in its_chunks:
+            if (made := kept.pop(chunk.chunk_id, None)) is not None:
+                found[chunk] = _standing(made, asked, partial(is_mono, chunk))
+        # The choice of channels makes no other model.
+        others = (_standing(made, asked, lambda: True) for made in kept.values())
+        beside[recording_id] = [standing for standing in others if not standing.done]
+    return KeptEmbeddings(found, beside)
 
 
-def _standing(
-    made: Mapping[str, Any], chunk: Chunk, asked: Mapping[str, Any], is_mono: Callable[[Chunk], bool]
-) -> Standing:
+def _standing(made: Mapping[str, Any], asked: Mapping[str, Any], is_mono: Callable[[], bool]) -> Standing:
     different = differences(made, asked)
-    if different and not (differ_in_channels_only(made, asked) and is_mono(chunk)):
+    if different and not (differ_in_channels_only(made, asked) and is_mono()):
         return Standing(f"its embeddings are of other settings: {'; '.join(different)}", made)
     return Standing()
 
@@ -101,6 +122,8 @@ def write_embeddings(output: RunnerOutput, chunk: Chunk, made: Mapping[str, Any]
         raise RunnerError(f"{order.runner.title} gave no embeddings; {OPTION} asks for them")
     window_s = made.get("window_s")
     length_ms = None if window_s is None else round(float(window_s) * 1000)
+    if late := [start_ms for start_ms in given.start_ms if start_ms >= chunk.duration_ms]:
+        raise RunnerError(f"embeddings: a window at {late[0]} ms is not in the chunk of {chunk.duration_ms} ms")
     windows = Windows(given.start_ms, length_ms, given.values)
     root = None if order.dataset_root is None else str(order.dataset_root)
     require_inside(order.embeddings, order.embeddings / chunk.recording_id)
@@ -115,9 +138,9 @@ def gather_embeddings(plan: InferPlan) -> list[str]:
     from badc.detections.embeddings import file_of, gather
 
     problems = []
-    for recording_id in dict.fromkeys(chunk.recording_id for chunk in plan.manifest.chunks):
+    for recording_id in sorted(plan.gathered):
         try:
-            gather(folder, recording_id)
+            gather(folder, recording_id, plan.settings.replace_results)
         except BadcError as error:
             problems.append(str(error))
         except OSError as error:
@@ -128,5 +151,10 @@ def gather_embeddings(plan: InferPlan) -> list[str]:
 
 def require_gathered(plan: InferPlan) -> None:
     """Put together what a run left that was killed after its last chunk; BadcError if that fails."""
-    if problems := gather_embeddings(plan):
+    folder = plan.order.embeddings
+    if folder is None or not any(any((folder / recording_id).glob("*.parquet")) for recording_id in plan.gathered):
+        return
+    with output_lock(folder, plan.gathered, plan.telemetry_log):
+        problems = gather_embeddings(plan)
+    if problems:
         raise BadcError("\n".join(problems))

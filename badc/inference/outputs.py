@@ -10,7 +10,7 @@ from typing import Any
 
 from badc.chunks.manifest import Chunk, Manifest
 from badc.detections.result import Standing, standings_of
-from badc.inference.embeddings import OPTION, embedded_with, embeddings_of
+from badc.inference.embeddings import OPTION, KeptEmbeddings, embedded_with, embeddings_of
 from badc.inference.other_results import OtherResults
 from badc.recordings.audio import AudioError, probe
 from badc.runners.interface import RunnerSpec
@@ -53,23 +53,24 @@ class ChunkOutputs:
 
     folders: OutputFolders
     results: Mapping[Chunk, Standing]
-    embeddings: Mapping[Chunk, Standing] | None
+    embeddings: KeptEmbeddings | None
 
     @property
     def standings(self) -> Mapping[Chunk, Standing]:
         """How the chunks stand that have results: one is done when its embeddings are there too."""
         if self.embeddings is None:
             return self.results
-        both = ((chunk, result, self.embeddings.get(chunk, _MISSING)) for chunk, result in self.results.items())
+        embedded = self.embeddings.chunks
+        both = ((chunk, result, embedded.get(chunk, _MISSING)) for chunk, result in self.results.items())
         return {chunk: result if not result.done or embedding.done else embedding for chunk, result, embedding in both}
 
     @property
     def not_embedded(self) -> int:
         """Chunks that are done but for their embeddings, which are wanted."""
-        embeddings = self.embeddings
-        if embeddings is None:
+        if self.embeddings is None:
             return 0
-        return sum(result.done and chunk not in embeddings for chunk, result in self.results.items())
+        embedded = self.embeddings.chunks
+        return sum(result.done and chunk not in embedded for chunk, result in self.results.items())
 
     def others(self, chunks: Iterable[Chunk]) -> list[OtherResults]:
         """Return what of the outputs of these chunks, which are to be written, other settings made."""
@@ -80,7 +81,7 @@ class ChunkOutputs:
         if self.embeddings is not None and self.folders.embeddings is not None:
             asked = embedded_with(self.folders.made_with, self.folders.runner)
             found.append(OtherResults(self.folders.embeddings, asked, OPTION, "embedded chunk"))
-            found[-1].add(self.embeddings[chunk] for chunk in wanted if chunk in self.embeddings)
+            found[-1].add(self.embeddings.of(wanted))
         return [other for other in found if other]
 
 

@@ -94,12 +94,18 @@ class InferPlan:
         """Ids of the recordings whose outputs the run may write."""
         return frozenset(planned.chunk.recording_id for planned in self.todo)
 
+    @property
+    def gathered(self) -> frozenset[str]:
+        """Ids of the recordings whose embeddings are put together at the end of the run."""
+        return frozenset(chunk.recording_id for chunk in self.manifest.chunks)
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the outputs of its recordings for this run (see `output_lock`)."""
         with ExitStack() as stack:
-            for folder in filter(None, (self.order.output_dir, self.order.embeddings)):
-                stack.enter_context(output_lock(folder, self.recordings, self.telemetry_log))
+            stack.enter_context(output_lock(self.order.output_dir, self.recordings, self.telemetry_log))
+            if self.order.embeddings is not None:
+                stack.enter_context(output_lock(self.order.embeddings, self.gathered, self.telemetry_log))
             yield
 
     @property

@@ -54,9 +54,12 @@ def parse_embeddings(value: object) -> Embeddings:
             rows = np.frombuffer(base64.b64decode(value["float32"], validate=True), "<f4")
             rows = rows.reshape(len(starts), -1) if starts else rows.reshape(0, 0)
         else:
-            rows = np.array(value["values"], np.float32).reshape(len(starts), -1 if starts else 0)
+            with np.errstate(over="ignore"):
+                rows = np.array(value["values"], np.float32).reshape(len(starts), -1 if starts else 0)
     except (binascii.Error, ValueError, TypeError) as error:
         raise RunnerError(f"embeddings: not {len(starts)} rows of one length ({error})") from None
     if starts and not rows.shape[1]:
         raise RunnerError("embeddings: its rows are empty")
+    if not np.isfinite(rows).all():
+        raise RunnerError("embeddings: a value is not finite (NaN, infinite, or beyond 32 bits); leave out that window")
     return Embeddings(tuple(starts), rows.astype(np.float32, copy=False))

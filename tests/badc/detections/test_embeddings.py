@@ -14,6 +14,7 @@ import pytest
 from badc.chunks.manifest import Chunk
 from badc.detections import embeddings
 from badc.detections.embeddings import (
+    OtherModelError,
     UnreadableEmbeddingsError,
     Windows,
     file_of,
@@ -115,12 +116,16 @@ def test_what_a_kill_left_half_done_is_gathered_once(
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
-def test_what_a_run_replaces_by_another_model_goes(tmp_path: Path, chunk: Make) -> None:
+def test_those_of_another_model_go_only_where_a_run_replaces_them(tmp_path: Path, chunk: Make) -> None:
     for start in (0, 1000):
         write(tmp_path, chunk(start_ms=start, end_ms=start + 1000), 1, count=1)
     gather(tmp_path, "REC")
     write(tmp_path, chunk(), 2, count=1, size=5, model_version="V3")
-    gather(tmp_path, "REC")
+    with pytest.raises(OtherModelError, match=r"REC\.parquet: .* 1 chunk has embeddings of another"):
+        gather(tmp_path, "REC")
+    assert rows(tmp_path) == [(0, 1), (1000, 1)]
+    assert len(parts_of(tmp_path, "REC")) == 1
+    gather(tmp_path, "REC", replace=True)
     assert rows(tmp_path) == [(0, 2)]
     assert {made["model_version"] for made in kept_chunks(tmp_path, "REC").values()} == {"V3"}
 

@@ -11,11 +11,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from badc.chunks.cutting import plan_chunks, write_virtual_manifest
 from badc.detections.result import result_path
 from badc.errors import RequestError
 from badc.inference.attempt import Attempt
 from badc.inference.embeddings import embedded_with, gather_embeddings
-from badc.inference.plan import InferPlan
+from badc.inference.plan import InferPlan, plan_inference
 from badc.inference.provenance import infer_run
 from badc.inference.settings import InferSettings
 from badc.inference.worker import infer_chunks
@@ -95,6 +96,25 @@ class TestWithAResidentCommand:
         assert table["start_ms"].to_pylist() == [0, 500, 1000, 1500, 2000, 2500]
         assert table["end_ms"].null_count == 6
         assert len(set(table["model"].to_pylist())) == 1
+
+    def test_those_of_another_cut_by_another_program_are_kept(self, halves: Any, tmp_path: Path) -> None:
+        run(planned := halves("all"))
+        gather_embeddings(planned)
+        before = pq.read_table(tmp_path / "e" / "REC.parquet")
+        recording = Path(planned.todo[0].chunk.source_path)
+        write_virtual_manifest(
+            plan_chunks(recording, duration_s=1.5, min_chunk_s=1.5), tmp_path / "cut.csv", hash_chunks=False
+        )
+        other = planned.settings.model_copy(
+            update={
+                "manifest": tmp_path / "cut.csv",
+                "runner_resident": f"{planned.settings.runner_resident} again",
+                "output_dir": tmp_path / "other",
+            }
+        )
+        with pytest.raises(RequestError, match="3 embedded chunks there are of other settings"):
+            plan_inference(other)
+        assert pq.read_table(tmp_path / "e" / "REC.parquet").equals(before)
 
     def test_a_chunk_without_any_has_failed_and_has_no_result(self, halves: Any, tmp_path: Path) -> None:
         planned = halves("none")

@@ -69,7 +69,8 @@ def record(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         found = changes(root, request["paths"])
         if not found:
             _refuse_ignored(root, request["paths"])  # nothing changed: fine, unless git ignores the outputs
-            if not request["even_if_saved"]:
+            since = request["unless_since"]
+            if since is None or _commit_of(root, f"{since}..HEAD", request["message"]) is not None:
                 return {"commit": None}
         details = request["record"] | ({"dsid": dataset.id} if dataset.id else {})
         # The form that `datalad run` writes and `datalad rerun` reads.
@@ -108,11 +109,20 @@ def _new_commit(root: Path, before: str | None, subject: str, paths: list[str]) 
     """Return the commit that was made, or None if the changed files turned out to have their earlier content."""
     span = "HEAD" if before is None else f"{before}..HEAD"
     # By its message: someone else may have committed in the meantime without the lock.
-    commit = git(root, "log", "-1", "--format=%H", "--fixed-strings", f"--grep={subject}", span).strip() or None
+    commit = _commit_of(root, span, subject)
     if left := changes(root, paths):
         made = "nothing was recorded" if commit is None else f"recorded as {commit}"
         raise DataladError(f"{made}, but these outputs are not saved:\n{listed(list(map(str, left)))}")
     return commit
+
+
+def _commit_of(root: Path, span: str, subject: str) -> str | None:
+    """Return the newest commit in a span of the history with this first line."""
+    for line in git(root, "log", "--format=%H %s", "--fixed-strings", f"--grep={subject}", span).splitlines():
+        commit, _, found = line.partition(" ")
+        if found == subject:
+            return commit
+    return None
 
 
 def _refuse_ignored(root: Path, paths: list[str]) -> None:

@@ -13,12 +13,13 @@ from badc.datalad.run import DataladRun
 SUBJECT = "[DATALAD RUNCMD] "
 
 
-def record(run: DataladRun, exit_code: int = 0, even_if_saved: bool = False) -> str | None:
+def record(run: DataladRun, exit_code: int = 0, unless_since: str | None = None) -> str | None:
     """Save the outputs of a run that has ended, with the record that `datalad run` would have made, in one commit.
 
     Only what changed in the run's outputs is saved, deletions included; other changes stay as they are. Recordings of
     one dataset wait for each other, across threads, processes, and machines with a common file system. Returns the
-    commit, or None when the outputs are the same as already saved; `even_if_saved` makes one then, without files.
+    commit, or None when the outputs are the same as already saved. With `unless_since`, a commit, one without files is
+    made then, unless somebody has made this record since that commit.
 
     Raises
     ------
@@ -41,7 +42,7 @@ def record(run: DataladRun, exit_code: int = 0, even_if_saved: bool = False) -> 
             "message": f"{SUBJECT}{run.message}",
             "record": details,
             "paths": list(run.outputs),
-            "even_if_saved": even_if_saved,
+            "unless_since": unless_since,
         },
     )
     commit: str | None = answer["commit"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -53,6 +54,18 @@ def test_what_tasks_computed_is_recorded_and_can_be_run_again_in_a_clone(badc, d
     assert run(root, "git", "status", "--porcelain", "artifacts/infer/REC", "artifacts/infer/o'brien") == ""
     again = {r.recording_id: r.reason for r in record_runs(RecordSettings(dataset=root))}
     assert again == dict.fromkeys(names, "recorded already") | {"half": "its run is failed"}
+
+    # Results that were saved later, such as of other settings, are not what the record of before made.
+    summary = root / "artifacts/telemetry/infer/REC.jsonl.summary.json"
+    text = json.dumps(json.loads(summary.read_text()) | {"later": True})
+    summary.unlink()  # a link of git-annex
+    summary.write_text(text)
+    run(root, "datalad", "save", "-m", "another run", "artifacts/telemetry/infer")
+    with ThreadPoolExecutor() as pool:
+        both = [pool.submit(record_runs, RecordSettings(dataset=root, pattern=("REC*",))) for _ in range(2)]
+    assert sum(bool(each.result()[0].commit) for each in both) == 1, [each.result() for each in both]
+    subjects = run(root, "git", "log", "--format=%s").splitlines()
+    assert subjects.count("[DATALAD RUNCMD] Infer REC") == 2
 
     clone = tmp_path / "clone"
     run(tmp_path, "datalad", "clone", root, clone)

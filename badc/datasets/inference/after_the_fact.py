@@ -5,7 +5,7 @@ A summary says how a recording was analysed, so `datalad rerun` can be told afte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -55,18 +55,19 @@ def record_runs(
     found = [_run_or_reason(path, settings) for path in _manifests(settings)]
     runs = [run for run in found if isinstance(run, DataladRun)]
     unsaved = changes(root, [path for run in runs for path in (*run.inputs, *run.outputs)])
-    history = set(git(root, "log", "--format=%s", "--fixed-strings", f"--grep={SUBJECT}").splitlines())
+    head = git(root, "rev-parse", "HEAD").strip()
+    recorded, saved = _times_of_records(root), _times_of_summaries(root, settings)
     ended: dict[int, RecordedRun] = {}
     todo: list[tuple[int, DataladRun]] = []
     for number, run in enumerate(found):
         if not isinstance(run, DataladRun):
             ended[number] = run
-        elif (reason := _not_to_record(run, unsaved, history)) is not None:
+        elif (reason := _not_to_record(run, unsaved, recorded, saved)) is not None:
             ended[number] = RecordedRun(_name_of(run), reason=reason)
         elif settings.limit is None or len(todo) < settings.limit:
             todo.append((number, run))
     # One commits at a time, but DataLad takes seconds to start.
-    for (number, _), made in zip(todo, in_threads(lambda item: _record(item[1]), todo), strict=True):
+    for (number, _), made in zip(todo, in_threads(lambda item: _record(item[1], head), todo), strict=True):
         ended[number] = made
         on_progress(sum(n in ended for n, _ in todo), len(todo))
     return [ended[number] for number in sorted(ended)]
@@ -117,10 +118,35 @@ def _not_complete(state: RunState, summary: Path, manifest: Manifest, run: Infer
     return None
 
 
-def _not_to_record(run: DataladRun, unsaved: Sequence[Change], history: set[str]) -> str | None:
+def _times_of_records(root: Path) -> dict[str, int]:
+    """Return when each run was recorded last, by the first line of its commit."""
+    shown = git(root, "log", "--format=%ct %s", "--fixed-strings", f"--grep={SUBJECT}").splitlines()
+    found = [(subject, int(time)) for time, _, subject in (line.partition(" ") for line in shown)]
+    return dict(reversed(found))
+
+
+def _times_of_summaries(root: Path, settings: RecordSettings) -> dict[str, int]:
+    """Return when each summary was saved last, by its path below the root."""
+    logs = settings.root / settings.telemetry_dir / "infer"
+    places = [logs.relative_to(root).as_posix()] if logs.is_relative_to(root) else []
+    found: dict[str, int] = {}
+    time = 0
+    for word in git(root, "log", "-z", "--name-only", "--format=commit:%ct", "--", *places).split("\0"):
+        if (name := word.lstrip("\n")).startswith("commit:"):
+            time = int(name.partition(":")[2].splitlines()[0])
+        elif name:
+            found.setdefault(name, time)
+    return found
+
+
+def _not_to_record(
+    run: DataladRun, unsaved: Sequence[Change], recorded: Mapping[str, int], saved: Mapping[str, int]
+) -> str | None:
     if changed := _below(unsaved, run.inputs):
         return f"what it reads is not saved: {changed[0]}; `datalad save` it first"
-    if not _below(unsaved, run.outputs) and f"{SUBJECT}{run.message}" in history:
+    at = recorded.get(f"{SUBJECT}{run.message}")
+    # A record is of what was saved with it or before: later results, such as of other settings, need their own.
+    if at is not None and not _below(unsaved, run.outputs) and max(saved.get(p, 0) for p in run.outputs) <= at:
         return "recorded already"
     return None
 
@@ -130,9 +156,10 @@ def _below(found: Sequence[Change], places: Iterable[str]) -> list[Change]:
     return [c for c in found if any(str(p) in wanted for p in (PurePosixPath(c.path), *PurePosixPath(c.path).parents))]
 
 
-def _record(run: DataladRun) -> RecordedRun:
+def _record(run: DataladRun, head: str) -> RecordedRun:
     try:
-        return RecordedRun(_name_of(run), record(run, even_if_saved=True))
+        commit = record(run, unless_since=head)
+        return RecordedRun(_name_of(run), commit, reason="" if commit else "recorded already")
     except BadcError as error:
         return RecordedRun(_name_of(run), reason=str(error), failed=True)
 

@@ -29,6 +29,7 @@ _WORDS = {
     ExitCode.INTERRUPTED: "stopped before its end, such as by its time limit",
     126: "badc could not be started",
     127: "badc could not be started",
+    137: "killed, as where memory ran out",
 }
 # How Slurm's accounts say that a job ended, where its log may end without a word (man sacct, JOB STATE CODES).
 _STATES = {

@@ -38,12 +38,27 @@ class Stage:
     @contextmanager
     def of(self, plan: InferPlan, say: Callable[[str], None]) -> Iterator[InferPlan]:
         """Yield the plan with its audio read from copies, which go with the block; what has none is said."""
-        with tempfile.TemporaryDirectory(dir=self._scratch.path, ignore_cleanup_errors=True) as folder:
+        if (made_for := self._folder(say)) is None:
+            yield plan
+            return
+        with made_for as folder:
             paths = dict.fromkeys(planned.audio.path for planned in plan.todo if planned.audio is not None)
             # By number, as files of several folders may share a name; the name stays, as commands may look at it.
             copies = {path: Path(folder, str(n), path.name) for n, path in enumerate(paths)}
             made = {path for path, copy in copies.items() if self._copy(path, copy, say)}
             yield replace(plan, todo=[_read_from(planned, copies, made) for planned in plan.todo])
+
+    def _folder(self, say: Callable[[str], None]) -> tempfile.TemporaryDirectory[str] | None:
+        """Make the folder for the copies of a recording; None where the disk is gone, which is said."""
+        try:
+            with self._copying:  # a machine may clear its temporary folders, also those that are in use
+                if self._scratch.ensure():
+                    return tempfile.TemporaryDirectory(dir=self._scratch.path, ignore_cleanup_errors=True)
+            reason = "something else is in its place"
+        except OSError as error:
+            reason = str(error.strerror)
+        say(f"{self._scratch.path}: no copy can be made there ({reason}); the audio is read where it is")
+        return None
 
     def close(self) -> None:
         """Remove the folder."""

@@ -60,6 +60,25 @@ def test_chunks_are_read_from_the_copy_and_results_are_the_same(plan, tmp_path: 
     assert said == []
 
 
+def test_a_machine_may_clear_the_folder_of_the_copies(plan, tmp_path: Path) -> None:
+    planned, said = plan(), []
+    node = tmp_path / "node"
+    stage = Stage(node)
+    with stage.of(planned, said.append) as staged:
+        shutil.rmtree(node)
+        analysed(staged)
+    with stage.of(planned, said.append) as staged:
+        assert all(each.audio.file.is_relative_to(node) for each in staged.todo)
+    assert said == []
+    shutil.rmtree(node)
+    node.write_text("in the way")
+    with stage.of(planned, said.append) as staged:
+        assert staged is planned
+    stage.close()
+    (line,) = said
+    assert line.endswith("no copy can be made there (File exists); the audio is read where it is")
+
+
 def test_a_copy_without_room_is_said_and_not_made(plan, tmp_path: Path) -> None:
     planned, said = plan(), []
     os.truncate(planned.todo[0].audio.path, shutil.disk_usage(tmp_path).free)

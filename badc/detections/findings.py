@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from badc.detections.fingerprint import described, mixed
-from badc.detections.tables import TableStage
+from badc.detections.tables import TableStage, seeing, stage_database
 from badc.errors import named_few, numbered
 from badc.recordings.places import Layout
+
+_SPECIES = """
+SELECT coalesce(label_name, label), any_value(label_code), count(*), count(DISTINCT recording_id),
+  count(DISTINCT station), round(avg(confidence), 3), round(max(confidence), 3)
+FROM this GROUP BY 1 ORDER BY 3 DESC, 7 DESC, 1
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +37,13 @@ class SpeciesCount:
 
 def count_species(detections: TableStage) -> list[SpeciesCount]:
     """Return the species of a table of detections, the most frequent first."""
-    rows = detections.query(
-        """
-        SELECT coalesce(label_name, label), any_value(label_code), count(*), count(DISTINCT recording_id),
-          count(DISTINCT station), round(avg(confidence), 3), round(max(confidence), 3)
-        FROM this GROUP BY 1 ORDER BY 3 DESC, 7 DESC, 1
-        """
-    )
-    return [SpeciesCount(*row) for row in rows]
+    return [SpeciesCount(*row) for row in detections.query(_SPECIES)]
+
+
+def species_in(table: Path) -> list[SpeciesCount]:
+    """Return the species of a table that was made before; raises duckdb.Error if it is none."""
+    with TemporaryDirectory() as scratch, stage_database(Path(scratch)) as database:
+        return [SpeciesCount(*row) for row in seeing(database, {"this": table}).execute(_SPECIES).fetchall()]
 
 
 def mixture(coverage: TableStage) -> Iterator[str]:

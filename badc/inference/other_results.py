@@ -15,6 +15,8 @@ from badc.runners.registry import RUNNERS
 from badc.runners.settings import options_that_made
 from badc.runners.stub import StubSpec
 
+OUTPUT_DIR = "--output-dir"
+
 
 @dataclass(slots=True)
 class OtherResults:
@@ -25,7 +27,7 @@ class OtherResults:
 
     folder: Path
     asked: Mapping[str, Any]
-    option: str = "--output-dir"
+    option: str = OUTPUT_DIR
     what: str = "result"
     _counts: Counter[str] = field(default_factory=Counter)
     _settings: dict[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -97,6 +97,12 @@ def test_a_folder_of_recordings_becomes_one_page_and_nothing_is_written_in_it(ba
     assert not list(tmp_path.glob("out/artifacts/aggregate/*2023*")), "no reports of single recordings"
     assert set((tmp_path / "rec").rglob("*")) == before
 
+    process = badc(*words)  # with the damaged one alone
+    again, err = process.communicate(timeout=60)
+    assert process.returncode == 1, err
+    species = out.splitlines().index("species\tdetections\trecordings\tstations\tmean conf.\tmax conf.")
+    assert again.splitlines()[-3:] == [*out.splitlines()[species : species + 2], f"Open {tmp_path}/out/report.html"]
+
     damaged.unlink()
     shutil.rmtree(tmp_path / "out/artifacts/chunks/20230510_050000")
     process = badc(*words)

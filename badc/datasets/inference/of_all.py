@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from badc.datasets.inference.settings import OrchestrateSettings
+from badc.datasets.inference.tables import own_folder
 from badc.datasets.place import DatasetPlace, place_of
 from badc.detections.settings import AggregateSettings
 from badc.errors import RequestError
@@ -13,7 +16,11 @@ from badc.recordings.sites import read_sites
 from badc.reports.settings import PageSettings
 from badc.reports.which_table import OF_ALL
 from badc.settings.model import option_name
+from badc.system.annex import content_is_elsewhere
 from badc.system.paths import absolute
+
+if TYPE_CHECKING:
+    from badc.detections.findings import SpeciesCount
 
 SITES_FILE = "sites.csv"
 _COLUMNS = {"station", "latitude", "longitude"}
@@ -119,6 +126,19 @@ def is_up_to_date(settings: OrchestrateSettings) -> bool:
         return False
 
 
+def species_of_all(settings: OrchestrateSettings) -> list[SpeciesCount] | None:
+    """Return the species of the table that is there; None if none can be read."""
+    if not (table := _table(settings)).exists() or content_is_elsewhere(table):
+        return None
+    import duckdb  # not at the top, as below
+
+    from badc.detections.findings import species_in
+
+    with suppress(duckdb.Error):
+        return species_in(table)
+    return None
+
+
 def require_own_tables_of_all(settings: OrchestrateSettings) -> None:
     """Raise RequestError if the table that is there is of another folder of detections."""
     table, results = _table(settings), settings.below(settings.output_dir)
@@ -135,6 +155,6 @@ def require_own_tables_of_all(settings: OrchestrateSettings) -> None:
         return
     if not is_of(told, results):
         raise RequestError(
-            f"{table}: is the table of the detections in {told[0]}. What is there is not replaced: give those of "
-            f"{settings.output_dir} a folder of their own with {option_name('bundle_aggregate_dir')}"
+            f"{table}: is the table of the detections in {told[0]}. What is there is not replaced: "
+            f"{own_folder(settings, option_name('bundle_aggregate_dir'))}"
         )

@@ -21,7 +21,7 @@ from badc.detections.places import RecordingPlaces, Source
 from badc.detections.result import result_path, without_output
 from badc.errors import BadcError, NotInstalledError, RequestError, listed, numbered
 from badc.inference.embeddings import embeddings_folder
-from badc.inference.other_results import OtherResults
+from badc.inference.other_results import OUTPUT_DIR, OtherResults
 from badc.inference.outputs import OutputFolders
 from badc.inference.plan import has_gpus, made_by, prepared_runner
 from badc.inference.settings import InferSettings
@@ -91,9 +91,10 @@ class OrchestrationPlan:
         if not kept:
             return None
         total = replace(kept[0], _counts=Counter(), _settings={})
-        for each in kept:
-            if each.what == total.what:
-                total.merge(each)
+        if self.settings.place.is_study and total.option == OUTPUT_DIR:
+            total.option = "--results"  # which gives the tables and the page another place, too
+        for each in (other for other in kept if other.what == total.what):
+            total.merge(each)
         return total
 
     @property
@@ -128,13 +129,10 @@ class OrchestrationPlan:
             )
 
     def not_analysed(self, told: Collection[str] = ()) -> list[str]:
-        """Return a line for each recording that is refused or has no chunks, with the reason.
-
-        The reasons of recordings whose paths, below the folder of the recordings, are in `told` are known already.
-        """
+        """Return why each recording is refused, or has no chunks, unless its path as shown is among those `told` of."""
         known = {self.settings.place.base / path for path in told}
-        without_chunks = [r for r in self.not_chunked if r.manifest not in known]
-        return [f"{r.recording_id}: not analysed: {r.reason}" for r in (*self.refused, *without_chunks)]
+        lacking = [*self.refused, *(r for r in self.not_chunked if r.manifest not in known)]
+        return [f"{r.recording_id}: not analysed: {r.reason}" for r in lacking]
 
     def without_refused(self) -> OrchestrationPlan:
         """Return the plan of the other recordings, for a pipeline: it continues with those that could be chunked."""

@@ -31,10 +31,14 @@ def require_own_tables(settings: OrchestrateSettings, recordings: Sequence[tuple
             looked = looked or table.exists()
             if problem is not None:
                 without = "" if settings.bundle else ", or make none (--no-bundle-rollup)"
-                raise RequestError(
-                    f"{problem}. What is there is not replaced: give those of {settings.output_dir} a folder of their "
-                    f"own with {option}{without}"
-                )
+                raise RequestError(f"{problem}. What is there is not replaced: {own_folder(settings, option)}{without}")
+
+
+def own_folder(settings: OrchestrateSettings, option: str) -> str:
+    """Return how tables of a second folder of results get a folder of their own, which this option names."""
+    if settings.place.is_study:
+        return "give the results a folder of their own, with their tables, with --results in place of --output-dir"
+    return f"give those of {settings.output_dir} a folder of their own with {option}"
 
 
 def has_older_tables(settings: OrchestrateSettings, recording_ids: Iterable[str]) -> bool:

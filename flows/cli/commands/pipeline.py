@@ -154,7 +154,7 @@ def _report(settings: PipelineSettings, outcome: PipelineOutcome, began: str) ->
 
 def _report_of_all(settings: PipelineSettings, outcome: PipelineOutcome) -> None:
     """Print the species, what was not analysed, and where to look further."""
-    from badc.datasets.inference.of_all import page_of_all
+    from badc.datasets.inference.of_all import page_of_all, species_of_all
     from badc.datasets.pipeline_settings import orchestrate_settings
 
     inference, reports = orchestrate_settings(settings), outcome.reports
@@ -167,6 +167,9 @@ def _report_of_all(settings: PipelineSettings, outcome: PipelineOutcome) -> None
             print(f"Not analysed: {left}; which and why: {tables.written[1]}, columns status and notes")
             print(f"telemetry\t{inference.telemetry_folder}")
         print(f"tables\t{tables.written[0]}")
+    elif settings.report and outcome.state is RunState.FAILED and (there := species_of_all(inference)) is not None:
+        print()  # what was tried again has failed again, and the tables are those of the run before
+        show_species(there)
     for reason in () if reports is None else reports.reasons():
         print(f"badc: {reason}", file=sys.stderr)
     page = page_of_all(inference)

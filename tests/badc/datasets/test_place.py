@@ -14,7 +14,14 @@ from badc.datasets.chunking.plan import plan_dataset
 from badc.datasets.chunking.provenance import prepared
 from badc.datasets.chunking.recording import chunk_recording
 from badc.datasets.chunking.settings import ChunkSettings
-from badc.datasets.inference.of_all import is_up_to_date, page_of_a_dataset, page_of_all, sites_beside, tables_of_all
+from badc.datasets.inference.of_all import (
+    is_up_to_date,
+    page_of_a_dataset,
+    page_of_all,
+    require_own_tables_of_all,
+    sites_beside,
+    tables_of_all,
+)
 from badc.datasets.inference.plan import OrchestrationPlan, plan_orchestration
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.datasets.place import DatasetPlace, place_of
@@ -113,6 +120,12 @@ def test_tables_of_a_study_have_its_stations(study: Path, tmp_path: Path, result
     (study / "sites.csv").write_text("station,latitude,longitude\nSiteA,55.1,-115.2\n")
     sites, _ = sites_beside(plan.settings.place)
     assert not is_up_to_date(plan.settings.model_copy(update={"sites": sites}))
+    # One option gives all of them another place.
+    with pytest.raises(RequestError, match="Write the new ones to another folder with --results, or "):
+        plan_orchestration(plan.settings.model_copy(update={"include_existing": True})).require_possible()
+    further = plan.settings.model_copy(update={"output_dir": Path("artifacts/low")})
+    with pytest.raises(RequestError, match="with --results in place of --output-dir"):
+        require_own_tables_of_all(further)
     # The page alone is that of the pipeline, unless something else is asked for.
     results = plan.settings.root
     page, said = page_of_a_dataset(PageSettings(parquet=results))

@@ -61,6 +61,9 @@ _EXAMPLES = {
 }
 
 
+_SHORTEST_S = 0.001  # times of detections are in ms
+
+
 class OnnxConfig(BaseModel):
     """How a model is used.
 
@@ -71,19 +74,21 @@ class OnnxConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sample_rate_hz: Annotated[int, Field(ge=1000, le=1_000_000)]
-    window_s: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    window_s: Annotated[float, Field(gt=0, le=600, allow_inf_nan=False)]
     scores: Scores
     normalize: Normalize
     output: str
     peak: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     overlap_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    embedding_output: str | None = None
+    embedding_output: Annotated[str | None, Field(min_length=1)] = None
     batch_size: Annotated[int | None, Field(ge=1)] = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.overlap_s >= self.window_s:
             raise ValueError(f"overlap_s {self.overlap_s:g} is not less than window_s {self.window_s:g}")
+        if min(self.window_s, self.window_s - self.overlap_s) < _SHORTEST_S:
+            raise ValueError("windows are to be at least 1 ms long, and to begin at least 1 ms apart")
         return self
 
 

@@ -144,6 +144,9 @@ class _Model:
             rows = np.pad(rows, ((0, self._fixed - len(batch)), (0, 0)))
         names = [self._config["output"], *([self._config["embedding_output"]] if self._embeds else [])]
         values = self._session.run(names, {self._input.name: self._shaped(rows).astype(self._dtype)})
+        for name, value in zip(names, values, strict=True):
+            if np.size(value) % len(rows):
+                raise ValueError(f"the output {name} is {np.shape(value)} for {len(rows)} windows; give --batch-size 1")
         scores, *embeddings = [
             np.asarray(value, dtype=np.float32).reshape(len(rows), -1)[: len(batch)] for value in values
         ]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import mmap
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -35,8 +37,8 @@ _INSTALL = (
     "`make env` in BADC's folder, or `pip install 'badc[onnx]'`, installs onnxruntime, which works on the CPU; "
     "--onnx-python names an interpreter that has onnxruntime, or onnxruntime-gpu, and NumPy"
 )
-# Where large models keep their weights, beside the file itself.
-_WEIGHTS = (".data", "_data")
+# How a model in ONNX's protobuf names a file beside it that has weights: an entry `location`, and the name's length.
+_LOCATION = re.compile(rb"\n\x08location\x12([\x01-\x7f])")
 _DIGITS = 16
 
 
@@ -260,12 +262,19 @@ def _check(python: str, model: Path, version: tuple[int, int]) -> dict[str, Any]
 def _digest_of(model: Path, version: tuple[int, int]) -> str:
     """Return the digest of a model, and of the weights that lie beside it."""
     digest = hashlib.sha256()
-    for path in (model, *(model.with_name(model.name + ending) for ending in _WEIGHTS)):
-        if path == model or path.is_file():
-            with path.open("rb") as stream:
-                while block := stream.read(1 << 20):
-                    digest.update(block)
+    for path in (model, *_weights_of(model)):
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()[:_DIGITS]
+
+
+def _weights_of(model: Path) -> list[Path]:
+    """Return the files beside a model in which it keeps weights, as large ones do."""
+    with model.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        names = {content[found.end() : found.end() + found[1][0]] for found in _LOCATION.finditer(content)}
+    paths = (model.parent / os.fsdecode(name) for name in sorted(names) if b"\0" not in name)
+    return [path for path in paths if path.is_file()]
 
 
 def _config_of(spec: OnnxSpec, checked: Mapping[str, Any]) -> tuple[OnnxConfig, int | None]:
@@ -300,12 +309,12 @@ def _config_of(spec: OnnxSpec, checked: Mapping[str, Any]) -> tuple[OnnxConfig, 
 
 def _frames_of(path: Path, inputs: list[Mapping[str, Any]]) -> int | None:
     """Return how many samples a model takes, None for any number; RequestError if it takes no waveform."""
-    shape = inputs[0]["shape"]
+    shape = inputs[0]["shape"] if inputs else []
     is_waveform = len(shape) in (1, 2) or (len(shape) == 3 and 1 in shape[1:])
     if len(inputs) > 1 or not is_waveform or inputs[0]["type"] not in ("tensor(float)", "tensor(float16)"):
         told = ", ".join(f"{one['name']} {one['type']} {one['shape']}" for one in inputs)
         raise RequestError(
-            f"{path}: not a classifier of waveforms; it takes {told}, and BADC gives one input of float samples, "
+            f"{path}: not a classifier of waveforms; it takes {told or 'no input'}, and BADC gives one input of float samples, "
             "[windows, samples] or [windows, 1, samples]"
         )
     frames = shape[1] if len(shape) == 3 and shape[2] == 1 else shape[-1]

@@ -259,6 +259,8 @@ def test_what_does_not_fit_is_refused_before_a_run(
         ("sample_rate = 8000", "model.toml: unknown key sample_rate; did you mean sample_rate_hz?"),
         ("window_s = 'x'", "model.toml: window_s: Input should be a valid number"),
         ("overlap_s = 1", "overlap_s 1 is not less than window_s 1"),
+        ("overlap_s = 0.9999", "begin at least 1 ms apart"),
+        ("window_s = 3000", "window_s: Input should be less than or equal to 600"),
         ("output = 'logits'", "it has no output 'logits'; there are scores"),
         ("embedding_output = 'embedding'", "it has no output 'embedding'; there are scores"),
         ("window_s", "model.toml: not TOML"),
@@ -318,6 +320,22 @@ def test_the_fingerprint_counts_model_and_labels_by_their_content(
     assert make_spec({"labels": moved}).made_with()["labels_sha256"] != made["labels_sha256"]
     other = make_spec({"labels": moved}, of_silence=1.0)
     assert other.made_with()["model_version"] != made["model_version"]
+
+
+def test_weights_beside_the_model_count_whatever_their_file_is_called(
+    make_spec: Callable[..., OnnxSpec], make_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    versions = []
+    for name, changed in (("one", False), ("two", False), ("other", True)):
+        path = tmp_path / name / "model.onnx"
+        path.parent.mkdir()
+        onnx.save(onnx.load(make_model()), path, save_as_external_data=True, location="weights.bin", size_threshold=100)
+        if changed:
+            weights = path.with_name("weights.bin")
+            weights.write_bytes(bytes(len(weights.read_bytes())))
+        versions.append(make_spec({"use_onnx": path}).known_version)
+    assert versions[0] == versions[1] != versions[2]
 
 
 @pytest.mark.usefixtures("_fresh_runner")

@@ -314,8 +314,8 @@ def _frames_of(path: Path, inputs: list[Mapping[str, Any]]) -> int | None:
     if len(inputs) > 1 or not is_waveform or inputs[0]["type"] not in ("tensor(float)", "tensor(float16)"):
         told = ", ".join(f"{one['name']} {one['type']} {one['shape']}" for one in inputs)
         raise RequestError(
-            f"{path}: not a classifier of waveforms; it takes {told or 'no input'}, and BADC gives one input of float samples, "
-            "[windows, samples] or [windows, 1, samples]"
+            f"{path}: not a classifier of waveforms; it takes {told or 'no input'}, and BADC gives one input of float "
+            "samples, [windows, samples] or [windows, 1, samples]"
         )
     frames = shape[1] if len(shape) == 3 and shape[2] == 1 else shape[-1]
     return None if frames is None else int(frames)

@@ -166,7 +166,7 @@ def _hit(similarity: float, row: dict[str, Any]) -> Hit:
 
 
 def stored(folder: Path, recording_id: str, at_ms: int) -> Query:
-    """Return the embedding of the window of a recording that contains a time: the last one that begins by then.
+    """Return the embedding of the window of a recording that contains a time, the last one if several do.
 
     Raises
     ------
@@ -181,13 +181,15 @@ def stored(folder: Path, recording_id: str, at_ms: int) -> Query:
     best: tuple[int, Path] | None = None
     for path in files:
         told_by(path)  # what is no such file is named
-        table = pq.read_table(path, columns=["start_ms"], filters=[("recording_id", "=", recording_id)])
-        starts = [start for start in table["start_ms"].to_pylist() if start <= at_ms]
+        names = ["start_ms", "end_ms", "chunk_end_ms"]
+        table = pq.read_table(path, columns=names, filters=[("recording_id", "=", recording_id)])
+        times = zip(*(table[name].to_pylist() for name in names), strict=True)
+        starts = [start for start, end, of_chunk in times if start <= at_ms < (of_chunk if end is None else end)]
         windows += table.num_rows
         if starts and (best is None or max(starts) >= best[0]):
             best = (max(starts), path)
     if best is None:
-        where = "has no window by then" if windows else "is not in it"
+        where = "has no window at that time" if windows else "is not in it"
         raise RequestError(f"{folder}: the recording {recording_id} {where}; --recording and --start name one that is")
     start_ms, path = best
     row = pq.read_table(

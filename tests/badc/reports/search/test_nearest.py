@@ -106,7 +106,8 @@ def test_the_window_of_a_recording_that_contains_a_time(tmp_path: Path, chunk: M
     for at_ms, start_ms, row in ((61_000, 61_000, [0, 1]), (62_999, 62_000, [1, 1])):
         found = stored(tmp_path, "REC", at_ms)
         assert (found.start_ms, found.rows.tolist(), found.model) == (start_ms, [row], model_of(SETTINGS))
-    with pytest.raises(RequestError, match="the recording REC has no window by then"):
-        stored(tmp_path, "REC", 59_999)
+    for at_ms in (59_999, 64_000):
+        with pytest.raises(RequestError, match="the recording REC has no window at that time"):
+            stored(tmp_path, "REC", at_ms)
     with pytest.raises(RequestError, match="the recording OTHER is not in it"):
         stored(tmp_path, "OTHER", 0)

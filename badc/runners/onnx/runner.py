@@ -18,7 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from badc.chunks.manifest import Chunk
 from badc.detections.result import ChunkResult, Detection, ResultStatus
-from badc.errors import NotInstalledError, RequestError
+from badc.errors import NotInstalledError, RequestError, RunnerError
 from badc.recordings.audio import AudioWindow
 from badc.recordings.channels import mono_at
 from badc.runners.embeddings import parse_embeddings
@@ -153,15 +153,14 @@ class OnnxSpec(ConfidentSpec):
             raise NotInstalledError(f"onnxruntime is not installed; {_INSTALL}")
         python = sys.executable if self.onnx_python is None else str(self.onnx_python.absolute())
         path = self.use_onnx.absolute()
-        status = path.stat()
-        checked = _check(python, path, (status.st_size, status.st_mtime_ns))
+        checked = _check(python, path, _state_of(path))
         config, scores = _config_of(self, checked)
         read_labels(self.labels, scores)
         model = Model(
             python=python,
             config=config,
-            digest=_digest_of(path, (status.st_size, status.st_mtime_ns)),
-            labels_digest=hashlib.sha256(self.labels.read_bytes()).hexdigest()[:_DIGITS],
+            digest=_digest_of(path, _state_of(path)),
+            labels_digest=_digest_of_labels(self.labels),
             scores=scores,
             cuda=checked["cuda"],
         )
@@ -192,7 +191,10 @@ class OnnxRunner:
         assert spec.model is not None
         assert spec.labels is not None
         model = spec.model
+        if _digest_of_labels(spec.labels) != model.labels_digest:
+            raise _changed(spec.labels)
         self._config = model.config
+        self._model, self._digest = spec.use_onnx, model.digest
         self._labels = read_labels(spec.labels, model.scores)
         self._timeout_s = spec.chunk_timeout_s
         self._scratch_dir = place.scratch_dir
@@ -219,6 +221,9 @@ class OnnxRunner:
 
     def detect(self, chunk: Chunk, audio: AudioWindow) -> RunnerOutput:
         """Analyse one chunk in the host (see `Runner.detect`)."""
+        # A host that starts anew would load whatever is there now.
+        if _digest_of(self._model, _state_of(self._model)) != self._digest:
+            raise _changed(self._model)
         samples, note = mono_at(audio, self._config.sample_rate_hz)
         with tempfile.NamedTemporaryFile(dir=self._scratch_dir, suffix=".f32") as file:
             file.write(samples.astype("<f4", copy=False).tobytes())
@@ -267,6 +272,20 @@ def _digest_of(model: Path, version: tuple[int, int]) -> str:
             while block := stream.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()[:_DIGITS]
+
+
+def _digest_of_labels(labels: Path) -> str:
+    return hashlib.sha256(labels.read_bytes()).hexdigest()[:_DIGITS]
+
+
+def _state_of(model: Path) -> tuple[int, int]:
+    """Return what changes when a file does: its size and time."""
+    status = model.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _changed(path: Path) -> RunnerError:
+    return RunnerError(f"{path}: has changed since the run began; start it again, or put the file back")
 
 
 def _weights_of(model: Path) -> list[Path]:

@@ -338,6 +338,26 @@ def test_weights_beside_the_model_count_whatever_their_file_is_called(
     assert versions[0] == versions[1] != versions[2]
 
 
+def test_a_model_or_labels_that_change_during_a_run_fail_its_attempts(
+    make_spec: Callable[..., OnnxSpec],
+    make_model: Callable[..., Path],
+    run: Callable[..., RunnerOutput],
+    labels: Path,
+    tones: Path,
+    tmp_path: Path,
+) -> None:
+    model = tmp_path / "model.onnx"
+    model.write_bytes(make_model().read_bytes())
+    spec = make_spec({"use_onnx": model})
+    model.write_bytes(make_model(of_silence=1.0).read_bytes())
+    with pytest.raises(RunnerError, match=r"model\.onnx: has changed since the run began"):
+        run(spec, tones)
+    model.write_bytes(make_model().read_bytes())
+    labels.write_text("low\nmiddle\nowl\n")
+    with pytest.raises(RunnerError, match=r"labels\.txt: has changed since the run began"):
+        run(spec, tones)
+
+
 @pytest.mark.usefixtures("_fresh_runner")
 def test_a_run_writes_detections_and_what_ran_the_model(
     make_spec: Callable[..., OnnxSpec], labels: Path, tones: Path, make_manifest: Callable[..., Path], tmp_path: Path

@@ -15,12 +15,14 @@ from badc.datalad.record import SUBJECT, record
 from badc.datalad.run import DataladRun
 from badc.datalad.worktree import Change, changes
 from badc.datasets.inference.record_settings import RecordSettings
+from badc.datasets.inference.settings import telemetry_of
 from badc.datasets.listing import matcher
 from badc.detections.result import without_output
 from badc.errors import BadcError, RequestError, numbered
 from badc.inference.config_file import settings_of_run
 from badc.inference.provenance import infer_run
 from badc.inference.settings import InferSettings
+from badc.system.paths import absolute
 from badc.system.threads import in_threads
 from badc.telemetry.summary import JobStatus, RunState, read_configuration, read_jobs, summary_path
 
@@ -93,7 +95,8 @@ def _run_or_reason(path: Path, settings: RecordSettings) -> DataladRun | Recorde
         manifest = read_manifest(path, settings.root)
         ids = {chunk.recording_id for chunk in manifest.chunks}
         name = ids.pop() if len(ids) == 1 else path.stem
-        log = settings.root / settings.telemetry_dir / "infer" / f"{name}.jsonl"
+        folders = (absolute(settings.root / folder) for folder in (settings.output_dir, settings.telemetry_dir))
+        log = telemetry_of(*folders) / f"{name}.jsonl"
         if not summary_path(log).exists() and not summary_path(log).is_symlink():
             return RecordedRun(name, reason=f"it has no summary ({summary_path(log)})")
         configuration = read_configuration(summary_path(log))

@@ -17,10 +17,15 @@ class RecordSettings(DatasetSettings):
     manifest_dir: Annotated[
         Path, Field(description="Folder of the manifests, at any depth; a relative path is below the dataset.")
     ] = OrchestrateSettings.model_fields["manifest_dir"].default
+    output_dir: Annotated[
+        Path,
+        Field(description="Folder of the detections whose runs are recorded; a relative path is below the dataset."),
+    ] = OrchestrateSettings.model_fields["output_dir"].default
     telemetry_dir: Annotated[
         Path,
         Field(
-            description="Folder of the telemetry: infer/RECORDING.jsonl in it; a relative path is below the dataset."
+            description="Folder of the telemetry: infer/RECORDING.jsonl in it, or in a folder named like another "
+            "--output-dir; a relative path is below the dataset."
         ),
     ] = OrchestrateSettings.model_fields["telemetry_dir"].default
     pattern: InferPattern = ()

@@ -20,6 +20,7 @@ from badc.settings.redo import RedoBefore, redoing
 from badc.system.paths import absolute
 
 _BELOW = "a relative path is below the dataset"
+_NAMED = "or in a folder named like another --output-dir"
 InferPattern = Annotated[
     tuple[str, ...],
     Field(
@@ -116,7 +117,7 @@ class DatasetInferOptions(BundleOptions, AudioOptions, InferOptions):
         Field(description=f"{InferOptions.model_fields['embeddings'].description} In a dataset, {_BELOW}."),
     ] = None
     telemetry_dir: Annotated[
-        Path, Field(description=f"Folder for the telemetry: infer/RECORDING.jsonl in it; {_BELOW}.")
+        Path, Field(description=f"Folder for the telemetry: infer/RECORDING.jsonl in it, {_NAMED}; {_BELOW}.")
     ] = Path("artifacts/telemetry")
     resume_completed: Annotated[
         bool,
@@ -166,6 +167,11 @@ class DatasetInferOptions(BundleOptions, AudioOptions, InferOptions):
     def runner_is_default(self) -> bool:
         """Whether no runner is named."""
         return self.use_hawkears is None and self.runner_block is None and not super()._choices()
+
+
+def telemetry_of(output_dir: Path, telemetry_dir: Path) -> Path:
+    """Return the folder of the logs of a folder of detections; each of several has logs of its own."""
+    return telemetry_dir / output_dir.name
 
 
 @lru_cache(maxsize=256)  # the same few folders for each recording
@@ -302,7 +308,9 @@ class OrchestrateSettings(SlurmSettings, DatasetInferOptions, LayoutSettings, Da
     @property
     def telemetry_folder(self) -> Path:
         """The folder of the recordings' telemetry logs."""
-        return self.below(self.sockeye_log_dir or self.telemetry_dir / "infer")
+        if self.sockeye_log_dir is not None:
+            return self.below(self.sockeye_log_dir)
+        return telemetry_of(self.below(self.output_dir), self.below(self.telemetry_dir))
 
     @property
     def embeddings_folder(self) -> Path | None:

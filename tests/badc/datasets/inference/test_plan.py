@@ -255,7 +255,9 @@ def test_a_recordings_run_has_the_datasets_places(dataset: Callable[..., Path]) 
     settings = made.infer_settings(made.todo[0])
     assert settings.manifest == root / "manifests" / "REC.csv"
     assert settings.output_dir == root / "elsewhere"
-    assert settings.telemetry_log == root / "artifacts" / "telemetry" / "infer" / "REC.jsonl"
+    assert settings.telemetry_log == root / "artifacts" / "telemetry" / "elsewhere" / "REC.jsonl", "has its own logs"
+    (of_the_first,) = plan(root).todo
+    assert of_the_first.log == root / "artifacts" / "telemetry" / "infer" / "REC.jsonl"
     assert (settings.dataset_root, settings.max_retries, settings.resume_summary) == (root, 0, None)
 
 

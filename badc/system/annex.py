@@ -98,6 +98,12 @@ def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 - badc.system.paths imports this module
 
 
+def key_of(path: Path) -> str | None:
+    """Return the git-annex key that a link or a pointer names; None of another file, such as an unlocked one."""
+    target = os.readlink(path) if is_locked(path) else path.read_text(errors="replace") if is_pointer(path) else ""  # noqa: PTH115
+    return target.split("\n")[0].rpartition("/")[2] or None
+
+
 def size_in_key(target: str) -> int | None:
     """Return the size in the git-annex key, such as `MD5E-s1234--0a1b.wav`, that a link or a pointer names, or None."""
     found = _KEY_SIZE.search(target)

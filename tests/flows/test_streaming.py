@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from badc.chunks.cutting import plan_chunks, write_virtual_manifest
 from badc.chunks.status import ChunkState, ChunkStatus, status_path, write_chunk_status
 from badc.datalad.content import drop, fetch
 from badc.datalad.environment import DataladError, environment
+from badc.datasets.inference.plan import plan_orchestration
 from badc.datasets.inference.settings import OrchestrateSettings
+from badc.datasets.inference.streaming import AudioStream
 from badc.errors import RequestError
 from badc.system.annex import content_is_here, size_of_content
 
@@ -116,6 +119,27 @@ def test_a_pipeline_streams_from_a_special_remote(badc, archive: Path, datalad_d
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("unlocked", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_the_same_audio_under_two_names_stays_until_both_have_ended(archive: Path, unlocked: bool) -> None:
+    first, second = (archive / "audio" / f"{name}.wav" for name in "AB")
+    second.unlink()
+    second.symlink_to(first.readlink())
+    run(archive, "git", "add", "audio")
+    if unlocked:
+        run(archive, "git", "annex", "unlock", "audio/A.wav", "audio/B.wav")
+    settings = {"use_hawkears": False, "pattern": ("A", "B"), "fetch_ahead": 2, "drop_after": True}
+    plan = plan_orchestration(OrchestrateSettings(dataset=archive, **settings))
+    said: list[str] = []
+    with closing(AudioStream(plan, said.append)) as stream:
+        for recording in plan.todo:
+            stream.wait_for(recording)
+        stream.ended(plan.todo[0])
+        assert [content_is_here(path) for path in (first, second)] == [True, True]
+        stream.ended(plan.todo[1])
+    assert [content_is_here(path) for path in (first, second)] == [False, False]
+    assert said == []
+
+
 def test_what_no_other_place_has_is_not_dropped(archive: Path, datalad_dataset: Path) -> None:
     fetch(archive, ["audio/A.wav"])
     shutil.rmtree(datalad_dataset, ignore_errors=True)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from badc.chunks.manifest import read_manifest
 from badc.datalad.content import drop, fetch
-from badc.datalad.environment import DataladError, datalad_problem
+from badc.datalad.environment import DataladError, datalad_problem, git
 from badc.datasets.inference.plan import OrchestrationPlan
 from badc.datasets.inference.recording import RecordingToInfer
 from badc.errors import BadcError, RequestError
-from badc.system.annex import content_is_elsewhere, size_of_content
+from badc.system.annex import content_is_elsewhere, key_of, size_of_content
 from badc.system.paths import find_dataset_root
 
 _TICK_S = 0.25
@@ -29,9 +29,12 @@ def require_streamable(plan: OrchestrationPlan) -> None:
 
 @dataclass(slots=True)
 class _Recording:
-    """The audio files of a recording, of which `lacking` are to be fetched; `error` if some could not be had."""
+    """The audio files of a recording with their contents, by git-annex's keys: files may be copies of each other.
 
-    audio: list[Path] = field(default_factory=list)
+    `lacking` are to be fetched; `error` if some could not be had.
+    """
+
+    audio: dict[Path, str] = field(default_factory=dict)
     lacking: list[Path] = field(default_factory=list)
     ready: bool = False
     error: BadcError | None = None
@@ -59,8 +62,10 @@ class AudioStream:
         self._changed = threading.Condition()
         self._begun: set[str] = set()
         self._known: dict[str, _Recording] = {}
-        self._users: Counter[Path] = Counter()
-        self._fetched: dict[Path, int] = {}  # what it has fetched, or will at once, and not dropped; with the sizes
+        # By content.
+        self._users: Counter[str] = Counter()
+        self._fetched: dict[str, int] = {}  # what it has fetched, or will at once, and not dropped; with the sizes
+        self._dropping: set[str] = set()
         self._not_had: dict[str, bool] = {}  # whose audio could not be fetched; whether it was tried again
         self._closed = False
         self._waiting = deque(plan.todo)
@@ -89,13 +94,15 @@ class AudioStream:
             if found is None or found.ended:
                 return
             found.ended = True
-            self._users.subtract(found.audio)
-            paths = [path for path in found.audio if self._users[path] <= 0 and path in self._fetched]
+            self._users.subtract(found.audio.values())
+            unused = {p: c for p, c in found.audio.items() if self._users[c] <= 0 and c in self._fetched}
+            self._dropping |= set(unused.values())
         if self._drops:
-            self._drop(recording, [path for path in paths if not content_is_elsewhere(path)])
+            self._drop(recording, [path for path in unused if not content_is_elsewhere(path)])
         with self._changed:
-            for path in filter(content_is_elsewhere, paths):
-                del self._fetched[path]
+            self._dropping -= set(unused.values())
+            for path in filter(content_is_elsewhere, unused):
+                self._fetched.pop(unused[path], None)
             del self._known[recording.recording_id]
             self._begun.discard(recording.recording_id)
             self._changed.notify_all()
@@ -146,14 +153,16 @@ class AudioStream:
         while self._waiting and len(batch) < max(most, asked):
             recording = self._waiting[0]
             wanted = self._look_at(recording)
-            sizes = {path: size_of_content(path) or 0 for path in wanted.lacking}
+            if not self._dropping.isdisjoint(wanted.audio.values()):
+                break
+            sizes = {wanted.audio[path]: size_of_content(path) or 0 for path in wanted.lacking}
             if self._limit is not None and sum(self._fetched.values()) + sum(sizes.values()) > self._limit:
-                if any(path in self._fetched for each in self._known.values() for path in each.audio):
+                if any(content in self._fetched for each in self._known.values() for content in each.audio.values()):
                     break  # something will be dropped
                 wanted = _Recording(error=RequestError(self._too_much(sum(sizes.values()))))
             else:
                 self._fetched |= sizes
-            self._users.update(wanted.audio)
+            self._users.update(wanted.audio.values())
             self._known[recording.recording_id] = wanted
             batch.append(self._waiting.popleft())
         return batch
@@ -167,8 +176,8 @@ class AudioStream:
         try:
             manifest = read_manifest(recording.manifest, self._plan.settings.root)
             sources = dict.fromkeys(chunk.source_path for chunk in manifest.chunks)
-            audio = [manifest.locate(source) for source in sources]
-            return _Recording(audio, [p for p in audio if p not in self._fetched and content_is_elsewhere(p)])
+            audio = {path: _content_of(path) for path in map(manifest.locate, sources)}
+            return _Recording(audio, [p for p in audio if audio[p] not in self._fetched and content_is_elsewhere(p)])
         except BadcError as error:
             return _Recording(error=error)
 
@@ -186,3 +195,15 @@ class AudioStream:
                     self._not_had.setdefault(recording.recording_id, False)
                 each.ready = True
             self._changed.notify_all()
+
+
+def _content_of(path: Path) -> str:
+    """Return git-annex's key of a file, or the path of one that it does not keep."""
+    if not path.exists() and not path.is_symlink():
+        return str(path)
+    if (key := key_of(path)) is not None:
+        return key
+    try:
+        return git(path.parent, "annex", "lookupkey", "--", path.name).strip()
+    except DataladError:
+        return str(path)

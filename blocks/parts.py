@@ -107,6 +107,7 @@ CLUSTER = Part(
         "cpu_workers",
         "threads_per_worker",
         "worker_memory_gib",
+        "worker_timeout_s",
         "gpu_sample_interval_s",
         "gpu_pool",
         "scheduler",

@@ -36,7 +36,7 @@ class InferOptions(RunnerSettings):
         },
         "Workers": (
             *("max_gpus", "cpu_workers", "threads_per_worker", "chunks_at_once", "worker_memory_gib", "scheduler"),
-            "gpu_sample_interval_s",
+            *("worker_timeout_s", "gpu_sample_interval_s"),
         ),
         "Retries": (
             *("resume_summary", "resume_completed", "keep_going", "fail_fast", "max_retries", "chunk_timeout_s"),
@@ -106,6 +106,16 @@ class InferOptions(RunnerSettings):
     gpu_sample_interval_s: Annotated[
         float, Field(ge=0.1, description="Seconds between two readings of a GPU's load while a chunk runs.")
     ] = 1.0
+    worker_timeout_s: Annotated[
+        float,
+        Field(
+            ge=10,
+            le=86_400,
+            description="Give a worker up that has not reported for so many seconds, such as one that is frozen: its "
+            "chunks run again on others. Not how long a chunk may take, which is --chunk-timeout. A --scheduler has a "
+            "time of its own.",
+        ),
+    ] = 120.0
     worker_memory_gib: Annotated[
         float | None,
         Field(

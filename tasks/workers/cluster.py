@@ -110,7 +110,9 @@ def open_cluster(settings: InferOptions, chunks: int | None = None) -> Iterator[
     with ExitStack() as stack:
         # Not Dask's default temporary folder: its name is known, so another user may own it; workers import from it.
         scratch = stack.enter_context(closing(Scratch()))
-        dask.config.set(_UNWATCHED | _CLOSED)
+        # The scheduler looks as often as this, so it finds out after one to two times it.
+        silent_too_long = {"distributed.scheduler.worker-ttl": f"{settings.worker_timeout_s / 2:g}s"}
+        dask.config.set(_UNWATCHED | _CLOSED | silent_too_long)
         stack.enter_context(dask.config.set({"temporary-directory": str(scratch.path)}))
         security = Security.temporary()
         gpus, reason = _find_gpus()

@@ -72,7 +72,7 @@ def drop(root: Path, paths: Iterable[Path]) -> None:
     if by_folder:
         with dataset_lock(root):  # dropping an unlocked file changes git's index
             for folder, names in by_folder.items():
-                git(folder, "annex", "drop", "--quiet", "--", *names)
+                git(folder, "annex", "drop", "--", *names)
 
 
 def _is_wanted(base: Path, path: Path) -> bool:

@@ -108,4 +108,6 @@ def _git(folder: Path, words: Sequence[str]) -> subprocess.CompletedProcess[byte
 
 
 def _said(done: subprocess.CompletedProcess[bytes]) -> str:
-    return os.fsdecode(done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
+    # git-annex gives its reasons on stdout, and the number of failures on stderr.
+    parts = (os.fsdecode(part).strip() for part in (done.stdout, done.stderr))
+    return "\n".join(filter(None, parts)) or f"exit code {done.returncode}"

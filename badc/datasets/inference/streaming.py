@@ -130,7 +130,7 @@ class AudioStream:
         try:
             drop(self._root, paths)
         except DataladError as error:
-            self._say(f"{recording.recording_id}: its audio stays here: {error}")
+            self._say(f"{recording.recording_id}: its audio stays here: {' '.join(str(error).split())}")
 
     def _fetch_all(self) -> None:
         while True:

@@ -50,6 +50,7 @@ def seen_by_commands(folder: Path) -> set[str]:
     return {detection["gpus"] for document in documents for detection in document["detections"]}
 
 
+@pytest.mark.long
 def test_a_gpu_that_fails_every_chunk_ruins_no_run(gpu_run, fake, tmp_path):
     broken = tmp_path / "broken.py"
     broken.write_text(

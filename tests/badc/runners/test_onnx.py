@@ -19,8 +19,6 @@ from badc.inference.settings import InferSettings
 from badc.inference.worker import infer_chunks
 from badc.recordings.audio import probe, window_of
 from badc.runners.interface import RunnerOutput, WorkerPlace
-from badc.runners.onnx.batches import BatchSize
-from badc.runners.onnx.config import PRESETS, OnnxConfig
 from badc.runners.onnx.remembered import remember, remembered
 from badc.runners.onnx.runner import OnnxRunner, OnnxSpec
 
@@ -303,11 +301,6 @@ def test_which_of_two_outputs_has_the_scores_is_asked_for(make_spec: Callable[..
     )
 
 
-def test_the_presets_are_complete() -> None:
-    for values in PRESETS.values():
-        assert OnnxConfig(**values, output="x").sample_rate_hz == 32_000
-
-
 def test_the_fingerprint_counts_model_and_labels_by_their_content(
     make_spec: Callable[..., OnnxSpec], labels: Path, tmp_path: Path
 ) -> None:
@@ -378,27 +371,6 @@ def test_a_run_writes_detections_and_what_ran_the_model(
     written = [json.loads(path.read_bytes()) for path in sorted((tmp_path / "out").rglob("*.json"))]
     assert [[d["label"] for d in chunk["detections"]] for chunk in written] == [["low", "middle"], ["high"]]
     assert {chunk["model_version"] for chunk in written} == {spec.known_version}
-
-
-def grow(seconds: Callable[[int], float], windows: int = 1000, most: int = 10**6) -> BatchSize:
-    """Return the size that the search ends with, where a batch takes so long, and memory holds so many windows."""
-    sizes = BatchSize()
-    for _ in range(100):
-        count = min(sizes.size, windows)
-        if count > most:
-            sizes.too_large(count)
-        else:
-            sizes.took(count, seconds(count), windows)
-    assert sizes.settled
-    return sizes
-
-
-def test_batches_grow_while_that_is_faster_and_memory_holds() -> None:
-    assert grow(lambda count: 0.1 + count * 0.01).size == 128  # more saves less than a twentieth
-    assert grow(lambda count: count * 0.01).size == 1
-    assert grow(lambda count: 0.1, most=100).size == 64
-    assert grow(lambda count: 0.1, windows=20).size == 32  # all windows of a chunk at once
-    assert grow(lambda count: 0.1).size == 512
 
 
 def test_the_size_is_remembered(make_spec: Callable[..., OnnxSpec], tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ the files is not that of the rows, or manifests have to fill gaps, DuckDB sorts 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -43,6 +42,7 @@ from badc.recordings.sites import read_sites
 from badc.recordings.start_times import RecordingTimes
 from badc.system import atomic
 from badc.system.paths import absolute, default_summary_csv, passed_over_notes
+from badc.system.scratch import folder_beside
 
 _BATCH_CHUNKS = 5000
 _MOST_BAD_FILES_KEPT = 10_000
@@ -196,14 +196,14 @@ def aggregate(
         return made
     output.parent.mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.TemporaryDirectory(prefix=".badc-aggregate-", dir=output.parent) as scratch,
-        stage_database(Path(scratch)) as database,
+        folder_beside(output.parent) as scratch,
+        stage_database(scratch) as database,
     ):
         dataset = dataset_of(folder)
         times = RecordingTimes([Path.cwd()] if dataset is None else [dataset, Path.cwd()])
         places = RecordingPlaces(settings.layout, _sources(folder, manifests, dataset), dataset)
         here = None if dataset is None else str(dataset)
-        staging = _Staging(Path(scratch), database, times, places, made, settings.strict, here)
+        staging = _Staging(scratch, database, times, places, made, settings.strict, here)
         detections, coverage = staging.detections, staging.coverage
         if settings.parquet is not None:
             detections.made_of = coverage.made_of = as_told(folder, settings.parquet)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,11 @@ def replacing(path: Path) -> Iterator[Path]:
             error.filename = str(path)  # which a person knows
             del error.filename2
         raise
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file's name is one that `replacing` gives, so that a killed process has left it."""
+    return re.fullmatch(r"\.tmp-\d+-[0-9a-f]{12}", name) is not None
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 import orjson
 
 from badc.errors import RequestError, numbered
+from badc.system import atomic
 from badc.system.clock import now
 from badc.system.file_lock import lock
 
@@ -63,6 +64,7 @@ def output_lock(output_dir: Path, recordings: frozenset[str], telemetry_log: Pat
             )
         )
         stream.flush()
+    _clear_what_killed_runs_left(output_dir, recordings)
     try:
         yield
     finally:
@@ -75,6 +77,18 @@ def output_lock(output_dir: Path, recordings: frozenset[str], telemetry_log: Pat
         stream.close()
         with contextlib.suppress(OSError):  # other runs may still have theirs in it
             path.rmdir()
+
+
+def _clear_what_killed_runs_left(output_dir: Path, recordings: frozenset[str]) -> None:
+    """Remove half-written files from the folders of recordings, which nobody else writes to now."""
+    for recording_id in recordings:
+        folder = output_dir / recording_id
+        if folder.is_symlink():
+            continue
+        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+            left = [entry.path for entry in entries if atomic.is_temporary(entry.name)]
+            for path in left:
+                os.unlink(path)  # noqa: PTH108
 
 
 def living_runs(output_dir: Path) -> dict[str, str]:
@@ -105,9 +119,9 @@ def _guarded(path: Path) -> Iterator[int]:
     for tries_left in range(_GUARD_TRIES, -1, -1):
         with contextlib.ExitStack() as stack:
             try:
-                path.mkdir(parents=True, exist_ok=True)
+                _make_folder(path)
                 folder = _opened(stack, path, os.O_DIRECTORY, None)
-                guard = _opened(stack, _GUARD, os.O_RDWR | os.O_CREAT, folder)
+                guard = _opened_guard(stack, folder)
             except OSError as error:
                 if error.errno == errno.ELOOP or not _may_become_a_folder(path):
                     raise _in_the_way(path) from None
@@ -125,6 +139,22 @@ def _opened(stack: contextlib.ExitStack, name: Path | str, flags: int, folder: i
     descriptor = os.open(name, flags | os.O_NOFOLLOW, 0o666, dir_fd=folder)
     stack.callback(os.close, descriptor)
     return descriptor
+
+
+def _make_folder(path: Path) -> None:
+    """Make the folder of the locks, which those may write to who may write to the folder above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        path.mkdir()
+        path.chmod(stat.S_IMODE(path.parent.stat().st_mode))
+
+
+def _opened_guard(stack: contextlib.ExitStack, folder: int) -> int:
+    """Open the guard, or that of another user, which may be one to read only; that is enough for a lock."""
+    try:
+        return _opened(stack, _GUARD, os.O_RDWR | os.O_CREAT, folder)
+    except PermissionError:
+        return _opened(stack, _GUARD, os.O_RDONLY, folder)
 
 
 def _may_become_a_folder(path: Path) -> bool:
@@ -162,7 +192,10 @@ def _refuse_if_taken(path: Path, folder: int, recordings: frozenset[str]) -> Non
             if other is None:
                 continue
             if lock(found, wait=False, shared=True):
-                os.unlink(name, dir_fd=folder)
+                with contextlib.suppress(
+                    PermissionError
+                ):  # another user's, in a folder like /tmp: it stays, and is free
+                    os.unlink(name, dir_fd=folder)
             else:
                 _refuse_if_shared(path, other, recordings)
 

@@ -21,7 +21,7 @@ from typing import IO
 from badc.system.file_lock import lock
 
 MARKER = ".badc-scratch"
-_PREFIX = "badc-"
+_PREFIX, _HIDDEN = "badc-", ".badc-scratch-"
 
 
 class Scratch:
@@ -30,8 +30,8 @@ class Scratch:
     Its marker stays locked until `close`, or until the process ends, however that happens.
     """
 
-    def __init__(self, parent: Path | None = None) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+    def __init__(self, parent: Path | None = None, prefix: str = _PREFIX) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         self._marker = _marked(self.path)
 
     def ensure(self) -> bool:
@@ -57,9 +57,20 @@ class Scratch:
         self._marker.close()
 
 
-def sweep(parent: Path | None = None) -> None:
+@contextlib.contextmanager
+def folder_beside(parent: Path | None) -> Iterator[Path]:
+    """Yield a temporary folder in `parent` for the block; it is hidden there, and what killed processes left goes."""
+    sweep(parent, _HIDDEN)
+    scratch = Scratch(parent, _HIDDEN)
+    try:
+        yield scratch.path
+    finally:
+        scratch.close()
+
+
+def sweep(parent: Path | None = None, prefix: str = _PREFIX) -> None:
     """Remove the temporary folders that this user's killed processes left on this machine, in `parent` or as above."""
-    for folder in (parent or Path(tempfile.gettempdir())).glob(f"{_PREFIX}*"):
+    for folder in (parent or Path(tempfile.gettempdir())).glob(f"{prefix}*"):
         with contextlib.suppress(OSError), _lock_of_dead_worker(folder) as dead:
             if dead:
                 _remove(folder)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from badc.reports.query.tables import EFFORT, find_coverage, open_tables
 from badc.reports.settings import DatabaseSettings
 from badc.system import atomic
 from badc.system.paths import absolute
+from badc.system.scratch import folder_beside
 from badc.system.sql import quoted, quoted_path
 
 # Names of the exported CSVs, by view.
@@ -119,8 +119,8 @@ def write_database(
     target.parent.mkdir(parents=True, exist_ok=True)
     # In its own folder, because DuckDB puts its write-ahead log beside the file; of a path with a `?`, somewhere else.
     beside = None if "?" in str(target) else target.parent
-    with tempfile.TemporaryDirectory(prefix=".badc-report-", dir=beside) as folder:
-        made = Path(folder, "made.duckdb")
+    with folder_beside(beside) as folder:
+        made = folder / "made.duckdb"
         tables.execute(f"ATTACH {quoted(str(made))} AS made (STORAGE_VERSION '{_STORAGE_VERSION}')")
         try:
             tables.execute("CREATE TABLE made.detections AS SELECT * FROM chosen")

@@ -192,9 +192,7 @@ def _refuse_if_taken(path: Path, folder: int, recordings: frozenset[str]) -> Non
             if other is None:
                 continue
             if lock(found, wait=False, shared=True):
-                with contextlib.suppress(
-                    PermissionError
-                ):  # another user's, in a folder like /tmp: it stays, and is free
+                with contextlib.suppress(PermissionError):  # another user's, in a folder like /tmp: it stays, free
                     os.unlink(name, dir_fd=folder)
             else:
                 _refuse_if_shared(path, other, recordings)

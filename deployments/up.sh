@@ -29,6 +29,7 @@ done
 [[ $gpu_limit =~ ^[1-9][0-9]*$ ]] || { echo "up.sh: --gpu-limit $gpu_limit: not a number" >&2; exit 2; }
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+unset BADC_CHECKOUT # a worker's own, which must not get into the deployments
 PATH=$PWD/.venv/bin:$PATH
 . deployments/environment.sh
 command -v prefect >/dev/null || { echo "up.sh: prefect is not installed here; run make env" >&2; exit 2; }

@@ -15,6 +15,7 @@ TEXT
 
 case ${1:-} in -h | --help) usage; exit 0 ;; esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export BADC_CHECKOUT=$PWD
 PATH=$PWD/.venv/bin:$PATH
 . deployments/environment.sh
 command -v prefect >/dev/null || { echo "worker.sh: prefect is not installed here; run make env" >&2; exit 2; }

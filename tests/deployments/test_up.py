@@ -18,6 +18,7 @@ DEAD_RUNS = "BADC: runs that died are marked Crashed"
 
 def test_up_made_everything(lab: Lab) -> None:
     assert set(lab.deployments()) == {"infer", "aggregate", "orchestrate", "nightly", "pipeline", "report"}
+    assert str(ROOT) not in str(lab.deployments()), "so that they run in any checkout, on any machine"
     assert [pool["name"] for pool in lab.ask("work_pools/filter")] == ["badc"]
     assert {each["name"]: each["enabled"] for each in lab.ask("automations/filter")} == {
         DEAD_RUNS: True,

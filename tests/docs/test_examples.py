@@ -22,6 +22,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 LONG = {
     "blocks.md",
     "compare.md",
+    "embeddings.md",
     "getting-started.md",
     "infer.md",
     "laptop.md",
@@ -31,11 +32,16 @@ LONG = {
     "server.md",
     "species.md",
 }
+# The recordings alone: the page's own command analyses them.
+_STUDY = (
+    "python -c 'from pathlib import Path; from badc.recordings import demo_study as study; "
+    'study.write_demo_study(Path("demo"))\''
+)
 # What a page supposes beyond the folder that all of them have.
 BEFORE = {
-    # The recordings alone: the page's own command analyses them.
-    "README.md": "python -c 'from pathlib import Path; from badc.recordings import demo_study as study; "
-    'study.write_demo_study(Path("demo"))\'',
+    "README.md": _STUDY,
+    "embeddings.md": f"{_STUDY}; python -c 'import soundfile as sf; "
+    'sf.write("call.flac", *sf.read("audio/GNWT-290_20230509_094500.wav", stop=96_000))\'',
     "getting-started.md": "badc demo demo; cd demo",
     "run-configuration.md": "badc demo demo",
     "aggregate.md": "cp artifacts/aggregate/summary_coverage.csv out_coverage.csv",

@@ -187,7 +187,7 @@ def test_a_result_that_was_reported_is_not_waited_for(prefect_api, monkeypatch) 
     body = task(frozen_result, cache_policy=NO_CACHE, persist_result=False)
 
     def around(on_worker, path):
-        return on_worker.bound(None, lambda: "reported" if Path(path).exists() else None)(path)
+        return on_worker.bound(None, (), lambda: "reported" if Path(path).exists() else None)(path)
 
     @flow
     def once(address: str, path: str) -> str:

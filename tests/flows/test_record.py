@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -76,6 +78,26 @@ def test_what_tasks_computed_is_recorded_and_can_be_run_again_in_a_clone(badc, d
         assert json.loads(after)["detections"] == json.loads(before)["detections"] != []
         assert json.loads(after)["dataset_root"] == str(clone), "it was computed here"
     assert run(clone, "git", "status", "--porcelain") == ""
+
+
+@pytest.mark.long
+@pytest.mark.datalad
+def test_later_results_of_another_folder_get_a_record_of_their_own(badc, datalad_dataset, fake):
+    root, other = datalad_dataset, Path("artifacts/other")
+    settings = RecordSettings(dataset=root, output_dir=other)
+    words = ("infer", "orchestrate", root, "--apply", "--no-record-datalad", "--output-dir", other)
+    code, _, err = ended(badc(*words, "--runner-cmd", fake("detector"), "--allow-partial-chunks", "--cpu-workers", 1))
+    assert code == 0, err
+    assert record_runs(settings)[0].commit is not None
+    assert record_runs(settings)[0].reason == "recorded already"
+    summary = root / "artifacts/telemetry/other/REC.jsonl.summary.json"
+    text = json.dumps(json.loads(summary.read_text()) | {"later": True})
+    summary.unlink()  # a link of git-annex
+    summary.write_text(text)
+    time.sleep(1.1)  # git's times are in seconds
+    saved = ["datalad", "save", "-m", "another run", str(summary)]
+    subprocess.run(saved, cwd=root, env=environment(), capture_output=True, check=True)
+    assert record_runs(settings)[0].commit is not None
 
 
 @pytest.mark.datalad

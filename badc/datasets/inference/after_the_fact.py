@@ -95,8 +95,7 @@ def _run_or_reason(path: Path, settings: RecordSettings) -> DataladRun | Recorde
         manifest = read_manifest(path, settings.root)
         ids = {chunk.recording_id for chunk in manifest.chunks}
         name = ids.pop() if len(ids) == 1 else path.stem
-        folders = (absolute(settings.root / folder) for folder in (settings.output_dir, settings.telemetry_dir))
-        log = telemetry_of(*folders) / f"{name}.jsonl"
+        log = _logs(settings) / f"{name}.jsonl"
         if not summary_path(log).exists() and not summary_path(log).is_symlink():
             return RecordedRun(name, reason=f"it has no summary ({summary_path(log)})")
         configuration = read_configuration(summary_path(log))
@@ -121,6 +120,12 @@ def _not_complete(state: RunState, summary: Path, manifest: Manifest, run: Infer
     return None
 
 
+def _logs(settings: RecordSettings) -> Path:
+    """Return the folder of the recordings' telemetry logs."""
+    folders = (absolute(settings.root / folder) for folder in (settings.output_dir, settings.telemetry_dir))
+    return telemetry_of(*folders)
+
+
 def _times_of_records(root: Path) -> dict[str, int]:
     """Return when each run was recorded last, by the first line of its commit."""
     shown = git(root, "log", "--format=%ct %s", "--fixed-strings", f"--grep={SUBJECT}").splitlines()
@@ -130,7 +135,7 @@ def _times_of_records(root: Path) -> dict[str, int]:
 
 def _times_of_summaries(root: Path, settings: RecordSettings) -> dict[str, int]:
     """Return when each summary was saved last, by its path below the root."""
-    logs = settings.root / settings.telemetry_dir / "infer"
+    logs = _logs(settings)
     places = [logs.relative_to(root).as_posix()] if logs.is_relative_to(root) else []
     found: dict[str, int] = {}
     time = 0

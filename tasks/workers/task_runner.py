@@ -84,8 +84,8 @@ class OnWorker:
     """Calls a function on the first free worker, by means of the task runner's `run`; raises WorkersDiedError.
 
     `preferred` is the address of the worker to do it, if that still lives; those of `avoided` do not, if there are
-    others. `reported` returns the function's result
-    once it is known in another way, None until then; it replaces a result that the worker then does not hand over.
+    others. `reported` returns the function's result once it is known in another way, None until then; it replaces a
+    result that the worker then does not hand over.
     """
 
     run: Call

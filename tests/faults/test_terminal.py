@@ -1,4 +1,4 @@
-"""A terminal that is closed, and one that writes to it what it should not."""
+"""A terminal that is closed while a run is under way."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import pytest
 from badc.telemetry.events import EventStatus, read_events
 from tests.conftest import ROOT
 from tests.flows.conftest import read_summary, unended_starts
+from tests.flows.test_infer_ends import successes, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -47,23 +47,12 @@ def _take_terminal(descriptor: int) -> None:
     fcntl.ioctl(descriptor, termios.TIOCSCTTY, 0)
 
 
-def _ends(log: Path) -> int:
-    return sum(event.status is EventStatus.SUCCESS for event in read_events(log)) if log.exists() else 0
-
-
-def _wait_for_ends(log: Path, number: int) -> None:
-    end = time.monotonic() + 90
-    while _ends(log) < number:
-        assert time.monotonic() < end, "no chunk was analysed"
-        time.sleep(0.1)
-
-
 def test_a_run_whose_terminal_is_closed_ends_as_after_ctrl_c(
     prefect_api, make_recording, make_manifest, fake, tmp_path
 ) -> None:
     process, terminal = _started(tmp_path, prefect_api, make_manifest(make_recording(seconds=40)), fake)
     log = tmp_path / "run.jsonl"
-    _wait_for_ends(log, 2)
+    wait_until(lambda: len(successes(log)) >= 2)
     children = psutil.Process(process.pid).children(recursive=True)
     os.close(terminal)  # the kernel sends SIGHUP
     assert process.wait(60) == 130
@@ -78,7 +67,7 @@ def test_a_run_whose_terminal_is_closed_ends_as_after_ctrl_c(
 def test_under_nohup_it_goes_on(prefect_api, make_recording, make_manifest, fake, tmp_path) -> None:
     process, terminal = _started(tmp_path, prefect_api, make_manifest(make_recording(seconds=8)), fake, "nohup")
     log = tmp_path / "run.jsonl"
-    _wait_for_ends(log, 2)
+    wait_until(lambda: len(successes(log)) >= 2)
     os.close(terminal)
     os.kill(process.pid, signal.SIGHUP)
     assert process.wait(90) == 0

@@ -163,16 +163,22 @@ def test_a_season_is_submitted_once_and_ends_with_what_failed(slurm: Slurm, writ
     assert write(*options, "--slurm-script", "jobs/birds.sh") == []
 
 
+def telemetry_with_a_success(dataset: Path) -> Path:
+    """Wait until a chunk of the recording REC has been analysed; return its telemetry log."""
+    telemetry = dataset / "artifacts/telemetry/infer/REC.jsonl"
+    deadline = time.monotonic() + 300
+    while not (telemetry.exists() and events(dataset, "REC", EventStatus.SUCCESS)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return telemetry
+
+
 @pytest.mark.long
 def test_a_task_that_slurm_tells_to_stop_ends_in_order(slurm: Slurm, write, make_dataset, fake, tmp_path):
     make_dataset("REC", seconds=30)
     line = write("--runner-cmd", fake("detector", "--seconds", 1), "--slurm-script", "array.sh")[-1]
     job = slurm.submit(line)
-    deadline = time.monotonic() + 300
-    telemetry = tmp_path / "artifacts/telemetry/infer/REC.jsonl"
-    while not (telemetry.exists() and events(tmp_path, "REC", EventStatus.SUCCESS)):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    telemetry = telemetry_with_a_success(tmp_path)
     # What --signal=B:TERM@… does before the time limit: the batch shell alone gets the signal.
     assert slurm.call("scancel", "--signal=TERM", "--batch", f"{job}_0").returncode == 0
 
@@ -200,11 +206,7 @@ def test_tasks_read_copies_on_their_node_which_go_even_after_a_kill(
     setup_with_server.write_text(setup_with_server.read_text() + site)
     line = write("--runner-cmd", fake("detector", "--seconds", 1), "--slurm-stage", "--slurm-script", "array.sh")[-1]
     job = slurm.submit(line)
-    deadline = time.monotonic() + 300
-    telemetry = tmp_path / "artifacts/telemetry/infer/REC.jsonl"
-    while not (telemetry.exists() and events(tmp_path, "REC", EventStatus.SUCCESS)):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    telemetry = telemetry_with_a_success(tmp_path)
     (copy,) = node.glob("badc-*/*/0/REC.wav")
     marker = json.loads((copy.parents[2] / MARKER).read_text())
     os.kill(marker["pid"], signal.SIGKILL)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from badc.datalad.content import fetch
 from badc.datasets.chunking.decision import ChunkDecision
@@ -27,10 +28,15 @@ def plan_with_manifests(
         try:
             return plan_dataset(settings, fetching, on_progress)
         except ContentElsewhereError as error:
-            number = fetch(find_dataset_root(settings.root) or settings.root, error.paths) if fetching else 0
-            if not number:
+            if not fetching or not fetch_control_files(settings.root, error.paths, say):
                 raise
+
+
+def fetch_control_files(root: Path, paths: Iterable[Path], say: Callable[[str], None]) -> int:
+    """Get manifests and chunk statuses whose content is not here; return how many, and say it. Raises as `fetch`."""
+    if number := fetch(find_dataset_root(root) or root, paths):
         say(f"{numbered(number, 'manifest or chunk status', 'manifests and chunk statuses')} fetched")
+    return number
 
 
 def require_room(plan: DatasetPlan, disk_limit: int | None) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from badc.datalad.content import fetch
 from badc.datalad.environment import recording_wanted
 from badc.datasets.attributes import attributes_note
+from badc.datasets.chunking.elsewhere import fetch_control_files
 from badc.datasets.inference.plan import OrchestrationPlan, plan_orchestration
 from badc.datasets.inference.recording import RecordingToInfer
 from badc.datasets.inference.settings import OrchestrateSettings
@@ -29,8 +30,7 @@ def plan_with_content(
     lacking = [path for recording in plan.recordings for path in recording.lacks]
     if not lacking or not recording_wanted(plan.settings.root, settings.record_datalad)[0]:
         return plan
-    number = _fetched(plan.settings.root, lacking)
-    say(f"{numbered(number, 'manifest or chunk status', 'manifests and chunk statuses')} fetched")
+    fetch_control_files(plan.settings.root, lacking, say)
     again = plan_orchestration(settings, on_progress)
     # A chunk status is looked for once its manifest could be read.
     statuses = [path for recording in again.recordings for path in recording.lacks]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from badc.errors import RequestError
 from badc.system.choices import Choice
 from badc.system.texts import read_text
+from badc.system.toml import TomlError, parse_toml
 
 
 class Scores(Choice):
@@ -111,7 +111,8 @@ def config_of(
     """
     known = OnnxConfig.model_fields
     own = {name: value for name, value in metadata.items() if name in known}
-    values = {**found, **own, **(PRESETS[preset] if preset else {}), **(_read(file) if file else {})}
+    given = _read(file) if file else {}
+    values = {**found, **own, **(PRESETS[preset] if preset else {}), **given}
     missing = [name for name, field in known.items() if field.is_required() and name not in values]
     if missing:
         lines = "\n".join(f"{name} = {_EXAMPLES[name]}" for name in missing).format(outputs=", ".join(outputs))
@@ -125,15 +126,15 @@ def config_of(
         problems = []
         for problem in error.errors():
             name = ".".join(map(str, problem["loc"]))
-            place = file if file and (not name or name in _read(file)) else f"the metadata of {model}"
+            place = file if file and (not name or name in given) else f"the metadata of {model}"
             problems.append(f"{place}: {name + ': ' if name else ''}{problem['msg'].removeprefix('Value error, ')}")
         raise RequestError("\n".join(problems)) from None
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = tomllib.loads(read_text(path, "file with the model's configuration"))
-    except tomllib.TOMLDecodeError as error:
+        values = parse_toml(read_text(path, "file with the model's configuration"))
+    except TomlError as error:
         raise RequestError(f"{path}: not TOML ({error})") from None
     for name in values:
         if name not in OnnxConfig.model_fields:

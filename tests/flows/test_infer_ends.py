@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections import Counter
@@ -217,7 +218,11 @@ def test_a_run_outlives_its_prefect_server(badc, make_recording, make_manifest, 
     wait_until(lambda: len(successes(log)) >= 1)
     servers = [child for child in family(process) if "flows.server.app" in child.cmdline()]
     assert len(servers) == 1, "exactly one local server"
+    (port,) = {listener.laddr.port for listener in servers[0].net_connections("tcp") if listener.status == "LISTEN"}
     servers[0].kill()
+    servers[0].wait(10)
+    with pytest.raises(OSError, match="in use"):  # by the run: nobody else gets the port meanwhile
+        socket.create_server(("127.0.0.1", port))
     _, err = process.communicate(timeout=150)
 
     assert process.returncode == 0, err

@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.birdnet, pytest.mark.xdist_group("examples")]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 # What takes longest is left to `make test-all`.
 LONG = {
+    "add-a-runner.md",
     "blocks.md",
     "compare.md",
     "embeddings.md",

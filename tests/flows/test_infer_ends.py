@@ -117,6 +117,7 @@ def test_a_signal_lets_running_chunks_finish_and_leaves_no_orphans(started, numb
     wait_until(lambda: gone(children), 30)
 
 
+@pytest.mark.long
 def test_a_run_that_is_interrupted_begins_no_further_chunk_of_a_batch(
     badc, make_recording, make_manifest, fake, tmp_path
 ):
@@ -363,7 +364,8 @@ def test_an_output_that_is_lost_in_mid_run_is_missed_and_named(started, badc, tm
     assert successes(tmp_path / "second.jsonl") == {chunk}
 
 
-@pytest.mark.parametrize("how", ["deleted", pytest.param("cut", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["deleted", "cut"])
 def test_a_log_that_is_lost_in_mid_run_is_missed(started, how):
     process, _, log = started
     if how == "deleted":

@@ -50,7 +50,9 @@ def test_a_port_that_accepts_and_says_nothing_is_no_scheduler(short_handshake: N
     assert f"--scheduler tcp://127.0.0.1:{port}:" in str(caught.value)
 
 
-@pytest.mark.parametrize("begin", [b"", struct.pack("<Q", 50_000), b"HTTP/1.1 200 OK\r\n"])
+@pytest.mark.parametrize(
+    "begin", [b"", pytest.param(struct.pack("<Q", 50_000), marks=pytest.mark.long), b"HTTP/1.1 200 OK\r\n"]
+)
 def test_a_port_that_never_ends_its_answer_is_no_scheduler(short_handshake: None, begin: bytes) -> None:
     def trickle(connection: socket.socket) -> None:
         with suppress(OSError):

@@ -105,7 +105,7 @@ def test_keep_going_finishes_the_others(infer, make_recording, make_manifest, fa
         ("crash", "the command was killed by signal 11"),
         ("garbage", "the command wrote an invalid output: not JSON"),
         ("bytes", "the command ended with exit code 1"),
-        ("hang", "the command was stopped after --chunk-timeout 10 s"),
+        pytest.param("hang", "the command was stopped after --chunk-timeout 10 s", marks=pytest.mark.long),
     ],
 )
 def test_a_misbehaving_command_fails_its_chunk_with_the_reason(

@@ -97,6 +97,7 @@ def _die_holding(pool: str) -> None:
         )
 
 
+@pytest.mark.long
 def test_who_waits_is_told_who_holds_the_pool(planned: Any, pool: str, tmp_path: Path) -> None:
     said: list[str] = []
     first, second = planned("A", seconds=4, gpu_pool=pool), planned("B", gpu_pool=pool)

@@ -1,4 +1,7 @@
-"""Scripts from templates, in which every printed value is quoted for the shell unless it is a `ShellText`."""
+"""Scripts from templates, in which every printed value is quoted for the shell unless it is a `ShellText`.
+
+A value is a word of its own: inside quotes of the template, the quoting would not hold.
+"""
 
 from __future__ import annotations
 
@@ -139,7 +142,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # that is for HTML; the shell's quoting is `finalize`
+        autoescape=False,  # noqa: S701 - that is for HTML; the shell's quoting is `finalize`
     )
     environment.filters["words"] = lambda words: ShellText(shlex.join(map(str, words)))
     return environment

@@ -374,3 +374,16 @@ def assert_clean(script: Path) -> None:
     checker = Path(sys.executable).with_name("shellcheck")
     checked = subprocess.run([str(checker), str(script)], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize("name", ["$(touch pwned)", "`touch pwned`", 'a"; touch pwned; "', "a'; touch pwned; '"])
+def test_no_message_runs_the_name_of_a_folder(tmp_path: Path, setup_file: Path, name: str) -> None:
+    settings = SlurmSettings(slurm_script=tmp_path / name / "array.sh", slurm_setup=setup_file)
+    good = setup_file.read_text()
+    for setup, index in ((good, "none"), (good, 0), (f"{good}false\n", 0), ("badc=(no-such-program)\n", 0)):
+        setup_file.write_text(setup)
+        script = write_array(settings, rows_of([name]), WORDS, [["infer", "status"]], tmp_path)
+        run = Run(script, index, FAKE_BADC_CODES='{"infer orchestrate": 1}').end()
+        assert run.code != 0
+        assert "badc: " in run.err
+    assert not [path for path in tmp_path.rglob("*pwned") if path.name == "pwned"]

@@ -26,7 +26,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from badc.errors import MOST_LISTED, RequestError, numbered
-from badc.inference.embeddings import gather_embeddings
+from badc.inference.gathering import gather_embeddings
 from badc.inference.ledger import Progress, RunLedger
 from badc.inference.plan import InferPlan, PlannedChunk, plan_inference
 from badc.inference.settings import InferSettings

@@ -34,7 +34,7 @@ from badc.datasets.inference.settings import OrchestrateSettings
 from badc.datasets.inference.staging import Stage
 from badc.datasets.inference.streaming import AudioStream, require_streamable
 from badc.errors import BadcError, RequestError
-from badc.inference.embeddings import require_gathered
+from badc.inference.gathering import require_gathered
 from badc.inference.plan import InferPlan, plan_inference
 from badc.recordings.dataset_file import keep_layout
 from badc.system.threads import in_threads

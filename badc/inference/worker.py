@@ -14,8 +14,8 @@ from badc.detections.fingerprint import ALL_CHANNELS, CHANNEL, MODEL_VERSION
 from badc.detections.result import ChunkResult, result_path, write_result
 from badc.errors import BadcError, RunnerError
 from badc.inference.attempt import Attempt
-from badc.inference.embeddings import write_embeddings
 from badc.inference.findings import label_counts
+from badc.inference.gathering import write_embeddings
 from badc.inference.plan import InferOrder, PlannedChunk
 from badc.inference.turns import Turn, Turns
 from badc.recordings.audio import AudioWindow

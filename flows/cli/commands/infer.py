@@ -134,7 +134,7 @@ def aggregate(settings: AggregateSettings) -> int:
 
 
 def _nothing_to_do(plan: InferPlan) -> int:
-    from badc.inference.embeddings import require_gathered
+    from badc.inference.gathering import require_gathered
 
     require_gathered(plan)
     if plan.done:

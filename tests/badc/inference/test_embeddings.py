@@ -15,7 +15,8 @@ from badc.chunks.cutting import plan_chunks, write_virtual_manifest
 from badc.detections.result import result_path
 from badc.errors import RequestError
 from badc.inference.attempt import Attempt
-from badc.inference.embeddings import embedded_with, gather_embeddings
+from badc.inference.embeddings import embedded_with
+from badc.inference.gathering import gather_embeddings
 from badc.inference.plan import InferPlan, plan_inference
 from badc.inference.provenance import infer_run
 from badc.inference.settings import InferSettings

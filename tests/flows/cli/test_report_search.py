@@ -13,7 +13,7 @@ import soundfile as sf
 from typer.testing import CliRunner
 
 from badc.chunks.cutting import plan_chunks, write_virtual_manifest
-from badc.inference.embeddings import gather_embeddings
+from badc.inference.gathering import gather_embeddings
 from badc.inference.plan import plan_inference
 from badc.inference.settings import InferSettings
 from badc.inference.worker import infer_chunks

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from badc.errors import BadcError, RequestError
+from badc.system.environment import inherited
 from badc.system.paths import find_dataset_root
 
 _INSTALL = "`pip install 'badc[datalad]'` installs it"
@@ -27,7 +28,7 @@ def environment() -> dict[str, str]:
     is activated. Nothing may prompt for a password, since nobody would see the prompt.
     """
     folders = (str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))
-    return os.environ | {"PATH": os.pathsep.join(folders), "GIT_TERMINAL_PROMPT": "0"}
+    return inherited() | {"PATH": os.pathsep.join(folders), "GIT_TERMINAL_PROMPT": "0"}
 
 
 def git(folder: Path, *words: str) -> str:

@@ -92,7 +92,8 @@ def write_script(
     log_dir.mkdir(parents=True, exist_ok=True)
     with atomic.replacing(script) as temporary:
         temporary.write_text(text, encoding="utf-8")
-        temporary.chmod(0o755)
+        mode = temporary.stat().st_mode
+        temporary.chmod(mode | (mode & 0o444) >> 2)  # may be run by whoever may read it
     return WrittenScript(script, tasks, log_dir)
 
 

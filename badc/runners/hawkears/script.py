@@ -28,6 +28,7 @@ from badc.runners.interface import FOUND, ChunkTimeout, RunnerOutput, WorkerPlac
 from badc.runners.process.elsewhere import SOURCE_ROOT
 from badc.runners.process.once import Finished, run_process
 from badc.system import leash
+from badc.system.environment import inherited
 
 SCRIPT = "analyze.py"
 # What BADC decides itself, or what concerns whole recordings and would be wrong for each chunk.
@@ -195,7 +196,12 @@ def _require_known(root: Path, python: str, arguments: tuple[str, ...]) -> None:
 def _known_options(root: Path, python: str) -> frozenset[str]:
     try:
         done = subprocess.run(
-            [python, SCRIPT, "--help"], cwd=root, capture_output=True, text=True, timeout=_HELP_TIMEOUT_S
+            [python, SCRIPT, "--help"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            timeout=_HELP_TIMEOUT_S,
+            env=inherited(),
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RequestError(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from badc.errors import NotInstalledError, RequestError
+from badc.system.environment import inherited
 
 SOURCE_ROOT = Path(__file__).parents[3]
 _ANSWER_TIMEOUT_S = 300.0  # the first import from a network disk takes minutes
@@ -40,7 +41,11 @@ def answer_of(
     """
     try:
         done = subprocess.run(
-            host_command(python, host, options), capture_output=True, text=True, timeout=_ANSWER_TIMEOUT_S
+            host_command(python, host, options),
+            capture_output=True,
+            text=True,
+            timeout=_ANSWER_TIMEOUT_S,
+            env=inherited(),
         )
     except OSError as error:
         raise NotInstalledError(f"{option} {python}: cannot be run ({error.strerror}); {install}") from None

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 
 _KEPT_BYTES = 4096
 _SHORTEST_SECRET = 4
 _SAID_CHARS = 200
-# The run's own credentials for its Prefect server, which its programs inherit.
-_OWN_SECRETS = ("PREFECT_API_AUTH_STRING", "PREFECT_API_KEY")
 
 
 class Keeper:
-    """Keeps the end of output, with `<NAME>` in place of the value of each of `secrets`, and of the run's own."""
+    """Keeps the end of output, with `<NAME>` in place of the value of each of `secrets`."""
 
     def __init__(self, secrets: Sequence[tuple[str, str]] = ()) -> None:
-        every = [*secrets, *((name, os.environ[name]) for name in _OWN_SECRETS if name in os.environ)]
         # Hiding a very short value gains nothing, and would replace much else.
-        self._hidden = {value.encode(): f"<{name}>".encode() for name, value in every if len(value) >= _SHORTEST_SECRET}
+        self._hidden = {
+            value.encode(): f"<{name}>".encode() for name, value in secrets if len(value) >= _SHORTEST_SECRET
+        }
         # Longest first: one secret may contain another.
         self._pattern = b"|".join(re.escape(value) for value in sorted(self._hidden, key=len, reverse=True))
         # More than is kept, by the longest secret: one whose beginning is not read then ends before the kept part.

@@ -13,6 +13,7 @@ from typing import IO
 from badc.errors import RunnerError, RunnerTimeoutError
 from badc.runners.process.kept import Keeper
 from badc.system import leash
+from badc.system.environment import inherited
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def run_process(
     """Run a program to its end, without a shell.
 
     `what` names it in messages, such as `the command`. After `timeout_s` its process group is killed; None waits for
-    ever. `environment` and `secrets` are added to this process's variables; the values of `secrets` are hidden in what
+    ever. `environment` and `secrets` are added to the `inherited` variables; the values of `secrets` are hidden in what
     is kept of its output.
 
     Raises
@@ -57,7 +58,7 @@ def run_process(
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
-                env=os.environ | environment | dict(secrets) | {leash.MARK: mark},
+                env=inherited() | environment | dict(secrets) | {leash.MARK: mark},
                 cwd=working_dir,
                 start_new_session=True,
             )

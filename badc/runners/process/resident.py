@@ -20,6 +20,7 @@ from badc.errors import RunnerError, RunnerTimeoutError
 from badc.runners.process.kept import Keeper, with_last_line
 from badc.runners.process.serve import PROTOCOL
 from badc.system import leash
+from badc.system.environment import inherited
 
 _START_TIMEOUT_S = 600.0  # the first import of a large framework from a network disk takes minutes
 _LOOK_S = 1.0
@@ -31,8 +32,8 @@ _GREETING = 0  # requests are numbered from 1
 class Host:
     """One host process, started at the first request and again after each loss.
 
-    `command` is the host program with its arguments (see `badc.runners.process.serve`); `environment` and `secrets` are
-    added to this process's variables, and the values of `secrets` are hidden in messages and in what is kept of stderr;
+    `command` is the host program with its arguments (see `badc.runners.process.serve`). `environment` and `secrets` are
+    added to the `inherited` variables; the values of `secrets` are hidden in messages and in what is kept of stderr.
     `what` names the model in messages. Several threads may send requests at once, if the host takes them.
     """
 
@@ -90,7 +91,7 @@ class Host:
             return self._process
         self.close()
         try:
-            self._process = _Process(self._command, os.environ | self._environment, self._what, self._keeper)
+            self._process = _Process(self._command, inherited() | self._environment, self._what, self._keeper)
         except OSError as error:
             raise RunnerError(f"{self._what}: {self._command[0]!r} cannot be started: {error.strerror}") from None
         process = self._process

@@ -255,3 +255,16 @@ def test_of_no_secret_a_part_is_kept(script: Callable[..., list[str]], printed: 
     assert finished.stdout.endswith(kept), finished.stdout
     digits = [part for part in re.findall(r"[0-9]{3,}", finished.stdout) if part != "2024"]
     assert digits == []
+
+
+def test_a_command_gets_no_credentials_for_the_server_unless_they_are_named(
+    script: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = "PREFECT_API_DATABASE_CONNECTION_URL"
+    for name in ("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_DATABASE_PASSWORD", url, "OTHER_KEY"):
+        monkeypatch.setenv(name, "s3cret-value")
+    words = script("import os; print(*(name for name, value in os.environ.items() if value == 's3cret-value'))")
+    plain = run_process(words, what="the command", timeout_s=60, environment={})
+    assert plain.stdout == "OTHER_KEY\n"
+    named = run_process(words, what="it", timeout_s=60, environment={}, secrets=[("PREFECT_API_KEY", "s3cret-value")])
+    assert named.stdout.split() == ["OTHER_KEY", "PREFECT_API_KEY"]

@@ -387,3 +387,11 @@ def test_no_message_runs_the_name_of_a_folder(tmp_path: Path, setup_file: Path, 
         assert run.code != 0
         assert "badc: " in run.err
     assert not [path for path in tmp_path.rglob("*pwned") if path.name == "pwned"]
+
+
+def test_whoever_may_read_a_script_may_run_it(write: Callable[..., WrittenArray]) -> None:
+    mine = os.umask(0o027)
+    try:
+        assert write(["A"]).path.stat().st_mode & 0o777 == 0o750
+    finally:
+        os.umask(mine)

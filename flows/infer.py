@@ -26,6 +26,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from badc.errors import MOST_LISTED, RequestError, numbered
+from badc.inference.full_disk import FullDisk
 from badc.inference.gathering import gather_embeddings
 from badc.inference.ledger import Progress, RunLedger
 from badc.inference.plan import InferPlan, PlannedChunk, plan_inference
@@ -176,6 +177,7 @@ class InferRun:
         # A flow run that several share has a table of them instead.
         self._artifacts = RunArtifacts(plan, of_dataset=session.shares_cluster) if session.shared is None else None
         self._silent_workers = SilentWorkers(self._ledger, session.say)
+        self._full_disk = FullDisk(self._ledger, session.say)
         self._stop = session.stop
         self._wakeups: queue.SimpleQueue[PrefectFuture[Any] | None] = queue.SimpleQueue()
         self._run = uuid.uuid4().hex
@@ -200,6 +202,7 @@ class InferRun:
         try:
             if self._plan.todo:
                 self._run_chunks()
+            self._full_disk.wait(lambda: self._stop.out_of_patience)
             state = self._state([*self._ledger.check_disk(), *gather_embeddings(self._plan)])
         finally:
             self._ledger.finish(state)
@@ -218,7 +221,7 @@ class InferRun:
             state=self._ledger.summary.state,
             progress=progress,
             workers=self._ledger.summary.workers,
-            errors=self._errors,
+            errors=[*self._full_disk.errors, *self._errors][:MOST_LISTED],
             left=progress.total - progress.done - progress.failed,
             telemetry_log=self._plan.telemetry_log,
             output_dir=self._plan.order.output_dir,
@@ -274,6 +277,8 @@ class InferRun:
             self._said_no_worker = True
             self._session.say("No Dask worker is connected; the run continues as soon as one is")
         self._ledger.save()
+        if self._full_disk.is_final():
+            self._stop.request(StopReason.FAILED)
         self._silent_workers.look()
         progress = self._ledger.progress()
         self._session.on_progress(progress)

@@ -101,7 +101,10 @@ class Progress:
 
 
 class RunLedger:
-    """Keeps telemetry and summary of one run. Its methods may be called from any thread."""
+    """Keeps telemetry and summary of one run. Its methods may be called from any thread.
+
+    Where its disk takes nothing, events are kept here until it does; `unwritten` is why, or None.
+    """
 
     def __init__(self, plan: InferPlan) -> None:
         self._plan = plan
@@ -118,6 +121,7 @@ class RunLedger:
         self._clock = time.monotonic()
         self._next_write = 0.0
         self._finished = False
+        self.unwritten: OSError | None = None
         self._done = self._failed = self._audio_ms = 0
         self._skipped = len(plan.done)
         self._audio_total_ms = sum(planned.chunk.duration_ms for planned in plan.todo)
@@ -284,15 +288,29 @@ class RunLedger:
             begin = time.monotonic()
             if self._finished or (not force and begin < self._next_write):
                 return
-            self.summary.updated_at = now()
-            write_summary(summary_path(self._plan.telemetry_log), self.summary)
+            try:
+                self._log.flush()
+                self._write_summary()
+            except OSError as error:
+                self.unwritten = error
+                self._next_write = time.monotonic() + _LEAST_WRITE_INTERVAL_S
+                return
+            self.unwritten = None
             end = time.monotonic()
             self._next_write = end + max(_LEAST_WRITE_INTERVAL_S, _WRITE_COST_FACTOR * (end - begin))
+
+    def _write_summary(self) -> None:
+        self.summary.updated_at = now()
+        write_summary(summary_path(self._plan.telemetry_log), self.summary)
+
+    def _write_workers(self) -> None:
+        write_workers_csv(workers_csv_path(self._plan.telemetry_log), self.summary.workers)
 
     def finish(self, state: RunState) -> None:
         """Close the books: end open attempts, and write the run's state into summary and workers CSV.
 
-        Later reports, and a second `finish`, are ignored.
+        What the disk does not take is left out, and the run has failed. Later reports, and a second `finish`, are
+        ignored.
         """
         with self._lock:
             if self._finished:
@@ -300,9 +318,14 @@ class RunLedger:
             for key in list(self._open):
                 self._write_end(*self._open.pop(key), error="interrupted before it ended")
             self.summary.state = state
-            self.save(force=True)
-            write_workers_csv(workers_csv_path(self._plan.telemetry_log), self.summary.workers)
-            self._log.close()
+            self.unwritten = None
+            for write in (self._log.flush, self._write_summary, self._write_workers, self._log.close):
+                try:
+                    write()
+                except OSError as error:
+                    self.unwritten = self.unwritten or error
+            if self.unwritten is not None and state is RunState.COMPLETED:
+                self.summary.state = RunState.FAILED
             self._finished = True
 
     def _write_down_what_will_not_run(self) -> None:
@@ -310,7 +333,7 @@ class RunLedger:
             output = self._plan.output_of(chunk)
             self.summary.jobs[key] = replace(earlier, recording_id=chunk.recording_id, output=output)
             details = {"output": output, "runner": self.summary.runner}
-            self._log.write(ChunkEvent(chunk.chunk_id, chunk.recording_id, EventStatus.SKIPPED, now(), details=details))
+            self._write(ChunkEvent(chunk.chunk_id, chunk.recording_id, EventStatus.SKIPPED, now(), details=details))
         for planned, reason in self._plan.unusable:
             attempt = Attempt(planned.key, None, None)
             self._event(attempt, EventStatus.START, None, {"attempt": 1})
@@ -359,7 +382,7 @@ class RunLedger:
 
     def _event(self, attempt: Attempt, status: EventStatus, label: str | None, details: dict[str, Any]) -> None:
         chunk = self._chunks[attempt.key]
-        self._log.write(
+        self._write(
             ChunkEvent(
                 chunk_id=chunk.chunk_id,
                 recording_id=chunk.recording_id,
@@ -373,3 +396,11 @@ class RunLedger:
                 details=details,
             )
         )
+
+    def _write(self, event: ChunkEvent) -> None:
+        try:
+            self._log.write(event)
+        except OSError as error:
+            if self.unwritten is None:
+                self._next_write = time.monotonic()  # however long the summary takes, it tells when the disk is back
+            self.unwritten = error

@@ -33,7 +33,7 @@ from badc.system.paths import (
 )
 from badc.system.threads import cores, in_threads
 from badc.telemetry.events import require_no_link
-from badc.telemetry.summary import EarlierJobs, Job, JobStatus, read_jobs, summary_path
+from badc.telemetry.summary import EarlierJobs, Job, JobStatus, read_jobs, resumable
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,8 @@ class InferPlan:
     @property
     def resume_command(self) -> str:
         """The command that resumes this run, for the folder where it was started."""
-        again = self.settings.model_copy(update={"resume_summary": summary_path(self.telemetry_log)})
+        resumed = resumable(self.telemetry_log) or self.settings.resume_summary
+        again = self.settings.model_copy(update={"resume_summary": resumed})
         return shlex.join(["badc", "infer", "run", *again.to_arguments()])
 
     @property

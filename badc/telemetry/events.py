@@ -69,17 +69,24 @@ class TelemetryLog:
         _detach_from_annex(path)
         cut_off = _ends_within_a_line(path)
         self._stream = path.open("ab", buffering=0)
-        if cut_off:
-            self._stream.write(b"\n")
         self._size = self._stream.seek(0, os.SEEK_END)
+        self._waiting = bytearray(b"\n" if cut_off else b"")
 
     def write(self, event: ChunkEvent) -> None:
-        """Append one event."""
-        line = memoryview(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
-        while line:  # a disk that fills up takes part of the line and refuses the rest at the next write
-            written = self._stream.write(line)
-            self._size += written
-            line = line[written:]
+        """Append one event. If that raises OSError, what was not written is kept, and goes before the next event."""
+        self._waiting += orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what could not be written before; raises OSError if it still cannot."""
+        try:
+            while self._waiting:  # a disk that fills up takes part of a line and refuses the rest at the next write
+                written = self._stream.write(self._waiting)
+                self._size += written
+                del self._waiting[:written]
+        except OSError as error:
+            error.filename = str(self.path)
+            raise
 
     def is_whole(self) -> bool:
         """Whether the file is still in place with all that was written to it: not deleted, replaced or cut."""
@@ -91,8 +98,10 @@ class TelemetryLog:
 
     def close(self) -> None:
         """Sync the log to disk and close it."""
-        os.fsync(self._stream.fileno())
-        self._stream.close()
+        try:
+            os.fsync(self._stream.fileno())
+        finally:
+            self._stream.close()
 
 
 def read_events(path: Path) -> Iterator[ChunkEvent]:

@@ -319,5 +319,7 @@ def error_of(run: Callable[[], State[Any]]) -> BadcError | None:
         return BadcError("the flow run was suspended in Prefect")
     if isinstance(error, BadcError):
         return error
+    if isinstance(error, OSError) and error.filename is not None:
+        return BadcError(f"{error.filename}: {error.strerror}")
     reason = f"{type(error).__name__}: {error}" if isinstance(error, Exception) else state and state.message
     return BadcError(f"the flow run ended early: {reason}")

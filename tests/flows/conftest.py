@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,14 @@ def infer(prefect_api: str, dask_scheduler: str, tmp_path: Path) -> Callable[...
 
 @pytest.fixture
 def badc(prefect_api: str, tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
-    """Return a function that starts `badc` with some words, in `tmp_path`, on the session's Prefect server."""
+    """Return a function that starts `badc` with some words, in `tmp_path`, on the session's Prefect server.
 
-    def start(*words: object, **environment: str) -> subprocess.Popen[str]:
+    `before` are the words of a program that is to start it.
+    """
+
+    def start(*words: object, before: Sequence[str] = (), **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "flows", *map(str, words)],
+            [*before, sys.executable, "-m", "flows", *map(str, words)],
             cwd=tmp_path,
             env=os.environ | {"PREFECT_API_URL": prefect_api} | environment,
             stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-# make demo · make test · make check · make docs · make bench · make hawkears: each builds what it needs.
+# make demo · make test · make check · make audit · make docs · make bench · make hawkears: each builds what it needs.
 VENV := .venv
 PY := $(VENV)/bin/python
 HAWKEARS := .venv-hawkears
@@ -6,7 +6,7 @@ HAWKEARS_STAMP := $(HAWKEARS)/.built-from-lock
 STAMP := $(VENV)/.built-from-lock
 SHELL := /bin/bash
 
-.PHONY: env demo test test-all check docs bench hawkears test-hawkears test-bats test-gpu lock clean
+.PHONY: env demo test test-all check audit docs bench hawkears test-hawkears test-bats test-gpu lock clean
 env: $(STAMP)
 
 # The lock pins every version for every Python from 3.11 on and every extra; --no-deps keeps the two installers
@@ -40,6 +40,24 @@ check: env
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+# Known vulnerabilities in what the locks pin for this Python. The tool has an environment of its own: what it needs is
+# no dependency of BADC. A package that cannot be looked up fails the audit, too (--strict).
+AUDIT := build/audit
+AUDIT_SERVICE := pypi
+audit: $(AUDIT)/bin/pip-audit
+	@code=0; for each in requirements.lock vendor/*.lock; do \
+	  echo "$$each"; \
+	  $< --requirement $$each --no-deps --disable-pip --strict --progress-spinner off \
+	    --vulnerability-service $(AUDIT_SERVICE) || code=1; \
+	done; exit $$code
+
+$(AUDIT)/bin/pip-audit:
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv venv --quiet --allow-existing $(AUDIT) && uv pip install --quiet --python $(AUDIT)/bin/python pip-audit ; \
+	else \
+	  python3 -m venv $(AUDIT) && $(AUDIT)/bin/python -m pip install --quiet pip-audit ; \
+	fi
 
 # The site, in build/site; every warning is an error. docs/notebook.md shows what becomes of the notebook.
 docs: env

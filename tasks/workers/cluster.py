@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -76,6 +77,11 @@ _UNWATCHED = {
     "distributed.admin.low-level-log-length": 20,
 }
 
+# Dask gives a worker up for good that is not back so long after it was lost. On a busy machine its restart takes more
+# than Dask's own 15 s.
+_LOST = {"distributed.deploy.lost-worker-timeout": "60s"}
+_REPLACE_INTERVAL_S = 5.0
+
 # What torch, LiteRT and the libraries of linear algebra take their number of threads from.
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -112,7 +118,7 @@ def open_cluster(settings: InferOptions, chunks: int | None = None) -> Iterator[
         scratch = stack.enter_context(closing(Scratch()))
         # The scheduler looks as often as this, so it finds out after one to two times it.
         silent_too_long = {"distributed.scheduler.worker-ttl": f"{settings.worker_timeout_s / 2:g}s"}
-        dask.config.set(_UNWATCHED | _CLOSED | silent_too_long)
+        dask.config.set(_UNWATCHED | _CLOSED | _LOST | silent_too_long)
         stack.enter_context(dask.config.set({"temporary-directory": str(scratch.path)}))
         security = Security.temporary()
         gpus, reason = _find_gpus()
@@ -130,6 +136,7 @@ def open_cluster(settings: InferOptions, chunks: int | None = None) -> Iterator[
                 else _cpu_cluster(cpu_workers, at_once, security, environment)
             )
         stack.enter_context(_closed_in_the_end(cluster))
+        stack.enter_context(_lost_workers_replaced(cluster))
         labels: dict[object, str] = {gpu: f"gpu-{number}" for number, gpu in enumerate(gpus[:gpu_workers])}
         labels |= {f"cpu-{number}": f"cpu-{number}" for number in range(cpu_workers)}
         counts = [numbered(n, f"{kind} worker") for n, kind in ((gpu_workers, "GPU"), (cpu_workers, "CPU")) if n]
@@ -149,6 +156,24 @@ def _closed_in_the_end(cluster: Any) -> Iterator[None]:
     finally:
         with suppress(TimeoutError):  # the run is over, and what it did is written
             cluster.close()
+
+
+@contextmanager
+def _lost_workers_replaced(cluster: Any) -> Iterator[None]:
+    """Start workers anew that Dask has given up; without them a run could lose one after the other, and then wait."""
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(_REPLACE_INTERVAL_S):
+            cluster.scale(len(cluster.worker_spec))
+
+    thread = threading.Thread(target=look, daemon=True, name="badc-lost-workers")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _environment(settings: InferOptions, workers: int) -> dict[str, str]:

@@ -13,7 +13,7 @@ from distributed import Client
 
 from badc.inference.plan import workers_wanted
 from badc.inference.settings import InferSettings
-from tasks.workers.cluster import WorkerLabels, open_cluster
+from tasks.workers.cluster import _LOST, WorkerLabels, open_cluster
 
 
 def settings(**values: object) -> InferSettings:
@@ -47,6 +47,24 @@ def test_a_cpu_cluster_has_the_workers_that_were_asked_for():
         assert "--cpu-workers" not in cluster.note
         assert list(client.nthreads().values()) == [2, 2]  # one for the chunk that waits
         assert set(client.run(lambda: os.environ.get("CUDA_VISIBLE_DEVICES")).values()) == {""}
+
+
+@pytest.mark.long
+def test_a_worker_that_takes_too_long_to_come_back_is_started_anew(monkeypatch):
+    """Dask gives it up then; on a busy machine a run lost one killed worker after the other, and waited for ever."""
+    monkeypatch.setitem(_LOST, "distributed.deploy.lost-worker-timeout", "0.1s")  # no worker starts as fast
+    with (
+        open_cluster(settings(cpu_workers=1, max_gpus=0)) as cluster,
+        Client(cluster.address, security=cluster.security, set_as_default=False) as client,
+    ):
+        client.wait_for_workers(1)
+        for _ in range(2):
+            ((address, pid),) = client.run(os.getpid).items()
+            os.kill(pid, signal.SIGKILL)
+            end = time.monotonic() + 90
+            while list(client.nthreads()) in ([], [address]):
+                assert time.monotonic() < end, "nothing takes its place"
+                time.sleep(0.1)
 
 
 @pytest.mark.parametrize(

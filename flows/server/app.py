@@ -7,9 +7,11 @@ nobody else can take the port.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import socket
 import sys
+import threading
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -83,8 +85,15 @@ def _replayed(request: list[Message], receive: Receive) -> Receive:
     return again
 
 
+def _end_with_parent() -> None:
+    """End when the parent has ended, which closes the pipe; the watcher that would do so may be killed with it."""
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
 def main(descriptor: int) -> None:
-    """Serve until SIGTERM."""
+    """Serve until SIGTERM, or until standard input is closed."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     make_database()
     config = uvicorn.Config(RetriedWhenBusy(create_app()), lifespan="on", log_level="critical")
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=descriptor)])

@@ -209,7 +209,7 @@ class _LocalServer:
                 "PREFECT_LOGGING_SERVER_LEVEL": "CRITICAL",
             },
             pass_fds=(descriptor,),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # closed when this process ends, which ends the server
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             # Not in the terminal's foreground group: Ctrl-C must not take the server from under the run.

@@ -11,7 +11,8 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import prefect
@@ -20,6 +21,7 @@ from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
 from sqlalchemy.engine import make_url
 
 from badc.system.atomic import replacing
+from badc.system.file_lock import lock
 from badc.system.paths import cache_dir
 
 
@@ -29,8 +31,25 @@ def make_database() -> None:
     if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
         return
     file = Path(url.database)
-    if file.exists():
-        return
+    with _alone_in(file.parent):
+        if not file.exists():
+            _make(file)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Let one server at a time make its database in a folder: several would alter each other's tables, and end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network disks have no locks
+            lock(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _make(file: Path) -> None:
     kept = cache_dir() / f"prefect-{prefect.__version__}.db"
     if _is_sound(kept):
         _put(kept, file)
@@ -53,6 +72,5 @@ def _is_sound(kept: Path) -> bool:
 
 def _put(kept: Path, file: Path) -> None:
     """Copy a database to a place that another server may be filling just now."""
-    file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent) as folder, suppress(FileExistsError):
         os.link(shutil.copyfile(kept, Path(folder, file.name)), file)

@@ -28,8 +28,9 @@ from prefect.runtime import flow_run
 from badc.errors import MOST_LISTED, RequestError, numbered
 from badc.inference.full_disk import FullDisk
 from badc.inference.gathering import gather_embeddings
-from badc.inference.ledger import Progress, RunLedger
+from badc.inference.ledger import RunLedger
 from badc.inference.plan import InferPlan, PlannedChunk, plan_inference
+from badc.inference.progress import Progress
 from badc.inference.settings import InferSettings
 from badc.system.paths import absolute, find_dataset_root, telemetry_log_named
 from badc.telemetry.summary import RunState, resumable
@@ -52,6 +53,7 @@ from tasks.show.artifacts import RunArtifacts, run_title, show_recordings, shown
 from tasks.silent_workers import SilentWorkers
 from tasks.workers.body import begin_no_more
 from tasks.workers.cluster import Cluster, WorkerLabels, open_cluster
+from tasks.workers.signs import GONE
 from tasks.workers.task_runner import ChunkTaskRunner
 
 # Two tasks per slot: while one runs, the next one's engine is up and waits for the worker. More gains nothing.
@@ -176,7 +178,6 @@ class InferRun:
                 session.say(line)
         # A flow run that several share has a table of them instead.
         self._artifacts = RunArtifacts(plan, of_dataset=session.shares_cluster) if session.shared is None else None
-        self._silent_workers = SilentWorkers(self._ledger, session.say)
         self._full_disk = FullDisk(self._ledger, session.say)
         self._stop = session.stop
         self._wakeups: queue.SimpleQueue[PrefectFuture[Any] | None] = queue.SimpleQueue()
@@ -188,6 +189,9 @@ class InferRun:
             self._stop.requested,
             lambda: self._wakeups.put(None),
             session.say,
+        )
+        self._silent_workers = SilentWorkers(
+            self._ledger, session.say, self._batches.silence_s, cluster.worker_timeout_s
         )
         self._said_no_worker = self._told_workers = False
         self._under_way: dict[PrefectFuture[Any], Sequence[PlannedChunk]] = {}
@@ -268,6 +272,8 @@ class InferRun:
                 future = self._wakeups.get_nowait()
         except queue.Empty:
             pass
+        if (why := runner.slots.why_lost()) is not None:
+            self._lose_scheduler(why)
         if self._stop.requested.is_set() and not self._told_workers:
             self._told_workers = True
             runner.tell_workers(begin_no_more, self._run)
@@ -285,6 +291,10 @@ class InferRun:
         if self._artifacts is not None:
             self._artifacts.show_progress(progress, self._ledger.gpu_utilization())
 
+    def _lose_scheduler(self, why: str) -> None:
+        if not self._stop.broken_off:
+            self._stop.request(StopReason.SCHEDULER_LOST, self._cluster.lost(why))
+
     def _take_in(self, future: PrefectFuture[Any]) -> None:
         batch = self._under_way.pop(future)
         try:
@@ -296,7 +306,9 @@ class InferRun:
             note_task_run(str(flow_run.id))
         if future.state.is_completed():
             return
-        if self._stop.interrupted or future.state.is_cancelled():
+        if future.state.is_cancelled() and not self._stop.requested.is_set():
+            self._lose_scheduler(GONE)  # nobody else cancels what a worker does
+        if self._stop.broken_off or future.state.is_cancelled():
             return  # no verdict on these chunks: they had attempts left
         left = [planned.key for planned in self._ledger.undone(batch)]
         self._ledger.failed_for_good(left)
@@ -306,7 +318,8 @@ class InferRun:
             self._stop.request(StopReason.FAILED)
 
     def _state(self, missing: Sequence[str]) -> RunState:
-        self._errors = [*missing, *self._errors][:MOST_LISTED]
+        lost = [self._stop.why] if self._stop.why is not None else []
+        self._errors = [*lost, *missing, *self._errors][:MOST_LISTED]
         progress = self._ledger.progress()
         if progress.done == progress.total and not missing:
             return RunState.COMPLETED

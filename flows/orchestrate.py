@@ -340,6 +340,9 @@ class _OrchestrateRun:
         return lambda line: self._session.say(f"{recording.recording_id}: {line}")
 
     def _tell(self) -> None:
-        """Report the progress of all recordings together."""
+        """Report the progress of all recordings together, and whether anything can still be done."""
+        if (why := self._slots.why_lost()) is not None and not self._stop.broken_off:
+            self._stop.request(StopReason.SCHEDULER_LOST, self._session.cluster.lost(why))
+            self._session.say(f"{self._stop.why}")
         self._session.on_progress(self._progress.total())
         self._table.show(self._progress.under_way())

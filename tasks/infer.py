@@ -86,6 +86,7 @@ class InferTasks:
         self.slots = WorkerSlots(dict)
         self._warned: set[tuple[str, str]] = set()
         self._same_worker_again: dict[str, str] = {}
+        self._addresses: dict[str, str] = {}  # by the workers' labels
         # The workers on which a task has failed: the next attempt is made on another, if there is one.
         self._failed_on: defaultdict[str, set[str]] = defaultdict(set)
         # The chunks that workers have now, each with the reported end of its attempt, or None.
@@ -163,6 +164,12 @@ class InferTasks:
         """Whether a task that waits for a worker may still begin."""
         return not self._stopping.is_set()
 
+    def silence_s(self, label: str) -> float | None:
+        """Return for how long a worker has given no sign of life; None if it is not there, or never reported."""
+        with self._lock:
+            address = self._addresses.get(label)
+        return None if address is None else self.slots.silence_s(address)
+
     def report(self, event: tuple[float, dict[str, Any]]) -> None:
         """Handle a worker's report of a start or an end, as Dask delivers it."""
         worker, attempt = self._read(event[1])
@@ -211,7 +218,8 @@ class InferTasks:
         """Remember on which workers a task failed, and tell of those that from now on get no more."""
         if attempt.ok:
             for label, text in self.slots.succeeded(address, attempt.key):
-                self._say(f"{label}: {text}")
+                self._say(f"{self._ledger.named(label)}: gets no more chunks in this run: {text}")
+                self._ledger.worker_is_retired(label, attempt.key, text)
                 tell_of_worker(RETIRED, label, attempt.key)
             return
         with self._lock:
@@ -244,7 +252,10 @@ class InferTasks:
 
     def _read(self, report: dict[str, Any]) -> tuple[str, Attempt]:
         attempt = Attempt.from_message(report["attempt"])
-        return self._label_of(report["worker"], report["name"], attempt.gpu_index is not None), attempt
+        label = self._label_of(report["worker"], report["name"], attempt.gpu_index is not None)
+        with self._lock:
+            self._addresses[label] = report["worker"]
+        return label, attempt
 
     def _backoff_after_this_attempt(self) -> float | None:
         number = (task_run.run_count or 1) - 1
@@ -310,6 +321,7 @@ def open_runner(cluster: Cluster, engine_threads: int, slots: WorkerSlots | None
         slots=slots,
         most_at_once=cluster.most_at_once,
         spare_threads=cluster.spare_threads,
+        scheduler_patience_s=cluster.scheduler_patience_s,
     )
     with runner:
         runner.client.subscribe_topic(cluster.topic, runs.report)

@@ -14,9 +14,9 @@ class Attempt:
     """An attempt; with `ok` None it has only started.
 
     `key` is the chunk's key in the run's summary; `token` distinguishes this attempt from every other, also of the same
-    chunk. Times are ISO-8601 with offset. The GPU is None on a CPU worker. Telemetry keeps `details` (`output`,
-    `stdout`, `stderr`, `returncode`, `error`, `gpu_metrics`, … as they apply), but not `found`, the
-    `badc.inference.findings.label_counts` of its detections.
+    chunk. Times are ISO-8601 with offset. The GPU is None on a CPU worker; `host` is the worker's machine. Telemetry
+    keeps `details` (`output`, `stdout`, `stderr`, `returncode`, `error`, `gpu_metrics`, … as they apply), but not
+    `found`, the `badc.inference.findings.label_counts` of its detections.
     """
 
     key: str
@@ -26,6 +26,7 @@ class Attempt:
     started_at: str = field(default_factory=lambda: now())
     finished_at: str | None = None
     ok: bool | None = None
+    host: str | None = None
     runtime_s: float | None = None
     details: dict[str, Any] = field(default_factory=dict)
     found: dict[str, tuple[int, int, float, float]] = field(default_factory=dict)

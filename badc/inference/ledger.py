@@ -8,7 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from badc.chunks.manifest import Chunk
@@ -18,7 +18,8 @@ from badc.inference.attempt import Attempt
 from badc.inference.config_file import effective_configuration
 from badc.inference.findings import RunFindings
 from badc.inference.plan import InferPlan, PlannedChunk
-from badc.system.clock import duration_text, hours_text, now
+from badc.inference.progress import Progress
+from badc.system.clock import now
 from badc.telemetry.events import ChunkEvent, EventStatus, FailureKind, TelemetryLog
 from badc.telemetry.summary import (
     Job,
@@ -40,66 +41,6 @@ _SLOWEST_KEPT = 10
 WORKER_LOST = "the worker died during this attempt; the chunk runs again on another"
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a run is, in chunks and in ms of audio.
-
-    `total` and `audio_total_ms` are of all that is to run, `failed` are chunks that failed for good, `skipped` those
-    that were done before, and `running` those that a worker is analysing now.
-    """
-
-    total: int
-    done: int
-    failed: int
-    skipped: int
-    audio_ms: int
-    audio_total_ms: int
-    elapsed_s: float
-    running: int
-    no_output: int = 0
-
-    @property
-    def times_real_time(self) -> float:
-        """Seconds of audio analysed per second."""
-        return self.audio_ms / 1000 / self.elapsed_s if self.elapsed_s > 0 else 0.0
-
-    @property
-    def left(self) -> int:
-        """Chunks that are not done and have not failed."""
-        return self.total - self.done - self.failed
-
-    @property
-    def left_s(self) -> float | None:
-        """Seconds until the end at this pace; None before anything is done."""
-        return (self.audio_total_ms - self.audio_ms) / 1000 / self.times_real_time if self.audio_ms else None
-
-    def __add__(self, other: Progress) -> Progress:
-        """Return the progress of two runs together, which may be at the same time."""
-        return Progress(
-            total=self.total + other.total,
-            done=self.done + other.done,
-            failed=self.failed + other.failed,
-            skipped=self.skipped + other.skipped,
-            audio_ms=self.audio_ms + other.audio_ms,
-            audio_total_ms=self.audio_total_ms + other.audio_total_ms,
-            elapsed_s=max(self.elapsed_s, other.elapsed_s),
-            running=self.running + other.running,
-            no_output=self.no_output + other.no_output,
-        )
-
-    def describe(self, ended: bool = False) -> str:
-        """Return it as one line, with the time left, or the time it took if the run has ended."""
-        left_s = self.left_s if self.left and not ended else None
-        return (
-            f"{self.done}/{self.total} chunks, {self.failed} failed, "
-            + (f"{self.no_output} whose command wrote nothing, " if self.no_output else "")
-            + f"{hours_text(self.audio_ms / 3.6e6)} of audio"
-            + (f" in {duration_text(self.elapsed_s)}" if ended else "")
-            + f", {self.times_real_time:.0f} × real time"
-            + (f", {duration_text(left_s)} left" if left_s is not None else "")
-        )
-
-
 class RunLedger:
     """Keeps telemetry and summary of one run. Its methods may be called from any thread.
 
@@ -115,6 +56,9 @@ class RunLedger:
         self._open: dict[str, tuple[Attempt, str]] = {}  # key of a running chunk -> its attempt and worker label
         # Tokens of attempts whose end is written. A report may come twice, but not thousands of attempts later.
         self._ended: OrderedDict[str, None] = OrderedDict()
+        self._silent: dict[str, float] = {}  # worker label -> `time.monotonic()` of its last sign of life
+        self.retired: dict[str, str] = {}  # worker label -> why it gets no more chunks
+        self._hosts: dict[str, str | None] = {}  # worker label -> its machine
         self._backoffs: dict[str, float | None] = {}  # key -> delay that follows if the coming attempt fails
         self._slowest: list[tuple[float, str]] = []
         self._findings = RunFindings()
@@ -157,6 +101,7 @@ class RunLedger:
                 return
             if lost is not None:
                 self._write_end(*lost, error=WORKER_LOST, kind=FailureKind.WORKER_LOST)
+            self._hosts[worker] = attempt.host
             job = self.summary.jobs[attempt.key]
             job.attempts += 1
             job.worker = worker
@@ -174,7 +119,7 @@ class RunLedger:
             self._remember_ended(attempt)
             job = self.summary.jobs[attempt.key]
             job.retries = job.attempts - 1
-            count = self.summary.workers.setdefault(label, WorkerCount())
+            count = self.summary.workers.setdefault(label, WorkerCount(host=attempt.host))
             details = {"attempt": job.attempts} | attempt.details
             self._findings.add_gpu(label, attempt.gpu_name, attempt.details.get("gpu_metrics"))
             if attempt.ok:
@@ -251,6 +196,35 @@ class RunLedger:
         with self._lock:
             return [(label, key, attempt.started_at) for key, (attempt, label) in self._open.items()]
 
+    def worker_is_silent(self, worker: str, key: str, silent_s: float, limit_s: float | None) -> None:
+        """Write that a worker that has this chunk gives no sign of life; `limit_s` is how long it may."""
+        with self._lock:
+            self._silent[worker] = time.monotonic() - silent_s
+            limit = {} if limit_s is None else {"limit_s": limit_s}
+            self._news(EventStatus.WORKER_SILENT, worker, key, {"silent_s": round(silent_s, 1), **limit})
+
+    def worker_is_heard(self, worker: str, key: str, silent_s: float) -> None:
+        """Write that a silent worker gives a sign of life again, after so long."""
+        with self._lock:
+            self._silent.pop(worker, None)
+            self._news(EventStatus.WORKER_HEARD, worker, key, {"silent_s": round(silent_s, 1)})
+
+    def worker_is_gone(self, worker: str) -> None:
+        """Note that a silent worker is given up; the `failure` of its chunk is written when that runs again."""
+        with self._lock:
+            self._silent.pop(worker, None)
+
+    def worker_is_retired(self, worker: str, key: str, reason: str) -> None:
+        """Write that a worker gets no more chunks, and why; this chunk was the last that it failed."""
+        with self._lock:
+            self.retired[worker] = reason
+            self._news(EventStatus.WORKER_RETIRED, worker, key, {"error": reason})
+
+    def named(self, worker: str) -> str:
+        """Return a worker's label and machine, for a person."""
+        host = self._hosts.get(worker)
+        return worker if host is None else f"{worker} on {host}"
+
     @property
     def slowest(self) -> list[tuple[float, str]]:
         """The chunks that took longest, as (seconds, key), slowest first."""
@@ -280,6 +254,7 @@ class RunLedger:
                 elapsed_s=time.monotonic() - self._clock,
                 running=len(self._open),
                 no_output=self.summary.no_output,
+                troubles=self._troubles(),
             )
 
     def save(self, force: bool = False) -> None:
@@ -371,9 +346,18 @@ class RunLedger:
         self._remember_ended(attempt)
         job = self.summary.jobs[attempt.key]
         job.last_error = error
-        self.summary.workers.setdefault(label, WorkerCount()).failed_retries += 1
+        self.summary.workers.setdefault(label, WorkerCount(host=attempt.host)).failed_retries += 1
         details = {"attempt": job.attempts, "error": error} | ({} if kind is None else {"failure_kind": kind.value})
         self._event(replace(attempt, finished_at=now()), EventStatus.FAILURE, label, details)
+
+    def _troubles(self) -> tuple[str, ...]:
+        now_s = time.monotonic()
+        silent = (f"{worker} silent for {now_s - since_s:.0f} s" for worker, since_s in self._silent.items())
+        return (*silent, *(f"{worker} gets no more chunks" for worker in self.retired))
+
+    def _news(self, status: EventStatus, worker: str, key: str, details: dict[str, Any]) -> None:
+        if not self._finished:
+            self._event(Attempt(key, None, None, host=self._hosts.get(worker)), status, worker, details)
 
     def _remember_ended(self, attempt: Attempt) -> None:
         self._ended[attempt.token] = None
@@ -391,6 +375,7 @@ class RunLedger:
                 finished_at=attempt.finished_at if status is not EventStatus.START else None,
                 runtime_s=attempt.runtime_s if status is not EventStatus.START else None,
                 worker=label,
+                host=attempt.host,
                 gpu_index=attempt.gpu_index,
                 gpu_name=attempt.gpu_name,
                 details=details,

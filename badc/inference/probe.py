@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -288,6 +289,7 @@ class _Trial:
                 finished_at=attempt.finished_at if attempt else None,
                 runtime_s=attempt.runtime_s if attempt else None,
                 worker=f"gpu-{gpu.index}" if gpu else "cpu-0",
+                host=socket.gethostname(),
                 gpu_index=gpu.index if gpu else None,
                 gpu_name=gpu.name if gpu else None,
                 details=details,

@@ -112,8 +112,8 @@ class InferOptions(RunnerSettings):
             ge=10,
             le=86_400,
             description="Give a worker up that has not reported for so many seconds, such as one that is frozen: its "
-            "chunks run again on others. Not how long a chunk may take, which is --chunk-timeout. A --scheduler has a "
-            "time of its own.",
+            "chunks run again on others. Not how long a chunk may take, which is --chunk-timeout. The workers of a "
+            "--scheduler are given up by its own time; the scheduler itself when it has not answered for so long.",
         ),
     ] = 120.0
     worker_memory_gib: Annotated[

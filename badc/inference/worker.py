@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -76,7 +77,8 @@ class _Call:
         with _turns.one(order.runner, wanted_at_once, order.alone) as turn:
             if not may_begin():
                 return []
-            started = [Attempt(p.key, gpu.index if gpu else None, gpu.name if gpu else None) for p in self._chunks]
+            index, name = (gpu.index, gpu.name) if gpu else (None, None)
+            started = [Attempt(p.key, index, name, host=socket.gethostname()) for p in self._chunks]
             for attempt in started:
                 self._report(attempt)
             clock = time.perf_counter()

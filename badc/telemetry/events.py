@@ -27,12 +27,26 @@ class FailureKind(StrEnum):
 
 
 class EventStatus(StrEnum):
-    """What happened to a chunk: an attempt started, succeeded or failed, or the chunk was already done."""
+    """What happened to a chunk: an attempt started, succeeded or failed, or the chunk was already done.
+
+    Or to the worker that has it: it gives no sign of life, gives one again, or gets no more chunks.
+    """
 
     START = "start"
     SUCCESS = "success"
     FAILURE = "failure"
     SKIPPED = "skipped"
+    WORKER_SILENT = "worker_silent"
+    WORKER_HEARD = "worker_heard"
+    WORKER_RETIRED = "worker_retired"
+
+    @property
+    def is_of_worker(self) -> bool:
+        """Whether it is news of a worker, from which nothing follows for the chunk."""
+        return self in _OF_WORKERS
+
+
+_OF_WORKERS = frozenset((EventStatus.WORKER_SILENT, EventStatus.WORKER_HEARD, EventStatus.WORKER_RETIRED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +54,8 @@ class ChunkEvent:
     """One line of a telemetry log.
 
     `timestamp` is when the attempt started, or the chunk was skipped, ISO-8601 with offset; `worker` is a label such as
-    `gpu-0` or `cpu-0`; `details` holds `attempt`, `output`, `runner`, `error`, … as they apply.
+    `gpu-0` or `cpu-0`, `host` the name of its machine; `details` holds `attempt`, `output`, `runner`, `error`, … as
+    they apply.
     """
 
     chunk_id: str
@@ -53,6 +68,7 @@ class ChunkEvent:
     gpu_index: int | None = None
     gpu_name: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    host: str | None = None
 
 
 class TelemetryLog:
@@ -145,6 +161,7 @@ def parse_event(line: bytes) -> ChunkEvent | None:
             finished_at=_of(str, raw.get("finished_at")),
             runtime_s=_of((int, float), raw.get("runtime_s")),
             worker=_of(str, raw.get("worker")),
+            host=_of(str, raw.get("host")),
             gpu_index=_of(int, raw.get("gpu_index")),
             gpu_name=_of(str, raw.get("gpu_name")),
             details=raw.get("details") or {},

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,90 +21,12 @@ from badc.telemetry.events import EventStatus, FailureKind
 from badc.telemetry.summary import RunState, summary_path
 from badc.telemetry.summary_scan import SummaryReader
 from badc.telemetry.tail import LogChange, LogReader
+from badc.telemetry.worker_stats import TREND_BUCKET_S, TREND_BUCKETS, TrendBucket, WorkerStats
 
-TREND_BUCKET_S = 30
-TREND_BUCKETS = 10
 RATE_WINDOWS_S = (300, 3600)  # the second if too few chunks ended in the first: a chunk may take minutes
 _FEWEST_FOR_RATE = 3
-_SILENT_LEAST_S = 60.0
-_SILENT_TIMES_RUNTIME = 5.0
 _STATUSES = frozenset(EventStatus)
-
-
-@dataclass(slots=True)
-class TrendBucket:
-    """What happened on a worker in `TREND_BUCKET_S` seconds."""
-
-    number: int
-    utilization_sum: float = 0.0
-    utilization_count: int = 0
-    vram_mib: float | None = None
-    retries: int = 0
-
-    @property
-    def utilization_mean(self) -> float | None:
-        """Mean of the attempts' mean utilizations, in percent, or None."""
-        return self.utilization_sum / self.utilization_count if self.utilization_count else None
-
-
-@dataclass(slots=True)
-class WorkerStats:
-    """What the log says a worker did; `last_*` are of its newest event. Utilization is in percent.
-
-    `failures` are failed attempts that no other attempt followed, `failed_attempts` all that failed, and
-    `retry_attempts` those that began after an earlier one had failed.
-    """
-
-    events: int = 0
-    successes: int = 0
-    failures: int = 0
-    retry_attempts: int = 0
-    failed_attempts: int = 0
-    runtime_sum_s: float = 0.0
-    runtime_count: int = 0
-    utilization_min: float | None = None
-    utilization_max: float | None = None
-    utilization_sum: float = 0.0
-    utilization_count: int = 0
-    vram_peak_mib: float | None = None
-    vram_total_mib: float | None = None
-    last_chunk_id: str = ""
-    last_at: str = ""
-    is_live: bool = False  # its newest event is known: none in the older part can be newer
-    trend: deque[TrendBucket] = field(default_factory=lambda: deque(maxlen=TREND_BUCKETS))
-
-    @property
-    def mean_runtime_s(self) -> float | None:
-        """Mean time of an attempt in seconds, or None before one has ended."""
-        return self.runtime_sum_s / self.runtime_count if self.runtime_count else None
-
-    @property
-    def utilization_mean(self) -> float | None:
-        """Mean of the attempts' mean utilizations, in percent, or None."""
-        return self.utilization_sum / self.utilization_count if self.utilization_count else None
-
-    def age_s(self, now_s: float) -> float | None:
-        """Return the seconds since its last event."""
-        at_s = epoch_s(self.last_at)
-        return None if at_s is None else max(0.0, now_s - at_s)
-
-    def is_silent(self, now_s: float) -> bool:
-        """Whether its last event is older than a minute and than five of its mean runtimes."""
-        age_s = self.age_s(now_s)
-        return age_s is not None and age_s > max(_SILENT_LEAST_S, _SILENT_TIMES_RUNTIME * (self.mean_runtime_s or 0.0))
-
-    def recent(self, end_s: float) -> list[TrendBucket | None]:
-        """Return the buckets of the minutes before `end_s`, oldest first; None where nothing happened."""
-        by_number = {bucket.number: bucket for bucket in self.trend}
-        last = int(end_s // TREND_BUCKET_S)
-        return [by_number.get(number) for number in range(last - TREND_BUCKETS + 1, last + 1)]
-
-    def bucket(self, at_s: float) -> TrendBucket:
-        """Return the bucket of a time, or the newest one if there is none for a time a little earlier."""
-        number = int(at_s // TREND_BUCKET_S)
-        if not self.trend or number > self.trend[-1].number:
-            self.trend.append(TrendBucket(number))
-        return next((bucket for bucket in self.trend if bucket.number == number), self.trend[-1])
+_NEWS = frozenset(status for status in EventStatus if status.is_of_worker)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +90,14 @@ class MonitorState:
         if status == "skipped":
             return  # no worker had it
         stats = self.workers.get(label) or self.workers.setdefault(label, WorkerStats())
+        stats.host = stats.host or _host(raw)
+        if status in _NEWS:
+            if live or not stats.is_live:
+                stats.take_news(EventStatus(status), epoch_s(at) or 0.0, details)
+            return
         if live or not stats.is_live:
             stats.last_chunk_id, stats.last_at, stats.is_live = chunk_id, at, live
+            stats.silent_since_s = None
         is_retry = status == "start" and (_whole(attempt) or 1) > 1
         _count_worker(stats, status, runtime_s, is_retry, failed_for_good)
         _count_gpu(stats, readings)
@@ -344,6 +272,11 @@ def _label(raw: dict[str, Any]) -> str:
     if raw.get("worker"):
         return one_line(str(raw["worker"]))
     return "(none)" if raw.get("gpu_index") is None else one_line(f"gpu-{raw['gpu_index']}")
+
+
+def _host(raw: dict[str, Any]) -> str:
+    host = raw.get("host")
+    return one_line(host) if isinstance(host, str) else ""
 
 
 def _number(value: object) -> float | None:

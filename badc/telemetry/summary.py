@@ -68,13 +68,14 @@ class WorkerCount:
     """What a worker did.
 
     `failure` counts chunks that failed for good on it, `retries` chunks that it finished after an earlier attempt had
-    failed, and `failed_retries` attempts that failed on it, final or not.
+    failed, and `failed_retries` attempts that failed on it, final or not. `host` is the name of its machine.
     """
 
     success: int = 0
     failure: int = 0
     retries: int = 0
     failed_retries: int = 0
+    host: str | None = None
 
     @property
     def jobs(self) -> int:
@@ -138,7 +139,7 @@ def write_workers_csv(path: Path, workers: Mapping[str, WorkerCount]) -> None:
         temporary.open("w", encoding="utf-8", newline="") as stream,
     ):
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(("worker", "jobs", "success", "failure", "retries", "failed_retries"))
+        writer.writerow(("worker", "jobs", "success", "failure", "retries", "failed_retries", "host"))
         for label, count in sorted(workers.items()):
             writer.writerow((label, count.jobs, *asdict(count).values()))
 
@@ -233,6 +234,8 @@ def _job(path: Path, key: str, raw: object) -> tuple[tuple[str, str], Job]:
 def _jobs_of_log(path: Path) -> dict[tuple[str, str], Job]:
     jobs: dict[tuple[str, str], Job] = {}
     for event in read_events(path):
+        if event.status.is_of_worker:
+            continue
         job = jobs.setdefault((event.recording_id, event.chunk_id), Job(event.recording_id))
         _apply(job, event.status, event.details, event.worker)
     if not jobs and path.stat().st_size > 0:

@@ -17,7 +17,7 @@ from badc.system.texts import one_line, printable
 
 if TYPE_CHECKING:  # commands that only print a table need none of these
     from badc.detections.findings import SpeciesCount
-    from badc.inference.ledger import Progress
+    from badc.inference.progress import Progress
     from badc.reports.query.counts import Ranking
     from badc.runners.settings import RunnerSettings
 

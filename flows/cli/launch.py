@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from badc.datasets.chunking.plan import DatasetPlan
     from badc.datasets.inference.plan import OrchestrationPlan
     from badc.datasets.pipeline_settings import PipelineSettings
-    from badc.inference.ledger import Progress
     from badc.inference.plan import InferPlan
+    from badc.inference.progress import Progress
     from badc.inference.settings import InferOptions
     from badc.settings.model import Settings
     from tasks.workers.cluster import Cluster

@@ -145,7 +145,7 @@ def telemetry(
         fields = [
             event.finished_at or event.timestamp,
             event.status.value,
-            event.worker or "-",
+            (event.worker or "-") + (f" on {event.host}" if event.host else ""),
             event.chunk_id,
             f"attempt {event.details['attempt']}" if "attempt" in event.details else "",
             runtime,

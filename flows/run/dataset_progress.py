@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from badc.datasets.inference.recording import RecordingToInfer
-from badc.inference.ledger import Progress
+from badc.inference.progress import Progress
 
 
 class DatasetProgress:
@@ -48,7 +48,7 @@ class DatasetProgress:
         with self._lock:
             progress = self._noted.pop(recording_id, None)
             if progress is not None:
-                self._ended += progress
+                self._ended += replace(progress, troubles=())
         return progress
 
     def under_way(self) -> dict[str, Progress]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from badc.errors import MOST_LISTED, BadcError, numbered
-from badc.inference.ledger import Progress
+from badc.inference.progress import Progress
 from badc.telemetry.summary import RunState, WorkerCount
 from flows.run.stopping import Stop
 

@@ -54,14 +54,19 @@ class StopReason(StrEnum):
     INTERRUPTED = "interrupted"
     CANCELLED = "cancelled in Prefect"
     SUSPENDED = "suspended in Prefect"
+    SCHEDULER_LOST = "the Dask scheduler is lost"
 
 
 class Stop:
-    """Whether a run should stop; if interrupted or cancelled, its running chunks get `grace_period_s` to finish."""
+    """Whether a run should stop; if interrupted or cancelled, its running chunks get `grace_period_s` to finish.
+
+    Without a scheduler they get none.
+    """
 
     def __init__(self, grace_period_s: float, say: Callable[[str], None]) -> None:
         self.requested = threading.Event()
         self.reason: StopReason | None = None
+        self.why: str | None = None  # what went wrong, where the reason does not say it
         self._grace_period_s = grace_period_s
         self._deadline: float | None = None
         self._say = say
@@ -71,23 +76,24 @@ class Stop:
         self._hurried_s: float | None = None
         self._parts: WeakSet[Stop] = WeakSet()
 
-    def request(self, reason: StopReason) -> None:
+    def request(self, reason: StopReason, why: str | None = None) -> None:
         """Let no new chunk start; an interruption replaces an earlier failure as the reason."""
         if self.reason is None or self.reason is StopReason.FAILED:
-            self.reason = reason
+            self.reason, self.why = reason, why
             if reason is not StopReason.FAILED:
-                self._deadline = time.monotonic() + self._grace_period_s
+                grace_s = 0.0 if reason is StopReason.SCHEDULER_LOST else self._grace_period_s
+                self._deadline = time.monotonic() + grace_s
         self.requested.set()
-        if self.interrupted:
+        if self.broken_off:
             for part in list(self._parts):
-                part.request(reason)
+                part.request(reason, why)
 
     def part(self) -> Stop:
         """Return the stop of a part of the run, which is interrupted with the whole but fails alone."""
         part = Stop(self._grace_period_s, self._say)
         self._parts.add(part)
-        if self.interrupted and self.reason is not None:
-            part.request(self.reason)
+        if self.broken_off and self.reason is not None:
+            part.request(self.reason, self.why)
         return part
 
     def lose_patience(self) -> None:
@@ -112,6 +118,11 @@ class Stop:
     @property
     def interrupted(self) -> bool:
         """Whether a person or a system wants the run to end."""
+        return self.broken_off and self.reason is not StopReason.SCHEDULER_LOST
+
+    @property
+    def broken_off(self) -> bool:
+        """Whether chunks are left that had attempts left: it says nothing about them that they did not succeed."""
         return self.reason not in (None, StopReason.FAILED)
 
     @property

@@ -22,8 +22,9 @@ from prefect.client.orchestration import get_client
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from badc.inference.ledger import Progress, RunLedger
+from badc.inference.ledger import RunLedger
 from badc.inference.plan import InferPlan
+from badc.inference.progress import Progress
 from badc.system.paths import absolute, find_dataset_root
 from tasks.show.run_report import label_rows, link, plain, progress_text, run_report, table_of, worker_rows
 
@@ -158,7 +159,10 @@ def show_files(
 
 
 def _differ(progress: Progress, shown: Progress | None) -> bool:
-    return shown is None or (progress.done, progress.failed) != (shown.done, shown.failed)
+    return shown is None or (progress.done, progress.failed, progress.troubles) != (
+        *(shown.done, shown.failed),
+        shown.troubles,
+    )
 
 
 def _tags(plan: InferPlan) -> dict[str, str]:

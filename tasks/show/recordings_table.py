@@ -15,7 +15,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 
 from badc.datasets.inference.plan import OrchestrationPlan
-from badc.inference.ledger import Progress
+from badc.inference.progress import Progress
 from badc.reports.rankings.rollup import Rollup
 from badc.telemetry.summary import RunState
 from tasks.show.artifacts import artifact_key, show_files, shown

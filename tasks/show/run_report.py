@@ -8,8 +8,9 @@ from typing import Any
 
 from badc.errors import numbered
 from badc.inference.findings import GpuUse, RunFindings
-from badc.inference.ledger import Progress, RunLedger
+from badc.inference.ledger import RunLedger
 from badc.inference.plan import InferPlan
+from badc.inference.progress import Progress
 from badc.telemetry.summary import JobStatus, RunState, WorkerCount, summary_path, workers_csv_path
 from tasks.show.sparkline import as_data_uri, sparkline_png
 
@@ -26,6 +27,7 @@ def worker_rows(workers: Mapping[str, WorkerCount]) -> list[dict[str, Any]]:
             "failures": count.failure,
             "retries": count.retries,
             "failed attempts": count.failed_retries,
+            "host": count.host,
         }
         for label, count in sorted(workers.items())
     ]
@@ -68,7 +70,10 @@ def run_report(plan: InferPlan, ledger: RunLedger) -> str:
         rows = [list(row.values()) for row in label_rows(findings)]
         header = ("label", "detections", "mean confidence", "highest")
         parts.append("## Species\n" + _table(header, rows, len(findings.labels)))
-    parts.append("## Workers\n" + table_of(worker_rows(summary.workers)))
+    retired = [
+        f"\n\n{plain(ledger.named(worker))} got no more chunks: {plain(why)}" for worker, why in ledger.retired.items()
+    ]
+    parts.append("## Workers\n" + table_of(worker_rows(summary.workers)) + "".join(retired))
     if findings.gpus:
         parts.append("## GPUs\n" + _gpu_table(findings.gpus))
     if failed:

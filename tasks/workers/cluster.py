@@ -41,9 +41,11 @@ class Cluster:
     A worker does as many tasks at once as it has threads besides `spare_threads`, but no more than `most_at_once`.
 
     `labels` has each worker's label by its Dask name, such as `gpu-0`; it is empty, and `gpu_workers` 0, if the workers
-    are not ours. `note` is for the user, such as why no GPU is used. `security` holds the credentials of a cluster
-    started here, and is None if Dask's own configuration has them. Workers report under `topic`, of all runs on it: the
-    scheduler keeps the last events of each topic for as long as it lives.
+    are not ours. Our own are given up after `worker_timeout_s` without a sign of life; a scheduler that is not ours is
+    given up if it does not answer for `scheduler_patience_s`. `note` is for the user, such as why no GPU is
+    used. `security` holds the credentials of a cluster started here, and is None if Dask's own configuration has them.
+    Workers report under `topic`, of all runs on it: the scheduler keeps the last events of each topic for as long as it
+    lives.
     """
 
     address: str
@@ -52,8 +54,14 @@ class Cluster:
     gpu_workers: int = 0
     most_at_once: int = 1
     spare_threads: int = 0
+    worker_timeout_s: float | None = None
+    scheduler_patience_s: float | None = None
     security: Security | None = field(default=None, repr=False)
     topic: str = field(default_factory=lambda: f"badc-{uuid.uuid4().hex}")
+
+    def lost(self, why: str) -> str:
+        """Return for the user that the scheduler is lost, and why, and the way out."""
+        return f"the Dask scheduler at {self.address} is lost: {why}; resume the run with another one, or without"
 
 
 # Anyone who can talk to a scheduler or a worker can run code as its owner, and every user of the machine reaches its
@@ -108,7 +116,13 @@ def open_cluster(settings: InferOptions, chunks: int | None = None) -> Iterator[
     """
     if settings.scheduler is not None:
         require_scheduler(settings.scheduler)
-        yield Cluster(settings.scheduler, {}, note_on(settings.scheduler), most_at_once=settings.chunks_at_once or 1)
+        yield Cluster(
+            settings.scheduler,
+            {},
+            note_on(settings.scheduler),
+            most_at_once=settings.chunks_at_once or 1,
+            scheduler_patience_s=settings.worker_timeout_s,
+        )
         return
     import dask
     from distributed.security import Security
@@ -144,7 +158,10 @@ def open_cluster(settings: InferOptions, chunks: int | None = None) -> Iterator[
         if cpu_workers and settings.cpu_workers is None:
             note += f"; {numbered(cores(), 'core')}, --cpu-workers sets how many to use"
         most = max(at_once.gpu, at_once.cpu)
-        yield Cluster(cluster.scheduler_address, labels, note, gpu_workers, most, _SPARE_THREADS, security)
+        timeout_s = settings.worker_timeout_s
+        yield Cluster(
+            cluster.scheduler_address, labels, note, gpu_workers, most, _SPARE_THREADS, timeout_s, security=security
+        )
 
 
 @contextmanager

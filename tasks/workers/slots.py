@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from tasks.workers.cluster import Cluster
+from tasks.workers.signs import SignsOfLife
 from tasks.workers.suspicions import Suspicions
 
 _LOOK_INTERVAL_S = 2.0
@@ -29,7 +30,8 @@ def slots_of(cluster: Cluster) -> Iterator[WorkerSlots]:
 
     client = Client(cluster.address, security=cluster.security, set_as_default=False)
     try:
-        yield WorkerSlots(client.nthreads, cluster.most_at_once, cluster.spare_threads)
+        signs = SignsOfLife(lambda: client, cluster.scheduler_patience_s)
+        yield WorkerSlots(signs.threads, cluster.most_at_once, cluster.spare_threads, signs)
     finally:
         with suppress(TimeoutError):  # Dask itself would wait a minute for a scheduler that hangs
             client.close(timeout=_CLOSE_TIMEOUT_S)
@@ -52,10 +54,17 @@ class WorkerSlots:
 
     Dask would deal out tasks in advance, and one behind a slow worker's chunk would wait there although a fast worker
     is free. With no more tasks in Dask than slots, each goes to an idle one, and the others wait here, first come first
-    served. `look` returns the addresses of the present workers, with their threads.
+    served. `look` returns the addresses of the present workers, with their threads, as `signs` learns of them.
     """
 
-    def __init__(self, look: Callable[[], Mapping[str, int]], most_at_once: int = 1, spare_threads: int = 0) -> None:
+    def __init__(
+        self,
+        look: Callable[[], Mapping[str, int]],
+        most_at_once: int = 1,
+        spare_threads: int = 0,
+        signs: SignsOfLife | None = None,
+    ) -> None:
+        self._signs = signs
         self._look = look
         self._most_at_once = most_at_once
         self._spare_threads = spare_threads
@@ -83,6 +92,14 @@ class WorkerSlots:
                 if is_first:
                     self._condition.wait_for(lambda: self._next_look > 0, _FIRST_LOOK_S)
             return self._workers
+
+    def silence_s(self, worker: str) -> float | None:
+        """Return for how long a worker has given no sign of life; None if it is not there, or that is not known."""
+        return None if self._signs is None else self._signs.silence_s(worker)
+
+    def why_lost(self) -> str | None:
+        """Return why nothing can be expected of the scheduler any more, or None. To be asked several times a second."""
+        return None if self._signs is None else self._signs.why_lost()
 
     def count(self) -> int:
         """Return the number of slots."""

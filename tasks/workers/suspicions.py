@@ -41,5 +41,5 @@ class Suspicions:
                 suspect.done_by_others += 1
                 if suspect.done_by_others == MOST_IN_A_ROW:
                     why = f"{MOST_IN_A_ROW} in a row failed there and succeeded elsewhere ({suspect.error})"
-                    bad[address] = suspect.label, f"gets no more chunks in this run: {why}"
+                    bad[address] = suspect.label, why
         return bad

@@ -22,6 +22,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task
 from prefect_dask.task_runners import DaskTaskRunner
 
+from tasks.workers.signs import SignsOfLife
 from tasks.workers.slots import WorkerSlots
 
 Call = Callable[..., Any]
@@ -117,8 +118,8 @@ class ChunkTaskRunner(DaskTaskRunner):
     *args, **kwargs)` is called in the task's thread in place of `on_worker(*args, **kwargs)`, which runs the function
     on a worker: for what must happen here before and after. `may_start`, with the same arguments, is asked while a task
     waits for a free worker; when it says no, the call ends with CancelledError. `slots` are the workers' slots, if
-    several runners share them; else see `WorkerSlots` for `most_at_once` and `spare_threads`. The others are arguments
-    of `DaskTaskRunner`, such as `address`.
+    several runners share them; else see `WorkerSlots` for `most_at_once` and `spare_threads`, and `SignsOfLife` for
+    `scheduler_patience_s`. The others are arguments of `DaskTaskRunner`, such as `address`.
     """
 
     def __init__(
@@ -129,6 +130,7 @@ class ChunkTaskRunner(DaskTaskRunner):
         slots: WorkerSlots | None = None,
         most_at_once: int = 1,
         spare_threads: int = 0,
+        scheduler_patience_s: float | None = None,
         **dask: Any,
     ) -> None:
         super().__init__(**dask)
@@ -140,7 +142,9 @@ class ChunkTaskRunner(DaskTaskRunner):
         self._abandoned = threading.Event()
         self._shared_slots = slots
         self._own_slots = {"most_at_once": most_at_once, "spare_threads": spare_threads}
-        self._slots = slots or WorkerSlots(lambda: self.client.nthreads(), **self._own_slots)
+        self._scheduler_patience_s = scheduler_patience_s
+        signs = SignsOfLife(lambda: self.client, scheduler_patience_s)
+        self._slots = slots or WorkerSlots(signs.threads, **self._own_slots, signs=signs)
         self._engine: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=engine_threads)
 
     def duplicate(self) -> ChunkTaskRunner:
@@ -151,6 +155,7 @@ class ChunkTaskRunner(DaskTaskRunner):
             may_start=self._may_start,
             slots=self._shared_slots,
             **self._own_slots,
+            scheduler_patience_s=self._scheduler_patience_s,
             address=self.address,
             cluster_class=self.cluster_class,
             cluster_kwargs=self.cluster_kwargs,

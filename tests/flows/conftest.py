@@ -120,7 +120,7 @@ def unended_starts(log: Path) -> list[str]:
 
     open_attempts: dict[str, int] = {}
     for event in read_events(log):
-        if event.status is EventStatus.SKIPPED:
+        if event.status is EventStatus.SKIPPED or event.status.is_of_worker:
             continue
         step = 1 if event.status is EventStatus.START else -1
         open_attempts[event.chunk_id] = open_attempts.get(event.chunk_id, 0) + step

@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 
-from badc.inference.ledger import Progress
+from badc.inference.progress import Progress
 from flows.infer import _batches
 
 

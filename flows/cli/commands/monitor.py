@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import TextIOWrapper
@@ -18,7 +18,8 @@ from badc.errors import numbered
 from badc.system.bars import sparkline
 from badc.system.clock import duration_text, epoch_s
 from badc.system.paths import newest_telemetry_log
-from badc.telemetry.monitor import TREND_BUCKET_S, TREND_BUCKETS, Monitor, ShownEvent, WorkerStats
+from badc.telemetry.monitor import Monitor, ShownEvent
+from badc.telemetry.worker_stats import TREND_BUCKET_S, TREND_BUCKETS, WorkerStats
 from flows.cli.options import DatasetOfLog, LogOption
 
 if TYPE_CHECKING:
@@ -200,8 +201,9 @@ def _head_lines(watched: Monitor, now_s: float) -> list[str]:
         )
     left = "" if left_s is None else f", {_duration(left_s)} left"
     hours = watched.state.audio_ms / 3.6e6
+    hosts = {stats.host for stats in watched.state.workers.values() if stats.host}
     lines = [
-        f"{watched.log.name}: {state}, {hours:,.1f} h of audio",
+        f"{watched.log.name}: {state}, {hours:,.1f} h of audio" + (f", on {hosts.pop()}" if len(hosts) == 1 else ""),
         progress,
         speed + left,
     ]
@@ -211,10 +213,7 @@ def _head_lines(watched: Monitor, now_s: float) -> list[str]:
 
 def _notes(watched: Monitor, now_s: float) -> list[str]:
     reader, state = watched.reader, watched.state
-    notes = []
-    silent = [label for label in sorted(state.workers, key=_natural) if state.workers[label].is_silent(now_s)]
-    if silent and not watched.is_over:
-        notes.append("silent: " + ", ".join(silent))
+    notes = [] if watched.is_over else _notes_on_workers(state.workers, now_s)
     if reader.older_share < 1:
         notes.append(f"counting older events … {reader.older_share:.0%}")
     if reader.unread_bytes > _MUCH_UNREAD_BYTES:
@@ -230,6 +229,17 @@ def _notes(watched: Monitor, now_s: float) -> list[str]:
     return notes
 
 
+def _notes_on_workers(workers: Mapping[str, WorkerStats], now_s: float) -> list[str]:
+    labels = sorted(workers, key=_natural)
+    notes = []
+    for label in labels:
+        stats = workers[label]
+        if (trouble := stats.trouble(now_s)) is not None:
+            notes.append(f"{label}{f' on {stats.host}' if stats.host else ''} {trouble}")
+    silent = [x for x in labels if workers[x].trouble(now_s) is None and workers[x].is_silent(now_s)]
+    return [*notes, "silent: " + ", ".join(silent)] if silent else notes
+
+
 def _worker_columns(
     rows: Sequence[tuple[str, WorkerStats]], watched: Monitor, now_s: float, has_trends: bool
 ) -> list[Column]:
@@ -242,6 +252,11 @@ def _worker_columns(
     title = f"trends\n{TREND_BUCKETS * TREND_BUCKET_S // 60} min"
     return [
         Column("\nworker", "worker", [[label] for label, _ in rows], is_text=True),
+        *(
+            []
+            if len({stats.host for _, stats in rows}) < 2
+            else [column("\nhost", "host", lambda stats: stats.host, 8)]
+        ),
         column("\nevents", "events", lambda stats: _count(stats.events), leave_out=1),
         column("\nok", "ok", lambda stats: _count(stats.successes)),
         column("\nfail", "fail", lambda stats: _count(stats.failures)),

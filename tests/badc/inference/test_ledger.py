@@ -27,7 +27,7 @@ NEXT = "REC_chunk_1000_2000"
 
 
 def begun(key: str = KEY, gpu: int | None = None) -> Attempt:
-    return Attempt(key, gpu, None if gpu is None else f"GPU {gpu}")
+    return Attempt(key, gpu, None if gpu is None else f"GPU {gpu}", host=None if gpu is None else "node1")
 
 
 def over(attempt: Attempt, error: str | None = None, runtime_s: float = 1.0) -> Attempt:
@@ -66,6 +66,7 @@ def test_a_run_from_start_to_end(plan: Callable[..., InferPlan], lines_of: Lines
     assert [line["status"] for line in lines] == ["start", "success"] * 2
     assert (lines[1]["worker"], lines[1]["gpu_index"], lines[1]["gpu_name"]) == ("gpu-1", 1, "GPU 1")
     assert (lines[2]["worker"], lines[2]["gpu_index"], lines[2]["gpu_name"]) == ("cpu-0", None, None)
+    assert [line["host"] for line in lines] == ["node1", "node1", None, None]
     assert lines[1]["recording_id"] == "REC"
     assert (lines[0]["finished_at"], lines[0]["runtime_s"]) == (None, None)
     assert lines[1]["runtime_s"] == 1.0
@@ -84,8 +85,39 @@ def test_a_run_from_start_to_end(plan: Callable[..., InferPlan], lines_of: Lines
         "last_error": None,
     }
     assert workers_csv_path(made.telemetry_log).read_text() == (
-        "worker,jobs,success,failure,retries,failed_retries\ncpu-0,1,1,0,0,0\ngpu-1,1,1,0,0,0\n"
+        "worker,jobs,success,failure,retries,failed_retries,host\ncpu-0,1,1,0,0,0,\ngpu-1,1,1,0,0,0,node1\n"
     )
+
+
+def test_news_of_workers_is_for_people_and_nothing_follows_from_it(
+    plan: Callable[..., InferPlan], lines_of: Lines
+) -> None:
+    made = plan(seconds=2)
+    ledger = RunLedger(made)
+    attempt = begun(KEY, 0)
+    ledger.started(attempt, "gpu-0")
+    ledger.worker_is_silent("gpu-0", KEY, 31.04, 120.0)
+    ledger.worker_is_retired("gpu-1", NEXT, "no kernel image")
+    assert ledger.progress().troubles == ("gpu-0 silent for 31 s", "gpu-1 gets no more chunks")
+    assert "; gpu-0 silent for 31 s" in ledger.progress().describe()
+    assert "silent" not in ledger.progress().describe(ended=True)
+    ledger.worker_is_heard("gpu-0", KEY, 40.0)
+    assert ledger.progress().troubles == ("gpu-1 gets no more chunks",)
+    assert ledger.named("gpu-0") == "gpu-0 on node1"
+    assert ledger.named("gpu-1") == "gpu-1"
+    ledger.ended(over(attempt), "gpu-0")
+    ledger.finish(RunState.INTERRUPTED)
+    news = [line for line in lines_of(made.telemetry_log) if line["status"].startswith("worker_")]
+    assert [(line["status"], line["worker"], line["host"], line["chunk_id"], line["details"]) for line in news] == [
+        ("worker_silent", "gpu-0", "node1", KEY, {"silent_s": 31.0, "limit_s": 120.0}),
+        ("worker_retired", "gpu-1", None, NEXT, {"error": "no kernel image"}),
+        ("worker_heard", "gpu-0", "node1", KEY, {"silent_s": 40.0}),
+    ]
+    jobs = read_jobs(made.telemetry_log)
+    done = [jobs.find(chunk) for chunk in made.manifest.chunks]
+    assert done[1] is None
+    assert done[0] is not None
+    assert (done[0].status, done[0].attempts) == (JobStatus.SUCCESS, 1)
 
 
 def test_a_chunk_that_no_worker_reached_is_not_run(plan: Callable[..., InferPlan]) -> None:

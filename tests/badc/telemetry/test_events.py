@@ -40,13 +40,16 @@ def test_an_event_is_on_disk_as_a_line_as_soon_as_it_is_written(tmp_path: Path) 
         "worker": None,
         "gpu_index": None,
         "gpu_name": None,
+        "host": None,
         "details": {},
     }
     log.close()
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
-    full = ChunkEvent("c", "é,\n", EventStatus.FAILURE, "t0", "t1", 1.5, "gpu-0", 0, "A100", {"error": "no\nluck"})
+    full = ChunkEvent(
+        "c", "é,\n", EventStatus.FAILURE, "t0", "t1", 1.5, "gpu-0", 0, "A100", {"error": "no\nluck"}, "node1"
+    )
     log = TelemetryLog(tmp_path / "r.jsonl")
     log.write(full)
     log.write(event())

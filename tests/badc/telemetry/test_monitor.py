@@ -133,6 +133,32 @@ def test_a_log_that_cannot_be_read_is_a_request_error_that_names_it(name, tmp_pa
         Monitor(tmp_path / name, 5)
 
 
+def test_what_the_run_says_of_a_worker(tmp_path):
+    log = tmp_path / "run.jsonl"
+    log.write_bytes(
+        event("start", 0, 0)
+        + event("start", 1, 0, worker="gpu-1")
+        + event("worker_silent", 0, 31, silent_s=31.0, limit_s=120.0)
+        + event("worker_retired", 1, 40, worker="gpu-1", error="no kernel image")
+    )
+    monitor = Monitor(log, 9)
+    monitor.refresh()
+    gpu, bad = monitor.state.workers["gpu-0"], monitor.state.workers["gpu-1"]
+    now_s = (BEGIN + timedelta(seconds=50)).timestamp()
+    assert gpu.trouble(now_s) == "silent for 50 s; its chunks run again within 70 s"
+    assert bad.trouble(now_s) == "gets no more chunks"
+    assert (gpu.events, gpu.failures, monitor.state.unreadable_lines) == (1, 0, 0)
+    with log.open("ab") as stream:
+        stream.write(event("worker_heard", 0, 60, silent_s=60.0))
+    monitor.refresh()
+    assert gpu.trouble(now_s) is None
+    with log.open("ab") as stream:
+        stream.write(event("worker_silent", 0, 90, silent_s="?", limit_s=None))
+        stream.write(event("failure", 0, 150, error=WORKER_LOST, failure_kind="worker_lost"))
+    monitor.refresh()
+    assert gpu.trouble(now_s) is None, "its chunk runs again elsewhere"
+
+
 def test_counts_per_worker(tmp_path):
     log = tmp_path / "run.jsonl"
     low, high = gpu_metrics(5, 40, 80, 60, 3000), gpu_metrics(10, 50, 97, 80, 9000)

@@ -51,9 +51,9 @@ def test_what_is_written_is_read_back(tmp_path: Path, chunk: MakeChunk) -> None:
 
 
 def test_the_workers_table_is_sorted_and_counts_ended_chunks(tmp_path: Path) -> None:
-    write_workers_csv(tmp_path / "w.csv", {"gpu-1": WorkerCount(1, 2, 3, 4), "cpu-0": WorkerCount()})
+    write_workers_csv(tmp_path / "w.csv", {"gpu-1": WorkerCount(1, 2, 3, 4, "node1"), "cpu-0": WorkerCount()})
     assert (tmp_path / "w.csv").read_text() == (
-        "worker,jobs,success,failure,retries,failed_retries\ncpu-0,0,0,0,0,0\ngpu-1,3,1,2,3,4\n"
+        "worker,jobs,success,failure,retries,failed_retries,host\ncpu-0,0,0,0,0,0,\ngpu-1,3,1,2,3,4,node1\n"
     )
 
 

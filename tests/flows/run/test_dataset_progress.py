@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from badc.datasets.inference.recording import InferDecision, RecordingToInfer
-from badc.inference.ledger import Progress
+from badc.inference.progress import Progress
 from flows.run.dataset_progress import DatasetProgress
 
 

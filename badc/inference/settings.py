@@ -135,7 +135,10 @@ class InferOptions(RunnerSettings):
     no_wait: Annotated[bool, Field(description="Give up, rather than wait, when other runs hold the GPU pool.")] = False
     scheduler: Annotated[
         str | None,
-        Field(description="Join the Dask scheduler at this address (tcp://host:8786) instead of starting workers."),
+        Field(
+            description="Join the Dask scheduler at this address (tcp://host:8786), or whose scheduler file this is, "
+            "instead of starting workers."
+        ),
     ] = None
     chunks_per_task: Annotated[
         int | Literal["auto"],

@@ -1,4 +1,4 @@
-"""Options that earlier tools had: some still work, the others are answered with the line to use. The help has none."""
+"""Options that other tools have: some still work, the others are answered with the line to use. The help has none."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ _ANSWERS = {
     "pipeline run --chunk-plan": "it makes its own plan each time; `badc chunk orchestrate DATASET --plan-json FILE` "
     "writes the plan of the chunking, and `badc infer orchestrate DATASET --chunk-plan FILE` runs only its recordings",
     "chunk probe --gpu": "--gpu-index N chooses the GPU",
+    **{
+        f"{command} --scheduler-file": "--scheduler FILE takes a scheduler's file as well as its address"
+        for command in ("infer run", "infer orchestrate", "pipeline run")
+    },
 }
 
 
@@ -22,7 +26,7 @@ def as_now(command: str, words: Sequence[str]) -> list[str]:
 
 
 def answer(command: str, words: Sequence[str]) -> str | None:
-    """Return what to do instead of the first option that only an earlier tool had; None if there is none."""
+    """Return what to do instead of the first option that only another tool has; None if there is none."""
     for word in words:
         option = word.partition("=")[0]
         if (told := _ANSWERS.get(f"{command} {option}")) is not None:

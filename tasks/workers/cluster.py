@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
@@ -21,7 +22,7 @@ from badc.system import leash
 from badc.system.gpus import NoGpuError, usable_gpus
 from badc.system.scratch import Scratch
 from badc.system.threads import cores
-from tasks.workers.scheduler import note_on, require_scheduler
+from tasks.workers.scheduler import address_of, note_on, require_scheduler
 
 if TYPE_CHECKING:
     from distributed.security import Security
@@ -115,11 +116,12 @@ def open_cluster(settings: InferOptions, chunks: int | None = None) -> Iterator[
     Raises RequestError if no scheduler answers at `--scheduler`.
     """
     if settings.scheduler is not None:
-        require_scheduler(settings.scheduler)
+        address = address_of(settings.scheduler)
+        require_scheduler(address)
         yield Cluster(
-            settings.scheduler,
+            address,
             {},
-            note_on(settings.scheduler),
+            note_on(address),
             most_at_once=settings.chunks_at_once or 1,
             scheduler_patience_s=settings.worker_timeout_s,
         )
@@ -142,6 +144,7 @@ def open_cluster(settings: InferOptions, chunks: int | None = None) -> Iterator[
         gpu_workers, cpu_workers = workers_wanted(settings, len(gpus), chunks)
         at_once = chunks_at_once(settings, runner)
         environment = _environment(settings, gpu_workers + cpu_workers)
+        _keep_prefect_from_workers()
         resource_tracker.ensure_running()  # its start unblocks signals, so not with the first worker
         with leash.children_hear_no_signals():  # until tasks.workers.preload has handlers for them
             cluster = (
@@ -162,6 +165,17 @@ def open_cluster(settings: InferOptions, chunks: int | None = None) -> Iterator[
         yield Cluster(
             cluster.scheduler_address, labels, note, gpu_workers, most, _SPARE_THREADS, timeout_s, security=security
         )
+
+
+def _keep_prefect_from_workers() -> None:
+    """Hide the main module if it is Prefect's, as in runs of deployments: each worker would import it again.
+
+    That takes a worker seconds and a hundred MiB; a main module of ours or of a user stays.
+    """
+    main = sys.modules["__main__"]
+    if getattr(main.__spec__, "name", "").partition(".")[0] == "prefect":
+        main.__spec__ = None
+        vars(main).pop("__file__", None)
 
 
 @contextmanager

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import ipaddress
+import json
 import re
 import shlex
 import socket
@@ -19,15 +21,35 @@ _CONNECT_TIMEOUT_S = 10
 _HTTP_TIMEOUT_S = 3
 
 
+def address_of(given: str) -> str:
+    """Return the address that `--scheduler` gives: itself, or the one in a scheduler's file."""
+    path = Path(given)
+    if "://" in given or not path.is_file():
+        return given
+    try:
+        return str(json.loads(path.read_bytes())["address"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise RequestError(
+            f"--scheduler {given}: not the file of a scheduler, as `dask scheduler --scheduler-file FILE` writes it"
+        ) from None
+
+
 def require_scheduler(address: str) -> None:
     """Raise RequestError, which says what answers at an address, unless it is a Dask scheduler.
 
     Dask's client would wait forever for anything else.
     """
     parts = urlsplit(address)
+    if parts.scheme == "ucx" and importlib.util.find_spec("distributed_ucxx") is None:
+        raise RequestError(
+            f"--scheduler {address}: ucx:// needs the package distributed-ucxx, which is not installed here; have the "
+            "scheduler and its workers speak tls:// or tcp://, which is no slower for what BADC sends"
+        )
     try:
         if parts.scheme not in ("tcp", "tls", "ucx") or parts.hostname is None or parts.port is None:
-            raise RequestError(f"--scheduler {address}: not an address; it is written tcp://host:port")
+            raise RequestError(
+                f"--scheduler {address}: neither an address, which is written tcp://host:port, nor a scheduler's file"
+            )
         socket.create_connection((parts.hostname, parts.port), timeout=_CONNECT_TIMEOUT_S).close()
     except (OSError, ValueError) as error:
         raise RequestError(

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.conftest import badc, frozen
+from tests.flows.conftest import badc, dask, frozen
 
-__all__ = ["badc", "frozen"]
+__all__ = ["badc", "dask", "frozen"]
 
 
 class SmallDisk:

@@ -104,6 +104,37 @@ def test_a_worker_and_a_scheduler_that_speaks_tls_are_told_apart(without_certifi
             _join(ours.address)
 
 
+def test_a_scheduler_may_be_named_by_its_file(tmp_path: Path, without_certificates: None) -> None:
+    from distributed import LocalCluster
+
+    path = tmp_path / "scheduler.json"
+    with LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0", protocol="tcp") as cluster:
+        path.write_text(json.dumps(cluster.scheduler.identity()))
+        _join(str(path))
+    with pytest.raises(RequestError, match=r"tcp://127.0.0.1:\d+: no Dask scheduler answers there"):
+        _join(str(path))
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"address": 5', "5", '{"workers": {}}'])
+def test_a_file_that_is_no_schedulers_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "s.json").write_text(text)
+    with pytest.raises(RequestError, match=r"s\.json: not the file of a scheduler"):
+        _join(str(tmp_path / "s.json"))
+
+
+@pytest.mark.parametrize(
+    ("given", "answer"),
+    [
+        ("ucx://127.0.0.1:8786", "needs the package distributed-ucxx"),
+        ("127.0.0.1:8786", "neither an address, which is written tcp://host:port, nor a scheduler's file"),
+        ("missing.json", "nor a scheduler's file"),
+    ],
+)
+def test_what_cannot_be_joined_is_answered_in_words(given: str, answer: str) -> None:
+    with pytest.raises(RequestError, match=answer):
+        _join(given)
+
+
 @pytest.mark.long
 def test_a_run_at_a_port_that_is_no_scheduler_ends_with_2(badc, make_recording, make_manifest) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:

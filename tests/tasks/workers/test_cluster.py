@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -36,7 +39,10 @@ def test_one_worker_per_gpu_and_never_none_at_all(options, gpus, wanted):
     assert workers_wanted(settings(**options), gpus) == wanted
 
 
-def test_a_cpu_cluster_has_the_workers_that_were_asked_for():
+def test_a_cpu_cluster_has_the_workers_that_were_asked_for_and_they_import_no_prefect(monkeypatch):
+    main, engine = sys.modules["__main__"], importlib.util.find_spec("prefect.engine")
+    monkeypatch.setattr(main, "__spec__", engine)  # as in a process of `python -m prefect.engine`
+    monkeypatch.setattr(main, "__file__", engine.origin)
     with (
         open_cluster(settings(cpu_workers=2, max_gpus=0)) as cluster,
         Client(cluster.address, security=cluster.security, set_as_default=False) as client,
@@ -47,6 +53,8 @@ def test_a_cpu_cluster_has_the_workers_that_were_asked_for():
         assert "--cpu-workers" not in cluster.note
         assert list(client.nthreads().values()) == [2, 2]  # one for the chunk that waits
         assert set(client.run(lambda: os.environ.get("CUDA_VISIBLE_DEVICES")).values()) == {""}
+        client.run(importlib.import_module, "tasks.workers.body")
+        assert set(client.run(lambda: "prefect" in sys.modules).values()) == {False}
 
 
 @pytest.mark.long

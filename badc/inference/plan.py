@@ -21,7 +21,7 @@ from badc.recordings.channels import require_channel
 from badc.recordings.locate import notes_on_places
 from badc.runners.interface import AtOnce, RunnerSpec
 from badc.system.gpus import NoGpuError, usable_gpus
-from badc.system.output_lock import output_lock
+from badc.system.output_lock import log_lock, output_lock
 from badc.system.paths import (
     absolute,
     as_written,
@@ -101,8 +101,9 @@ class InferPlan:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the outputs of its recordings for this run (see `output_lock`)."""
+        """Hold the outputs of its recordings, and its log, for this run (see `output_lock`)."""
         with ExitStack() as stack:
+            stack.enter_context(log_lock(self.telemetry_log))
             stack.enter_context(output_lock(self.order.output_dir, self.recordings, self.telemetry_log))
             if self.order.embeddings is not None:
                 stack.enter_context(output_lock(self.order.embeddings, self.gathered, self.telemetry_log))

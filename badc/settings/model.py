@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from badc.errors import RequestError
+from badc.system.paths import absolute, require_utf_8
 
 # The json_schema_extra of a field that is an argument rather than an option; see also `also_called`, `turned_off_by`.
 ARGUMENT = {"argument": True}
@@ -26,6 +28,15 @@ class Settings(BaseModel):
     # The headings of the help in their order, with what is below each, the usual first: fields, and further options of
     # the commands. What is below none comes before them.
     sections: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+
+    @model_validator(mode="after")
+    def _refuse_paths_that_no_file_can_hold(self) -> Self:
+        """Refuse paths that are not UTF-8, here rather than where telemetry, tables and commands have them."""
+        given = [getattr(self, name) for name in type(self).model_fields]
+        paths = [item for value in given for item in (value if isinstance(value, tuple) else (value,))]
+        for path in (path for path in paths if isinstance(path, Path)):
+            require_utf_8(absolute(path))
+        return self
 
     @classmethod
     def in_the_help(cls, name: str) -> tuple[int, int]:

@@ -35,10 +35,12 @@ _BEGINNING = b'{"pid":'
 
 
 @contextlib.contextmanager
-def output_lock(output_dir: Path, recordings: frozenset[str], telemetry_log: Path) -> Iterator[None]:
+def output_lock(
+    output_dir: Path, recordings: frozenset[str], telemetry_log: Path, option: str = "--output-dir"
+) -> Iterator[None]:
     """Hold the outputs of the recordings with these ids below `output_dir`, the folder of detections, for this run.
 
-    Another run's refusal names this run by its `telemetry_log`.
+    Another run's refusal names this run by its `telemetry_log`, and the `option` that chooses another folder.
 
     Raises
     ------
@@ -48,7 +50,7 @@ def output_lock(output_dir: Path, recordings: frozenset[str], telemetry_log: Pat
     path = output_dir / FOLDER
     mine = f"{os.getpid()}-{secrets.token_hex(4)}.lock"
     with _guarded(path) as folder:
-        _refuse_if_taken(path, folder, recordings)
+        _refuse_if_taken(path, folder, recordings, option)
         descriptor = os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder)
         stream = os.fdopen(descriptor, "wb")
         lock(stream)
@@ -178,7 +180,12 @@ def _is_still(guard: int, folder: int) -> bool:
         return False
 
 
-def _refuse_if_taken(path: Path, folder: int, recordings: frozenset[str]) -> None:
+def log_lock(telemetry_log: Path) -> contextlib.AbstractContextManager[None]:
+    """Hold a telemetry log, and so the summary beside it, for this run; raises as `output_lock`."""
+    return output_lock(telemetry_log.parent, frozenset([telemetry_log.name]), telemetry_log, "--telemetry-log")
+
+
+def _refuse_if_taken(path: Path, folder: int, recordings: frozenset[str], option: str) -> None:
     """Refuse if a living run has one of the recordings; remove dead runs' locks, but no file that is not a lock."""
     for name in filter(_OURS.fullmatch, os.listdir(folder)):
         with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as stack:
@@ -195,7 +202,7 @@ def _refuse_if_taken(path: Path, folder: int, recordings: frozenset[str]) -> Non
                 with contextlib.suppress(PermissionError):  # another user's, in a folder like /tmp: it stays, free
                     os.unlink(name, dir_fd=folder)
             else:
-                _refuse_if_shared(path, other, recordings)
+                _refuse_if_shared(path, other, recordings, option)
 
 
 def _content_of(descriptor: int) -> dict[str, Any] | None:
@@ -211,12 +218,13 @@ def _content_of(descriptor: int) -> dict[str, Any] | None:
     return content if isinstance(content, dict) and isinstance(content.get("recordings"), list) else None
 
 
-def _refuse_if_shared(path: Path, other: dict[str, Any], recordings: frozenset[str]) -> None:
+def _refuse_if_shared(path: Path, other: dict[str, Any], recordings: frozenset[str], option: str) -> None:
     shared = sorted(recordings.intersection(other["recordings"]))
     if shared:
         more = f" and {numbered(len(shared) - 1, 'more recording')}" if len(shared) > 1 else ""
+        what = shared[0] if option == "--telemetry-log" else f"the outputs of {shared[0]}{more}"
         raise RequestError(
-            f"{path.parent}: another run is writing the outputs of {shared[0]}{more}: {_who(other)}, "
+            f"{path.parent}: another run is writing {what}: {_who(other)}, "
             f"log {other['telemetry_log']}. "
-            "Wait for it, stop it, or choose another --output-dir."
+            f"Wait for it, stop it, or choose another {option}."
         )

@@ -25,6 +25,15 @@ def absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 - Path.resolve would follow git-annex's links
 
 
+def require_utf_8(path: Path) -> None:
+    """Raise ValueError for a path that is not UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        shown = str(path).encode(errors="surrogateescape").decode(errors="replace")
+        raise ValueError(f"{shown}: this path is not UTF-8; rename the file, or the folder at fault") from None
+
+
 def find_dataset_root(path: Path) -> Path | None:
     """Return the nearest folder at or above `path` that has a `.datalad`, or None outside a dataset."""
     start = absolute(path)

@@ -87,7 +87,8 @@ def _replayed(request: list[Message], receive: Receive) -> Receive:
 
 def _end_with_parent() -> None:
     """End when the parent has ended, which closes the pipe; the watcher that would do so may be killed with it."""
-    sys.stdin.buffer.read()
+    while os.read(sys.stdin.fileno(), 1):  # not `sys.stdin.read`, whose lock would abort Python at its exit
+        pass
     os._exit(1)
 
 

@@ -28,6 +28,7 @@ from pathlib import Path
 
 from badc.errors import BadcError, RequestError, numbered
 from badc.system import leash
+from badc.system.paths import require_writable
 
 _START_TIMEOUT_S = 180.0
 _ANSWER_TIMEOUT_S = 5.0
@@ -170,9 +171,9 @@ class _LocalServer:
             if give_up():
                 return
             if self._process.poll() is not None:
+                why = _home_trouble() or "run `prefect server start` to see why, or set PREFECT_API_URL"
                 raise BadcError(
-                    f"the local Prefect server {leash.how_it_ended(self._process.returncode)} while starting; "
-                    "run `prefect server start` to see why, or set PREFECT_API_URL"
+                    f"the local Prefect server {leash.how_it_ended(self._process.returncode)} while starting; {why}"
                 )
             if time.monotonic() > end:
                 raise BadcError(f"the local Prefect server did not come up within {_START_TIMEOUT_S:g} s")
@@ -241,7 +242,8 @@ def _wait_until_recorded(url: str) -> None:
             recorded, since = now_recorded, time.monotonic()
         if now_recorded is None or time.monotonic() - since > _RECORDING_PATIENCE_S:
             lost = f"{wanted - recorded} of {wanted} task runs"
-            print(f"badc: Prefect has not recorded how {lost} ended; the outputs are complete", file=sys.stderr)
+            why = f" ({trouble})" if (trouble := _home_trouble()) else ""
+            print(f"badc: Prefect has not recorded how {lost} ended; the outputs are complete{why}", file=sys.stderr)
             return
         if time.monotonic() - begin > _SAY_AFTER_S and not said:
             said = True
@@ -297,14 +299,26 @@ def configured_url() -> str | None:
     """Return the API URL of the environment or the Prefect profile, without importing Prefect if possible."""
     if url := os.environ.get("PREFECT_API_URL"):
         return url
-    home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
-    places = (home / "profiles.toml", Path("prefect.toml"), Path("pyproject.toml"), Path(".env"))
+    places = (_prefect_home() / "profiles.toml", Path("prefect.toml"), Path("pyproject.toml"), Path(".env"))
     if not any(_mentions_prefect(place) for place in places) and "PREFECT_PROFILE" not in os.environ:
         return None
     from prefect.settings import PREFECT_API_URL
 
     configured: str | None = PREFECT_API_URL.value()
     return configured
+
+
+def _prefect_home() -> Path:
+    return Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
+
+
+def _home_trouble() -> str | None:
+    """Return why the local server cannot write its database, such as on a full disk; None if it can."""
+    try:
+        require_writable(_prefect_home(), "database of Prefect's server (PREFECT_HOME)")
+    except RequestError as error:
+        return str(error)
+    return None
 
 
 def _mentions_prefect(path: Path) -> bool:

@@ -8,6 +8,7 @@ from collections import Counter
 
 import pytest
 
+from badc.errors import RequestError
 from badc.inference.attempt import Attempt
 from badc.inference.full_disk import FullDisk
 from badc.inference.ledger import RunLedger
@@ -125,3 +126,33 @@ def test_outputs_that_become_unwritable_stop_a_run(badc, make_recording, make_ma
     _, err = again.communicate(timeout=300)
     assert again.returncode == 0, err
     assert not successes(log) & successes(tmp_path / "2.jsonl")
+
+
+def test_two_runs_do_not_share_a_telemetry_log(make_recording, make_manifest, tmp_path) -> None:
+    log = tmp_path / "run.jsonl"
+    first, second = (
+        plan_inference(
+            InferSettings(
+                manifest=make_manifest(make_recording(f"{name}.wav")), output_dir=tmp_path / name, telemetry_log=log
+            )
+        )
+        for name in ("A", "B")
+    )
+    taken = rf"another run is writing run\.jsonl: process {os.getpid()} on .* choose another --telemetry-log"
+    with first.locked(), pytest.raises(RequestError, match=taken), second.locked():
+        pass
+    with second.locked():
+        pass
+    assert not (tmp_path / ".badc-lock").exists()
+
+
+@pytest.mark.long
+def test_a_prefect_home_that_cannot_be_written_is_named(badc, small_disk, make_recording, make_manifest) -> None:
+    home = small_disk("home")
+    home.fill()
+    words = ["infer", "run", make_manifest(make_recording(seconds=1)), "--max-gpus", 0, "--cpu-workers", 1]
+    process = badc(*words, PREFECT_API_URL="", PREFECT_HOME=str(home.path))
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 1, err
+    assert f"{home.path}: the database of Prefect's server (PREFECT_HOME) cannot be written (No space left" in err
+    assert "Traceback" not in err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -86,3 +87,38 @@ def test_a_database_below_a_backslash_is_refused_before_anything_is_written(tmp_
 def test_a_folder_that_duckdb_cannot_read_is_refused_in_words(tmp_path) -> None:
     with pytest.raises(RequestError, match="rename the folder"):
         quoted_path(tmp_path / "a\\b[c]" / "t.parquet")
+
+
+def _told(words, tmp_path, **environment):
+    """Run `badc` in `tmp_path`, and return its exit code and what it said."""
+    done = subprocess.run(
+        [*words], cwd=tmp_path, env=_environment() | environment, capture_output=True, timeout=100, check=False
+    )
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+@pytest.mark.parametrize("options", [["audio", "--output-dir"], ["audio", "--manifest"]])
+def test_a_path_that_is_not_utf_8_is_refused(tmp_path, options) -> None:
+    words = [sys.executable, "-m", "flows", "chunk", "run", *options, b"\xe9t\xe9"]
+    code, _, err = _told(words, tmp_path)
+    assert code == 2, err
+    assert err == f"badc: {tmp_path}/\ufffdt\ufffd: this path is not UTF-8; rename the file, or the folder at fault\n"
+
+
+def test_letters_of_all_scripts_work_in_an_ascii_locale(tmp_path, make_recording) -> None:
+    make_recording("\u00e9t\u00e9 \u590f.wav")
+    words = [sys.executable, "-m", "flows", "chunk", "split", "audio/\u00e9t\u00e9 \u590f.wav", "--chunk-duration", "2"]
+    words = [word.encode() for word in words]
+    code, out, err = _told(words, tmp_path, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert code == 0, err
+    assert out.splitlines() == ["\u00e9t\u00e9 \u590f_chunk_0_2000", "\u00e9t\u00e9 \u590f_chunk_2000_4000"]
+
+
+@pytest.mark.skipif(os.getuid() != 0 or shutil.which("setpriv") is None, reason="only root can act as another user")
+def test_a_user_without_a_home_is_told_to_set_one(tmp_path) -> None:
+    caps = "+dac_read_search"  # to read a checkout that only root can
+    words = ["setpriv", "--reuid=12345", f"--inh-caps={caps}", f"--ambient-caps={caps}"]
+    words += ["env", "-u", "HOME", sys.executable, "-m", "flows", "version"]
+    code, _, err = _told(words, tmp_path)
+    assert code == 2
+    assert err.startswith("badc: the system knows no home folder of user 12345; set HOME to a folder")

@@ -3,6 +3,7 @@
 * BadcError
   x RequestError
     + NotInstalledError
+    + InUseError
     + ContentElsewhereError (badc.system.annex)
   x ChunkError
     + RunnerError
@@ -50,6 +51,10 @@ class RequestError(BadcError):
 
 class NotInstalledError(RequestError):
     """What the request needs is not installed; the text says how to install it."""
+
+
+class InUseError(RequestError):
+    """Another run that lives has what this one is to write; the text names it."""
 
 
 def listed(messages: Sequence[str], total: int | None = None) -> str:

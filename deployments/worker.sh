@@ -31,6 +31,7 @@ runs() { [[ -e /proc/$1 ]] && ! grep -q '^State:[[:space:]]*Z' "/proc/$1/status"
 
 # shellcheck disable=SC2329
 let_runs_end() {
+  asked=1
   trap 'end_worker' INT TERM
   kill -STOP "$worker" 2>/dev/null || return 0 # it begins no further run
   local started ended=0 run
@@ -59,7 +60,8 @@ env --default-signal=INT prefect worker start --pool badc --type process "$@" &
 worker=$!
 set +m
 trap 'let_runs_end' INT TERM
-code=0
+code=0 asked=0
 # A signal ends the wait, not the worker.
 while runs "$worker"; do wait "$worker" && code=0 || code=$?; done
+((asked)) || echo "worker.sh: the worker ended by itself; its runs go on, and can be cancelled in the UI" >&2
 exit "$code"

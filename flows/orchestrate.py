@@ -82,6 +82,7 @@ def orchestrate(settings: OrchestrateSettings) -> State:
     with ExitStack() as stack:
         if session is None:
             session = stack.enter_context(_own_session(settings))
+        stack.enter_context(session.plan.locked())
         tag_dataset_run(session.plan.settings.title, session.plan.settings.pattern)
         slots = stack.enter_context(slots_of(session.cluster))
         stack.enter_context(session.stop.while_running(stop_wanted(flow_run.id)))

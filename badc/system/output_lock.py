@@ -4,6 +4,9 @@ Each run holds one lock file in `<output_dir>/.badc-lock/` that lists its record
 file whose lock is free belongs to a run that died, and is removed. `flock` also works across machines on NFS and on
 Lustre mounted with `-o flock`.
 
+A run of a dataset locks each recording when it comes to it, and holds another file that lists all it has to do. Two
+such runs would fail each other's recordings, so the second refuses before it begins.
+
 The folder is held open and its files are named relative to it, so a link in place of either is never followed.
 """
 
@@ -17,12 +20,13 @@ import secrets
 import socket
 import stat
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from badc.errors import RequestError, numbered
+from badc.errors import InUseError, RequestError, numbered
 from badc.system import atomic
 from badc.system.clock import now
 from badc.system.file_lock import lock
@@ -30,8 +34,18 @@ from badc.system.file_lock import lock
 FOLDER = ".badc-lock"
 _GUARD = "guard"
 _GUARD_TRIES = 10_000
-_OURS = re.compile(r"\d+-[0-9a-f]+\.lock")
 _BEGINNING = b'{"pid":'
+
+
+class _Kind(StrEnum):
+    """The ends of the names of locks. Each recording's run reads those that are written, which are short."""
+
+    WRITTEN = "lock"
+    PLANNED = "planned"
+
+    @property
+    def names(self) -> re.Pattern[str]:
+        return re.compile(rf"\d+-[0-9a-f]+\.{self}")
 
 
 @contextlib.contextmanager
@@ -44,13 +58,31 @@ def output_lock(
 
     Raises
     ------
+    InUseError
+        When a living run writes one of these recordings there.
     RequestError
-        When a living run writes one of these recordings there, or a link or a file is in the place of the locks.
+        When a link or a file is in the place of the locks.
     """
-    path = output_dir / FOLDER
-    mine = f"{os.getpid()}-{secrets.token_hex(4)}.lock"
+    with _held(output_dir / FOLDER, recordings, telemetry_log, _Kind.WRITTEN, option):
+        _clear_what_killed_runs_left(output_dir, recordings)
+        yield
+
+
+def planned_lock(
+    output_dir: Path, recordings: frozenset[str], telemetry_dir: Path
+) -> contextlib.AbstractContextManager[None]:
+    """Hold what a run of a dataset has to do, each recording of which it locks again when it comes to it.
+
+    Raises the errors of `output_lock`, when another run of a dataset has one of these recordings to do.
+    """
+    return _held(output_dir / FOLDER, recordings, telemetry_dir, _Kind.PLANNED, "--output-dir")
+
+
+@contextlib.contextmanager
+def _held(path: Path, recordings: frozenset[str], telemetry: Path, kind: _Kind, option: str) -> Iterator[None]:
+    mine = f"{os.getpid()}-{secrets.token_hex(4)}.{kind}"
     with _guarded(path) as folder:
-        _refuse_if_taken(path, folder, recordings, option)
+        _refuse_if_taken(path, folder, recordings, kind, option)
         descriptor = os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder)
         stream = os.fdopen(descriptor, "wb")
         lock(stream)
@@ -60,13 +92,12 @@ def output_lock(
                     "pid": os.getpid(),
                     "host": socket.gethostname(),
                     "started_at": now(),
-                    "telemetry_log": str(telemetry_log),
+                    "telemetry_log": str(telemetry),
                     "recordings": sorted(recordings),
                 }
             )
         )
         stream.flush()
-    _clear_what_killed_runs_left(output_dir, recordings)
     try:
         yield
     finally:
@@ -102,7 +133,7 @@ def living_runs(output_dir: Path) -> dict[str, str]:
             names = os.listdir(folder)  # noqa: PTH208 - of a descriptor
         except OSError:  # none runs, or something is in the way, which a run will say
             return found
-        for name in filter(_OURS.fullmatch, names):
+        for name in filter(_Kind.WRITTEN.names.fullmatch, names):
             with contextlib.suppress(OSError), contextlib.ExitStack() as each:
                 other = _opened(each, name, os.O_RDONLY | os.O_NONBLOCK, folder)
                 content = _content_of(other)
@@ -185,9 +216,9 @@ def log_lock(telemetry_log: Path) -> contextlib.AbstractContextManager[None]:
     return output_lock(telemetry_log.parent, frozenset([telemetry_log.name]), telemetry_log, "--telemetry-log")
 
 
-def _refuse_if_taken(path: Path, folder: int, recordings: frozenset[str], option: str) -> None:
+def _refuse_if_taken(path: Path, folder: int, recordings: frozenset[str], kind: _Kind, option: str) -> None:
     """Refuse if a living run has one of the recordings; remove dead runs' locks, but no file that is not a lock."""
-    for name in filter(_OURS.fullmatch, os.listdir(folder)):
+    for name in filter(kind.names.fullmatch, os.listdir(folder)):
         with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as stack:
             try:
                 found = _opened(stack, name, os.O_RDONLY | os.O_NONBLOCK, folder)
@@ -202,7 +233,7 @@ def _refuse_if_taken(path: Path, folder: int, recordings: frozenset[str], option
                 with contextlib.suppress(PermissionError):  # another user's, in a folder like /tmp: it stays, free
                     os.unlink(name, dir_fd=folder)
             else:
-                _refuse_if_shared(path, other, recordings, option)
+                _refuse_if_shared(path, other, recordings, kind, option)
 
 
 def _content_of(descriptor: int) -> dict[str, Any] | None:
@@ -218,13 +249,13 @@ def _content_of(descriptor: int) -> dict[str, Any] | None:
     return content if isinstance(content, dict) and isinstance(content.get("recordings"), list) else None
 
 
-def _refuse_if_shared(path: Path, other: dict[str, Any], recordings: frozenset[str], option: str) -> None:
+def _refuse_if_shared(path: Path, other: dict[str, Any], recordings: frozenset[str], kind: _Kind, option: str) -> None:
     shared = sorted(recordings.intersection(other["recordings"]))
     if shared:
         more = f" and {numbered(len(shared) - 1, 'more recording')}" if len(shared) > 1 else ""
         what = shared[0] if option == "--telemetry-log" else f"the outputs of {shared[0]}{more}"
-        raise RequestError(
-            f"{path.parent}: another run is writing {what}: {_who(other)}, "
-            f"log {other['telemetry_log']}. "
+        does = "is writing" if kind is _Kind.WRITTEN else "is to write"
+        raise InUseError(
+            f"{path.parent}: another run {does} {what}: {_who(other)}, telemetry {other['telemetry_log']}. "
             f"Wait for it, stop it, or choose another {option}."
         )

@@ -8,13 +8,13 @@ from typing import Any
 
 from prefect import State, flow
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.datasets.pipeline_settings import PipelineSettings
 from badc.datasets.settings import DatasetSettings
 from badc.detections.settings import AggregateSettings
-from badc.errors import BadcError, listed, numbered
+from badc.errors import BadcError, InUseError, listed, numbered
 from badc.inference.settings import InferSettings
 from badc.reports.settings import BundleSettings
 from badc.settings.model import settings_from
@@ -48,7 +48,10 @@ def _ended(run: Callable[[], State]) -> State:
     for its retry, and the worker would take it for crashed.
     """
     log_plainly()
-    state = run()
+    try:
+        state = run()
+    except InUseError as error:  # the other run does it, such as that of last night
+        return Cancelled(message=str(error))
     if state.is_failed():
         raise RunFailedError(state.message or "the run failed")
     return state

@@ -111,25 +111,52 @@ def lab(start_server_with_ui: Any, tmp_path_factory: pytest.TempPathFactory) -> 
     return made
 
 
-@pytest.fixture(scope="session")
-def worker(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[psutil.Process]:
-    """Prefect's worker, whose children are the runs; `deployments/worker.sh` has started it."""
-    with (tmp_path_factory.mktemp("worker") / "log").open("w") as log:
-        process = subprocess.Popen(
-            [ROOT / "deployments" / "worker.sh"],
-            env=lab.environment,
-            cwd=ROOT,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+class WorkerScript:
+    """`deployments/worker.sh` in a lab, started anew when it has ended."""
 
-    def started() -> list[psutil.Process]:
+    def __init__(self, lab: Lab, log: Path) -> None:
+        self._lab = lab
+        self.log = log
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def worker(self) -> psutil.Process:
+        """Return Prefect's worker, whose children are the runs."""
+        if self.process is None or self.process.poll() is not None:
+            with self.log.open("a") as log:
+                self.process = subprocess.Popen(
+                    [ROOT / "deployments" / "worker.sh"],
+                    env=self._lab.environment,
+                    cwd=ROOT,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+            wait_until(self._started, 60)
+        return self._started()[0]
+
+    def ended(self) -> None:
+        """Wait for the end of the script."""
+        assert self.process is not None
+        self.process.wait(60)
+
+    def _started(self) -> list[psutil.Process]:
+        assert self.process is not None
         with suppress(psutil.Error):  # a child of the script's that has just ended
-            return [child for child in psutil.Process(process.pid).children() if "worker" in child.cmdline()]
+            return [child for child in psutil.Process(self.process.pid).children() if "worker" in child.cmdline()]
         return []
 
-    wait_until(started, 30)
-    yield started()[0]
-    process.terminate()
-    process.wait(60)
+
+@pytest.fixture(scope="session")
+def worker_script(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerScript]:
+    """The script that keeps a worker in the checkout."""
+    script = WorkerScript(lab, tmp_path_factory.mktemp("worker") / "log")
+    yield script
+    if script.process is not None:
+        script.process.terminate()
+        script.process.wait(60)
+
+
+@pytest.fixture
+def worker(worker_script: WorkerScript) -> psutil.Process:
+    """Prefect's worker, whose children are the runs."""
+    return worker_script.worker()

@@ -13,7 +13,7 @@ import pytest
 
 from badc.telemetry.events import EventStatus, read_events
 from tests.conftest import ROOT, page_of_the_lab
-from tests.deployments.conftest import Lab, wait_until
+from tests.deployments.conftest import Lab, WorkerScript, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.xdist_group("deployments")]
 
@@ -46,12 +46,12 @@ def test_a_run_is_started_from_the_form_and_cancelled(
         expect(page.get_by_text("Use at most this many of the GPUs found")).to_be_visible()
         page.get_by_text("None", exact=True).nth(0).click()
         page.get_by_text("BirdNET 2.4", exact=True).click()
-        expect(page.get_by_text("BirdNET: leave out detections below this confidence")).to_be_visible()
+        expect(page.get_by_text("BirdNET and ONNX models: leave out detections below this confidence")).to_be_visible()
         if PICTURES is not None:
             page.screenshot(path=PICTURES / "prefect-form.png")
         page.get_by_text("A command", exact=True).click()
         # The page replaces its fields: what is filled in before it has is lost.
-        expect(page.get_by_text("BirdNET: leave out detections below this confidence")).to_be_hidden()
+        expect(page.get_by_text("BirdNET and ONNX models: leave out detections below this confidence")).to_be_hidden()
         expect(page.get_by_text("Command to run on each chunk as CMD").first).to_be_visible()
         command = fake("detector", "--seconds", 120)
         boxes = page.locator("textarea:not([disabled])")
@@ -197,6 +197,63 @@ def test_a_run_is_suspended_and_resumed(
     assert {name for name, number in attempts.items() if number > 1} & done == set(), "what was done is not done again"
     unended = [run["name"] for run in lab.ask("flow_runs/filter") if run["state"]["type"] == "RUNNING"]
     assert unended == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("then", ["goes on", "is cancelled"])
+def test_a_run_whose_worker_is_killed(
+    lab: Lab,
+    worker: psutil.Process,
+    worker_script: WorkerScript,
+    then: str,
+    make_dataset: Any,
+    fake: Any,
+    tmp_path: Path,
+) -> None:
+    root = make_dataset("A", seconds=12)
+    runner = {"kind": "command", "runner_cmd": fake("detector", "--seconds", 2, "--state", tmp_path / "state")}
+    given = {"dataset": {"root": str(root)}, "runner": runner, "workers": {"max_gpus": 0, "cpu_workers": 1}}
+    run_id = lab.start("orchestrate/orchestrate", **given)
+    log = root / "artifacts" / "telemetry" / "infer" / "A.jsonl"
+    wait_until(lambda: log.exists() and b'"success"' in log.read_bytes())
+    started = worker.children(recursive=True)
+    worker.kill()
+    worker_script.ended()
+    worker_script.worker()  # another one, which leaves the run to itself
+    if then == "goes on":
+        assert lab.ended(run_id)["type"] == "COMPLETED"
+    else:
+        assert cancelled_after_s(lab, run_id, started) < 60
+    summary = orjson.loads(log.with_name(f"{log.name}.summary.json").read_bytes())
+    assert summary["state"] == ("completed" if then == "goes on" else "interrupted")
+    wait_until(lambda: not any(map(psutil.Process.is_running, started)), 40)
+    attempts = {path.name: len(path.read_text().splitlines()) for path in (tmp_path / "state").iterdir()}
+    assert set(attempts.values()) == {1}, "no chunk was begun twice"
+    assert then != "goes on" or len(attempts) == 12
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("deployment", ["orchestrate", "pipeline"])
+def test_a_run_of_a_dataset_that_another_one_has_is_cancelled(
+    lab: Lab, worker: psutil.Process, deployment: str, make_dataset: Any, fake: Any
+) -> None:
+    root = make_dataset("A", "B", "C", seconds=3)
+    dataset = {"root": str(root)}
+    first_two = {("pattern" if deployment == "orchestrate" else "infer_pattern"): ["[AB]*"]}
+    given = {
+        "runner": {"kind": "command", "runner_cmd": fake("detector", "--seconds", 12)},
+        "workers": {"max_gpus": 0, "cpu_workers": 1},
+    }
+    first = lab.start(f"{deployment}/{deployment}", dataset=dataset, recordings=first_two, **given)
+    telemetry = root / "artifacts" / "telemetry" / "infer"
+    wait_until(lambda: any(b'"start"' in log.read_bytes() for log in telemetry.glob("*.jsonl")))
+    second = lab.start("orchestrate/orchestrate", dataset=dataset, **given)
+    others = lab.start("orchestrate/orchestrate", dataset=dataset, recordings={"pattern": ["C*"]}, **given)
+    state = lab.ended(second)
+    assert state["type"] == "CANCELLED"
+    assert "another run is to write the outputs of A and 1 more recording" in state["message"]
+    for other in (first, others):
+        assert lab.ended(other, 240)["type"] == "COMPLETED"
 
 
 @pytest.mark.long

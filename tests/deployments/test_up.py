@@ -25,8 +25,10 @@ def test_up_made_everything(lab: Lab) -> None:
         "BADC: tables of a dataset that is analysed": False,
         "BADC: reports of a new table of detections": False,
     }
-    (limit,) = lab.ask("v2/concurrency_limits/filter")
-    assert (limit["name"], limit["limit"]) == ("gpu", 1)
+    limits = {limit["name"]: limit["limit"] for limit in lab.ask("v2/concurrency_limits/filter")}
+    nightly = lab.deployments()["nightly"]
+    assert limits == {"gpu": 1, f"deployment:{nightly['id']}": 1}
+    assert nightly["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
 
 
 def test_up_again_keeps_what_an_operator_changed(lab: Lab, chromium: str) -> None:

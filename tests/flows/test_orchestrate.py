@@ -41,6 +41,17 @@ def orchestrate(prefect_api, dask_scheduler):
     return run
 
 
+def test_recordings_that_another_run_of_the_dataset_has_are_refused(orchestrate, make_dataset, fake):
+    from badc.errors import InUseError
+    from badc.system.output_lock import planned_lock
+
+    root = make_dataset("A", "B")
+    other = planned_lock(root / "artifacts" / "infer", frozenset({"B"}), root / "telemetry")
+    with other, pytest.raises(InUseError, match="another run is to write the outputs of B"):
+        orchestrate(root, runner_cmd=fake("detector"))
+    assert not outputs(root)
+
+
 def outputs(root: Path) -> set[str]:
     return {path.stem for path in (root / "artifacts" / "infer").rglob("*.json")}
 

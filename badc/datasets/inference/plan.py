@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from badc.recordings.sites import read_sites
 from badc.runners.hawkears.settings import HawkearsSettings
 from badc.runners.interface import RunnerSpec
 from badc.runners.settings import other_runners
-from badc.system.output_lock import living_runs
+from badc.system.output_lock import living_runs, planned_lock
 from badc.system.paths import as_written, find_dataset_root, require_inside, require_writable
 from badc.system.threads import in_threads
 from badc.telemetry.summary import resumable
@@ -68,6 +69,11 @@ class OrchestrationPlan:
                 f"say, such as {lacking[0]}: they will fail; mount its disk, or bring it back there"
             )
         return notes
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Hold the recordings to run against another run of the dataset (see `planned_lock`)."""
+        ids = frozenset(recording.recording_id for recording in self.todo)
+        return planned_lock(self.settings.below(self.settings.output_dir), ids, self.settings.telemetry_folder)
 
     @property
     def to_report(self) -> list[RecordingToInfer]:

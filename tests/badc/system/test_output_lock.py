@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from badc.errors import RequestError
-from badc.system.output_lock import FOLDER, output_lock
+from badc.errors import InUseError, RequestError
+from badc.system.output_lock import FOLDER, output_lock, planned_lock
 
 HOLDER = """
 import sys
@@ -65,6 +65,21 @@ def test_runs_on_other_recordings_or_folders_go_on(tmp_path: Path, holding: Hold
             pass
 
 
+def test_of_two_runs_of_a_dataset_the_second_is_refused_if_they_share_a_recording(tmp_path: Path) -> None:
+    def planned(*recordings: str) -> AbstractContextManager[None]:
+        return planned_lock(tmp_path / "out", frozenset(recordings), tmp_path / "telemetry")
+
+    with planned("A", "B"):
+        assert len(lock(tmp_path, "A")) == 1, "each locks its recordings as it comes to them"
+        with planned("C"):
+            pass
+        with pytest.raises(InUseError, match=r"is to write the outputs of B: process .*telemetry"), planned("B", "C"):
+            pass
+    with planned("A"):
+        pass
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_after_the_first_run_the_second_may(tmp_path: Path, holding: Holding) -> None:
     with holding("A"):
         pass
@@ -112,7 +127,7 @@ def test_many_runs_at_once_get_one_lock_at_a_time(tmp_path: Path, script: Callab
     source = """
     import sys
     from pathlib import Path
-    from badc.errors import RequestError
+    from badc.errors import InUseError, RequestError
     from badc.system.output_lock import output_lock
     out = Path(sys.argv[1])
     done = 0

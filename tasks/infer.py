@@ -38,11 +38,15 @@ class CallsWorker(Protocol):
         """Call it there."""
 
     def bound(
-        self, preferred: str | None, avoided: Collection[str], reported: Callable[[], list[dict[str, Any]] | None]
+        self,
+        preferred: str | None,
+        avoided: Collection[str],
+        reported: Callable[[], list[dict[str, Any]] | None],
+        left: Callable[[], Sequence[PlannedChunk]],
     ) -> CallsWorker:
         """Return the same for the `preferred` worker, or none of the `avoided` ones if there are others.
 
-        `reported` stands in for a result that does not come.
+        `reported` stands in for a result that does not come, and `left` for the first argument.
         """
 
 
@@ -56,6 +60,35 @@ class ChunksFailedError(BadcError):
 def backoffs_s(max_retries: int) -> list[float]:
     """Return the delay before each retry in seconds: 2, 4, 8, … up to a minute."""
     return [min(2.0 ** (number + 1), _LONGEST_BACKOFF_S) for number in range(max_retries)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reported:
+    """What workers reported of the ends of an attempt at some chunks; `awaited` is what comes in, under the `lock`."""
+
+    keys: Sequence[str]
+    awaited: dict[str, dict[str, Any] | None]
+    lock: threading.Lock
+
+    def so_far(self) -> dict[str, dict[str, Any]]:
+        """Return the reports by the chunks' keys."""
+        with self.lock:
+            return {key: report for key in self.keys if (report := self.awaited[key]) is not None}
+
+    def if_all(self) -> list[dict[str, Any]] | None:
+        """Return the reports once all are there, None until then."""
+        reports = self.so_far()
+        return list(reports.values()) if len(reports) == len(self.keys) else None
+
+    def without(self, chunks: Sequence[PlannedChunk]) -> list[PlannedChunk]:
+        """Return those of the chunks that have no report."""
+        reports = self.so_far()
+        return [planned for planned in chunks if planned.key not in reports]
+
+    def together_with(self, returned: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return all reports, with those that a worker returned: events are not certain to arrive."""
+        by_key = self.so_far() | {Attempt.from_message(each["attempt"]).key: each for each in returned}
+        return [by_key[key] for key in self.keys if key in by_key]
 
 
 class InferTasks:
@@ -140,7 +173,9 @@ class InferTasks:
             # for others too cannot do so again.
             order = order if (task_run.run_count or 1) == 1 else replace(order, in_one_call=False, alone=True)
             with self._reports_of(keys) as reported:
-                reports = on_worker.bound(preferred, avoided, reported)(todo, order, topic, run)
+                # A worker that takes over from one that died does not do again what that one had ended.
+                bound = on_worker.bound(preferred, avoided, reported.if_all, lambda: reported.without(todo))
+                reports = reported.together_with(bound(todo, order, topic, run))
                 ended = self._settle(name, reports)
         except FutureCancelledError:
             self._ledger.close_open(keys, "interrupted before it ended")
@@ -183,18 +218,12 @@ class InferTasks:
                 self._awaited[attempt.key] = event[1]
 
     @contextmanager
-    def _reports_of(self, keys: Sequence[str]) -> Iterator[Callable[[], list[dict[str, Any]] | None]]:
-        """Yield a function that returns the ends of these chunks once all were reported, None until then."""
+    def _reports_of(self, keys: Sequence[str]) -> Iterator[_Reported]:
+        """Keep the reported ends of attempts at these chunks during the block."""
         with self._lock:
             self._awaited |= dict.fromkeys(keys)
-
-        def all_reports() -> list[dict[str, Any]] | None:
-            with self._lock:
-                reports = [report for key in keys if (report := self._awaited[key]) is not None]
-            return reports if len(reports) == len(keys) else None
-
         try:
-            yield all_reports
+            yield _Reported(keys, self._awaited, self._lock)
         finally:
             with self._lock:
                 for key in keys:

@@ -86,7 +86,8 @@ class OnWorker:
 
     `preferred` is the address of the worker to do it, if that still lives; those of `avoided` do not, if there are
     others. `reported` returns the function's result once it is known in another way, None until then; it replaces a
-    result that the worker then does not hand over.
+    result that the worker then does not hand over. `left` returns what is left to do of the function's first argument,
+    as another worker may have died in the midst of it.
     """
 
     run: Call
@@ -95,13 +96,20 @@ class OnWorker:
     preferred: str | None = None
     avoided: Collection[str] = ()
     reported: Callable[[], Any] = lambda: None
+    left: Callable[[], Any] | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.run(self, args, kwargs)
 
-    def bound(self, preferred: str | None, avoided: Collection[str], reported: Callable[[], Any]) -> OnWorker:
+    def bound(
+        self,
+        preferred: str | None,
+        avoided: Collection[str],
+        reported: Callable[[], Any],
+        left: Callable[[], Any],
+    ) -> OnWorker:
         """Return the same with these."""
-        return replace(self, preferred=preferred, avoided=avoided, reported=reported)
+        return replace(self, preferred=preferred, avoided=avoided, reported=reported, left=left)
 
 
 class ChunkTaskRunner(DaskTaskRunner):
@@ -236,7 +244,6 @@ class ChunkTaskRunner(DaskTaskRunner):
         return self._slots.one(may_wait, preferred, avoided)
 
     def _run(self, call: OnWorker, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        submit = partial(self.client.submit, call.function, *args, **kwargs)
         for _ in range(_MOST_WORKERS):
             another = self._slot(call.preferred, call.avoided, *args, **kwargs)
             with call.turn.slot(another) as worker, suppress(_WorkerGoneError):
@@ -244,7 +251,9 @@ class ChunkTaskRunner(DaskTaskRunner):
                 # allow_other_workers: a task that loses its worker while no other is up stays unassigned.
                 # Dask keeps what it knows of each group of tasks; that of such a key is its first part.
                 key = (call.function.__name__, uuid.uuid4().hex)
-                return self._result(submit(key=key, workers=[worker]), call.reported, worker)
+                now = args if call.left is None else (call.left(), *args[1:])
+                future = self.client.submit(call.function, *now, key=key, workers=[worker], **kwargs)
+                return self._result(future, call.reported, worker)
         raise WorkersDiedError(f"{_MOST_WORKERS} workers that had it died, one after the other")
 
     def _result(self, future: Future[Any], reported: Callable[[], Any], worker: str) -> Any:
@@ -269,6 +278,8 @@ class ChunkTaskRunner(DaskTaskRunner):
                     raise FutureCancelledError(future.key, "abandoned")
                 if worker not in self._slots.workers():
                     future.cancel(force=True)
+                    if (known := reported()) is not None:
+                        return known
                     raise _WorkerGoneError
                 if (known := reported()) is not None:
                     reported_since_s = reported_since_s or time.monotonic()

@@ -24,7 +24,7 @@ CHUNK_MS = 20
 CHUNKS_PER_RECORDING = 5000
 
 
-def _manifest(folder: Path, chunks: int) -> Path:
+def short_chunks(folder: Path, chunks: int) -> Path:
     """A manifest of very short chunks, which the stub is done with at once."""
     from badc.chunks.cutting import plan_chunks, write_virtual_manifest
 
@@ -37,7 +37,7 @@ def _manifest(folder: Path, chunks: int) -> Path:
 
 def _run(badc: Callable[..., subprocess.Popen[str]], folder: Path, chunks: int, **environment: str) -> str:
     process = badc(
-        *("infer", "run", _manifest(folder, chunks), "--cpu-workers", 2, "--max-gpus", 0, "--output-dir", "out"),
+        *("infer", "run", short_chunks(folder, chunks), "--cpu-workers", 2, "--max-gpus", 0, "--output-dir", "out"),
         PREFECT_API_URL="",
         PREFECT_HOME=str(folder / "prefect"),
         **environment,

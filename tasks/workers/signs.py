@@ -34,13 +34,13 @@ class SignsOfLife:
     def threads(self) -> dict[str, int]:
         """Ask which workers there are; return their threads by their addresses; raise OSError if nobody answers."""
         client = self._client()
-        workers = client.scheduler_info().get("workers")
         # A lost connection has cancelled whatever the workers were asked for, even if Dask finds another in time.
         self._is_gone = self._is_gone or client.status != "running"
         if self._is_gone:  # Dask would go on to say so, with tracebacks
             logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
-        if self._is_gone or workers is None:
             raise ConnectionError(GONE)
+        # Not `scheduler_info`: that returns what the client knows last, which may be an answer without workers.
+        workers = client.sync(client.scheduler.identity, n_workers=-1)["workers"]
         with self._lock:
             self._answered_s, self._waited_s = time.monotonic(), 0.0
             self._heard_s = {

@@ -43,6 +43,20 @@ def test_a_frozen_worker_gives_no_signs_and_then_does_again(dask_scheduler: str)
 
 
 @pytest.mark.slow
+def test_workers_that_are_there_are_there_at_every_look(dask_scheduler: str) -> None:
+    import dask
+    from distributed import Client
+
+    # In between, the client asks how the cluster is by itself, and not for its workers.
+    with (
+        dask.config.set({"distributed.client.scheduler-info-interval": "1ms"}),
+        Client(dask_scheduler, set_as_default=False) as client,
+    ):
+        signs = SignsOfLife(lambda: client)
+        assert {len(signs.threads()) for _ in range(100)} == {2}
+
+
+@pytest.mark.slow
 def test_a_scheduler_that_is_gone_is_lost() -> None:
     from distributed import Client, LocalCluster
 

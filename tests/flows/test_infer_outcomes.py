@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import socket
 from pathlib import Path
 
 import orjson
@@ -53,6 +54,7 @@ def test_telemetry_summary_and_workers_csv_tell_of_every_chunk(infer, make_recor
         rows = list(csv.DictReader(stream))
     assert sum(int(row["jobs"]) for row in rows) == 4
     assert {row["worker"] for row in rows} <= {"cpu-0", "cpu-1"}
+    assert {row["host"] for row in rows} == {event.host for event in events} == {socket.gethostname()}
 
 
 def test_a_flaky_command_is_tried_again_after_growing_delays(infer, make_recording, make_manifest, fake, tmp_path):

@@ -40,9 +40,8 @@ from badc.recordings.locate import dataset_of
 from badc.recordings.names import nfc
 from badc.recordings.sites import read_sites
 from badc.recordings.start_times import RecordingTimes
-from badc.system import atomic
 from badc.system.paths import absolute, default_summary_csv, passed_over_notes
-from badc.system.scratch import folder_beside
+from badc.system.scratch import folder_beside, replacing
 
 _BATCH_CHUNKS = 5000
 _MOST_BAD_FILES_KEPT = 10_000
@@ -233,12 +232,12 @@ def aggregate(
 
 def _publish(detections: TableStage, coverage: TableStage, csv: Path, parquet: Path | None, made: Aggregation) -> None:
     for stage, path in ((detections, csv), (coverage, coverage_path(csv))):
-        with atomic.replacing(path) as temporary:
+        with replacing(path) as temporary:
             write_csv(stage, temporary)
         made.written.append(path)
     if parquet is not None:
         for stage, path in ((detections, absolute(parquet)), (coverage, coverage_path(absolute(parquet)))):
-            with atomic.replacing(path) as temporary:
+            with replacing(path) as temporary:
                 stage.copy_to(temporary)
             made.written.append(path)
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, folder: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success sync it and rename it to `path`, on any error remove it.
 
-    A missing folder is made.
+    A missing folder is made. `folder`, on the same disk, has the temporary file instead.
 
     Raises
     ------
@@ -26,7 +26,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not the target's name with a suffix, which could exceed the limit of 255 bytes.
-    temporary = path.parent / f".tmp-{os.getpid()}-{secrets.token_hex(6)}"
+    temporary = (folder or path.parent) / f".tmp-{os.getpid()}-{secrets.token_hex(6)}"
     try:
         yield temporary
         descriptor = os.open(temporary, os.O_RDONLY)

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from badc.system import atomic
 from badc.system.file_lock import lock
 
 MARKER = ".badc-scratch"
@@ -66,6 +67,13 @@ def folder_beside(parent: Path | None) -> Iterator[Path]:
         yield scratch.path
     finally:
         scratch.close()
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Replace a file as `atomic.replacing` does; what a killed process has half-written goes with the next one."""
+    with folder_beside(path.parent) as folder, atomic.replacing(path, folder) as temporary:
+        yield temporary
 
 
 def sweep(parent: Path | None = None, prefix: str = _PREFIX) -> None:

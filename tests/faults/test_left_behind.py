@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from badc.system.output_lock import FOLDER, output_lock
-from badc.system.scratch import folder_beside
+from badc.system.scratch import folder_beside, replacing
 from tests.conftest import ROOT
 
 NOBODY = 65534
@@ -57,6 +57,16 @@ def test_those_of_another_recording_which_a_run_may_be_writing_stay(tmp_path: Pa
     _killed(_writing(folder / "chunk.json"))
     with output_lock(folder.parent, frozenset(["OTHER"]), tmp_path / "run.jsonl"):
         assert len(list(folder.iterdir())) == 1
+
+
+def test_a_half_written_table_goes_with_the_next_one(tmp_path: Path) -> None:
+    code = "from pathlib import Path\nfrom badc.system.scratch import replacing\n"
+    code += f"with replacing(Path({str(tmp_path / 't.csv')!r})) as half:\n    half.write_text('half')"
+    _killed(code)
+    assert len(list(tmp_path.rglob(".tmp-*"))) == 1
+    with replacing(tmp_path / "t.csv") as temporary:
+        temporary.write_text("whole")
+    assert list(tmp_path.iterdir()) == [tmp_path / "t.csv"]
 
 
 def test_a_folder_for_tables_goes_with_the_next_one_unless_it_is_in_use(tmp_path: Path) -> None:

@@ -122,3 +122,13 @@ def test_a_user_without_a_home_is_told_to_set_one(tmp_path) -> None:
     code, _, err = _told(words, tmp_path)
     assert code == 2
     assert err.startswith("badc: the system knows no home folder of user 12345; set HOME to a folder")
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="the system has no prlimit")
+def test_a_run_needs_few_file_descriptors(badc, make_recording, make_manifest) -> None:
+    words = ["infer", "run", make_manifest(make_recording(seconds=4)), "--max-gpus", 0, "--cpu-workers", 2]
+    process = badc(*words, before=["prlimit", "--nofile=64:64"], PREFECT_API_URL="")
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert "completed: 4/4 chunks" in out

@@ -18,7 +18,7 @@ from badc.recordings.names import id_problem
 from badc.system import atomic
 from badc.system.annex import ContentElsewhereError, content_is_elsewhere, is_locked
 from badc.system.paths import absolute, find_dataset_root, walk
-from badc.system.texts import require_commas
+from badc.system.texts import csv_writer, require_commas
 
 if TYPE_CHECKING:
     import _csv
@@ -130,7 +130,7 @@ def write_manifest(path: Path, chunks: Iterable[Chunk]) -> None:
         atomic.replacing(path) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as stream,
     ):
-        writer = csv.writer(stream, lineterminator="\n")
+        writer = csv_writer(stream)
         writer.writerow(COLUMNS)
         for c in chunks:
             writer.writerow(

@@ -96,8 +96,8 @@ def rows_of(path: str) -> tuple[dict[str, Any], Sequence[Any]]:
         "runner": runner,
         "model_version": _text(document, "model_version"),
         "chunk_sha256": _text(window, "sha256"),
-        "source_path": _text(document, "source_path"),
-        "dataset_root": _text(document, "dataset_root"),
+        "source_path": _path(document, "source_path"),
+        "dataset_root": _path(document, "dataset_root"),
         **_made_by(document),
         "notes": notes if isinstance(notes := window.get("notes"), str) and notes else None,
         "overlapping": isinstance(overlap_ms, int | float) and overlap_ms > 0,
@@ -115,6 +115,13 @@ def _text(document: dict[str, Any], key: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise InvalidResultError(f"'{key}' is not text")
     return value
+
+
+def _path(document: dict[str, Any], key: str) -> str | None:
+    text = _text(document, key)
+    if text is not None and "\0" in text:
+        raise InvalidResultError(f"'{key}' {text!r} is not a path")
+    return text
 
 
 def _ms(window: dict[str, Any], key: str) -> int | None:

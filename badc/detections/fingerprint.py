@@ -77,12 +77,12 @@ def mixed(parts: Sequence[tuple[Mapping[str, Any], str]]) -> str | None:
 
     Each part has its settings, and what is said of it. Recordings with one channel compare with a choice of channels.
     """
-    channels: dict[str, set[tuple[Any, Any]]] = {}
+    channels: dict[str, set[str]] = {}
     for settings, _ in parts:
         others = {name: value for name, value in settings.items() if name not in (CHANNEL, CHOOSE_CHANNEL)}
         chosen = channels.setdefault(fingerprint_of(others), set())
         if settings.get(CHANNEL) is not None:
-            chosen.add((settings[CHANNEL], settings.get(CHOOSE_CHANNEL)))
+            chosen.add(fingerprint_of({name: settings.get(name) for name in (CHANNEL, CHOOSE_CHANNEL)}))
     if len(channels) < 2 and all(len(chosen) < 2 for chosen in channels.values()):
         return None
     told = "; ".join(f"{number}. {part}" for number, (_, part) in enumerate(parts, start=1))

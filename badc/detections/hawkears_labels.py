@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,22 +17,25 @@ COLUMNS = ("filename", "start_time", "end_time", "class_name", "class_code", "sc
 
 
 def rows_of(text: str) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the rows with their lines; InvalidResultError where a column is missing or a row is short."""
+    """Yield the rows with their lines; InvalidResultError where it is not CSV, a column is missing or a row short."""
     reader = csv.DictReader(io.StringIO(text, newline=""))
-    missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-    if missing:
-        raise InvalidResultError(f"it lacks {', '.join(missing)}")
-    for row in reader:
-        if any(row[column] is None for column in COLUMNS):
-            raise InvalidResultError(f"line {reader.line_num} is short")
-        yield reader.line_num, row
+    try:
+        missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+        if missing:
+            raise InvalidResultError(f"it lacks {', '.join(missing)}")
+        for row in reader:
+            if any(row[column] is None for column in COLUMNS):
+                raise InvalidResultError(f"line {reader.line_num} is short")
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise InvalidResultError(f"line {reader.line_num} is not CSV ({error})") from None
 
 
 def detection_of(row: dict[str, str]) -> dict[str, Any]:
     """Return a row as a detection's JSON; InvalidResultError if a time or the score is no number."""
     return {
-        "timestamp_ms": round(_number(row, "start_time") * 1000),
-        "end_ms": round(_number(row, "end_time") * 1000),
+        "timestamp_ms": round(_number(row, "start_time", 1000)),
+        "end_ms": round(_number(row, "end_time", 1000)),
         "label": row["class_code"] or row["class_name"],
         "label_code": row["class_code"],
         "label_name": row["class_name"],
@@ -52,7 +56,7 @@ def detections_at(output: str, chunk_id: str, beside: Path) -> tuple[Detection, 
     """
     named = Path(output)
     folders = (named, beside.parent / named.name) if named.is_absolute() else (beside.parent / named, named)
-    tables = [table for folder in folders for table in (folder / LABELS, folder) if table.is_file()]
+    tables = [table for folder in folders for table in (folder / LABELS, folder) if os.path.isfile(table)]  # noqa: PTH113
     if not tables:
         raise InvalidResultError(f"it names hawkears_output {output}, which has no {LABELS}")
     try:
@@ -67,9 +71,9 @@ def detections_at(output: str, chunk_id: str, beside: Path) -> tuple[Detection, 
         raise InvalidResultError(f"{tables[0]}: {error}") from None
 
 
-def _number(row: dict[str, str], column: str) -> float:
+def _number(row: dict[str, str], column: str, times: int = 1) -> float:
     try:
-        value = float(row[column])
+        value = float(row[column]) * times
     except ValueError:
         value = math.nan
     if not math.isfinite(value):

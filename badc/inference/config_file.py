@@ -154,8 +154,9 @@ def _settings_of(document: Mapping[str, Any], path: Path) -> InferSettings:
         values[name] = tuple(value) if isinstance(value, list) else value
     hawkears = document.get(_HAWKEARS, {}) if uses_hawkears else {}
     words = [word for key in hawkears for word in _words_of(path, key, hawkears[key], places)]
-    if words:
-        values["hawkears_arg"] = (*words, *values.get("hawkears_arg", ()))
+    given_words = values.get("hawkears_arg", ())
+    if words and isinstance(given_words, tuple):  # else the settings refuse what is there
+        values["hawkears_arg"] = (*words, *given_words)
     try:
         return InferSettings(**values)
     except ValidationError as error:
@@ -173,7 +174,7 @@ class _Places:
         self._file = file
         folder = absolute(file).parent
         near = [Path.cwd(), folder]
-        self.root = None if root is None else next((p for b in near if (p := absolute(b / root)).exists()), None)
+        self.root = None if root is None else next((p for b in near if os.path.exists(p := absolute(b / root))), None)  # noqa: PTH110
         if root is not None and self.root is None:
             raise self._not_found(f"{_PATHS}.dataset_root", [absolute(base / root) for base in near])
         self._bases = near if self.root is None else [near[0], self.root, folder]
@@ -192,7 +193,7 @@ class _Places:
         if there := next((path for path in tried if os.path.lexists(path)), None):
             return there
         in_dataset = [path for path in tried if self.root is not None and path.is_relative_to(self.root)]
-        return min([*in_dataset, *tried], key=lambda path: sum(not folder.exists() for folder in path.parents))
+        return min([*in_dataset, *tried], key=lambda path: sum(not os.path.exists(folder) for folder in path.parents))  # noqa: PTH110
 
     def _candidates(self, text: str) -> list[Path]:
         """Return the places of a path, in order; an absolute path has one."""

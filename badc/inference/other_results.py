@@ -93,7 +93,11 @@ class OtherResults:
         if not names or not differ or not differ <= names:
             return ""
         (name,) = differ
-        kept = max(found[name] for found in self._settings.values())
+        told = [found.get(name) for found in self._settings.values()]
+        thresholds = [value for value in told if isinstance(value, int | float)]
+        if len(thresholds) < len(told):  # another program's file may say anything
+            return ""
+        kept = max(thresholds)
         if kept >= self.asked[name]:
             return ""
         return (

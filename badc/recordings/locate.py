@@ -21,7 +21,8 @@ def find_audio(source_path: str, roots: Sequence[Path], moved_to: Sequence[Path]
     path = Path(source_path)
     places = [base / path.name for base in moved_to] if path.is_absolute() else [root / path for root in roots]
     candidates = [*([path] if path.is_absolute() else []), *map(absolute, places)]
-    return next((c for c in candidates if c.exists() or c.is_symlink()), candidates[0])
+    # Unlike Path.exists, this says of a name that is too long, which a file may give, that it is not there.
+    return next((c for c in candidates if os.path.lexists(c)), candidates[0])
 
 
 def dataset_of(path: Path) -> Path | None:
@@ -41,7 +42,8 @@ def plain_dataset_of(path: Path) -> Path | None:
 
 
 def _plain_dataset(folder: Path) -> Path | None:
-    if (folder / AUDIO_FOLDER).is_dir() and any((folder / name).is_dir() for name in ("manifests", "artifacts")):
+    names = ("manifests", "artifacts")
+    if os.path.isdir(folder / AUDIO_FOLDER) and any(os.path.isdir(folder / name) for name in names):  # noqa: PTH112
         return folder
     for results in (folder, folder / RESULTS_FOLDER):
         if kept_recordings(results) is not None:

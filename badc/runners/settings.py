@@ -165,7 +165,7 @@ def options_that_made(settings: Mapping[str, Any]) -> str | None:
             for item in value if isinstance(value, list | tuple) else (value,):
                 words += option_words(name, item, field)
     if words and (channel := settings.get(CHANNEL)) not in (None, ALL_CHANNELS):
-        words += [option_name(CHANNEL), channel]
+        words += [option_name(CHANNEL), str(channel)]
     return shlex.join(words) or f"the runner '{spec.name}'"
 
 

@@ -26,7 +26,9 @@ def absolute(path: Path) -> Path:
 
 
 def require_utf_8(path: Path) -> None:
-    """Raise ValueError for a path that is not UTF-8."""
+    """Raise ValueError for a path that is not UTF-8, or has a NUL in it, as escapes in TOML and JSON can give."""
+    if "\0" in str(path):
+        raise ValueError(f"{str(path)!r}: a path has no NUL in it")
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -38,7 +40,7 @@ def find_dataset_root(path: Path) -> Path | None:
     """Return the nearest folder at or above `path` that has a `.datalad`, or None outside a dataset."""
     start = absolute(path)
     for folder in (start, *start.parents):
-        if (folder / ".datalad").exists():
+        if os.path.exists(folder / ".datalad"):  # noqa: PTH110 - Path.exists raises for a name that is too long
             return folder
     return None
 

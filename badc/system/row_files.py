@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from badc.errors import MOST_LISTED, RequestError, listed
 from badc.system import atomic
-from badc.system.texts import read_text, require_commas
+from badc.system.texts import csv_writer, read_text, require_commas
 
 
 class PlanRow(BaseModel):
@@ -36,7 +36,7 @@ def write_plan_csv(path: Path, model: type[PlanRow], rows: Iterable[PlanRow]) ->
         atomic.replacing(path) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as stream,
     ):
-        writer = csv.writer(stream, lineterminator="\n")
+        writer = csv_writer(stream)
         writer.writerow(model.model_fields)
         for row in rows:
             writer.writerow([_field(value) for value in row.model_dump(mode="json").values()])

@@ -7,10 +7,13 @@ import io
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from badc.errors import RequestError, listed
 from badc.system.annex import require_content
+
+if TYPE_CHECKING:
+    import _csv
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -102,6 +105,24 @@ def rows_of(
     except csv.Error as error:
         raise RequestError(f"{path}:{reader.line_num}: the {what} cannot be read ({error})") from None
     return header, rows
+
+
+def csv_writer(stream: TextIO) -> _csv.Writer:
+    """Return a writer of CSV with plain line ends, whose cells every reader gives back, also those with a CR in them.
+
+    `csv.writer` quotes a CR only if it is among the line ends, and a cell with a bare one would end the row.
+    """
+    return csv.writer(_PlainLineEnds(stream))
+
+
+class _PlainLineEnds:
+    """Takes each row with CRLF at its end, and writes it with LF."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, row: str) -> int:
+        return self._stream.write(f"{row[:-2]}\n")
 
 
 def read_each(path: Path, rows: Iterable[tuple[int, R]], read: Callable[[R], T]) -> list[tuple[str, T]]:

@@ -19,7 +19,9 @@ def parse_toml(text: str) -> dict[str, Any]:
         When it is not TOML, is nested too deeply, or has a number of thousands of digits.
     """
     try:
-        return tomllib.loads(text)
+        document = tomllib.loads(text)
+        repr(document)  # fails for a hexadecimal number that no message could show
+        return document
     except RecursionError:
         raise TomlError("it is nested too deeply") from None
     except ValueError as error:  # TOMLDecodeError is one; so is a number too long for Python

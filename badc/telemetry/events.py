@@ -17,6 +17,7 @@ from badc.system import atomic
 from badc.system.annex import content_is_here, is_locked, shares_its_content
 
 _BLOCK_BYTES = 1 << 16
+LINE_BEGIN = b'{"chunk_id":'  # of every line that is written, as `ChunkEvent` has its fields
 
 
 class FailureKind(StrEnum):
@@ -134,17 +135,18 @@ def read_events(path: Path) -> Iterator[ChunkEvent]:
 
 def last_events(path: Path, count: int) -> list[ChunkEvent]:
     """Return the last `count` events of a log, oldest first, without reading the rest of it."""
+    newest_first: list[ChunkEvent] = []
     with path.open("rb") as stream:
         position = stream.seek(0, os.SEEK_END)
-        tail = b""
-        while position > 0 and tail.count(b"\n") <= count + 1:
+        rest = b""  # of a line whose beginning is not read yet
+        while position > 0 and len(newest_first) < count:
             step = min(_BLOCK_BYTES, position)
             position -= step
             stream.seek(position)
-            tail = stream.read(step) + tail
-    lines = tail.split(b"\n")
-    events = [event for line in (lines[1:] if position else lines) if (event := parse_event(line)) is not None]
-    return events[-count:] if count else []
+            rest, *lines = (stream.read(step) + rest).split(b"\n")
+            whole = lines if position else [rest, *lines]
+            newest_first += [event for line in reversed(whole) if (event := parse_event(line)) is not None]
+    return newest_first[:count][::-1]
 
 
 def parse_event(line: bytes) -> ChunkEvent | None:

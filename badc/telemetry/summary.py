@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,7 +15,8 @@ from badc.chunks.manifest import Chunk
 from badc.errors import ExitCode, RequestError
 from badc.system import atomic
 from badc.system.annex import require_content
-from badc.telemetry.events import EventStatus, read_events
+from badc.system.texts import csv_writer
+from badc.telemetry.events import LINE_BEGIN, EventStatus, read_events
 
 _NAME_ONE = "--resume-summary takes a run's *.summary.json or its telemetry *.jsonl"
 
@@ -138,7 +138,7 @@ def write_workers_csv(path: Path, workers: Mapping[str, WorkerCount]) -> None:
         atomic.replacing(path) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as stream,
     ):
-        writer = csv.writer(stream, lineterminator="\n")
+        writer = csv_writer(stream)
         writer.writerow(("worker", "jobs", "success", "failure", "retries", "failed_retries", "host"))
         for label, count in sorted(workers.items()):
             writer.writerow((label, count.jobs, *asdict(count).values()))
@@ -238,9 +238,16 @@ def _jobs_of_log(path: Path) -> dict[tuple[str, str], Job]:
             continue
         job = jobs.setdefault((event.recording_id, event.chunk_id), Job(event.recording_id))
         _apply(job, event.status, event.details, event.worker)
-    if not jobs and path.stat().st_size > 0:
+    if not jobs and not _is_begun(path):
         raise RequestError(f"{path}: holds no telemetry events; {_NAME_ONE}")
     return jobs
+
+
+def _is_begun(path: Path) -> bool:
+    """Whether a log without events is one all the same: empty, or killed while its first line was written."""
+    with path.open("rb") as stream:
+        first = stream.readline().rstrip(b"\n")
+    return first.startswith(LINE_BEGIN) or LINE_BEGIN.startswith(first)
 
 
 def _apply(job: Job, status: EventStatus, details: dict[str, Any], worker: str | None) -> None:
@@ -255,6 +262,6 @@ def _apply(job: Job, status: EventStatus, details: dict[str, Any], worker: str |
         job.last_error = details.get("error")
         job.last_backoff_s = details.get("backoff_s")
         return
-    job.status = JobStatus.SUCCESS
+    job.status, job.last_error = JobStatus.SUCCESS, None
     job.output = details.get("output")
     job.retries = max(0, job.attempts - 1)

@@ -88,7 +88,7 @@ class SummaryReader:
             if match[1] == b"status":
                 self._found[match[2]] += 1
             else:
-                self._facts.setdefault(match[1].decode(), match[2].decode())
+                self._facts.setdefault(match[1].decode(), match[2].decode(errors="replace"))
         self._rest = text[max(done, safe, 0) :]
 
     def _end(self) -> None:

@@ -101,18 +101,16 @@ class SourceFile:
     def quoted_path(self) -> str:
         """The path, as a field of a CSV."""
         line = _Line()
-        csv.writer(line, lineterminator="").writerow((self.path, ""))
-        return line.text[:-1]
+        csv.writer(line).writerow((self.path, ""))
+        return line.text.removesuffix(",\r\n")
 
     @cached_property
     def quoted_places(self) -> str:
         """The folder of the file's folder, the name of that folder and the file's name, as fields of a CSV."""
         line = _Line()
         folder = Path(self.path).parent
-        csv.writer(line, lineterminator="").writerow(
-            (folder.parent, folder.name, self.name) if self.path else ("",) * 3
-        )
-        return line.text
+        csv.writer(line).writerow((folder.parent, folder.name, self.name) if self.path else ("",) * 3)
+        return line.text.removesuffix("\r\n")
 
     @property
     def highest_hz(self) -> int:

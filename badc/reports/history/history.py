@@ -25,6 +25,7 @@ from badc.reports.query.tables import find_coverage, open_tables
 from badc.system import atomic
 from badc.system.paths import absolute, require_inside, require_writable
 from badc.system.sql import quoted
+from badc.system.texts import csv_writer
 
 HISTORIES = "histories"
 _SPECIES = "SELECT * FROM history_species ORDER BY detections DESC, label"
@@ -168,6 +169,6 @@ def _numbered(names: Sequence[str]) -> Any:
 
 def _write_matrix(path: Path, names: Sequence[str], visits: Sequence[str], lines: Iterator[list[str]]) -> None:
     with atomic.replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        rows = csv.writer(stream, lineterminator="\n")
+        rows = csv_writer(stream)
         rows.writerow(["station", *visits])
         rows.writerows([name, *line] for name, line in zip(names, lines, strict=True))

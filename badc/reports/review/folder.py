@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import csv
 import hashlib
 import shutil
 from collections import Counter
@@ -33,6 +32,7 @@ from badc.reports.study.clips import (
 from badc.reports.study.privacy import keep_private
 from badc.system import atomic
 from badc.system.paths import absolute, require_writable
+from badc.system.texts import csv_writer
 from badc.system.threads import in_threads
 
 PAGE = "review.html"
@@ -209,7 +209,7 @@ def _write_clip(folder: Path, clip: str, passage: Passage, form: ClipFormat) -> 
 
 def _write_sample(path: Path, drawn: Sequence[Drawn], made: Sequence[Picture | str]) -> None:
     with atomic.replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
+        writer = csv_writer(stream)
         writer.writerow(COLUMNS)
         for one, picture in zip(drawn, made, strict=True):
             s, stratum = one.sighting, one.stratum

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, fields
@@ -18,6 +17,7 @@ from badc.reports.review.settings import VerdictSettings
 from badc.reports.review.verdicts import Answer, read_verdicts
 from badc.system import atomic
 from badc.system.paths import absolute
+from badc.system.texts import csv_writer
 
 _SAMPLE = "sample.csv"
 _LEVELS = (0.9, 0.95, 0.99)
@@ -255,7 +255,7 @@ def _rounded(value: float | None) -> float | None:
 def _write(path: Path, kind: type[Any], rows: Sequence[Any], for_spreadsheets: bool) -> Path:
     names = [field.name for field in fields(kind)]
     with atomic.replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
+        writer = csv_writer(stream)
         writer.writerow(names)
         for row in rows:
             cells = ["" if (value := getattr(row, name)) is None else value for name in names]

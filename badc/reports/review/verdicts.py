@@ -28,7 +28,7 @@ _WORDS = {
     "?": ("?", "unsure", "unknown", "maybe", "unclear"),
 }
 # `Hermit Thrush (0.712) = n: Swainson's Thrush`
-_CHECKED = re.compile(r"^(?P<label>.*?)\s*=\s*(?P<verdict>[^=:]*?)\s*(:\s*(?P<other>.*))?$")
+_CHECKED = re.compile(r"(?P<label>.*?)=(?P<verdict>[^=:]*)(:(?P<other>.*))?")
 
 
 class Answer(StrEnum):
@@ -131,17 +131,17 @@ def _of_raven(path: Path, row: Row) -> Verdict | None:
 
 def _of_label_track(path: Path, line: str) -> Verdict | None:
     start_ms, _, text = tracked(line)
-    found = _CHECKED.match(text)
+    found = _CHECKED.fullmatch(text)
     if found is None:
         return None
-    label, confidence = without_confidence(found["label"])
+    label, confidence = without_confidence(found["label"].rstrip())
     return _made(
         found["verdict"],
         recording_id=recording_of_file(path),
         label=nfc(label),
         start_ms=start_ms,
         confidence=confidence,
-        other=nfc(found["other"] or ""),
+        other=nfc((found["other"] or "").strip()),
         reviewer=str(path.parent),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import re
 import shutil
@@ -29,6 +28,7 @@ from badc.runners.process.elsewhere import SOURCE_ROOT
 from badc.runners.process.once import Finished, run_process
 from badc.system import leash
 from badc.system.environment import inherited
+from badc.system.texts import csv_writer
 
 SCRIPT = "analyze.py"
 # What BADC decides itself, or what concerns whole recordings and would be wrong for each chunk.
@@ -288,7 +288,7 @@ def _split(text: str, names: Sequence[frozenset[str]]) -> list[list[dict[str, st
 
 def _table(rows: Iterable[dict[str, str]]) -> bytes:
     stream = io.StringIO(newline="")
-    writer = csv.DictWriter(stream, COLUMNS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv_writer(stream)
+    writer.writerow(COLUMNS)
+    writer.writerows([row[column] for column in COLUMNS] for row in rows)
     return stream.getvalue().encode()

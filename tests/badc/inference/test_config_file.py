@@ -149,6 +149,11 @@ def test_a_hawkears_table_is_ignored_while_another_runner_is_chosen(config: Call
         ('[runner]\nmanifest = "m"\nuse_hawkears = true\n[hawkears]\nlow_band = 3', "true or false"),
         ('[runner]\nmanifest = "m"\nuse_hawkears = true\n[hawkears]\nregion = ["a"]', "one number or text"),
         ('[runner]\nmanifest = "m"\nuse_birdnet = true\nrunner_cmd = "x"', "exclude each other"),
+        ('[runner]\nmanifest = "m"\noutput_dir = "a\\u0000b"', "a path has no NUL in it"),
+        (
+            '[runner]\nmanifest = "m"\nuse_hawkears = true\n[hawkears]\nextra_args = "--x"\nmin_score = 0.7',
+            r"hawkears\.extra_args: Input should be a valid tuple",
+        ),
         (
             '[runner]\nmanifest = "m"\nuse_birdnet = true\nuse_hawkears = false',
             "--use-birdnet and --stub-runner exclude",

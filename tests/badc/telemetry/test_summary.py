@@ -132,7 +132,7 @@ def test_a_log_tells_what_was_done_however_the_run_ended(tmp_path: Path, chunk: 
         "c": JobStatus.SUCCESS,
         "d": JobStatus.FAILURE,
     }
-    assert found["a"] == Job("REC", JobStatus.SUCCESS, 2, 1, "out/a.json", "gpu-1", 2.0, "no")
+    assert found["a"] == Job("REC", JobStatus.SUCCESS, 2, 1, "out/a.json", "gpu-1", 2.0)
 
 
 def test_what_a_log_once_calls_done_stays_done(tmp_path: Path, chunk: MakeChunk) -> None:

@@ -6,7 +6,7 @@ HAWKEARS_STAMP := $(HAWKEARS)/.built-from-lock
 STAMP := $(VENV)/.built-from-lock
 SHELL := /bin/bash
 
-.PHONY: env demo test test-all check audit docs bench hawkears test-hawkears test-bats test-gpu lock clean
+.PHONY: env demo test test-all fuzz check audit docs bench hawkears test-hawkears test-bats test-gpu lock clean
 env: $(STAMP)
 
 # The lock pins every version for every Python from 3.11 on and every extra; --no-deps keeps the two installers
@@ -31,9 +31,16 @@ demo: env
 test: env
 	$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist loadgroup -m "not long"
 
-# Also those that take long: whole datasets interrupted and resumed, several Dask workers started by hand, a million lines.
+# Also those that take long: whole datasets interrupted and resumed, several Dask workers started by hand, a million lines,
+# property tests with many more examples.
 test-all: env
-	$(VENV)/bin/pytest -n auto --maxprocesses 4 --dist loadgroup
+	BADC_TEST_PROPERTIES=thorough $(VENV)/bin/pytest -n auto --maxprocesses 4 --dist loadgroup
+
+# Made-up files into every reader: all of them, or those in FUZZ_TARGETS.
+FUZZ_SECONDS ?= 600
+fuzz: env .venv-fuzz/.built-from-lock
+	PYTHONPATH=$$(echo $(CURDIR)/.venv-fuzz/lib/python*/site-packages) \
+	  $(PY) -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 check: env
 	$(VENV)/bin/ruff check .
@@ -102,8 +109,8 @@ test-gpu: env $(HAWKEARS_STAMP)
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-emit-index-url \
 	  --no-emit-find-links --no-annotate --no-header --output-file requirements.lock pyproject.toml
-	for each in hawkears bats; do uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
+	for each in hawkears bats fuzz; do uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
 	  --no-emit-find-links --no-annotate --no-header --output-file vendor/$$each.lock vendor/$$each.in || exit; done
 
 clean:
-	rm -rf $(VENV) $(HAWKEARS) .venv-bats build demo *.egg-info
+	rm -rf $(VENV) $(HAWKEARS) .venv-bats .venv-fuzz build demo *.egg-info

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from badc.errors import RequestError
-from badc.system.paths import absolute, require_utf_8
+from badc.system.paths import absolute, require_nameable
 
 # The json_schema_extra of a field that is an argument rather than an option; see also `also_called`, `turned_off_by`.
 ARGUMENT = {"argument": True}
@@ -35,7 +35,7 @@ class Settings(BaseModel):
         given = [getattr(self, name) for name in type(self).model_fields]
         paths = [item for value in given for item in (value if isinstance(value, tuple) else (value,))]
         for path in (path for path in paths if isinstance(path, Path)):
-            require_utf_8(absolute(path))
+            require_nameable(absolute(path))
         return self
 
     @classmethod

@@ -25,7 +25,7 @@ def absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 - Path.resolve would follow git-annex's links
 
 
-def require_utf_8(path: Path) -> None:
+def require_nameable(path: Path) -> None:
     """Raise ValueError for a path that is not UTF-8, or has a NUL in it, as escapes in TOML and JSON can give."""
     if "\0" in str(path):
         raise ValueError(f"{str(path)!r}: a path has no NUL in it")

@@ -280,8 +280,12 @@ def chunk_wav(chunk: Chunk, audio: AudioWindow, folder: Path) -> Iterator[Path]:
         yield audio.file
         return
     path = folder / f"{chunk.chunk_id}.wav"
-    path.write_bytes(wav_bytes(audio))
     try:
+        try:
+            path.write_bytes(wav_bytes(audio))
+        except OSError as error:
+            error.filename = error.filename or str(path)  # on a full disk there is none
+            raise
         yield path
     finally:
         path.unlink(missing_ok=True)

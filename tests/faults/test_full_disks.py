@@ -14,6 +14,7 @@ from badc.inference.full_disk import FullDisk
 from badc.inference.ledger import RunLedger
 from badc.inference.plan import plan_inference
 from badc.inference.settings import InferSettings
+from badc.runners.interface import chunk_wav
 from badc.telemetry.events import read_events
 from badc.telemetry.summary import RunState
 from tests.flows.conftest import read_summary, unended_starts
@@ -126,6 +127,17 @@ def test_outputs_that_become_unwritable_stop_a_run(badc, make_recording, make_ma
     _, err = again.communicate(timeout=300)
     assert again.returncode == 0, err
     assert not successes(log) & successes(tmp_path / "2.jsonl")
+
+
+def test_a_full_temporary_folder_is_named(small_disk, make_recording, make_manifest) -> None:
+    disk = small_disk("tmp")
+    settings = InferSettings(manifest=make_manifest(make_recording(seconds=4), chunk_s=2), output_dir="out")
+    (first, *_) = plan_inference(settings).todo
+    disk.fill()
+    with pytest.raises(OSError, match="No space left") as full, chunk_wav(first.chunk, first.audio, disk.path):
+        pass
+    assert full.value.filename == str(disk.path / "REC_chunk_0_2000.wav")
+    assert [path.name for path in disk.path.iterdir()] == ["filling"], "nor is anything left there"
 
 
 def test_two_runs_do_not_share_a_telemetry_log(make_recording, make_manifest, tmp_path) -> None:

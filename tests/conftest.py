@@ -113,6 +113,7 @@ def start_server_with_ui(free_port: Callable[[], int]) -> Iterator[Callable[[Pat
                 subprocess.Popen(
                     [sys.executable, "-m", "flows", "server", "start", "--port", str(port)],
                     env=os.environ | {"PREFECT_HOME": str(home), "PREFECT_SERVER_API_AUTH_STRING": ":".join(LAB_AUTH)},
+                    stdin=subprocess.DEVNULL,  # as a service has it
                     stdout=log,
                     stderr=log,
                     start_new_session=True,

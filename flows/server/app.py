@@ -1,4 +1,4 @@
-"""The program of a run's own Prefect server: `python -m flows.server.app DESCRIPTOR`, an inherited socket.
+"""The program of a Prefect server: `python -m flows.server.app DESCRIPTOR [of-a-run]`, an inherited socket.
 
 The parent keeps the socket open, so a server that replaces one that died finds the requests that came meanwhile, and
 nobody else can take the port.
@@ -92,13 +92,14 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def main(descriptor: int) -> None:
-    """Serve until SIGTERM, or until standard input is closed."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def main(descriptor: int, of_a_run: bool) -> None:
+    """Serve until SIGTERM; the server of a run also until standard input is closed, which a service's always is."""
+    if of_a_run:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
     make_database()
     config = uvicorn.Config(RetriedWhenBusy(create_app()), lifespan="on", log_level="critical")
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=descriptor)])
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sys.argv[2:] == ["of-a-run"])

@@ -199,7 +199,7 @@ class _LocalServer:
     def _start(self) -> subprocess.Popen[bytes]:
         descriptor = self._socket.fileno()
         process = subprocess.Popen(
-            [sys.executable, "-m", "flows.server.app", str(descriptor)],
+            [sys.executable, "-m", "flows.server.app", str(descriptor), "of-a-run"],
             env=RECORDER_SETTINGS
             | _NOT_FOR_ONE_RUN
             | {"PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": _FLUSH_INTERVAL_S}

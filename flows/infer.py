@@ -145,7 +145,7 @@ def _own_session(settings: InferSettings) -> Iterator[InferSession]:
     plan = plan_inference(_continued(filled_from_blocks(settings)))
     stop = stop_of_own_run(plan.settings.grace_period_s, say)
     with (
-        plan.locked(),
+        plan.locked(say),
         open_cluster(plan.settings, len(plan.todo)) as cluster,
     ):
         say(f"Workers: {cluster.note}")

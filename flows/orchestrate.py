@@ -290,7 +290,7 @@ class _OrchestrateRun:
             require_gathered(plan)
             return None
         staged = nullcontext(plan) if self._stage is None else self._stage.of(plan, self._say_of(recording))
-        with plan.locked(), staged as plan:
+        with plan.locked(self._session.say), staged as plan:
             return self._run_plan(recording, plan, shared)
 
     def _run_plan(self, recording: RecordingToInfer, plan: InferPlan, shared: SharedRunner | None) -> InferOutcome:

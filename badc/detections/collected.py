@@ -66,7 +66,10 @@ class EmbeddingsToCollect:
         self._target = embeddings_beside(absolute(table))
         if not self._files or not self._target.exists():
             return
-        if not self._target.is_dir() or any(path.suffix != ".parquet" for path in self._target.iterdir()):
+        # On NFS, a removed file that somebody has open stays as `.nfs…`.
+        if not self._target.is_dir() or any(
+            path.suffix != ".parquet" and not path.name.startswith(".nfs") for path in self._target.iterdir()
+        ):
             raise RequestError(f"{self._target}: is in the place of the embeddings; move it away")
 
     def collect(self, scratch: Path, coverage: CoverageStage) -> list[str]:

@@ -100,13 +100,13 @@ class InferPlan:
         return frozenset(chunk.recording_id for chunk in self.manifest.chunks)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, say: Callable[[str], object]) -> Iterator[None]:
         """Hold the outputs of its recordings, and its log, for this run (see `output_lock`)."""
         with ExitStack() as stack:
-            stack.enter_context(log_lock(self.telemetry_log))
-            stack.enter_context(output_lock(self.order.output_dir, self.recordings, self.telemetry_log))
+            stack.enter_context(log_lock(self.telemetry_log, say))
+            stack.enter_context(output_lock(self.order.output_dir, self.recordings, self.telemetry_log, say))
             if self.order.embeddings is not None:
-                stack.enter_context(output_lock(self.order.embeddings, self.gathered, self.telemetry_log))
+                stack.enter_context(output_lock(self.order.embeddings, self.gathered, self.telemetry_log, say))
             yield
 
     @property

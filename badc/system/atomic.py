@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,9 +27,11 @@ def replacing(path: Path, folder: Path | None = None) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not the target's name with a suffix, which could exceed the limit of 255 bytes.
-    temporary = (folder or path.parent) / f".tmp-{os.getpid()}-{secrets.token_hex(6)}"
+    temporary = _temporary_in(folder or path.parent)
     try:
         yield temporary
+        if temporary.is_symlink():
+            _leave_the_annex(temporary)
         descriptor = os.open(temporary, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -42,6 +45,17 @@ def replacing(path: Path, folder: Path | None = None) -> Iterator[Path]:
             error.filename = str(path)  # which a person knows
             del error.filename2
         raise
+
+
+def _temporary_in(folder: Path) -> Path:
+    return folder / f".tmp-{os.getpid()}-{secrets.token_hex(6)}"
+
+
+def _leave_the_annex(temporary: Path) -> None:
+    """Put a copy in place of a file that somebody's `datalad save` took half-written: its hash is not its own now."""
+    copy = _temporary_in(temporary.parent)
+    shutil.copyfile(temporary, copy)
+    os.replace(copy, temporary)  # noqa: PTH105
 
 
 def is_temporary(name: str) -> bool:

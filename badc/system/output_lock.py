@@ -2,7 +2,7 @@
 
 Each run holds one lock file in `<output_dir>/.badc-lock/` that lists its recordings, flocked for as long as it lives. A
 file whose lock is free belongs to a run that died, and is removed. `flock` also works across machines on NFS and on
-Lustre mounted with `-o flock`.
+Lustre mounted with `-o flock`. Where the disk has no locks, a run goes on without, and says so.
 
 A run of a dataset locks each recording when it comes to it, and holds another file that lists all it has to do. Two
 such runs would fail each other's recordings, so the second refuses before it begins.
@@ -19,21 +19,26 @@ import re
 import secrets
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import orjson
 
 from badc.errors import InUseError, RequestError, numbered
 from badc.system import atomic
 from badc.system.clock import now
-from badc.system.file_lock import lock
+from badc.system.file_lock import NoLocksError, lock
 
 FOLDER = ".badc-lock"
 _GUARD = "guard"
 _GUARD_TRIES = 10_000
+_IGNORED = ".gitignore"  # or a `datalad save` during a run takes the locks away
+_IGNORES_ALL = b"*\n"
+# What the system says of a file that another process removes or makes at this moment; on NFS, also on another machine.
+_REMOVED = frozenset({errno.ENOENT, errno.EEXIST, errno.ESTALE})
+_without_locks: set[Path] = set()  # folders of which this process has said so
 _BEGINNING = b'{"pid":'
 
 
@@ -50,11 +55,16 @@ class _Kind(StrEnum):
 
 @contextlib.contextmanager
 def output_lock(
-    output_dir: Path, recordings: frozenset[str], telemetry_log: Path, option: str = "--output-dir"
+    output_dir: Path,
+    recordings: frozenset[str],
+    telemetry_log: Path,
+    say: Callable[[str], object] | None = None,
+    option: str = "--output-dir",
 ) -> Iterator[None]:
     """Hold the outputs of the recordings with these ids below `output_dir`, the folder of detections, for this run.
 
-    Another run's refusal names this run by its `telemetry_log`, and the `option` that chooses another folder.
+    Another run's refusal names this run by its `telemetry_log`, and the `option` that chooses another folder. If the
+    disk has no locks, `say` gets that, once for each folder, and nothing is held.
 
     Raises
     ------
@@ -63,14 +73,15 @@ def output_lock(
     RequestError
         When a link or a file is in the place of the locks.
     """
-    with _held(output_dir / FOLDER, recordings, telemetry_log, _Kind.WRITTEN, option):
-        _clear_what_killed_runs_left(output_dir, recordings)
+    with _held(output_dir / FOLDER, recordings, telemetry_log, _Kind.WRITTEN, option, say) as is_held:
+        if is_held:
+            _clear_what_killed_runs_left(output_dir, recordings)
         yield
 
 
 def planned_lock(
     output_dir: Path, recordings: frozenset[str], telemetry_dir: Path
-) -> contextlib.AbstractContextManager[None]:
+) -> contextlib.AbstractContextManager[bool]:
     """Hold what a run of a dataset has to do, each recording of which it locks again when it comes to it.
 
     Raises the errors of `output_lock`, when another run of a dataset has one of these recordings to do.
@@ -79,11 +90,49 @@ def planned_lock(
 
 
 @contextlib.contextmanager
-def _held(path: Path, recordings: frozenset[str], telemetry: Path, kind: _Kind, option: str) -> Iterator[None]:
-    mine = f"{os.getpid()}-{secrets.token_hex(4)}.{kind}"
-    with _guarded(path) as folder:
+def _held(
+    path: Path,
+    recordings: frozenset[str],
+    telemetry: Path,
+    kind: _Kind,
+    option: str,
+    say: Callable[[str], object] | None = None,
+) -> Iterator[bool]:
+    """Hold a lock during the block, or yield False where the disk has none."""
+    try:
+        name, stream = _hold(path, recordings, telemetry, kind, option)
+    except NoLocksError as error:
+        if say is not None and path not in _without_locks:
+            _without_locks.add(path)
+            say(
+                f"WARNING: {path.parent}: this disk has no file locks ({error.strerror}), so nothing keeps a second "
+                "run from writing the same files; start no two at once"
+            )
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        # If another run holds the guard for long, or the disk is gone, the next run clears the free lock.
+        with contextlib.suppress(OSError, RequestError), _guarded(path) as folder:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=folder)
+            _remove_guard(folder)
+            if os.listdir(folder) == [_IGNORED]:  # noqa: PTH208 - of a descriptor
+                os.unlink(_IGNORED, dir_fd=folder)
+        stream.close()
+        with contextlib.suppress(OSError):  # other runs may still have theirs in it
+            path.rmdir()
+
+
+def _hold(path: Path, recordings: frozenset[str], telemetry: Path, kind: _Kind, option: str) -> tuple[str, IO[bytes]]:
+    """Return the name of this run's lock, and its open file, which holds it."""
+    name = f"{os.getpid()}-{secrets.token_hex(4)}.{kind}"
+    with _guarded(path) as folder, contextlib.ExitStack() as stack:
         _refuse_if_taken(path, folder, recordings, kind, option)
-        descriptor = os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder)
+        with contextlib.suppress(FileExistsError):
+            os.write(_opened(stack, _IGNORED, os.O_WRONLY | os.O_CREAT | os.O_EXCL, folder), _IGNORES_ALL)
+        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder)
         stream = os.fdopen(descriptor, "wb")
         lock(stream)
         stream.write(
@@ -98,18 +147,12 @@ def _held(path: Path, recordings: frozenset[str], telemetry: Path, kind: _Kind, 
             )
         )
         stream.flush()
-    try:
-        yield
-    finally:
-        # If another run holds the guard for long, or the disk is gone, the next run clears the free lock.
-        with contextlib.suppress(OSError, RequestError), _guarded(path) as folder:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(mine, dir_fd=folder)
-            if os.stat(_GUARD, dir_fd=folder, follow_symlinks=False).st_size == 0:  # not a user's file of this name
-                os.unlink(_GUARD, dir_fd=folder)
-        stream.close()
-        with contextlib.suppress(OSError):  # other runs may still have theirs in it
-            path.rmdir()
+    return name, stream
+
+
+def _remove_guard(folder: int) -> None:
+    if os.stat(_GUARD, dir_fd=folder, follow_symlinks=False).st_size == 0:  # not a user's file of this name
+        os.unlink(_GUARD, dir_fd=folder)
 
 
 def _clear_what_killed_runs_left(output_dir: Path, recordings: frozenset[str]) -> None:
@@ -155,14 +198,19 @@ def _guarded(path: Path) -> Iterator[int]:
                 _make_folder(path)
                 folder = _opened(stack, path, os.O_DIRECTORY, None)
                 guard = _opened_guard(stack, folder)
+                lock(guard)
+            except NoLocksError:
+                with contextlib.suppress(OSError):
+                    _remove_guard(folder)
+                    path.rmdir()
+                raise
             except OSError as error:
                 if error.errno == errno.ELOOP or not _may_become_a_folder(path):
                     raise _in_the_way(path) from None
                 # A run that ended just now removed the folder meanwhile.
-                if tries_left and isinstance(error, FileNotFoundError | FileExistsError):
+                if tries_left and error.errno in _REMOVED:
                     continue
                 raise
-            lock(guard)
             if _is_still(guard, folder):  # not removed while this process waited for it
                 yield folder
                 return
@@ -183,11 +231,17 @@ def _make_folder(path: Path) -> None:
 
 
 def _opened_guard(stack: contextlib.ExitStack, folder: int) -> int:
-    """Open the guard, or that of another user, which may be one to read only; that is enough for a lock."""
+    """Open the guard, or that of another user, which may be one to read only; that is enough for a lock but on NFS.
+
+    So whoever may write to the folder may write to the guard.
+    """
     try:
-        return _opened(stack, _GUARD, os.O_RDWR | os.O_CREAT, folder)
+        guard = _opened(stack, _GUARD, os.O_RDWR | os.O_CREAT, folder)
     except PermissionError:
         return _opened(stack, _GUARD, os.O_RDONLY, folder)
+    with contextlib.suppress(PermissionError):
+        os.fchmod(guard, os.fstat(folder).st_mode & 0o666)
+    return guard
 
 
 def _may_become_a_folder(path: Path) -> bool:
@@ -207,13 +261,15 @@ def _in_the_way(path: Path) -> RequestError:
 def _is_still(guard: int, folder: int) -> bool:
     try:
         return os.path.samestat(os.fstat(guard), os.stat(_GUARD, dir_fd=folder, follow_symlinks=False))
-    except FileNotFoundError:
-        return False
+    except OSError as error:
+        if error.errno in _REMOVED:
+            return False
+        raise
 
 
-def log_lock(telemetry_log: Path) -> contextlib.AbstractContextManager[None]:
+def log_lock(telemetry_log: Path, say: Callable[[str], object]) -> contextlib.AbstractContextManager[None]:
     """Hold a telemetry log, and so the summary beside it, for this run; raises as `output_lock`."""
-    return output_lock(telemetry_log.parent, frozenset([telemetry_log.name]), telemetry_log, "--telemetry-log")
+    return output_lock(telemetry_log.parent, frozenset([telemetry_log.name]), telemetry_log, say, "--telemetry-log")
 
 
 def _refuse_if_taken(path: Path, folder: int, recordings: frozenset[str], kind: _Kind, option: str) -> None:

@@ -63,6 +63,7 @@ def folder_beside(parent: Path | None) -> Iterator[Path]:
     """Yield a temporary folder in `parent` for the block; it is hidden there, and what killed processes left goes."""
     sweep(parent, _HIDDEN)
     scratch = Scratch(parent, _HIDDEN)
+    (scratch.path / ".gitignore").write_text("*\n")  # or a `datalad save` takes what is half made
     try:
         yield scratch.path
     finally:

@@ -76,7 +76,7 @@ class TelemetryLog:
     """A log being written, one whole line per write. Its folder is made, and an existing log is continued.
 
     A log that git-annex keeps is first replaced by a copy, or by an empty file if its content is not here; the earlier
-    lines stay in the dataset's history.
+    lines stay in the dataset's history. So it is when somebody's `datalad save` takes the log during the run.
     """
 
     def __init__(self, path: Path) -> None:
@@ -97,6 +97,8 @@ class TelemetryLog:
     def flush(self) -> None:
         """Write what could not be written before; raises OSError if it still cannot."""
         try:
+            if is_locked(self.path):
+                self._leave_the_annex()
             while self._waiting:  # a disk that fills up takes part of a line and refuses the rest at the next write
                 written = self._stream.write(self._waiting)
                 self._size += written
@@ -105,11 +107,19 @@ class TelemetryLog:
             error.filename = str(self.path)
             raise
 
+    def _leave_the_annex(self) -> None:
+        """Continue in a copy: what is written to the open file would spoil the object named by its hash."""
+        _detach_from_annex(self.path)
+        with self._stream:
+            self._stream = self.path.open("ab", buffering=0)
+        self._size = self._stream.seek(0, os.SEEK_END)
+
     def is_whole(self) -> bool:
         """Whether the file is still in place with all that was written to it: not deleted, replaced or cut."""
         try:
             found = os.fstat(self._stream.fileno())
-            return found.st_size >= self._size and os.path.samestat(found, self.path.lstat())
+            there = self.path.stat() if is_locked(self.path) else self.path.lstat()
+            return found.st_size >= self._size and os.path.samestat(found, there)
         except OSError:
             return False
 

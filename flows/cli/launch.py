@@ -77,7 +77,7 @@ def launch_inference(
     stop = Stop(plan.settings.grace_period_s, say)
     with ExitStack() as stack:
         stack.enter_context(stop.heeding_signals())
-        stack.enter_context(plan.locked())
+        stack.enter_context(plan.locked(say))
         api, cluster = stack.enter_context(_api_and_cluster(plan.settings, len(plan.todo), "flows.infer", stop, say))
         from flows.infer import infer
 

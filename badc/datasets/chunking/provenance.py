@@ -225,7 +225,8 @@ def prepared(plan: DatasetPlan, recording: bool, say: Callable[[str], None]) -> 
         require_recordable(plan)
     order = plan.order
     order.place.keep()
-    with output_lock(order.chunks_dir, frozenset(r.recording_id for r in plan.todo), order.manifest_dir):
+    recordings = frozenset(r.recording_id for r in plan.todo)
+    with output_lock(order.chunks_dir, recordings, order.manifest_dir, say):
         keep_layout(order.root, plan.settings.layout)
         if recording:
             try:

@@ -70,7 +70,7 @@ class OrchestrationPlan:
             )
         return notes
 
-    def locked(self) -> AbstractContextManager[None]:
+    def locked(self) -> AbstractContextManager[object]:
         """Hold the recordings to run against another run of the dataset (see `planned_lock`)."""
         ids = frozenset(recording.recording_id for recording in self.todo)
         return planned_lock(self.settings.below(self.settings.output_dir), ids, self.settings.telemetry_folder)

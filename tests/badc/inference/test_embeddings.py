@@ -188,8 +188,8 @@ class TestWithAResidentCommand:
 
     def test_two_runs_that_share_only_the_embeddings_do_not_run_at_once(self, halves: Any, tmp_path: Path) -> None:
         with (
-            halves().locked(),
+            halves().locked(print),
             pytest.raises(RequestError, match="another run is writing"),
-            halves(output_dir=tmp_path / "other").locked(),
+            halves(output_dir=tmp_path / "other").locked(print),
         ):
             pass

@@ -89,6 +89,7 @@ def test_files_of_others_among_the_locks_stay(tmp_path: Path) -> None:
     assert (locks / "guard").read_text() == "precious"
     (locks / "guard").unlink()
     assert sorted(path.name for path in locks.iterdir()) == [
+        ".gitignore",
         "12-0123abcd.lock",
         "34-0123abcd.lock",
         "thesis.lock",

@@ -68,7 +68,8 @@ def test_20000_chunks_are_each_done_once_whatever_fails_and_dies(tmp_path: Path)
     first, last = parts[1], parts[-1]  # the first part also brings up what there is one of
     assert last.mib - first.mib < 20
     assert last.threads - first.threads <= 4
-    assert last.descriptors - first.descriptors <= 8
+    # About three stay open for each killed worker, but none for a chunk.
+    assert last.descriptors - first.descriptors <= 8 + 4 * kills
 
 
 def _watch(run: subprocess.Popen[bytes], log: Path) -> tuple[list[Held], int]:

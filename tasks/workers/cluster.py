@@ -118,6 +118,8 @@ def open_cluster(settings: InferOptions, chunks: int | None = None) -> Iterator[
     if settings.scheduler is not None:
         address = address_of(settings.scheduler)
         require_scheduler(address)
+        # That its connection is lost the run says itself, without a traceback.
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         yield Cluster(
             address,
             {},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -36,8 +35,7 @@ class SignsOfLife:
         client = self._client()
         # A lost connection has cancelled whatever the workers were asked for, even if Dask finds another in time.
         self._is_gone = self._is_gone or client.status != "running"
-        if self._is_gone:  # Dask would go on to say so, with tracebacks
-            logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
+        if self._is_gone:
             raise ConnectionError(GONE)
         # Not `scheduler_info`: that returns what the client knows last, which may be an answer without workers.
         workers = client.sync(client.scheduler.identity, n_workers=-1)["workers"]

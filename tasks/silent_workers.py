@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from prefect.events import emit_event
 from prefect.runtime import flow_run
@@ -45,6 +44,7 @@ class SilentWorkers:
         self._silence_s = silence_s
         self._timeout_s = timeout_s
         self._least_silence_s = least_silence_s
+        self._begun_s: dict[tuple[str, str, str], float] = {}  # attempts, as the ledger has them; when they were seen
         self._slow: set[tuple[str, str]] = set()  # worker and chunk
         self._lifeless: dict[str, tuple[str, float]] = {}  # worker -> its chunk, and for how long
         self._next_look_s = 0.0
@@ -61,9 +61,11 @@ class SilentWorkers:
     def _look_for_slow(self, running: list[tuple[str, str, str]]) -> None:
         slowest = self._ledger.slowest
         limit_s = max(self._least_silence_s, SLOWEST_FACTOR * (slowest[0][0] if slowest else 0.0))
-        now = datetime.now(UTC)
-        for worker, key, started_at in running:
-            silence_s = (now - datetime.fromisoformat(started_at)).total_seconds()
+        # Not by the time at which they started, which is by the clock of the worker's machine.
+        now_s = time.monotonic()
+        self._begun_s = {attempt: self._begun_s.get(attempt, now_s) for attempt in running}
+        for (worker, key, _), begun_s in self._begun_s.items():
+            silence_s = now_s - begun_s
             if silence_s > limit_s and (worker, key) not in self._slow:
                 self._slow.add((worker, key))
                 self._say(f"{self._ledger.named(worker)}: no report for {silence_s:.0f} s, since it began {key}")

@@ -52,12 +52,15 @@ def test_a_worker_is_silent_once_and_then_heard(prefect_api: str) -> None:
         ids.append(str(flow_run.id))
         books = Books()
         watch = SilentWorkers(books, said.append, lambda worker: 0.0, 120.0, least_silence_s=0.2)  # type: ignore[arg-type]
-        now = datetime.now(UTC).isoformat()
-        books.open = [("gpu-0", "REC_chunk_0", now), ("gpu-1", "REC_chunk_1", now)]
+        # By the clocks of machines that never had their time set, which must not count.
+        books.open = [
+            ("gpu-0", "REC_chunk_0", "1970-01-01T00:00:09Z"),
+            ("gpu-1", "REC_chunk_1", "2099-01-01T00:00:00Z"),
+        ]
         watch.look()
         assert said == []
         time.sleep(0.3)
-        books.open[1] = ("gpu-1", "REC_chunk_2", datetime.now(UTC).isoformat())
+        books.open[1] = ("gpu-1", "REC_chunk_2", "2099-01-01T00:00:09Z")
         watch.look()
         time.sleep(0.3)
         books.slowest = [(60.0, "REC_chunk_3")]  # now a minute is nothing unusual

@@ -11,16 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from badc.errors import RequestError
-from badc.recordings.dataset_file import (
-    DATASET_FILE,
-    RESULTS_FOLDER,
-    audio_folder,
-    keep_recordings,
-    kept_recordings,
-)
+from badc.recordings.dataset_file import DATASET_FILE, audio_folder, keep_recordings, kept_recordings
 from badc.recordings.locate import is_same_file, plain_dataset_of
 from badc.recordings.names import AUDIO_FOLDER
-from badc.system.paths import absolute, find_dataset_root, require_writable
+from badc.system.paths import RESULTS_FOLDER, absolute, find_dataset_root, require_writable
 
 _OF_A_DATASET = (AUDIO_FOLDER, ".datalad", "manifests", DATASET_FILE)
 

@@ -29,7 +29,7 @@ class DatasetSettings(Settings):
         Path | None,
         Field(
             description="Folder for the manifests and all results, in place of the dataset, for recordings that are "
-            "only read. Default: the dataset, or badc/ in a folder of recordings that is none."
+            "only read. Default: the dataset, or badc/ in any other folder of recordings."
         ),
     ] = None
 

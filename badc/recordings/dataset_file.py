@@ -19,7 +19,6 @@ from badc.system.paths import absolute, as_written
 from badc.system.toml import TomlError, parse_toml
 
 DATASET_FILE = ".badc.toml"
-RESULTS_FOLDER = "badc"  # in a folder of recordings
 
 
 def kept_layout(root: Path) -> str | None:

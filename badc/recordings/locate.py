@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from badc.errors import numbered
-from badc.recordings.dataset_file import RESULTS_FOLDER, kept_recordings
+from badc.recordings.dataset_file import kept_recordings
 from badc.recordings.names import AUDIO_FOLDER
-from badc.system.paths import absolute, find_dataset_root
+from badc.system.paths import RESULTS_FOLDER, absolute, find_dataset_root
 
 
 def find_audio(source_path: str, roots: Sequence[Path], moved_to: Sequence[Path] = ()) -> Path:

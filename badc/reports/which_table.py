@@ -9,8 +9,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from badc.detections.tables import coverage_path
 from badc.errors import RequestError, listed
-from badc.recordings.dataset_file import RESULTS_FOLDER
 from badc.settings.model import ARGUMENT_OR_OPTION
+from badc.system.paths import RESULTS_FOLDER
 
 # Where `badc infer aggregate` and the bundles of a dataset put their tables, below its folder.
 _OF_A_DATASET = Path("artifacts/aggregate")

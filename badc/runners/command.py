@@ -38,10 +38,7 @@ class CommandSpec(CommandLineSpec):
 
     runner_cmd: Annotated[
         str,
-        Field(
-            description="Command to run on each chunk as CMD --input WAV --output JSON. Where no runner is chosen, a "
-            "stub runs, which detects nothing."
-        ),
+        Field(description="Command to run on each chunk as CMD --input WAV --output JSON."),
     ]
     chunk_timeout_s: ChunkTimeout = None
 

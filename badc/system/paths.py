@@ -17,6 +17,7 @@ from pathlib import Path
 from badc.errors import RequestError, named_few
 from badc.system.annex import is_locked
 
+RESULTS_FOLDER = "badc"  # in a folder of recordings
 _LEAST_FREE_BYTES = 256 * 1024
 
 
@@ -159,6 +160,8 @@ def new_telemetry_log(manifest: Path, dataset_root: Path | None, now: datetime |
 def newest_telemetry_log(dataset: Path | None = None) -> Path:
     """Return the telemetry log written last by runs in a dataset, by default in the working directory and its dataset.
 
+    In a folder of recordings, the runs of `badc pipeline run` have theirs with the results.
+
     Raises
     ------
     RequestError
@@ -167,7 +170,7 @@ def newest_telemetry_log(dataset: Path | None = None) -> Path:
     if dataset is not None and not dataset.is_dir():
         raise RequestError(f"{dataset}: no such folder; name a dataset, or a log with --log")
     here = dataset or Path()
-    roots = dict.fromkeys((here, find_dataset_root(here) or here))
+    roots = dict.fromkeys((here, here / RESULTS_FOLDER, find_dataset_root(here) or here))
     places = [root / place for root in roots for place in ("artifacts/telemetry", "data/telemetry/infer")]
     logs = [Path(base, name) for place in places for base, files in walk(place) for name in files]
     # A link whose content git-annex dropped cannot be read.

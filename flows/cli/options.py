@@ -24,8 +24,8 @@ _WRONG_PLACE = (NotADirectoryError, IsADirectoryError, FileExistsError, FileNotF
 DatasetOfLog = Annotated[
     Path | None,
     typer.Argument(
-        help="A dataset whose newest log to show. Default: the newest of the working directory and its dataset, in "
-        "artifacts/telemetry and data/telemetry/infer.",
+        help="A dataset or folder of recordings whose newest log to show. Default: the newest of the working "
+        "directory and its dataset, in artifacts/telemetry and data/telemetry/infer.",
         show_default=False,
     ),
 ]

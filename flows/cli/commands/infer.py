@@ -48,6 +48,8 @@ def run(
 ) -> int:
     """Analyse every chunk of a manifest and write its detections.
 
+    Where no runner is chosen, a stub runs, which detects nothing.
+
     Exit codes: 0 all chunks are done; 1 a chunk failed; 2 the request is wrong, nothing was started; 130 interrupted.
     """
     if save_config is not None:

@@ -104,6 +104,13 @@ def test_folders_are_tried_out_side_by_side(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_newest_log_of_a_folder_of_recordings_is_with_its_results(tmp_path: Path) -> None:
+    log = tmp_path / "badc/artifacts/telemetry/infer/A.jsonl"
+    log.parent.mkdir(parents=True)
+    log.touch()
+    assert newest_telemetry_log(tmp_path) == log
+
+
 def test_the_newest_log_is_found_wherever_a_run_wrote_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = tmp_path / "set"
     (dataset / ".datalad").mkdir(parents=True)

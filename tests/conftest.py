@@ -77,6 +77,13 @@ def prefect_api(_own_prefect_home: None) -> Iterator[str]:
         api.stop()
 
 
+def shell_variables() -> dict[str, str]:
+    """Return the variables of a person's shell: git-annex is found, and Prefect's server lets the commands in."""
+    from badc.datalad.environment import environment
+
+    return os.environ | environment()
+
+
 def find_free_port() -> int:
     """Return a TCP port which is free now."""
     import socket

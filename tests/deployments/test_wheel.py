@@ -80,4 +80,4 @@ def test_flows_blocks_and_templates_are_there(installed: Path, make_dataset: Any
     assert "Slurm" in run(installed / "badc", "setup", cwd=tmp_path, **own)
     script = ["--use-birdnet", "--sockeye-script", "job.sh", "--allow-partial-chunks"]
     run(installed / "badc", "infer", "orchestrate", root, *script, cwd=tmp_path)
-    assert "badc infer run" in (tmp_path / "job.sh").read_text()
+    assert " infer orchestrate " in (tmp_path / "job.sh").read_text()

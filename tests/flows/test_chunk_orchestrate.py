@@ -18,6 +18,7 @@ import pytest
 from badc.chunks.manifest import read_manifest
 from badc.chunks.status import ChunkState, ChunkStatus, read_chunk_status
 from badc.errors import numbered
+from tests.conftest import shell_variables
 
 pytestmark = pytest.mark.slow
 TIMEOUT_S = 180.0
@@ -176,11 +177,10 @@ def test_after_kill_9_the_interrupted_recording_is_done_again(badc, dataset):
 @pytest.mark.datalad
 def test_applied_runs_are_recorded_with_what_was_dropped_fetched_first(badc, datalad_clone, make_recording, tmp_path):
     """Two recordings: one dropped, one that cannot be read. The first is recorded; the other's failure is saved."""
-    from badc.datalad.environment import environment
 
     def run(*words: object) -> str:
         return subprocess.run(
-            [*map(str, words)], cwd=datalad_clone, env=environment(), check=True, capture_output=True, text=True
+            [*map(str, words)], cwd=datalad_clone, env=shell_variables(), check=True, capture_output=True, text=True
         ).stdout
 
     (datalad_clone / "audio" / "bad.wav").write_bytes(b"no audio")

@@ -18,7 +18,7 @@ import pytest
 
 from badc.telemetry.events import EventStatus, read_events
 from badc.telemetry.summary import RunState
-from tests.conftest import FAKES
+from tests.conftest import FAKES, shell_variables
 
 STANDIN = FAKES / "hawkears2"
 
@@ -260,7 +260,6 @@ def test_each_recordings_run_is_recorded_in_its_dataset(orchestrate, datalad_dat
 
     from badc.chunks.cutting import plan_chunks, write_virtual_manifest
     from badc.chunks.status import ChunkState, ChunkStatus, status_path, write_chunk_status
-    from badc.datalad.environment import environment
 
     root = datalad_dataset
     names = ("REC", "o'brien")
@@ -273,9 +272,11 @@ def test_each_recordings_run_is_recorded_in_its_dataset(orchestrate, datalad_dat
 
     def git(*words: str) -> str:
         words = ("git", "-C", str(root), *words)
-        return subprocess.run(words, env=environment(), check=True, capture_output=True, text=True).stdout
+        return subprocess.run(words, env=shell_variables(), check=True, capture_output=True, text=True).stdout
 
-    subprocess.run(["datalad", "-C", root, "save", "-m", "more"], env=environment(), check=True, capture_output=True)
+    subprocess.run(
+        ["datalad", "-C", root, "save", "-m", "more"], env=shell_variables(), check=True, capture_output=True
+    )
     mended = root.parent / "mended"
     command = fake("detector", "--only", "REC_chunk_1000", "--then", "crash", "--until", mended)
     outcome = orchestrate(root, recording=True, runner_cmd=command, max_retries=0)

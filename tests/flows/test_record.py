@@ -13,10 +13,10 @@ import pytest
 
 from badc.chunks.cutting import plan_chunks, write_virtual_manifest
 from badc.chunks.status import ChunkState, ChunkStatus, status_path, write_chunk_status
-from badc.datalad.environment import environment
 from badc.datasets.inference.after_the_fact import record_runs
 from badc.datasets.inference.record_settings import RecordSettings
 from badc.errors import RequestError
+from tests.conftest import shell_variables
 from tests.flows.test_chunk_orchestrate import ended
 
 
@@ -28,7 +28,7 @@ def test_what_tasks_computed_is_recorded_and_can_be_run_again_in_a_clone(badc, d
 
     def run(folder, *words) -> str:
         done = subprocess.run(
-            [*map(str, words)], cwd=folder, env=environment(), capture_output=True, text=True, check=False
+            [*map(str, words)], cwd=folder, env=shell_variables(), capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr + done.stdout
         return done.stdout
@@ -96,7 +96,7 @@ def test_later_results_of_another_folder_get_a_record_of_their_own(badc, datalad
     summary.write_text(text)
     time.sleep(1.1)  # git's times are in seconds
     saved = ["datalad", "save", "-m", "another run", str(summary)]
-    subprocess.run(saved, cwd=root, env=environment(), capture_output=True, check=True)
+    subprocess.run(saved, cwd=root, env=shell_variables(), capture_output=True, check=True)
     assert record_runs(settings)[0].commit is not None
 
 

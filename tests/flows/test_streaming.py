@@ -13,19 +13,20 @@ import pytest
 from badc.chunks.cutting import plan_chunks, write_virtual_manifest
 from badc.chunks.status import ChunkState, ChunkStatus, status_path, write_chunk_status
 from badc.datalad.content import drop, fetch
-from badc.datalad.environment import DataladError, environment
+from badc.datalad.environment import DataladError
 from badc.datasets.inference.plan import plan_orchestration
 from badc.datasets.inference.settings import OrchestrateSettings
 from badc.datasets.inference.streaming import AudioStream
 from badc.errors import RequestError
 from badc.system.annex import content_is_here, size_of_content
+from tests.conftest import shell_variables
 
 pytestmark = pytest.mark.datalad
 
 
 def run(folder: Path, *words: object) -> str:
     done = subprocess.run(
-        [*map(str, words)], cwd=folder, env=environment(), capture_output=True, text=True, check=False
+        [*map(str, words)], cwd=folder, env=shell_variables(), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr + done.stdout
     return done.stdout

@@ -15,26 +15,27 @@ from pathlib import Path
 
 import pytest
 
-from badc.datalad.environment import DataladError, environment
+from badc.datalad.environment import DataladError
 from badc.datalad.lock import NAME, dataset_lock
 from badc.datalad.record import record
 from badc.datalad.run import DataladRun
 from badc.datalad.worktree import require_clean
 from badc.errors import RequestError
 from badc.system.annex import is_locked
+from tests.conftest import shell_variables
 
 pytestmark = pytest.mark.datalad
 
 
 def git(root: Path, *words: str) -> str:
-    done = subprocess.run(["git", "-C", str(root), *words], env=environment(), capture_output=True, check=False)
+    done = subprocess.run(["git", "-C", str(root), *words], env=shell_variables(), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode()
 
 
 def datalad(root: Path, *words: str, **more: str) -> str:
     done = subprocess.run(
-        ["datalad", "-C", str(root), *words], env=environment() | more, capture_output=True, text=True, check=False
+        ["datalad", "-C", str(root), *words], env=shell_variables() | more, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -77,7 +78,7 @@ def test_a_record_holds_the_outputs_and_runs_again(datalad_dataset: Path) -> Non
 
 def test_the_record_is_the_one_that_datalad_itself_makes(datalad_dataset: Path) -> None:
     run = copying(datalad_dataset)
-    subprocess.run(["sh", "-c", run.line()], env=environment(), check=True, capture_output=True)
+    subprocess.run(["sh", "-c", run.line()], env=shell_variables(), check=True, capture_output=True)
     theirs = git(datalad_dataset, "log", "-1", "--format=%B")
     git(datalad_dataset, "reset", "-q", "--hard", "HEAD^")
     do(run)
@@ -313,7 +314,7 @@ def test_locked_outputs_are_rewritten_and_logs_continued_without_touching_the_an
         subprocess.run(["chown", "-R", "65534:65534", str(open_folder)], check=True)
     done = subprocess.run(
         [*prefix, sys.executable, "-c", SCENARIO, str(dataset), str(clone)],
-        env=environment() | {"HOME": str(open_folder)},
+        env=shell_variables() | {"HOME": str(open_folder)},
         capture_output=True,
         text=True,
         check=False,

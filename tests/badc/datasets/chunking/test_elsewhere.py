@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from badc.chunks.status import ChunkState, ChunkStatus, status_path, write_chunk_status
-from badc.datalad.environment import environment
 from badc.datasets.chunking.decision import ChunkDecision
 from badc.datasets.chunking.elsewhere import plan_with_manifests, require_room
 from badc.datasets.chunking.plan import plan_dataset
 from badc.datasets.chunking.settings import ChunkSettings
 from badc.errors import RequestError
 from badc.system.annex import ContentElsewhereError, content_is_elsewhere
+from tests.conftest import shell_variables
 
 
 def test_a_manifest_that_is_elsewhere_is_not_cut_again(tmp_path: Path, make_recording) -> None:
@@ -41,7 +41,7 @@ def test_manifests_and_statuses_are_fetched_where_runs_are_recorded(datalad_data
         f"datalad -C '{datalad_dataset}' save -m more",
         f"git clone -q '{datalad_dataset}' '{clone}' && cd '{clone}' && git annex init -q clone",
     ):
-        subprocess.run(["sh", "-c", line], env=environment(), check=True, capture_output=True)
+        subprocess.run(["sh", "-c", line], env=shell_variables(), check=True, capture_output=True)
     assert content_is_elsewhere(clone / "manifests" / "REC.csv")
     told: list[str] = []
     with pytest.raises(ContentElsewhereError, match="get manifests"):

@@ -14,7 +14,7 @@ import pytest
 
 from badc.chunks.manifest import read_manifest
 from badc.chunks.status import read_chunk_status, status_path
-from badc.datalad.environment import environment, recording_wanted
+from badc.datalad.environment import recording_wanted
 from badc.datalad.record import record
 from badc.datalad.worktree import not_saved_note
 from badc.datasets.chunking.decision import ChunkDecision
@@ -30,6 +30,7 @@ from badc.datasets.chunking.provenance import (
 from badc.datasets.chunking.recording import chunk_recording
 from badc.datasets.chunking.settings import ChunkSettings
 from badc.errors import RequestError
+from tests.conftest import shell_variables
 
 pytestmark = pytest.mark.datalad
 MakeAudio = Callable[..., Path]
@@ -37,11 +38,11 @@ MakeAudio = Callable[..., Path]
 
 def git(root: Path, *words: str) -> str:
     command = ["git", "-C", str(root), *words]
-    return subprocess.run(command, env=environment(), check=True, capture_output=True, text=True).stdout
+    return subprocess.run(command, env=shell_variables(), check=True, capture_output=True, text=True).stdout
 
 
 def datalad(root: Path, *words: str) -> None:
-    done = subprocess.run(["datalad", "-C", str(root), *words], env=environment(), capture_output=True, text=True)
+    done = subprocess.run(["datalad", "-C", str(root), *words], env=shell_variables(), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -75,7 +76,7 @@ def test_printed_lines_run_as_pasted_and_make_what_applying_makes(
     assert git(two_sites, "status", "--porcelain") == "", "printing makes nothing"
     assert len(lines) == 2
     for line in lines:
-        done = subprocess.run(["sh", "-c", line], env=environment(), cwd=tmp_path, capture_output=True, text=True)
+        done = subprocess.run(["sh", "-c", line], env=shell_variables(), cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr + done.stdout
     assert git(two_sites, "status", "--porcelain") == ""
     assert not list(tmp_path.rglob("pwned"))
@@ -185,11 +186,13 @@ def test_printed_lines_run_one_after_the_other_although_one_fails(datalad_datase
     assert note is not None
     assert "which 2 files have" in note
     words = shlex.split(note.split("`")[3].replace("MESSAGE", "more"))
-    subprocess.run(words, env=environment(), check=True, capture_output=True)
+    subprocess.run(words, env=shell_variables(), check=True, capture_output=True)
     assert not_saved_note(datalad_dataset) is None
     planned = plan(datalad_dataset, pattern=("A*", "Z*"))
     ended = [
-        subprocess.run(["sh", "-c", recording_run(planned.order, r).line_among_others()], env=environment()).returncode
+        subprocess.run(
+            ["sh", "-c", recording_run(planned.order, r).line_among_others()], env=shell_variables()
+        ).returncode
         for r in planned.todo
     ]
     assert ended == [1, 0]

@@ -13,7 +13,6 @@ import pytest
 
 from badc.chunks.manifest import read_manifest
 from badc.chunks.status import ChunkState, ChunkStatus, status_path, write_chunk_status
-from badc.datalad.environment import environment
 from badc.datasets.attributes import add_attributes
 from badc.datasets.inference.elsewhere import content_notes, plan_with_content
 from badc.datasets.inference.plan import OrchestrationPlan, plan_orchestration
@@ -27,6 +26,7 @@ from badc.errors import RequestError
 from badc.inference.plan import plan_inference
 from badc.system.annex import ContentElsewhereError, content_is_elsewhere
 from badc.telemetry.summary import Job, JobStatus, RunState, RunSummary, summary_path, write_summary
+from tests.conftest import shell_variables
 
 pytestmark = pytest.mark.datalad
 Cloned = Callable[..., Path]
@@ -35,7 +35,7 @@ DETECTOR = shlex.join([sys.executable, str(Path(__file__).parents[3] / "fakes" /
 
 def shell(line: str) -> None:
     """Run a line as a person pastes it."""
-    done = subprocess.run(["sh", "-c", line], env=environment(), capture_output=True, text=True, check=False)
+    done = subprocess.run(["sh", "-c", line], env=shell_variables(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
 
 

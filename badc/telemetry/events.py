@@ -127,6 +127,9 @@ class TelemetryLog:
         """Sync the log to disk and close it."""
         try:
             os.fsync(self._stream.fileno())
+        except OSError as error:  # a full network disk may say so only now
+            error.filename = str(self.path)
+            raise
         finally:
             self._stream.close()
 

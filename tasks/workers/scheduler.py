@@ -6,6 +6,7 @@ import asyncio
 import importlib.util
 import ipaddress
 import json
+import os
 import re
 import shlex
 import socket
@@ -23,12 +24,11 @@ _HTTP_TIMEOUT_S = 3
 
 def address_of(given: str) -> str:
     """Return the address that `--scheduler` gives: itself, or the one in a scheduler's file."""
-    path = Path(given)
-    if "://" in given or not path.is_file():
+    if "://" in given or not os.path.isfile(given):  # noqa: PTH113 - Path.is_file raises for a name that is too long
         return given
     try:
-        return str(json.loads(path.read_bytes())["address"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(json.loads(Path(given).read_bytes())["address"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise RequestError(
             f"--scheduler {given}: not the file of a scheduler, as `dask scheduler --scheduler-file FILE` writes it"
         ) from None
@@ -39,7 +39,10 @@ def require_scheduler(address: str) -> None:
 
     Dask's client would wait forever for anything else.
     """
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:  # such as of half a bracket
+        raise RequestError(f"--scheduler {address}: not an address ({error}); it is written tcp://host:port") from None
     if parts.scheme == "ucx" and importlib.util.find_spec("distributed_ucxx") is None:
         raise RequestError(
             f"--scheduler {address}: ucx:// needs the package distributed-ucxx, which is not installed here; have the "

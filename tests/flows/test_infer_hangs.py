@@ -115,7 +115,7 @@ def test_a_scheduler_may_be_named_by_its_file(tmp_path: Path, without_certificat
         _join(str(path))
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"address": 5', "5", '{"workers": {}}'])
+@pytest.mark.parametrize("text", ["", "[]", '{"address": 5', "5", '{"workers": {}}', "[" * 200_000])
 def test_a_file_that_is_no_schedulers_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "s.json").write_text(text)
     with pytest.raises(RequestError, match=r"s\.json: not the file of a scheduler"):
@@ -128,6 +128,8 @@ def test_a_file_that_is_no_schedulers_is_refused(tmp_path: Path, text: str) -> N
         ("ucx://127.0.0.1:8786", "needs the package distributed-ucxx"),
         ("127.0.0.1:8786", "neither an address, which is written tcp://host:port, nor a scheduler's file"),
         ("missing.json", "nor a scheduler's file"),
+        ("a" * 300, "nor a scheduler's file"),
+        ("tcp://[::1", "not an address .*; it is written tcp://host:port"),
     ],
 )
 def test_what_cannot_be_joined_is_answered_in_words(given: str, answer: str) -> None:

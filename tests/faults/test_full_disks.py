@@ -151,9 +151,9 @@ def test_two_runs_do_not_share_a_telemetry_log(make_recording, make_manifest, tm
         for name in ("A", "B")
     )
     taken = rf"another run is writing run\.jsonl: process {os.getpid()} on .* choose another --telemetry-log"
-    with first.locked(), pytest.raises(RequestError, match=taken), second.locked():
+    with first.locked(print), pytest.raises(RequestError, match=taken), second.locked(print):
         pass
-    with second.locked():
+    with second.locked(print):
         pass
     assert not (tmp_path / ".badc-lock").exists()
 

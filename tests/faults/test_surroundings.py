@@ -44,6 +44,7 @@ def test_so_is_the_file_of_a_dataset(tmp_path) -> None:
         kept_layout(tmp_path)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_proxy_is_not_asked_for_this_machine(make_recording, make_manifest, tmp_path) -> None:
     """A run with a server and workers of its own, where every proxy refuses."""

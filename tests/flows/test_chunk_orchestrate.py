@@ -123,6 +123,7 @@ def test_a_dataset_is_planned_chunked_and_then_skipped(badc, dataset, tmp_path, 
     assert (code, out.splitlines()[-1]) == (0, "3 recordings: skip 3"), err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_ctrl_c_leaves_true_statuses_and_the_next_run_does_the_rest(badc, dataset, times):
     ds = dataset(*(f"s{n % 2}/r{n}.wav" for n in range(6)), seconds=120)

@@ -294,6 +294,7 @@ def test_a_signal_during_the_start_ends_it_cleanly(badc, make_recording, make_ma
     wait_until(lambda: gone(children), 30)
 
 
+@pytest.mark.long
 def test_ctrl_c_while_the_workers_come_up_ends_a_run_cleanly(badc, make_recording, make_manifest):
     process = badc("infer", "run", make_manifest(make_recording()), "--max-gpus", 0, "--cpu-workers", 2)
     # As a terminal does it, and Prefect's worker: the workers get it too, in the middle of their imports.
@@ -307,6 +308,7 @@ def test_ctrl_c_while_the_workers_come_up_ends_a_run_cleanly(badc, make_recordin
     wait_until(lambda: gone(children), 30)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("after_s", [0, pytest.param(0.1, marks=pytest.mark.long)])
 def test_ctrl_c_after_the_last_line_takes_nothing_back(badc, make_recording, make_manifest, after_s):
     process = badc("infer", "run", make_manifest(make_recording(seconds=1)), "--max-gpus", 0)

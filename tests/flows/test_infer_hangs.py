@@ -148,6 +148,7 @@ def test_a_run_at_a_port_that_is_no_scheduler_ends_with_2(badc, make_recording, 
     assert "Traceback" not in err
 
 
+@pytest.mark.long
 def test_two_signals_end_a_run_whose_scheduler_hangs(
     badc, dask, frozen, make_recording, make_manifest, fake, tmp_path
 ) -> None:
@@ -222,7 +223,8 @@ def test_a_result_that_was_reported_is_not_waited_for(prefect_api, monkeypatch) 
     body = task(frozen_result, cache_policy=NO_CACHE, persist_result=False)
 
     def around(on_worker, path):
-        return on_worker.bound(None, (), lambda: "reported" if Path(path).exists() else None)(path)
+        reported = lambda: "reported" if Path(path).exists() else None  # noqa: E731
+        return on_worker.bound(None, (), reported, lambda: path)(path)
 
     @flow
     def once(address: str, path: str) -> str:

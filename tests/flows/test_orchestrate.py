@@ -112,6 +112,7 @@ def test_leaderboards_without_any_table_are_no_failure(orchestrate, make_dataset
     assert (outcome.state, outcome.rollup, outcome.rollup_error) == (RunState.COMPLETED, None, None)
 
 
+@pytest.mark.long
 def test_reports_that_are_missing_of_earlier_recordings_are_made_in_the_same_run(orchestrate, make_dataset, fake):
     root = make_dataset("A", "B")
     command = fake("detector")
@@ -166,6 +167,7 @@ def test_models_are_loaded_once_per_worker_for_the_whole_dataset(orchestrate, ma
     assert len(by_process) == len(set(by_process)) <= 2, "two workers, five recordings"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("seconds", "wanted"), [(3, ["infer {}/A … B"]), (60, ["infer {}/A", "infer {}/B"])], ids=["short", "long"]
 )

@@ -75,6 +75,7 @@ def test_lists_of_a_block_are_kept_unless_the_option_is_given(
     assert "#SBATCH --qos=long\n" in (tmp_path / "job.sh").read_text()
 
 
+@pytest.mark.long
 def test_a_refusal_after_blocks_were_loaded_is_all_that_is_printed(
     types: Any, badc: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -42,7 +42,7 @@ def test_one_worker_per_gpu_and_never_none_at_all(options, gpus, wanted):
 def test_a_cpu_cluster_has_the_workers_that_were_asked_for_and_they_import_no_prefect(monkeypatch):
     main, engine = sys.modules["__main__"], importlib.util.find_spec("prefect.engine")
     monkeypatch.setattr(main, "__spec__", engine)  # as in a process of `python -m prefect.engine`
-    monkeypatch.setattr(main, "__file__", engine.origin)
+    monkeypatch.setitem(vars(main), "__file__", engine.origin)
     with (
         open_cluster(settings(cpu_workers=2, max_gpus=0)) as cluster,
         Client(cluster.address, security=cluster.security, set_as_default=False) as client,

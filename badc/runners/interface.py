@@ -19,6 +19,7 @@ from badc.detections.result import ChunkResult
 from badc.errors import RequestError, RunnerError
 from badc.recordings.audio import AudioWindow, require_unchanged, wav_bytes
 from badc.runners.embeddings import Embeddings
+from badc.system import atomic
 from badc.system.paths import absolute
 
 
@@ -281,11 +282,8 @@ def chunk_wav(chunk: Chunk, audio: AudioWindow, folder: Path) -> Iterator[Path]:
         return
     path = folder / f"{chunk.chunk_id}.wav"
     try:
-        try:
+        with atomic.naming(path):
             path.write_bytes(wav_bytes(audio))
-        except OSError as error:
-            error.filename = error.filename or str(path)  # on a full disk there is none
-            raise
         yield path
     finally:
         path.unlink(missing_ok=True)

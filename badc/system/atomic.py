@@ -47,6 +47,17 @@ def replacing(path: Path, folder: Path | None = None) -> Iterator[Path]:
         raise
 
 
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an OSError in the block that names no file, as that of a full disk does not, name this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 def _temporary_in(folder: Path) -> Path:
     return folder / f".tmp-{os.getpid()}-{secrets.token_hex(6)}"
 

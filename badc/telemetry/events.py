@@ -96,16 +96,13 @@ class TelemetryLog:
 
     def flush(self) -> None:
         """Write what could not be written before; raises OSError if it still cannot."""
-        try:
+        with atomic.naming(self.path):
             if is_locked(self.path):
                 self._leave_the_annex()
             while self._waiting:  # a disk that fills up takes part of a line and refuses the rest at the next write
                 written = self._stream.write(self._waiting)
                 self._size += written
                 del self._waiting[:written]
-        except OSError as error:
-            error.filename = str(self.path)
-            raise
 
     def _leave_the_annex(self) -> None:
         """Continue in a copy: what is written to the open file would spoil the object named by its hash."""
@@ -126,10 +123,8 @@ class TelemetryLog:
     def close(self) -> None:
         """Sync the log to disk and close it."""
         try:
-            os.fsync(self._stream.fileno())
-        except OSError as error:  # a full network disk may say so only now
-            error.filename = str(self.path)
-            raise
+            with atomic.naming(self.path):  # a full network disk may say so only now
+                os.fsync(self._stream.fileno())
         finally:
             self._stream.close()
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
+from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
@@ -30,6 +31,7 @@ from tasks.show.run_report import label_rows, link, plain, progress_text, run_re
 
 _UPDATE_INTERVAL_S = 1.0
 _END_TIMEOUT_S = 60.0
+_SHOWN = attrgetter("done", "failed", "troubles")  # what of the progress the page has
 
 
 class RunArtifacts:
@@ -159,10 +161,7 @@ def show_files(
 
 
 def _differ(progress: Progress, shown: Progress | None) -> bool:
-    return shown is None or (progress.done, progress.failed, progress.troubles) != (
-        *(shown.done, shown.failed),
-        shown.troubles,
-    )
+    return shown is None or _SHOWN(progress) != _SHOWN(shown)
 
 
 def _tags(plan: InferPlan) -> dict[str, str]:

@@ -13,6 +13,7 @@ import orjson
 
 SIZES = (20_000, 100_000, 1_000_000)
 CHUNKS_OF_EACH = 10
+DETECTIONS_OF_EACH = 5
 
 
 def measure(scratch: Path) -> str:
@@ -41,28 +42,32 @@ def measure(scratch: Path) -> str:
     )
 
 
+def detections_of_chunk() -> list[dict[str, object]]:
+    """Return the detections of each synthetic chunk, as its file has them."""
+    return [
+        {
+            "timestamp_ms": 3000 * n,
+            "end_ms": 3000 * n + 3000,
+            "label": f"Bird {n}",
+            "label_code": f"B{n}",
+            "label_name": f"Bird {n}",
+            "confidence": 0.5,
+        }
+        for n in range(DETECTIONS_OF_EACH)
+    ]
+
+
 def _write(folder: Path, size: int) -> None:
     for number in range(size):
         recording = f"ST-{number // CHUNKS_OF_EACH:06d}_20230509_094500"
         start = number % CHUNKS_OF_EACH * 60_000
         chunk = f"{recording}_chunk_{start}_{start + 60_000}"
-        detections = [
-            {
-                "timestamp_ms": 3000 * n,
-                "end_ms": 3000 * n + 3000,
-                "label": f"Bird {n}",
-                "label_code": f"B{n}",
-                "label_name": f"Bird {n}",
-                "confidence": 0.5,
-            }
-            for n in range(5)
-        ]
         document = {
             "chunk_id": chunk,
             "recording_id": recording,
             "source_path": f"audio/{recording}.wav",
             "status": "ok",
-            "detections": detections,
+            "detections": detections_of_chunk(),
             "chunk": {"start_ms": start, "end_ms": start + 60_000, "overlap_ms": 0, "sha256": None, "notes": ""},
             "runner": "birdnet",
             "model_version": "BirdNET",

@@ -15,8 +15,9 @@ from typing import Any
 import orjson
 import soundfile as sf
 
-RECORDINGS, CHUNKS_OF_EACH = 100_000, 10
-DETECTIONS_OF_EACH = 5
+from tests.bench.aggregation import CHUNKS_OF_EACH, DETECTIONS_OF_EACH, detections_of_chunk
+
+RECORDINGS = 100_000
 LEFT = 100  # recordings that a stopped run has not done
 _RATE_HZ = 48_000
 _HOURS_OF_A_DAY, _DAYS = 24, 30
@@ -97,17 +98,7 @@ def _first_result(dataset: Path, name: str, ours: tuple[str, ...]) -> dict[str, 
 
 def _write_results(dataset: Path, names: list[str], template: dict[str, Any]) -> None:
     """Write results like the first, with detections."""
-    detections = [
-        {
-            "timestamp_ms": 3000 * number,
-            "end_ms": 3000 * number + 3000,
-            "label": f"B{number}",
-            "label_code": f"B{number}",
-            "label_name": f"Bird {number}",
-            "confidence": 0.5,
-        }
-        for number in range(DETECTIONS_OF_EACH)
-    ]
+    detections = detections_of_chunk()
     for name in names:
         folder = dataset / "artifacts" / "infer" / name
         folder.mkdir(parents=True, exist_ok=True)

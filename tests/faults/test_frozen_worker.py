@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import subprocess
 import time
 
 import psutil
@@ -20,6 +21,15 @@ def _detectors(run: int) -> list[psutil.Process]:
     return [p for p in psutil.Process(run).children(recursive=True) if "detector.py" in str(p.cmdline())]
 
 
+def _busy_worker(process: subprocess.Popen[str]) -> psutil.Process:
+    """Wait for a worker of a run to have its command going, and return it."""
+    while not (detectors := _detectors(process.pid)):
+        assert process.poll() is None
+    worker = detectors[0].parent()
+    assert worker is not None
+    return worker
+
+
 def test_the_chunk_of_a_frozen_worker_runs_again_in_time(
     badc, frozen, make_recording, make_manifest, fake, tmp_path
 ) -> None:
@@ -29,10 +39,7 @@ def test_the_chunk_of_a_frozen_worker_runs_again_in_time(
         *("--runner-cmd", fake("detector", "--seconds", 1), "--cpu-workers", 2, "--worker-timeout", 40),
     )
     wait_until(lambda: len(successes(log)) >= 3)
-    while not (detectors := _detectors(process.pid)):
-        assert process.poll() is None
-    victim = detectors[0].parent()
-    assert victim is not None
+    victim = _busy_worker(process)
     begin = time.monotonic()
     frozen(victim)
     _, err = process.communicate(timeout=120)
@@ -61,10 +68,7 @@ def test_a_worker_that_wakes_up_in_time_is_said_to_and_nothing_is_lost(
         *("--runner-cmd", fake("detector", "--seconds", 2), "--cpu-workers", 1, "--worker-timeout", 120),
     )
     wait_until(lambda: len(successes(log)) >= 1)
-    while not (detectors := _detectors(process.pid)):
-        assert process.poll() is None
-    victim = detectors[0].parent()
-    assert victim is not None
+    victim = _busy_worker(process)
     frozen(victim)
     wait_until(lambda: "worker_silent" in log.read_text(), 60)
     shown = badc("infer", "monitor", "--log", log).communicate(timeout=60)[0]

@@ -142,15 +142,14 @@ def write_review(
 def _whole(folder: Path) -> Iterator[None]:
     """Make the folders of a review, and clear them if it cannot be finished: half of one would refuse the next."""
     try:
-        for name in _FOLDERS:
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        yield
-    except BaseException as error:
+        with atomic.naming(folder):
+            for name in _FOLDERS:
+                (folder / name).mkdir(parents=True, exist_ok=True)
+            yield
+    except BaseException:
         for name in _FOLDERS:
             shutil.rmtree(folder / name, ignore_errors=True)
         (folder / SAMPLE).unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # of a full disk
-            error.filename = str(folder)
         raise
 
 

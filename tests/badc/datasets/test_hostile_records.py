@@ -15,20 +15,15 @@ from badc.datasets.chunking.settings import ChunkSettings
 from badc.inference.plan import plan_inference
 from badc.inference.settings import InferSettings
 from badc.inference.worker import infer_chunks
+from tests.badc.elsewhere import is_untouched, make_elsewhere
+
+NAMES = ("REC.csv", "REC_chunk_0_1000.json", "REC_chunk_0_3000.wav")
 
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Path:
     """A folder outside, with files of the names that ours would have."""
-    folder = tmp_path / "elsewhere"
-    folder.mkdir()
-    for name in ("REC.csv", "REC_chunk_0_1000.json", "REC_chunk_0_3000.wav"):
-        (folder / name).write_text("precious")
-    return folder
-
-
-def _is_untouched(folder: Path) -> bool:
-    return {path.read_text() for path in folder.iterdir()} == {"precious"} and len(list(folder.iterdir())) == 3
+    return make_elsewhere(tmp_path / "elsewhere", NAMES)
 
 
 @pytest.mark.parametrize("status", ["failed", "in_progress", "completed"])
@@ -46,7 +41,7 @@ def test_a_chunk_status_leads_to_no_other_file(
             ChunkSettings(dataset=tmp_path, chunk_duration_s=2, include_existing=True, virtual=False), False
         )
         assert [chunk_recording(r, again.order).recording_id for r in again.todo] == ["REC"]
-        assert _is_untouched(elsewhere)
+        assert is_untouched(elsewhere, NAMES)
 
 
 @pytest.mark.parametrize("name", ["run.jsonl.summary.json", "run.jsonl"])
@@ -65,4 +60,4 @@ def test_a_resumed_run_writes_nothing_that_its_record_names(
     plan = plan_inference(settings)
     assert all(attempt.ok for attempt in infer_chunks(plan.todo, plan.order, lambda attempt: None))
     assert len(list((tmp_path / "out" / "REC").iterdir())) == 4
-    assert _is_untouched(elsewhere)
+    assert is_untouched(elsewhere, NAMES)

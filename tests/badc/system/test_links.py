@@ -22,23 +22,16 @@ from badc.reports.settings import BundleSettings
 from badc.system.output_lock import FOLDER, output_lock
 from badc.system.paths import new_telemetry_log, require_inside
 from badc.telemetry.events import TelemetryLog
+from tests.badc.elsewhere import is_untouched, make_elsewhere
 
 LOG = Path("log.jsonl")
+NAMES = ("12-0123abcd.lock", "guard", "thesis.lock")
 
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Path:
     """A folder outside, with files that look like ours."""
-    folder = tmp_path / "elsewhere"
-    folder.mkdir()
-    for name in ("12-0123abcd.lock", "guard", "thesis.lock"):
-        (folder / name).write_text("precious")
-    return folder
-
-
-def _untouched(elsewhere: Path) -> bool:
-    found = {path.name: path.read_text() for path in elsewhere.iterdir()}
-    return found == dict.fromkeys(("12-0123abcd.lock", "guard", "thesis.lock"), "precious")
+    return make_elsewhere(tmp_path / "elsewhere", NAMES)
 
 
 def _lock(output_dir: Path) -> None:
@@ -51,7 +44,7 @@ def test_a_link_in_place_of_the_locks_is_refused_and_not_followed(tmp_path: Path
     (tmp_path / "out" / FOLDER).symlink_to(elsewhere)
     with pytest.raises(RequestError, match=r"out/\.badc-lock: is in the place of the locks"):
         _lock(tmp_path / "out")
-    assert _untouched(elsewhere)
+    assert is_untouched(elsewhere, NAMES)
 
 
 def test_a_link_to_nothing_and_a_file_in_place_of_the_locks_are_refused(tmp_path: Path) -> None:
@@ -75,7 +68,7 @@ def test_links_among_the_locks_are_not_followed(tmp_path: Path, elsewhere: Path)
     (locks / "guard").symlink_to(elsewhere / "guard")
     with pytest.raises(RequestError, match="in the place of the locks"):
         _lock(tmp_path / "out")
-    assert _untouched(elsewhere)
+    assert is_untouched(elsewhere, NAMES)
 
 
 def test_files_of_others_among_the_locks_stay(tmp_path: Path) -> None:
@@ -110,7 +103,7 @@ def test_an_output_folder_that_is_a_link_to_elsewhere_is_refused_before_the_run(
     with pytest.raises(RequestError, match=rf"out/REC: is a link to {elsewhere}") as caught:
         plan_inference(settings)
     assert caught.value.exit_code == 2
-    assert _untouched(elsewhere)
+    assert is_untouched(elsewhere, NAMES)
 
 
 def test_an_output_folder_that_becomes_a_link_in_mid_run_fails_its_attempts(
@@ -122,7 +115,7 @@ def test_an_output_folder_that_becomes_a_link_in_mid_run_fails_its_attempts(
     attempts = infer_chunks(plan.todo, plan.order, lambda attempt: None)
     assert [attempt.ok for attempt in attempts] == [False] * 4
     assert "is a link to" in attempts[0].details["error"]
-    assert _untouched(elsewhere)
+    assert is_untouched(elsewhere, NAMES)
 
 
 def test_the_whole_output_folder_may_be_a_link(
@@ -169,7 +162,7 @@ def test_chunk_folders_that_are_links_fail_their_recording_alone(
     assert "chunks/BAD: is a link to" in str(outcomes["BAD"].error)
     assert (elsewhere / "BAD_chunk_0_500.wav").read_text() == "precious"
     (elsewhere / "BAD_chunk_0_500.wav").unlink()
-    assert _untouched(elsewhere)
+    assert is_untouched(elsewhere, NAMES)
 
 
 @pytest.mark.parametrize("place", ["telemetry/infer", "aggregate/aggregate_summary"])
@@ -194,7 +187,7 @@ def test_a_log_is_not_written_through_a_link(
         plan_inference(settings.model_copy(update={"telemetry_log": LOG}))
     with pytest.raises(RequestError, match="the telemetry log is a link to"):
         TelemetryLog(LOG)
-    assert _untouched(elsewhere)
+    assert is_untouched(elsewhere, NAMES)
 
 
 def test_a_new_log_takes_no_name_that_is_a_link_to_nothing(tmp_path: Path) -> None:
@@ -214,7 +207,7 @@ def test_reports_are_not_written_through_a_link(tmp_path: Path, elsewhere: Path)
     (table.parent / "all_quicklook").symlink_to(elsewhere)
     with pytest.raises(RequestError, match="all_quicklook: is a link to"):
         make_bundle(BundleSettings(parquet=table))
-    assert _untouched(elsewhere)
+    assert is_untouched(elsewhere, NAMES)
 
 
 @pytest.mark.datalad
@@ -225,4 +218,4 @@ def test_the_lock_of_a_dataset_is_not_made_through_a_link(datalad_dataset: Path,
     os.symlink(elsewhere / "guard", datalad_dataset / ".git" / NAME)  # noqa: PTH211
     with pytest.raises(DataladError, match="cannot be locked"), dataset_lock(datalad_dataset):
         pass
-    assert _untouched(elsewhere)
+    assert is_untouched(elsewhere, NAMES)
